@@ -1,0 +1,78 @@
+"""Every exception the project raises on purpose, in one tree.
+
+Two audiences: `HTTPError` is what a client is told, `NodeError` is what went wrong
+with one storage node. Answers that are no failure of the node (no such object, a
+precondition that does not hold) are exceptions too, outside `NodeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GatewayError(Exception):
+    """Root of all errors of this project."""
+
+
+class SettingsError(GatewayError):
+    """At start: a setting has a value that can't be used; the message names it."""
+
+
+class DiscoveryError(GatewayError):
+    """The source of the list of nodes did not answer, or answered nonsense.
+
+    The message may be shown to clients: no path, address or secret in it.
+    """
+
+
+class HTTPError(GatewayError):
+    """A request is refused: `status`, a stable `code`, a sentence to act on."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = tuple(headers)
+
+
+class BodyError(GatewayError):
+    """The client's request body could not be read to its end."""
+
+
+class NodeError(GatewayError):
+    """A node gave no usable answer; whether it did the work is unknown."""
+
+
+class NodeUnreachableError(NodeError):
+    """The request was not sent: refused, stopped, connect timeout, skipped."""
+
+
+class NodeTimeoutError(NodeError):
+    """The node was silent for longer than its time limit."""
+
+
+class NodeAccessError(NodeError):
+    """The node refused our credentials (401 or 403)."""
+
+
+class NodeFullError(NodeError):
+    """The node has no room left (507, or ENOSPC on a folder)."""
+
+
+class NodeProtocolError(NodeError):
+    """The node's answer is not the HTTP or S3 that it should be."""
+
+
+class NoSuchKeyError(GatewayError):
+    """The node answered that it holds no such object."""
+
+
+class PreconditionError(GatewayError):
+    """The node answered that `if_match` or `if_absent` does not hold (412)."""
