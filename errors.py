@@ -42,12 +42,27 @@ class HTTPError(GatewayError):
         self.headers = tuple(headers)
 
 
+class NoNodesError(GatewayError):
+    """No node is known; the message says why."""
+
+
+class ConflictError(GatewayError):
+    """An object changed again and again while it was being read."""
+
+
+class NotSupportedError(GatewayError):
+    """The request is right, but this cluster can't do it safely."""
+
+
 class BodyError(GatewayError):
     """The client's request body could not be read to its end."""
 
 
 class NodeError(GatewayError):
     """A node gave no usable answer; whether it did the work is unknown."""
+
+    node = ""
+    """The stable name of the node, once it is known; for logs."""
 
 
 class NodeUnreachableError(NodeError):

@@ -57,7 +57,9 @@ def _seconds(value: str) -> float:
 def _bytes(value: str) -> int:
     match = re.fullmatch(r"([0-9]{1,18}) ?([A-Za-z]*)", value)
     if not match or match[2].upper() not in _SIZE_UNITS:
-        raise ValueError("expected bytes: a whole number, or one with KB, MiB, GiB, ...")
+        raise ValueError(
+            "expected bytes: a whole number, or one with KB, MiB, GiB, ..."
+        )
     return int(match[1]) * _SIZE_UNITS[match[2].upper()]
 
 

@@ -1,0 +1,82 @@
+"""The north side: what every HTTP API takes and gives.
+
+A handler takes a `Request` and returns a `Response`; it never calls `start_response`
+and never maps errors: `gateway.py` does both. Routes are tuples at the top of each
+module.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from wsgiref.types import WSGIEnvironment
+
+from api.bodies import SpoolRoom
+from cluster import Cluster
+from settings import Settings
+
+Header = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, as far as handlers need it."""
+
+    method: str
+    path: str
+    """Decoded once, never normalised; bytes that aren't UTF-8 are surrogates."""
+    environ: WSGIEnvironment
+    id: str
+    client: str = ""
+    node: str = ""
+    """The stable name of the node that served it, for the log."""
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value by its name in `Some-Name` form; None if missing."""
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        value: str | None = self.environ.get(key)
+        return value
+
+
+@dataclass(slots=True)
+class Response:
+    """What to answer; a body that is not bytes is closed after the last byte."""
+
+    status: int
+    headers: list[Header] = field(default_factory=list)
+    body: bytes | Iterable[bytes] = b""
+    length: int | None = None
+    """Content-Length, if it isn't that of `body`: for HEAD and for streams."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What handlers work with."""
+
+    cluster: Cluster
+    settings: Settings
+    spool: SpoolRoom
+
+
+Handler = Callable[[Request, Services, str], Response]
+"""Takes the request, and what the pattern's group matched ("" without a group)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one family of paths; `pattern` must match the whole path."""
+
+    method: str
+    pattern: re.Pattern[str]
+    handler: Handler
+
+
+def json_response(status: int, value: Any, headers: Iterable[Header] = ()) -> Response:
+    """Return `value` as JSON."""
+    body = json.dumps(value).encode() + b"\n"
+    return Response(status, [("Content-Type", "application/json"), *headers], body)

@@ -154,7 +154,7 @@ class Node(Protocol):
     def start_delete(self, name: ObjectName) -> Pending[None]:
         """Remove an object; that there was none is success too."""
 
-    def start_check(self) -> Pending[None]:
+    def start_check(self) -> Pending[object]:
         """Ask something cheap that only a node able to serve answers."""
 
     def list_objects(

@@ -1,0 +1,28 @@
+FROM python:3.13-slim-bookworm AS dependencies
+COPY requirements.txt .
+# Without gevent's own tests and C sources.
+RUN pip install --no-cache-dir --root-user-action=ignore --prefix=/dependencies \
+        -r requirements.txt \
+    && cd /dependencies/lib/python3.*/site-packages \
+    && rm -rf gevent/tests gevent/testing \
+    && find . -name '*.c' -delete
+
+FROM python:3.13-slim-bookworm
+# DATA_DIR is for DISCOVERY=folders; mount volumes on it and on SPOOL_DIR.
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DATA_DIR=/var/lib/amazin \
+    SPOOL_DIR=/var/spool/amazin
+RUN useradd --uid 10001 --home-dir /app --no-create-home --shell /usr/sbin/nologin gateway \
+    && install --directory --owner gateway --group gateway "$DATA_DIR" "$SPOOL_DIR"
+COPY --from=dependencies /dependencies /usr/local
+WORKDIR /app
+COPY . .
+RUN python -m compileall -q . && chmod -R a+rX . && mv docker-entrypoint.sh /usr/local/bin/
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:%s/health' % (os.environ.get('PORT') or 3000), timeout=2)"]
+# No USER: the entrypoint gives up root by itself, see there.
+ENTRYPOINT ["docker-entrypoint.sh"]
+CMD ["gunicorn", "wsgi:app"]

@@ -1,0 +1,35 @@
+"""What operators and balancers ask: does the process live, do the nodes answer."""
+
+from __future__ import annotations
+
+import re
+
+from api import Request, Response, Route, Services, json_response
+
+
+def health(request: Request, services: Services, _: str) -> Response:
+    """Liveness: 200 while the process can answer at all."""
+    return json_response(200, {"status": "UP"})
+
+
+def ready(request: Request, services: Services, _: str) -> Response:
+    """Readiness: asks the nodes; 200 while any answers, with `?all` while all do."""
+    states = services.cluster.states()
+    answering = [state == "up" for state in states.values()]
+    wants_all = request.environ.get("QUERY_STRING", "").split("=")[0] == "all"
+    is_ready = bool(answering) and (all(answering) if wants_all else any(answering))
+    body = {
+        "status": "UP" if is_ready else "DOWN",
+        "nodes": [{"name": name, "state": states[name]} for name in sorted(states)],
+    }
+    if problem := services.cluster.problem():
+        body["problem"] = problem
+    return json_response(200 if is_ready else 503, body)
+
+
+ROUTES = (
+    Route("GET", re.compile("/health"), health),
+    Route("HEAD", re.compile("/health"), health),
+    Route("GET", re.compile("/health/ready"), ready),
+    Route("HEAD", re.compile("/health/ready"), ready),
+)

@@ -1,0 +1,113 @@
+"""The Docker daemon: connecting to it, its failures in words, its events.
+
+Knows nothing of nodes. SDK: https://docker-py.readthedocs.io, the low-level client.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+from urllib3.exceptions import HTTPError
+
+DAEMON_TIMEOUT_SECONDS = 3
+EVENTS_PAUSE_SECONDS = 1.0
+"""Between two attempts to listen to the daemon's events."""
+
+_WATCHED = {
+    "type": ["container", "network"],
+    "event": [
+        *("create", "start", "pause", "unpause", "kill", "die", "stop", "destroy"),
+        *("rename", "connect", "disconnect"),
+    ],
+}
+DAEMON_ERRORS = (
+    *(DockerException, requests.RequestException, HTTPError, OSError),
+    *(ValueError, LookupError, TypeError, AttributeError),
+)
+"""What its client raises: itself, its libraries, and when the answer is nonsense."""
+
+Connect = Callable[[str], docker.APIClient]
+
+
+def connect_daemon(base_url: str) -> docker.APIClient:
+    """Return a client of the daemon, its API version negotiated.
+
+    Raises: one of DAEMON_ERRORS.
+    """
+    scheme, _, path = base_url.partition("://")
+    if scheme == "unix":  # the SDK forgets to close a socket that can't be connected
+        with closing(socket.socket(socket.AF_UNIX)) as attempt:
+            attempt.connect(path)
+    return docker.APIClient(
+        base_url=base_url, version="auto", timeout=DAEMON_TIMEOUT_SECONDS
+    )
+
+
+def describe(error: BaseException | None) -> str:
+    """Say in words fit for clients what is wrong with the daemon."""
+    if isinstance(error, APIError):
+        return "The Docker daemon refuses to list the containers"
+    if not isinstance(error, (DockerException, requests.RequestException, OSError)):
+        return "The Docker daemon gives an answer that can't be read"
+    while error is not None:
+        if isinstance(error, PermissionError):
+            return "The gateway has no permission to ask the Docker daemon"
+        error = error.__cause__ or error.__context__
+    return "The Docker daemon does not answer"
+
+
+class DaemonEvents:
+    """Listens to the daemon in a thread, begun by the first `wait` in each process.
+
+    Events only hint that it is worth asking again: their stream ends silently.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], docker.APIClient],
+        selector: str,
+        pause_seconds: float = EVENTS_PAUSE_SECONDS,
+    ) -> None:
+        self.changed = threading.Event()
+        self._connect = connect
+        self._selector = selector
+        self._pause_seconds = pause_seconds
+        self._listening_pid = 0
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or as soon as something may have changed."""
+        if self._listening_pid != os.getpid():
+            self._listening_pid = os.getpid()
+            threading.Thread(
+                target=self._listen, name="docker-events", daemon=True
+            ).start()
+        self.changed.wait(seconds)
+        self.changed.clear()
+
+    def _listen(self) -> None:
+        while True:
+            with suppress(*DAEMON_ERRORS), closing(self._connect()) as client:
+                self._read_events(client)
+            time.sleep(self._pause_seconds)
+
+    def _read_events(self, client: docker.APIClient) -> None:
+        now = int(time.time())
+        stream = client.events(since=now, filters=_WATCHED, decode=True)
+        self.changed.set()  # what happened while nobody listened
+        for event in stream:
+            if self._concerns_nodes(event):
+                self.changed.set()
+
+    def _concerns_nodes(self, event: Mapping[str, Any]) -> bool:
+        texts = event["Actor"]["Attributes"].values()
+        is_node = any(self._selector in text for text in texts)
+        return is_node or event["Type"] == "network"

@@ -1,0 +1,308 @@
+"""Who the nodes are: asked of the Docker daemon, read from a list, or from folders.
+
+Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
+the last good answer itself. One's own discovery is any class with a `find`, named by
+`DISCOVERY=package.module:Class` and constructed with the settings.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+import docker
+from docker.errors import NotFound
+
+import containers
+from containers import Attachment, Container, Keys, Viewpoint
+from daemon import DAEMON_ERRORS, Connect, DaemonEvents, connect_daemon, describe
+from errors import DiscoveryError, SettingsError
+from nodelist import parse_list
+from nodes import NodeSpec
+from settings import Settings
+
+log = logging.getLogger("amazin.discovery")
+
+
+class Discovery(Protocol):
+    """Knows the nodes. Its methods are called by one thread at a time."""
+
+    def find(self) -> Sequence[NodeSpec]:
+        """Return all nodes of now, with different names; those that are down too.
+
+        Raises:
+            DiscoveryError: it can't be known now; the message is shown to clients.
+        """
+
+
+@runtime_checkable
+class WatchingDiscovery(Discovery, Protocol):
+    """A discovery that notices changes by itself; for others a caller just sleeps."""
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or as soon as `find` may say something new."""
+
+    def wake(self) -> None:
+        """End the `wait` that runs, else the next one. From any thread."""
+
+
+def load_discovery(settings: Settings) -> Discovery:
+    """Return the discovery that `DISCOVERY` names.
+
+    Raises:
+        SettingsError: it can't be loaded, or a setting of its own can't be used.
+    """
+    if settings.discovery == "docker":
+        return DockerDiscovery(
+            settings.storage_instances_selector,
+            settings.node_port,
+            settings.docker_host,
+        )
+    if settings.discovery == "static" and settings.nodes_file:
+        return NodesFileDiscovery(Path(settings.nodes_file))
+    if settings.discovery == "static":
+        return StaticDiscovery(settings.nodes)
+    if settings.discovery == "folders":
+        return FolderDiscovery(Path(settings.data_dir), settings.folder_nodes)
+    return _load_own(settings)
+
+
+def _load_own(settings: Settings) -> Discovery:
+    module_name, _, class_name = settings.discovery.partition(":")
+    try:
+        own = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, SyntaxError) as exc:
+        raise SettingsError(f"DISCOVERY: can't import {module_name}: {exc}") from exc
+    except AttributeError as exc:
+        raise SettingsError(f"DISCOVERY: {exc}") from exc
+    if not callable(getattr(own, "find", None)):
+        raise SettingsError(f"DISCOVERY: {settings.discovery} has no method find()")
+    return cast(Discovery, own(settings))
+
+
+# The list
+
+
+class StaticDiscovery:
+    """The nodes of `NODES`, which never change."""
+
+    def __init__(self, nodes: str) -> None:
+        """Read the list. Raises: SettingsError, without any of its secrets."""
+        entries = enumerate(nodes.split(","), start=1)
+        self._specs = parse_list((f"NODES: entry {n}", text) for n, text in entries)
+        if not self._specs:
+            raise SettingsError("NODES: there is no node in it")
+
+    def find(self) -> Sequence[NodeSpec]:
+        return self._specs
+
+
+class NodesFileDiscovery:
+    """The nodes of the file `NODES_FILE`, read anew each time."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file once. Raises: SettingsError, without any of its secrets."""
+        self._path = path
+        self._read()
+
+    def find(self) -> Sequence[NodeSpec]:
+        try:
+            return self._read()
+        except SettingsError as exc:
+            raise DiscoveryError(f"The list of nodes can't be used. {exc}") from exc
+
+    def _read(self) -> Sequence[NodeSpec]:
+        try:
+            text = self._path.read_text(encoding="utf-8-sig")
+        except OSError as exc:
+            raise SettingsError(f"NODES_FILE: can't be read: {exc.strerror}") from exc
+        except UnicodeDecodeError:
+            raise SettingsError("NODES_FILE: is not UTF-8 text") from None
+        specs = parse_list(
+            (f"NODES_FILE: line {number}", line)
+            for number, line in enumerate(text.splitlines(), start=1)
+            if not line.lstrip().startswith("#")
+        )
+        if not specs:
+            raise SettingsError("NODES_FILE: there is no node in it")
+        return specs
+
+
+# Folders
+
+
+class FolderDiscovery:
+    """`node-1`, `node-2`, ... under one folder: the first `count`, and what is there.
+
+    Folders are made at the start only: one that vanishes later is a node that is
+    down, not a new and empty one. A name once seen stays.
+    """
+
+    def __init__(self, data_dir: Path, count: int) -> None:
+        """Make the folders that are missing. Raises: SettingsError."""
+        self._data_dir = data_dir.absolute()
+        self._numbers = set(range(1, count + 1))
+        try:
+            for number in self._numbers:
+                (self._data_dir / f"node-{number}").mkdir(parents=True, exist_ok=True)
+            _sync_folder(self._data_dir)
+        except OSError as exc:
+            raise SettingsError(f"DATA_DIR: can't be used: {exc.strerror}") from exc
+
+    def find(self) -> Sequence[NodeSpec]:
+        self._numbers.update(self._existing())
+        names = sorted(f"node-{number}" for number in self._numbers)
+        return [NodeSpec(name, (self._data_dir / name).as_uri()) for name in names]
+
+    def _existing(self) -> Iterator[int]:
+        try:
+            for path in self._data_dir.iterdir():
+                match = re.fullmatch(r"node-([1-9][0-9]{0,8})", path.name)
+                if match and path.is_dir():
+                    yield int(match[1])
+        except OSError as exc:
+            log.debug("the data folder can't be listed: %s", exc)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Docker
+
+
+class DockerDiscovery:
+    """Every container, running or not, named like a node on a network of ours.
+
+    Which ones, their names and addresses: `containers.py`.
+    """
+
+    def __init__(
+        self,
+        selector: str,
+        node_port: int,
+        base_url: str,
+        connect: Connect = connect_daemon,
+        own_mountinfo: Path = Path("/proc/self/mountinfo"),
+    ) -> None:
+        """Ask nothing yet: the daemon may be away at the start."""
+        self._selector = selector
+        self._node_port = node_port
+        self._connect = partial(connect, base_url)
+        self._own_mountinfo = own_mountinfo
+        self._client: docker.APIClient | None = None
+        self._client_pid = 0
+        self._keys: dict[str, Keys] = {}
+        self._warned: set[tuple[str, str]] = set()
+        self._events = DaemonEvents(self._connect, selector)
+
+    def find(self) -> Sequence[NodeSpec]:
+        try:
+            return self._find(self._current_client())
+        except DAEMON_ERRORS as exc:
+            self._drop_client()
+            raise DiscoveryError(describe(exc)) from exc
+
+    def wait(self, seconds: float) -> None:
+        self._events.wait(seconds)
+
+    def wake(self) -> None:
+        self._events.changed.set()
+
+    def _current_client(self) -> docker.APIClient:
+        """Return this process's client: a socket must not be shared over a fork."""
+        if self._client is None or self._client_pid != os.getpid():
+            self._client, self._client_pid = self._connect(), os.getpid()
+        return self._client
+
+    def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _find(self, client: docker.APIClient) -> Sequence[NodeSpec]:
+        viewpoint = self._viewpoint(client)
+        summaries = client.containers(all=True, filters={"name": self._selector})
+        found = [containers.read_container(summary) for summary in summaries]
+        found = [
+            container
+            for container in found
+            if containers.is_candidate(container, self._selector, viewpoint)
+        ]
+        shared = self._shared_attachments(client, found, viewpoint)
+        nodes = [container for container in found if shared[container.id]]
+        self._read_keys(client, nodes)
+        nodes = [container for container in nodes if container.id in self._keys]
+        names = containers.stable_names(nodes, viewpoint.project)
+        chosen, losers = containers.choose(nodes, names)
+        for loser in losers:
+            self._warn_once(loser, "another running container has its stable name")
+        return [self._spec(name, chosen[name], shared) for name in sorted(chosen)]
+
+    def _viewpoint(self, client: docker.APIClient) -> Viewpoint:
+        mounts = self._own_mountinfo
+        own_id = mounts.exists() and containers.own_container_id(mounts.read_text())
+        with suppress(NotFound):  # in a container, but not in one of this daemon's
+            if own_id:
+                return containers.read_viewpoint(client.inspect_container(own_id))
+        return Viewpoint()
+
+    def _shared_attachments(
+        self,
+        client: docker.APIClient,
+        found: Iterable[Container],
+        viewpoint: Viewpoint,
+    ) -> Mapping[str, tuple[Attachment, ...]]:
+        existing_ids = viewpoint.network_ids
+        if any(containers.has_doubtful_network(one, viewpoint) for one in found):
+            existing_ids |= {network["Id"] for network in client.networks()}
+        return {
+            container.id: containers.shared_attachments(
+                container, viewpoint, existing_ids
+            )
+            for container in found
+        }
+
+    def _read_keys(self, client: docker.APIClient, nodes: Iterable[Container]) -> None:
+        """Inspect containers seen for the first time, and forget those that are gone.
+
+        A container that is removed meanwhile gets no keys.
+        """
+        ids = {container.id for container in nodes}
+        self._keys = {id_: keys for id_, keys in self._keys.items() if id_ in ids}
+        self._warned = {(id_, text) for id_, text in self._warned if id_ in ids}
+        for id_ in ids - self._keys.keys():
+            with suppress(NotFound):
+                config = client.inspect_container(id_)["Config"]
+                self._keys[id_] = containers.read_keys(config.get("Env") or ())
+
+    def _spec(
+        self,
+        name: str,
+        container: Container,
+        shared: Mapping[str, tuple[Attachment, ...]],
+    ) -> NodeSpec:
+        keys = self._keys[container.id]
+        weight = containers.weight(container)
+        if weight is None:
+            self._warn_once(container, "its label amazin.weight is no number above 0")
+        host = containers.address(container, shared[container.id])
+        endpoint = f"http://{host}:{self._node_port}" if host else None
+        identity = container.id
+        return NodeSpec(name, endpoint, *keys, weight or 1.0, identity)
+
+    def _warn_once(self, container: Container, text: str) -> None:
+        if (container.id, text) not in self._warned:
+            self._warned.add((container.id, text))
+            log.warning("container %s: %s", container.name, text)

@@ -1,0 +1,269 @@
+"""The WSGI application: request -> route -> handler -> response.
+
+The one place that calls `start_response`, maps errors to answers and logs requests.
+Knows no API and no node. Source: PEP 3333; RFC 9110.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from api import Header, Request, Response, Route, Services, json_response
+from errors import (
+    BodyError,
+    ConflictError,
+    GatewayError,
+    HTTPError,
+    NodeError,
+    NodeFullError,
+    NodeProtocolError,
+    NoNodesError,
+    NoSuchKeyError,
+    NotSupportedError,
+    PreconditionError,
+)
+
+RETRY_AFTER = ("Retry-After", "2")
+DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0
+"""How much of a refused upload is read, so that its client sees the refusal."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+_STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
+
+log = logging.getLogger("amazin.gateway")
+access_log = logging.getLogger("amazin.access")
+
+
+class Gateway:
+    """A WSGI application that serves these routes."""
+
+    def __init__(self, routes: Sequence[Route], services: Services) -> None:
+        self._routes = tuple(routes)
+        self._services = services
+        self._trusts = trusted_proxies(services.settings.forwarded_allow_ips)
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        started = time.monotonic()
+        request = self._read_request(environ)
+        try:
+            response = self._answer(request)
+        except GatewayError as exc:
+            response = error_response(request, exc)
+        except Exception:
+            log.exception("a bug", extra={"requestId": request.id})
+            error = HTTPError(500, "InternalError", "The gateway failed; this is a bug")
+            response = error_response(request, error)
+        start_response(_STATUS[response.status], final_headers(request, response))
+        return Transfer(request, response, started)
+
+    def _read_request(self, environ: WSGIEnvironment) -> Request:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        path = environ.get("PATH_INFO", "").encode("latin-1")
+        return Request(
+            method=environ["REQUEST_METHOD"],
+            path=path.decode("utf-8", "surrogateescape"),
+            environ=environ,
+            id=given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16),
+            client=client_address(environ, self._trusts),
+        )
+
+    def _answer(self, request: Request) -> Response:
+        allowed = set()
+        for route in self._routes:
+            match = route.pattern.fullmatch(request.path)
+            if match and route.method == request.method:
+                group = match[1] if match.re.groups else ""
+                return route.handler(request, self._services, group)
+            if match:
+                allowed.add(route.method)
+        if not allowed:
+            raise HTTPError(404, "NoSuchRoute", "Nothing is served at this path")
+        methods = ", ".join(sorted(allowed))
+        message = f"This path takes {methods}"
+        raise HTTPError(405, "MethodNotAllowed", message, [("Allow", methods)])
+
+
+class Transfer:
+    """A response being sent; logs the request when it is over, however it ends."""
+
+    def __init__(self, request: Request, response: Response, started: float) -> None:
+        self._request = request
+        self._response = response
+        self._started = started
+        self._sent = 0
+        self._error = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        body = self._response.body
+        if isinstance(body, bytes):
+            body = (body,) if body else ()
+        if self._request.method == "HEAD":
+            return
+        try:
+            for chunk in body:
+                yield chunk
+                self._sent += len(chunk)
+        except NodeError as exc:
+            # Too late for an answer: the server breaks the connection.
+            self._error = f"broken: node {self._request.node}: {exc}"
+            raise
+
+    def close(self) -> None:
+        """End the request: called by the server, also after a broken connection."""
+        body = self._response.body
+        if not isinstance(body, bytes) and hasattr(body, "close"):
+            body.close()
+        if self._response.status >= 400:
+            drain(self._request.environ)
+        fields = {
+            "requestId": self._request.id,
+            "method": self._request.method,
+            "path": self._request.path,
+            "status": self._response.status,
+            "bytes": self._sent,
+            "ms": round((time.monotonic() - self._started) * 1000, 1),
+            "node": self._request.node,
+            "client": self._request.client,
+        }
+        if self._error:
+            fields["error"] = self._error
+        access_log.info("request", extra={"fields": fields})
+
+
+def final_headers(request: Request, response: Response) -> list[Header]:
+    """Return the response's headers with those that every answer has."""
+    headers = [
+        *response.headers,
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Request-Id", request.id),
+    ]
+    length = response.length
+    if length is None and isinstance(response.body, bytes):
+        length = len(response.body)
+    if response.status not in (204, 304) and length is not None:
+        headers.append(("Content-Length", str(length)))
+    return headers
+
+
+_ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
+    (NoSuchKeyError, 404, "NoSuchObject", "There is no such object"),
+    (
+        PreconditionError,
+        412,
+        "PreconditionFailed",
+        "The object is not in the state that the request's condition names",
+    ),
+    (BodyError, 400, "IncompleteBody", "{error}"),
+    (NotSupportedError, 501, "NotSupported", "{error}"),
+    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
+    (
+        NodeProtocolError,
+        502,
+        "NodeNonsense",
+        "A node sent an answer that can't be trusted",
+    ),
+    (
+        NodeError,
+        503,
+        "NodeUnreachable",
+        "A node that is needed for this object does not answer; try again later",
+    ),
+    (NoNodesError, 503, "NoNodes", "{error}"),
+    (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
+)
+"""What a client is told; the first class that fits counts."""
+
+
+def error_response(request: Request, error: GatewayError) -> Response:
+    """Return what a client is told of an error."""
+    if not isinstance(error, HTTPError):
+        error = told(request, error)
+    body = {"error": error.message, "code": error.code, "requestId": request.id}
+    return json_response(error.status, body, error.headers)
+
+
+def told(request: Request, error: GatewayError) -> HTTPError:
+    """Translate an error by the table; remembers the node for the log."""
+    if isinstance(error, NodeError):
+        request.node = error.node
+        log.debug("node %s: %s", error.node, error)
+    for kind, status, code, message in _ANSWERS:
+        if isinstance(error, kind):
+            headers = [RETRY_AFTER] if status == 503 else []
+            return HTTPError(status, code, message.format(error=error), headers)
+    raise error
+
+
+def drain(environ: WSGIEnvironment) -> None:
+    """Read a bounded part of a body that nobody wanted.
+
+    A client that is still sending when the connection closes sees a broken pipe
+    instead of the answer (which is sent already).
+    """
+    length = environ.get("CONTENT_LENGTH") or "0"
+    chunked = environ.get("wsgi.input_terminated", False)
+    if not chunked and (not length.isascii() or not length.isdigit()):
+        return
+    deadline = time.monotonic() + DRAIN_SECONDS
+    size = DRAIN_BYTES if chunked else min(int(length), DRAIN_BYTES)
+    try:
+        while size > 0 and time.monotonic() < deadline:
+            data = environ["wsgi.input"].read(min(size, 2**16))
+            if not data:
+                return
+            size -= len(data)
+    except (OSError, ValueError):
+        return
+
+
+def trusted_proxies(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Read FORWARDED_ALLOW_IPS: addresses and networks, with commas; `*` is all."""
+    if text.strip() == "*":
+        text = "0.0.0.0/0,::/0"
+    return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part]
+
+
+def client_address(
+    environ: WSGIEnvironment,
+    trusts: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> str:
+    """Return the client's address; X-Forwarded-For counts from trusted proxies only.
+
+    The last address in it that isn't a trusted proxy's is the client's.
+    """
+    address: str = environ.get("REMOTE_ADDR", "")
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
+    hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
+    while hops and is_trusted(address, trusts):
+        hop = hops.pop()
+        if not is_address(hop):
+            break
+        address = hop
+    return address
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_trusted(
+    address: str, trusts: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+) -> bool:
+    """Whether a proxy at this address is believed."""
+    return is_address(address) and any(
+        ipaddress.ip_address(address) in network for network in trusts
+    )

@@ -1,0 +1,323 @@
+"""The index of a folder node: which content file each key means, in SQLite.
+
+Everything here blocks: `folder.py` calls it off the event loop, and translates its
+errors. Source: https://www.sqlite.org/howtocorrupt.html, for what is avoided here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import re
+import secrets
+import sqlite3
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from errors import GatewayError, NodeError, NodeUnreachableError
+from nodes import ObjectInfo, ObjectName, Stamp
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+    PRAGMA synchronous = FULL;
+    CREATE TABLE node (id TEXT NOT NULL);
+    CREATE TABLE objects (
+        bucket BLOB NOT NULL,
+        key BLOB NOT NULL,
+        file TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        etag TEXT NOT NULL,
+        stamp TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        PRIMARY KEY (bucket, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX objects_by_file ON objects (file);
+    PRAGMA user_version = 1;
+    PRAGMA journal_mode = WAL;
+"""
+_COLUMNS = "key, file, size, etag, stamp, headers"
+_BUSY_SECONDS = 10.0
+_SWEEP_SECONDS = 0.5
+_SHARDS = [f"{shard:02x}" for shard in range(256)]
+_FILE = re.compile(r"[0-9a-f]{32}")
+
+
+class Row(NamedTuple):
+    """What the index says of one key."""
+
+    key: str
+    file: str
+    info: ObjectInfo
+
+
+class _Connection(NamedTuple):
+    sqlite: sqlite3.Connection
+    place: tuple[int, int]
+    """Device and inode of the index when it was opened."""
+
+
+class Index:
+    """The connections to one folder's index; made inside an empty folder on first use.
+
+    Neither thread-local nor locked: a connection is taken from a deque for one use and
+    put back, which is atomic for threads and greenlets alike.
+    """
+
+    def __init__(self, root: Path, orphan_age_seconds: float) -> None:
+        self.content = root / "content"
+        self._root = root
+        self._path = root / "index.sqlite"
+        self._orphan_age_seconds = orphan_age_seconds
+        self._idle: deque[_Connection] = deque()
+        self._uses: set[object] = set()
+        self._pid = os.getpid()
+        self._identity = ""
+        self._closed = False
+        _indexes.add(self)
+
+    @contextmanager
+    def connect(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection to the index that is in its place now.
+
+        Raises:
+            NodeUnreachableError: the folder is not there.
+            NodeError: the index is gone, or is not the one that it was.
+        """
+        self._check_process()
+        use = object()
+        self._uses.add(use)
+        try:
+            connection = self._take()
+            try:
+                yield connection.sqlite
+            except GatewayError:
+                self._idle.append(connection)
+                raise
+            except BaseException:
+                connection.sqlite.close()
+                raise
+            self._idle.append(connection)
+        finally:
+            self._uses.discard(use)
+            if self._closed:
+                self.close_idle()
+
+    def close(self) -> None:
+        """Close all connections; those in use as soon as they are given back."""
+        self._closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses now."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().sqlite.close()
+
+    def _check_process(self) -> None:
+        # SQLite's locks belong to the process that took them. A fork finds no open
+        # connection (see the end of this module) unless another thread was at work.
+        if self._pid == os.getpid():
+            return
+        if self._idle or self._uses:
+            raise NodeError(
+                "the process was forked while the folder's index was in use"
+            )
+        self._pid = os.getpid()
+
+    def _take(self) -> _Connection:
+        place = self._place()
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if connection.place == place:
+                    return connection
+                connection.sqlite.close()
+        return _Connection(self._open(), place)
+
+    def _place(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            if not self._root.is_dir():
+                raise NodeUnreachableError("the folder is not there") from None
+            if self._identity:
+                raise NodeError("the folder's index is gone") from None
+            self._initialise()
+            found = self._path.stat()
+        return (found.st_dev, found.st_ino)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = _connect(self._path, "rw")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != _SCHEMA_VERSION:
+                raise NodeError(f"the folder's index has an unknown version {version}")
+            connection.execute("PRAGMA synchronous = FULL")
+            (identity,) = connection.execute("SELECT id FROM node").fetchone()
+            if self._identity not in ("", identity):
+                raise NodeError("the folder's index is another one than before")
+            if not self._identity:
+                sync_folder(self._root)
+                _sweep(connection, self.content, self._orphan_age_seconds)
+                self._identity = identity
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _initialise(self) -> None:
+        """Fill an empty folder: the index last and whole, whoever else does it too."""
+        self._refuse_lost_index()
+        self.content.mkdir(exist_ok=True)
+        for shard in _SHARDS:
+            (self.content / shard).mkdir(exist_ok=True)
+        sync_folder(self.content)
+        new = self._root / f"index.{secrets.token_hex(8)}.new"
+        try:
+            with closing(_connect(new, "rwc")) as connection:
+                connection.executescript(_SCHEMA)
+                connection.execute("INSERT INTO node VALUES (?)", (new.name,))
+            with suppress(FileExistsError):
+                self._path.hardlink_to(new)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(self._root)
+
+    def _refuse_lost_index(self) -> None:
+        log = self._path.with_name("index.sqlite-wal")
+        shards = (self.content / shard for shard in _SHARDS)
+        remains = log.exists() or any(
+            any(shard.iterdir()) for shard in shards if shard.is_dir()
+        )
+        if remains and not self._path.exists():
+            raise NodeError("the folder has content but no index")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the one write lock; commit at the end, or roll back on an exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it by itself on some errors
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def find(connection: sqlite3.Connection, name: ObjectName) -> Row | None:
+    """Return what the index says of an object."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key = ?",
+        (name.bucket.encode(), name.key.encode()),
+    ).fetchone()
+    return found and _row(*found)
+
+
+def find_all(
+    connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
+) -> list[Row]:
+    """Return the objects with first <= key < end, in order of the keys' bytes."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM objects"
+        " WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+        (bucket.encode(), first, end, limit),
+    )
+    return [_row(*columns) for columns in found]
+
+
+def put(
+    connection: sqlite3.Connection, name: ObjectName, file: str, info: ObjectInfo
+) -> None:
+    """Make the key mean `file`, whatever it meant before."""
+    values = (file, info.size, info.etag, str(info.stamp), json.dumps(info.headers))
+    connection.execute(
+        "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (name.bucket.encode(), name.key.encode(), *values),
+    )
+
+
+def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
+    """Make the key mean nothing."""
+    connection.execute(
+        "DELETE FROM objects WHERE bucket = ? AND key = ?",
+        (name.bucket.encode(), name.key.encode()),
+    )
+
+
+def _row(
+    key: bytes, file: str, size: int, etag: str, stamp_text: str, headers: str
+) -> Row:
+    stamp = Stamp.parse(stamp_text)
+    modified_ns = stamp.nanoseconds if stamp else 0
+    info = ObjectInfo(size, etag, modified_ns, stamp, json.loads(headers))
+    return Row(key.decode(), file, info)
+
+
+def sync_folder(path: Path) -> None:
+    """Put a folder's list of names on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(connection: sqlite3.Connection, content: Path, age_seconds: float) -> None:
+    """Remove what crashes left; of a big node a part each time, begun anywhere."""
+    deadline = time.monotonic() + _SWEEP_SECONDS
+    start = random.randrange(len(_SHARDS))
+    for shard in _SHARDS[start:] + _SHARDS[:start]:
+        with os.scandir(content / shard) as entries:
+            names = {entry.name for entry in entries if _FILE.fullmatch(entry.name)}
+        known = "SELECT file FROM objects WHERE file >= ? AND file < ?"
+        names.difference_update(
+            file for (file,) in connection.execute(known, (shard, shard + "g"))
+        )
+        for name in names:
+            with suppress(FileNotFoundError, BlockingIOError):
+                _remove_orphan(connection, content / shard / name, age_seconds)
+        if time.monotonic() > deadline:
+            return
+
+
+def _remove_orphan(
+    connection: sqlite3.Connection, path: Path, age_seconds: float
+) -> None:
+    with path.open("rb", buffering=0) as file:
+        if time.time() - os.fstat(file.fileno()).st_mtime < age_seconds:
+            return
+        # An upload holds this lock until its key means the file: ask again behind it.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        known = "SELECT 1 FROM objects WHERE file = ?"
+        if not connection.execute(known, (path.name,)).fetchone():
+            path.unlink(missing_ok=True)
+
+
+_indexes: weakref.WeakSet[Index] = weakref.WeakSet()
+
+
+def _close_before_fork() -> None:
+    for index in list(_indexes):
+        index.close_idle()
+
+
+os.register_at_fork(before=_close_before_fork)

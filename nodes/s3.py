@@ -1,0 +1,149 @@
+"""A node that speaks S3: MinIO, versitygw and their like.
+
+Object bytes and the questions about single objects go over our own connections
+(`http1.py`); buckets and listings, which are rare, through the MinIO SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from errors import NodeProtocolError, NoSuchKeyError
+from nodes import (
+    CHUNK_BYTES,
+    NodeObject,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Stamp,
+    Upload,
+)
+from nodes.http1 import Response
+from nodes.s3_answers import CONTENT_RANGE, metadata_lines, read_info, require_success
+from nodes.s3_client import S3Client, TimeLimits
+from nodes.s3_uploads import PROBE_BUCKET, SmallUpload, StreamedUpload
+
+
+class S3Node:
+    """One S3-compatible server; a bucket is made when the first upload needs it."""
+
+    def __init__(self, spec: NodeSpec, limits: TimeLimits) -> None:
+        """Take where the node is and its keys; nothing is connected yet."""
+        self.name = spec.name
+        self.weight = spec.weight
+        self._client = S3Client(spec, limits)
+
+    def start_get(
+        self,
+        name: ObjectName,
+        *,
+        byte_range: tuple[int, int] | None = None,
+        if_match: str | None = None,
+    ) -> Pending[NodeObject]:
+        """See `Node`."""
+        headers = []
+        if byte_range:
+            headers.append(("Range", "bytes={}-{}".format(*byte_range)))
+        if if_match:
+            headers.append(("If-Match", f'"{if_match}"'))
+        timeout = self._client.limits.transfer
+
+        def interpret(response: Response) -> NodeObject:
+            return S3Object(response, byte_range, if_match, timeout)
+
+        return self._client.ask("GET", name, interpret, headers)
+
+    def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
+        """See `Node`."""
+        return self._client.ask("HEAD", name, read_info)
+
+    def start_put(
+        self,
+        name: ObjectName,
+        length: int,
+        stamp: Stamp,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+    ) -> Upload:
+        """See `Node`."""
+        metadata, native = metadata_lines(headers, stamp)
+        native.append(("Content-Length", str(length)))
+        if if_absent:
+            native.append(("If-None-Match", "*"))
+        if if_match:
+            native.append(("If-Match", f'"{if_match}"'))
+        head = self._client.request_head("PUT", name, native, metadata)
+        kind = SmallUpload if length <= CHUNK_BYTES else StreamedUpload
+        return kind(self._client, name.bucket, head, length, stamp)
+
+    def start_delete(self, name: ObjectName) -> Pending[None]:
+        """See `Node`."""
+
+        def interpret(response: Response) -> None:
+            with suppress(NoSuchKeyError):
+                require_success(response)
+
+        return self._client.ask("DELETE", name, interpret)
+
+    def start_check(self) -> Pending[object]:
+        """See `Node`."""
+        return self._client.ask_for_bucket(PROBE_BUCKET)
+
+    def list_objects(
+        self, bucket: str, prefix: str = "", after: str = ""
+    ) -> Iterator[tuple[str, ObjectInfo]]:
+        """See `Node`."""
+        return self._client.list_objects(bucket, prefix, after)
+
+    def close(self) -> None:
+        """See `Node`."""
+        self._client.pool.close()
+
+    def __repr__(self) -> str:
+        return f"<S3Node {self.name}: {self._client!r}>"
+
+
+class S3Object:
+    """See `NodeObject`: a download whose body owns the connection."""
+
+    def __init__(
+        self,
+        response: Response,
+        byte_range: tuple[int, int] | None,
+        if_match: str | None,
+        timeout: float,
+    ) -> None:
+        self._response = response
+        self._timeout = timeout
+        self.info = read_info(response)
+        if byte_range:
+            self._check_range(*byte_range)
+        elif response.status != 200:
+            raise NodeProtocolError("the node answered with a part, unasked")
+        if if_match and self.info.etag != if_match:
+            raise NodeProtocolError("the node ignored If-Match")
+
+    def _check_range(self, first: int, last: int) -> None:
+        found = CONTENT_RANGE.fullmatch(self._response.headers.get("content-range", ""))
+        if self._response.status != 206 or not found:
+            raise NodeProtocolError("the node ignored the range")
+        if (int(found[1]), int(found[2])) != (first, last) or (
+            self._length != last - first + 1
+        ):
+            raise NodeProtocolError("the node sent another range")
+
+    @property
+    def _length(self) -> int:
+        return int(self._response.headers["content-length"])
+
+    def read(self) -> bytes:
+        """See `NodeObject`."""
+        return self._response.read(self._timeout)
+
+    def close(self) -> None:
+        """See `NodeObject`."""
+        self._response.close()

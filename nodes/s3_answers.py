@@ -1,0 +1,156 @@
+"""What the answers of an S3 server mean. Pure: nothing is sent or received here,
+but for the short body that explains an error.
+
+Source: Amazon S3 API Reference; what MinIO and versitygw answer was measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote
+
+from errors import (
+    GatewayError,
+    NodeAccessError,
+    NodeError,
+    NodeFullError,
+    NodeProtocolError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from nodes import ObjectInfo, Stamp
+from nodes.http1 import Response
+
+ERROR_BODY_SECONDS = 5.0
+_META = "x-amz-meta-"
+_STAMP = _META + "amazin-stamp"
+_PLAIN_VALUE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
+"""Stands unescaped in a metadata value; not the space: signing would fold several."""
+NATIVE_HEADERS = (
+    "Content-Type",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Cache-Control",
+    "Expires",
+)
+"""What S3 itself keeps with an object; every other header goes as metadata."""
+_ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
+_FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
+
+
+def bucket_exists(response: Response) -> bool:
+    """Return whether the bucket that HEAD asked for exists."""
+    try:
+        require_success(response)
+    except NoSuchKeyError:
+        return False
+    return True
+
+
+def require_success(response: Response) -> None:
+    """Return if the answer is 2xx from an S3 server; else raise what it means.
+
+    Raises:
+        NoSuchKeyError: also for a bucket that doesn't exist.
+        PreconditionError: 412.
+        NodeError: everything else.
+    """
+    if "x-amz-request-id" not in response.headers:
+        raise NodeProtocolError("what answers at the node's address is no S3 server")
+    if 200 <= response.status < 300:
+        return
+    code = response.headers.get("x-minio-error-code", "")
+    if response.method != "HEAD":
+        found = _CODE.search(response.read_all(ERROR_BODY_SECONDS))
+        code = found[1].decode() if found else code
+    raise error_for(response.status, code)
+
+
+def error_for(status: int, code: str) -> GatewayError:
+    """Return what an S3 error answer means; `code` may be empty (HEAD has none)."""
+    if status == 404 and code in ("NoSuchKey", "NoSuchBucket", ""):
+        return NoSuchKeyError(code)
+    if status == 412:
+        return PreconditionError(code)
+    if status in (401, 403):
+        return NodeAccessError(f"the node refused the gateway's keys ({code})")
+    if status == 507 or code in _FULL_CODES:
+        return NodeFullError("the node is full")
+    if status >= 500 or status in (408, 409, 429):
+        return NodeError(f"the node answered {status} {code}".rstrip())
+    return NodeProtocolError(f"the node answered {status} {code}".rstrip())
+
+
+def read_etag(response: Response) -> str:
+    """Return the ETag without its quotes. Raises: NodeProtocolError."""
+    found = _ETAG.fullmatch(response.headers.get("etag", ""))
+    if not found:
+        raise NodeProtocolError("the node sent no usable ETag")
+    return found[1]
+
+
+def read_info(response: Response) -> ObjectInfo:
+    """Read an object's properties from the answer to GET or HEAD.
+
+    Raises:
+        NoSuchKeyError, PreconditionError: the node answered so.
+        NodeError: no usable answer.
+    """
+    require_success(response)
+    headers = response.headers
+    total = CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    size = total[3] if total else headers.get("content-length", "")
+    if not size:
+        raise NodeProtocolError("the node sent an object without its length")
+    stamp = Stamp.parse(headers.get(_STAMP, ""))
+    return ObjectInfo(
+        size=int(size),
+        etag=read_etag(response),
+        modified_ns=stamp.nanoseconds if stamp else read_modified(headers),
+        stamp=stamp,
+        headers=dict(stored_headers(headers)),
+    )
+
+
+def read_modified(headers: Mapping[str, str]) -> int:
+    """Return Last-Modified as Unix time in nanoseconds. Raises: NodeProtocolError."""
+    try:
+        modified = parsedate_to_datetime(headers.get("last-modified", ""))
+    except ValueError as exc:
+        raise NodeProtocolError("the node sent no usable Last-Modified") from exc
+    return int(modified.timestamp()) * 10**9
+
+
+def stored_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what an upload asked to be given back on download."""
+    for name in NATIVE_HEADERS:
+        if value := headers.get(name.lower()):
+            yield name, value
+    for name, value in headers.items():
+        if name.startswith(_META + "x-"):
+            original = name[len(_META) :].title()
+            yield original, unquote(value, encoding="latin-1")
+
+
+def metadata_lines(
+    headers: Mapping[str, str], stamp: Stamp
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return what to send so that `stored_headers` and the stamp come back.
+
+    Two lists of (name, value): `x-amz-meta-` headers, which are signed, and native
+    ones. Values are escaped: S3 keeps printable ASCII only in metadata.
+    """
+    native = [
+        (name, value) for name, value in headers.items() if name in NATIVE_HEADERS
+    ]
+    metadata = [
+        (_META + name.lower(), quote(value, _PLAIN_VALUE, encoding="latin-1"))
+        for name, value in headers.items()
+        if name not in NATIVE_HEADERS
+    ]
+    return [*metadata, (_STAMP, str(stamp))], native
