@@ -133,12 +133,9 @@ class FolderNode:
         if_match: str | None = None,
         if_absent: bool = False,
     ) -> FolderUpload:
-        """Begin an upload of `length` bytes.
-
-        Its commit raises PreconditionError too if a newer stamp is stored by then.
-        """
+        """Begin an upload of `length` bytes."""
         info = ObjectInfo(length, "", stamp.nanoseconds, stamp, dict(headers))
-        condition = _Condition(stamp, if_match, if_absent)
+        condition = _Condition(if_match, if_absent)
         return _ask(FolderUpload, self._index, name, info, condition, self._write)
 
     def start_delete(self, name: ObjectName) -> _Question[None]:
@@ -265,7 +262,6 @@ class FolderObject:
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    stamp: Stamp
     if_match: str | None
     if_absent: bool
 
@@ -276,8 +272,6 @@ class _Condition:
             stored is None or stored.etag != self.if_match
         ):
             raise PreconditionError("the object has another ETag")
-        if stored is not None and (stored.stamp or Stamp(0, 0)) > self.stamp:
-            raise PreconditionError("a newer version is stored")
 
 
 class FolderUpload:

@@ -1,0 +1,46 @@
+# make run    the gateway on three folders, no Docker needed
+# make test   all tests that can run on this machine, but those with containers
+# make itest  the tests with real MinIO servers and with containers
+# make lint   ruff and mypy
+# make nodes  three MinIO servers on loopback, for trying things
+
+.DEFAULT_GOAL := help
+.PHONY: help run test itest lint nodes
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTEST_ARGS ?= -m "not containers"
+export PYTHONDEVMODE := 1
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+$(VENV)/run: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (python3, or make PYTHON=...)"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
+		echo "Python's venv module is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/develop: $(VENV)/run requirements-dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/run
+	@PYTHONDEVMODE= DISCOVERY="$${DISCOVERY:-folders}" VENV=$(VENV) exec scripts/run
+
+test: $(VENV)/develop
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+itest: $(VENV)/develop
+	REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers"
+
+lint: $(VENV)/develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+nodes:
+	@exec scripts/nodes
