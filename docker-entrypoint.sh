@@ -1,10 +1,10 @@
 #!/bin/sh
-# Run the command without root. Started as root, as by compose files without `user:`
-# and `group_add:`, become the user `gateway`, in the group that the Docker socket has.
+# Run the command without root. Started as root, as by compose files without `user:`,
+# become the user `gateway`, in the group that the Docker socket has (or DOCKER_GID).
 set -eu
 if [ "$(id -u)" = 0 ]; then
     socket=${DOCKER_HOST:-unix:///var/run/docker.sock}
-    group=$(stat -c %g "${socket#unix://}" 2>/dev/null || id -g gateway)
+    group=${DOCKER_GID:-$(stat -c %g "${socket#unix://}" 2>/dev/null || id -g gateway)}
     set -- setpriv --reuid gateway --regid gateway --groups "$group" --no-new-privs "$@"
 fi
 exec "$@"

@@ -1,0 +1,36 @@
+"""What the README shows is what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api import objects, operations
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = (PROJECT / "README.md").read_text()
+
+
+def test_the_example_of_ones_own_discovery_is_the_one_that_is_tested() -> None:
+    source = (PROJECT / "tests" / "own_discovery.py").read_text()
+    _, _, code = source.partition("\n\n")
+    assert f"```python\n{code.strip()}\n```" in README
+
+
+def test_every_route_is_in_the_table() -> None:
+    for route in (*objects.ROUTES, *operations.ROUTES):
+        path = route.pattern.pattern.replace("([^/]*)", "{id}")
+        if route.method != "HEAD" or path == "/object/{id}":
+            assert f"`{route.method} {path}`" in README
+
+
+def test_the_pinned_versions_fit_what_setup_cfg_asks_for() -> None:
+    setup = (PROJECT / "setup.cfg").read_text()
+    _, _, rest = setup.partition("install_requires =\n")
+    wanted = [line.strip() for line in rest.partition("\n\n")[0].splitlines()]
+    pinned = {
+        line.partition("==")[0]
+        for line in (PROJECT / "requirements.txt").read_text().splitlines()
+    }
+    names = [line.partition(">")[0] for line in wanted]
+    assert names
+    assert set(names) <= pinned
