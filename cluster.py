@@ -25,7 +25,7 @@ from errors import (
     PreconditionError,
 )
 from membership import Member, Membership
-from nodes import Node, NodeObject, ObjectInfo, ObjectName, Pending, Stamp
+from nodes import Node, NodeObject, ObjectInfo, ObjectName, Pending, Stamp, Upload
 
 MAX_ATTEMPTS = 3
 """How often a read starts anew because the object changed meanwhile."""
@@ -126,33 +126,20 @@ class Cluster:
         def attempt() -> Copy:
             home = self._ranked(name)[0]
             stamp = self._next_stamp()
+            options = (name, body.length, stamp, headers)
             upload = home.upload(
                 lambda node: node.start_put(
-                    name,
-                    body.length,
-                    stamp,
-                    headers,
-                    if_match=if_match,
-                    if_absent=if_absent,
+                    *options, if_match=if_match, if_absent=if_absent
                 )
             )
-            try:
-                for chunk in body.chunks():
-                    upload.write(chunk)
-                return Copy(home, upload.commit())
-            except NodeError as exc:
-                home.note_failure(exc)
-                raise
-            finally:
-                upload.abort()
+            return Copy(home, send_body(home, upload, body))
 
-        try:
-            return self._with_fresh_keys(attempt, body.can_restart)
-        except NoSuchKeyError as exc:  # what S3 says of If-Match without an object
-            raise PreconditionError("there is no object to match") from exc
+        return self._with_fresh_keys(attempt, body.can_restart)
 
     def delete(self, name: ObjectName) -> Member:
-        """Remove an object everywhere, its home last; returns the home.
+        """Remove an object everywhere, its newest copy last; returns the home.
+
+        Whatever fails in between, what is left is not older than what was there.
 
         Raises:
             NodeError, NoNodesError: a node did not confirm; the home's copy is still
@@ -161,7 +148,9 @@ class Cluster:
 
         def attempt() -> Member:
             home, *others = self._ranked(name)
-            ask_all(others, lambda node: node.start_delete(name))
+            holders = [copy.member for copy in find_copies(others, name)]
+            for members in (holders[:-1], holders[-1:]):
+                ask_all(members, lambda node: node.start_delete(name))
             home.ask(lambda node: node.start_delete(name)).wait()
             return home
 
@@ -253,11 +242,36 @@ class Cluster:
             return Stamp(self._last_ns, secrets.randbits(32))
 
 
+def send_body(home: Member, upload: Upload, body: Body) -> ObjectInfo:
+    """Send a body and commit it. Raises: as `Cluster.put`."""
+    try:
+        for chunk in body.chunks():
+            upload.write(chunk)
+        return upload.commit()
+    except NodeError as exc:
+        home.note_failure(exc)
+        raise
+    finally:
+        upload.abort()
+
+
 def newest(members: Sequence[Member], name: ObjectName) -> Copy:
     """Return the newest copy on these nodes; every one of them has to answer.
 
     Raises:
         NoSuchKeyError: all of them said so.
+        NodeError: one did not answer, so it can't be told.
+    """
+    copies = find_copies(members, name)
+    if not copies:
+        raise NoSuchKeyError("no node has it")
+    return copies[-1]
+
+
+def find_copies(members: Sequence[Member], name: ObjectName) -> list[Copy]:
+    """Return the copies on these nodes, oldest first; every node has to answer.
+
+    Raises:
         NodeError: one did not answer, so it can't be told.
     """
     answers = ask_all(members, lambda node: node.start_head(name))
@@ -266,9 +280,7 @@ def newest(members: Sequence[Member], name: ObjectName) -> Copy:
         for member, info in zip(members, answers, strict=True)
         if info is not None
     ]
-    if not copies:
-        raise NoSuchKeyError("no node has it")
-    return max(copies, key=lambda copy: copy.info.version)
+    return sorted(copies, key=lambda copy: copy.info.version)
 
 
 def ask_all(

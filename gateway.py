@@ -15,7 +15,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from api import Header, Request, Response, Route, Services, json_response
+from api import (
+    RETRY_AFTER,
+    Header,
+    Request,
+    Response,
+    Route,
+    Services,
+    json_response,
+)
+from api.bodies import drain
 from errors import (
     BodyError,
     ConflictError,
@@ -29,10 +38,8 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
+from settings import Network, parse_networks
 
-RETRY_AFTER = ("Retry-After", "2")
-DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0
-"""How much of a refused upload is read, so that its client sees the refusal."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
@@ -47,7 +54,7 @@ class Gateway:
     def __init__(self, routes: Sequence[Route], services: Services) -> None:
         self._routes = tuple(routes)
         self._services = services
-        self._trusts = trusted_proxies(services.settings.forwarded_allow_ips)
+        self._trusts = parse_networks(services.settings.forwarded_allow_ips)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -56,18 +63,23 @@ class Gateway:
         request = self._read_request(environ)
         try:
             response = self._answer(request)
-        except GatewayError as exc:
-            response = error_response(request, exc)
-        except Exception:
-            log.exception("a bug", extra={"requestId": request.id})
-            error = HTTPError(500, "InternalError", "The gateway failed; this is a bug")
+        except Exception as exc:
+            error = told(request, exc)
+            if error is None:
+                log.exception("a bug", extra={"fields": {"requestId": request.id}})
+                error = HTTPError(500, "InternalError", "The gateway failed: a bug")
             response = error_response(request, error)
-        start_response(_STATUS[response.status], final_headers(request, response))
-        return Transfer(request, response, started)
+        transfer = Transfer(request, response, started)
+        try:
+            start_response(_STATUS[response.status], final_headers(request, response))
+        except BaseException:
+            transfer.close()
+            raise
+        return transfer
 
     def _read_request(self, environ: WSGIEnvironment) -> Request:
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        path = environ.get("PATH_INFO", "").encode("latin-1")
+        path = environ.get("PATH_INFO", "").encode("latin-1", "replace")
         return Request(
             method=environ["REQUEST_METHOD"],
             path=path.decode("utf-8", "surrogateescape"),
@@ -100,14 +112,15 @@ class Transfer:
         self._response = response
         self._started = started
         self._sent = 0
-        self._error = ""
+        self._error = "not sent whole"
+        self._is_over = False
 
     def __iter__(self) -> Iterator[bytes]:
         body = self._response.body
+        if self._request.method == "HEAD":
+            body = b""
         if isinstance(body, bytes):
             body = (body,) if body else ()
-        if self._request.method == "HEAD":
-            return
         try:
             for chunk in body:
                 yield chunk
@@ -116,14 +129,21 @@ class Transfer:
             # Too late for an answer: the server breaks the connection.
             self._error = f"broken: node {self._request.node}: {exc}"
             raise
+        self._error = ""
 
     def close(self) -> None:
         """End the request: called by the server, also after a broken connection."""
+        if self._is_over:
+            return
+        self._is_over = True
         body = self._response.body
         if not isinstance(body, bytes) and hasattr(body, "close"):
             body.close()
+        self._log()
         if self._response.status >= 400:
             drain(self._request.environ)
+
+    def _log(self) -> None:
         fields = {
             "requestId": self._request.id,
             "method": self._request.method,
@@ -183,58 +203,29 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
 """What a client is told; the first class that fits counts."""
 
 
-def error_response(request: Request, error: GatewayError) -> Response:
+def error_response(request: Request, error: HTTPError) -> Response:
     """Return what a client is told of an error."""
-    if not isinstance(error, HTTPError):
-        error = told(request, error)
     body = {"error": error.message, "code": error.code, "requestId": request.id}
     return json_response(error.status, body, error.headers)
 
 
-def told(request: Request, error: GatewayError) -> HTTPError:
-    """Translate an error by the table; remembers the node for the log."""
+def told(request: Request, error: Exception) -> HTTPError | None:
+    """Return what a client is told, None of a bug; notes the node for the log."""
+    if isinstance(error, HTTPError):
+        return error
     if isinstance(error, NodeError):
-        request.node = error.node
-        log.debug("node %s: %s", error.node, error)
+        request.node = error.node or request.node
+        log.debug("node %s: %s", request.node, error)
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):
             headers = [RETRY_AFTER] if status == 503 else []
             return HTTPError(status, code, message.format(error=error), headers)
-    raise error
-
-
-def drain(environ: WSGIEnvironment) -> None:
-    """Read a bounded part of a body that nobody wanted.
-
-    A client that is still sending when the connection closes sees a broken pipe
-    instead of the answer (which is sent already).
-    """
-    length = environ.get("CONTENT_LENGTH") or "0"
-    chunked = environ.get("wsgi.input_terminated", False)
-    if not chunked and (not length.isascii() or not length.isdigit()):
-        return
-    deadline = time.monotonic() + DRAIN_SECONDS
-    size = DRAIN_BYTES if chunked else min(int(length), DRAIN_BYTES)
-    try:
-        while size > 0 and time.monotonic() < deadline:
-            data = environ["wsgi.input"].read(min(size, 2**16))
-            if not data:
-                return
-            size -= len(data)
-    except (OSError, ValueError):
-        return
-
-
-def trusted_proxies(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Read FORWARDED_ALLOW_IPS: addresses and networks, with commas; `*` is all."""
-    if text.strip() == "*":
-        text = "0.0.0.0/0,::/0"
-    return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part]
+    return None
 
 
 def client_address(
     environ: WSGIEnvironment,
-    trusts: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
+    trusts: Sequence[Network],
 ) -> str:
     """Return the client's address; X-Forwarded-For counts from trusted proxies only.
 
@@ -260,10 +251,11 @@ def is_address(text: str) -> bool:
     return True
 
 
-def is_trusted(
-    address: str, trusts: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
-) -> bool:
+def is_trusted(text: str, trusts: Sequence[Network]) -> bool:
     """Whether a proxy at this address is believed."""
-    return is_address(address) and any(
-        ipaddress.ip_address(address) in network for network in trusts
-    )
+    if not is_address(text):
+        return False
+    address = ipaddress.ip_address(text)
+    # What a socket that takes both families says of an IPv4 client.
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in trusts)

@@ -6,6 +6,7 @@ the process environment. The README's table holds the same rows; a test compares
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ from errors import SettingsError
 
 _SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -72,25 +74,59 @@ def _selector(value: str) -> str:
 def _discovery(value: str) -> str:
     if value in ("docker", "static", "folders"):
         return value
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
         return value
     raise ValueError("expected docker, static, folders or package.module:Class")
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
+        raise ValueError("expected an address or a host name, without a port")
+    return value
+
+
+def _docker_host(value: str) -> str:
+    if not re.fullmatch(r"(unix|tcp|http|https)://\S+", value):
+        raise ValueError(
+            "expected unix:///path, tcp://host:port or http(s)://host:port"
+        )
+    return value
+
+
+def parse_networks(text: str) -> list[Network]:
+    """Read addresses and networks, with commas; `*` is all. Raises: ValueError."""
+    if text.strip() == "*":
+        text = "0.0.0.0/0,::/0"
+    parts = [part.strip() for part in text.split(",")]
+    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
+
+
+def _networks(value: str) -> str:
+    try:
+        parse_networks(value)
+    except ValueError:
+        raise ValueError("expected IP addresses or networks, with commas") from None
+    return value
 
 
 def _setting(
     convert: Callable[[str], Any], default: Any, unit: str, meaning: str
 ) -> Any:
-    metadata = {"convert": convert, "unit": unit, "meaning": meaning}
-    return field(
-        default=default, metadata=metadata, repr=not meaning.startswith("Secret")
-    )
+    is_secret = meaning.startswith("Secret")
+    metadata = {
+        "convert": convert,
+        "unit": unit,
+        "meaning": meaning,
+        "is_secret": is_secret,
+    }
+    return field(default=default, metadata=metadata, repr=not is_secret)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What an operator decides. The environment's name of a field is its upper case."""
 
-    host: str = _setting(_text, "0.0.0.0", "", "Address to listen on.")
+    host: str = _setting(_host, "0.0.0.0", "", "Address to listen on.")
     port: int = _setting(_integer(1, 65535), 3000, "", "Port to listen on.")
     discovery: str = _setting(
         _discovery,
@@ -108,7 +144,7 @@ class Settings:
         _integer(1, 65535), 9000, "", "Docker: the port nodes listen on."
     )
     docker_host: str = _setting(
-        _text,
+        _docker_host,
         "unix:///var/run/docker.sock",
         "",
         "Docker: URL of the daemon or of a read-only socket proxy.",
@@ -150,7 +186,7 @@ class Settings:
         _seconds, 30.0, "s", "Between two pieces of a body, and for storing it."
     )
     forwarded_allow_ips: str = _setting(
-        _text,
+        _networks,
         "127.0.0.1,::1",
         "",
         "Proxies whose `X-Forwarded-For` is believed, with commas; `*` for all.",
@@ -188,7 +224,7 @@ class Settings:
             try:
                 values[setting.name] = setting.metadata["convert"](text)
             except ValueError as exc:
-                shown = "" if "Secret" in setting.metadata["meaning"] else f" {text!r}"
+                shown = "" if setting.metadata["is_secret"] else f" {text!r}"
                 name = setting.name.upper()
                 raise SettingsError(f"{name}:{shown} can't be used: {exc}") from None
         return cls(**values)

@@ -19,6 +19,8 @@ from cluster import Cluster
 from settings import Settings
 
 Header = tuple[str, str]
+RETRY_AFTER: Header = ("Retry-After", "2")
+"""Goes with every 503: a node that comes back is noticed within seconds."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,6 @@ class Route:
 
 
 def json_response(status: int, value: Any, headers: Iterable[Header] = ()) -> Response:
-    """Return `value` as JSON."""
-    body = json.dumps(value).encode() + b"\n"
+    """Return `value` as compact JSON."""
+    body = json.dumps(value, separators=(",", ":")).encode()
     return Response(status, [("Content-Type", "application/json"), *headers], body)

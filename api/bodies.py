@@ -5,11 +5,14 @@ Source: RFC 9112 section 6; PEP 3333 on `wsgi.input`.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from errno import EDQUOT, ENOSPC
+from contextlib import suppress
+from errno import EDQUOT, ENOSPC, errorcode
 from typing import IO, Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
@@ -17,7 +20,11 @@ from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
 from nodes.blocking import run_blocking
 
-_LENGTH = re.compile(r"[0-9]{1,19}")
+DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0
+"""How much of a refused upload is read, so that its client sees the refusal."""
+_LENGTH = re.compile(r"[0-9]{1,999}")
+
+log = logging.getLogger("amazin.bodies")
 
 
 class StreamedBody:
@@ -66,9 +73,10 @@ class SpooledBody:
         return True
 
     def close(self) -> None:
-        """Remove the file and give its room back."""
-        self._file.close()
-        self._room.give_back(self.length)
+        """Remove the file and give its room back. Idempotent."""
+        if not self._file.closed:
+            self._file.close()
+            self._room.give_back(self.length)
 
 
 class AnyBody(Protocol):
@@ -90,7 +98,10 @@ class SpoolRoom:
         self._lock = threading.Lock()
 
     def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
-        """Write chunks to a file. Raises: HTTPError 507, if there is no room."""
+        """Write chunks to a file.
+
+        Raises: HTTPError 507, if there is no room; 503, if the folder is unusable.
+        """
         file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the body owns it
             max_size=CHUNK_BYTES, dir=self._folder
         )
@@ -100,24 +111,24 @@ class SpoolRoom:
                 self._take(len(chunk))
                 length += len(chunk)
                 run_blocking(file.write, chunk)
+            run_blocking(file.flush)
         except OSError as exc:
             self._discard(file, length)
-            if exc.errno not in (ENOSPC, EDQUOT):
-                raise
-            raise self._is_full() from exc
+            raise spool_error(exc) from exc
         except BaseException:
             self._discard(file, length)
             raise
         return SpooledBody(file, length, self)
 
     def _discard(self, file: IO[bytes], length: int) -> None:
-        file.close()
+        with suppress(OSError):  # it may still hold bytes that the disk has no room for
+            file.close()
         self.give_back(length)
 
     def _take(self, size: int) -> None:
         with self._lock:
             if size > self._free:
-                raise self._is_full()
+                raise spool_full()
             self._free -= size
 
     def give_back(self, size: int) -> None:
@@ -125,10 +136,20 @@ class SpoolRoom:
         with self._lock:
             self._free += size
 
-    @staticmethod
-    def _is_full() -> HTTPError:
-        message = "No room to hold an upload of unknown length; send a Content-Length"
-        return HTTPError(507, "SpoolFull", message)
+
+def spool_full() -> HTTPError:
+    """Return the refusal of a body for which there is no room."""
+    message = "No room to hold an upload of unknown length; send a Content-Length"
+    return HTTPError(507, "SpoolFull", message)
+
+
+def spool_error(error: OSError) -> HTTPError:
+    """Translate what the spool's folder raised; what is no lack of room is logged."""
+    if error.errno in (ENOSPC, EDQUOT):
+        return spool_full()
+    log.error("SPOOL_DIR can't be used: %s", errorcode.get(error.errno or 0, error))
+    message = "An upload of unknown length can't be held now; send a Content-Length"
+    return HTTPError(503, "SpoolFailed", message, [("Retry-After", "2")])
 
 
 def open_body(
@@ -190,11 +211,44 @@ def limited(stream: InputStream, limit: int) -> Iterator[bytes]:
 
 
 def read_some(stream: InputStream, size: int) -> bytes:
-    """Read from the client. Raises: BodyError, if the connection broke."""
+    """Read from the client. Raises: BodyError, if the connection or framing broke."""
     try:
         return stream.read(size)
-    except (OSError, ValueError) as exc:
+    except Exception as exc:  # gunicorn's parser has bare ones of its own
         raise BodyError("The body could not be read to its end") from exc
+
+
+def drain(environ: WSGIEnvironment) -> None:
+    """Read a bounded part of a body that nobody wanted.
+
+    A client that is still sending when the connection closes sees a broken pipe
+    instead of the answer (which is sent already).
+    """
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        size = DRAIN_BYTES if environ.get("wsgi.input_terminated") else 0
+    else:
+        length = environ.get("CONTENT_LENGTH") or ""
+        size = int(length) if _LENGTH.fullmatch(length) else 0
+    if not size:
+        return
+    sock = environ.get("gunicorn.socket")
+    with suppress(BodyError, OSError):
+        patience = sock.gettimeout() if sock else None
+        if sock:
+            sock.settimeout(DRAIN_SECONDS)
+        read_and_drop(environ["wsgi.input"], min(size, DRAIN_BYTES))
+        if sock:
+            sock.settimeout(patience)
+
+
+def read_and_drop(stream: InputStream, size: int) -> None:
+    """Read at most `size` bytes in bounded time. Raises: BodyError."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while size > 0 and time.monotonic() < deadline:
+        data = read_some(stream, min(size, 2**16))
+        if not data:
+            return
+        size -= len(data)
 
 
 def too_large(limit: int) -> HTTPError:

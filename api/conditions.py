@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
+from api.dates import parse_date
 from errors import HTTPError
 from nodes import ObjectInfo
 
@@ -24,7 +24,7 @@ _TAG_LIST = re.compile(
     r'[ \t,]*(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
     r'(?:[ \t]*,[ \t,]*(?:W/)?"[\x21\x23-\x7e\x80-\xff]*")*[ \t,]*'
 )
-_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,30})-([0-9]{0,30})[ \t]*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,999})-([0-9]{0,999})[ \t]*", re.IGNORECASE)
 
 
 class NotModified(Exception):  # noqa: N818 - an answer, not an error
@@ -54,14 +54,6 @@ def parse_tags(text: str) -> list[EntityTag] | None:
         message = 'A condition takes * or ETags in quotes, like "abc", "def"'
         raise HTTPError(400, "InvalidCondition", message)
     return [EntityTag(tag, bool(weak)) for weak, tag in _ENTITY_TAG.findall(text)]
-
-
-def parse_date(text: str) -> int | None:
-    """Return an HTTP date as Unix seconds; None if it is malformed."""
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except (ValueError, OverflowError):
-        return None
 
 
 class Conditions:
@@ -111,7 +103,8 @@ class Conditions:
     def for_upload(self) -> tuple[str | None, bool]:
         """Return (if_match, if_absent) of a conditional PUT.
 
-        Raises: HTTPError 501, for what nodes can't judge atomically.
+        Raises: HTTPError 501, for what nodes can't judge atomically; 412 for an empty
+            ETag, which no object has.
         """
         match, none_match = self._header("If-Match"), self._header("If-None-Match")
         dated = ("If-Modified-Since", "If-Unmodified-Since")
@@ -124,6 +117,8 @@ class Conditions:
         tags = parse_tags(match or "") if none_match is None else None
         if not tags or len(tags) > 1 or tags[0].is_weak:
             raise unsupported_condition()
+        if not tags[0].value:
+            raise precondition_failed()
         return tags[0].value, False
 
 
@@ -132,8 +127,8 @@ def selected_range(
 ) -> tuple[int, int] | None:
     """Return the first and last byte that `Range` asks for; None: the whole object.
 
-    Several ranges, other units and malformed ones are ignored, as RFC 9110 allows;
-    so is a range whose `If-Range` doesn't hold.
+    Several ranges, other units and malformed ones are ignored, as RFC 9110 allows; so
+    are a range whose `If-Range` doesn't hold and the last bytes of an empty object.
 
     Raises: HTTPError 416 with the object's size.
     """
@@ -147,6 +142,8 @@ def selected_range(
         first = int(first_text)
         last = min(int(last_text), info.size - 1) if last_text else info.size - 1
     else:
+        if not info.size and int(last_text):
+            return None
         first, last = max(0, info.size - int(last_text)), info.size - 1
     if first >= info.size:
         raise HTTPError(

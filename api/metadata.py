@@ -5,17 +5,24 @@ from __future__ import annotations
 import mimetypes
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import quote
 from wsgiref.types import WSGIEnvironment
 
 from errors import HTTPError
 
 DEFAULT_TYPE = "application/octet-stream"
 MAX_METADATA_BYTES = 2048
-_PER_HEADER_BYTES = 11
-"""What nodes add to each name (`x-amz-meta-`) and count."""
-_OWN_BYTES = 80
-"""Room that the gateway's own stamp takes among the 2 KiB that nodes allow."""
+_PREFIX_BYTES = len("x-amz-meta-")
+"""What nodes add to the name of an X-... header, and count."""
+_STAMP_BYTES = len("x-amz-meta-amazin-stamp") + len("1234567890123456789.4294967295")
+"""What the gateway's own stamp takes of the 2 KiB that nodes allow."""
+_OTHER_TYPES = {
+    "gzip": "application/gzip",
+    "br": "application/x-brotli",
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "xz": "application/x-xz",
+}
+"""Of files that are compressed: their bytes are served as they are."""
 
 KEPT = (
     "Content-Disposition",
@@ -24,13 +31,18 @@ KEPT = (
     "Cache-Control",
     "Expires",
 )
+NATIVE = ("Content-Type", *KEPT[:-1])
+"""What S3 nodes keep under its own name; the rest is user metadata."""
 _REFUSED = re.compile(
     r"X-(?:(?:Forwarded|Real|Request|Accel|Amz|Minio|Amazin)-.*|Sendfile.*|Copy-Source.*"
     r"|Frame-Options|Xss-Protection|Content-Type-Options|Dns-Prefetch-Control"
     r"|Download-Options|Permitted-Cross-Domain-Policies|Ua-Compatible"
     r"|Content-Security-Policy.*|Webkit-Csp.*)"
 )
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TYPES = mimetypes.MimeTypes()
+"""Python's own table: the machine's would make gateways differ."""
+_NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
+_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
 def uploaded_headers(environ: WSGIEnvironment, key: str) -> dict[str, str]:
@@ -38,44 +50,67 @@ def uploaded_headers(environ: WSGIEnvironment, key: str) -> dict[str, str]:
 
     Raises: HTTPError 400, if it is more than a node takes; 501 for `aws-chunked`.
     """
-    headers = {"Content-Type": environ.get("CONTENT_TYPE") or guessed_type(key)}
+    refuse_wrapped(environ)
+    content_type = _value(environ, "CONTENT_TYPE")
+    headers = {"Content-Type": content_type or guessed_type(key)}
     for name in KEPT:
-        value = environ.get("HTTP_" + name.upper().replace("-", "_"))
-        if value:
+        if value := _value(environ, "HTTP_" + name.upper().replace("-", "_")):
             headers[name] = value
-    if "aws-chunked" in headers.get("Content-Encoding", "").lower():
-        message = "Send the plain bytes: the encoding aws-chunked is not supported"
-        raise HTTPError(501, "NotSupported", message)
-    for variable, value in environ.items():
+    for variable in environ:
         if variable.startswith("HTTP_X_"):
             name = variable[5:].replace("_", "-").title()
             if not _REFUSED.fullmatch(name):
-                headers[name] = value
+                headers[name] = _value(environ, variable)
     require_fit(headers)
     return headers
 
 
+def _value(environ: WSGIEnvironment, variable: str) -> str:
+    # A tab is a control character: no WSGI response may have it. HTTP reads a space.
+    value: str = environ.get(variable) or ""
+    return value.replace("\t", " ").strip(" ")
+
+
+def refuse_wrapped(environ: WSGIEnvironment) -> None:
+    """Raise HTTPError if the body is not the object's plain bytes, but wraps them."""
+    coding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
+    signing = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")
+    if "aws-chunked" in coding or signing.startswith("STREAMING-"):
+        message = "Send the plain bytes: the encoding aws-chunked is not supported"
+        raise HTTPError(501, "NotSupported", message)
+    if environ.get("HTTP_CONTENT_RANGE") is not None:
+        message = "Send whole objects: uploads of a Content-Range are not supported"
+        raise HTTPError(400, "PartialUpload", message)
+
+
 def guessed_type(key: str) -> str:
     """Return the content type that the key's extension suggests."""
-    content_type, encoding = mimetypes.guess_type(key)
+    content_type, encoding = _TYPES.guess_type("./" + key, strict=False)
     if encoding:
-        return f"application/{encoding}"
+        return _OTHER_TYPES.get(encoding, DEFAULT_TYPE)
     return content_type or DEFAULT_TYPE
 
 
 def require_fit(headers: Mapping[str, str]) -> None:
     """Raise HTTPError 400 if these headers can't be stored."""
-    size = _OWN_BYTES
+    size = _STAMP_BYTES
     for name, value in headers.items():
-        if not _VALUE.fullmatch(value):
-            message = f"The header {name} has characters that can't be stored"
+        is_plain = name in NATIVE
+        is_name = name in KEPT or is_plain or _NAME.fullmatch(name)
+        if not _VALUE.fullmatch(value) or not is_name:
+            shown = ascii(name)[1:-1]
+            message = f"The header {shown} has characters that can't be stored"
             raise HTTPError(400, "InvalidHeader", message)
-        is_plain = not name.startswith("X-")
-        stored = value if is_plain else quote(value, " ", encoding="latin-1")
-        size += _PER_HEADER_BYTES + len(name) + len(stored)
+        size += len(name)
+        size += len(value) if is_plain else _PREFIX_BYTES + escaped_size(value)
     if size > MAX_METADATA_BYTES:
         message = "The headers to be stored with the object have more than 2 KiB"
         raise HTTPError(400, "MetadataTooLarge", message)
+
+
+def escaped_size(value: str) -> int:
+    """Return what a node counts for a value: printable ASCII is 1, all else `%XX`."""
+    return sum(1 if "!" <= char <= "~" and char != "%" else 3 for char in value)
 
 
 def returned_headers(stored: Mapping[str, str]) -> Iterable[tuple[str, str]]:
@@ -83,10 +118,12 @@ def returned_headers(stored: Mapping[str, str]) -> Iterable[tuple[str, str]]:
 
     Filters again: other programs write to nodes too.
     """
-    yield "Content-Type", stored.get("Content-Type") or DEFAULT_TYPE
+    content_type = stored.get("Content-Type", "")
+    is_sendable = content_type and _VALUE.fullmatch(content_type)
+    yield "Content-Type", content_type if is_sendable else DEFAULT_TYPE
     for name, value in stored.items():
         is_ours = name in KEPT or (
-            name.startswith("X-") and not _REFUSED.fullmatch(name)
+            _NAME.fullmatch(name) and not _REFUSED.fullmatch(name.title())
         )
         if is_ours and _VALUE.fullmatch(value):
             yield name, value

@@ -117,6 +117,9 @@ def send(request: Request, download: Download) -> Response:
     if len(start) == length:
         content.close()
         return Response(status, headers, start)
+    if not start or len(start) > length:
+        content.close()
+        raise NodeProtocolError("the node sent another number of bytes")
     return Response(status, headers, DownloadBody(start, content, length), length)
 
 

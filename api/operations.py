@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs
 
-from api import Request, Response, Route, Services, json_response
+from api import RETRY_AFTER, Request, Response, Route, Services, json_response
 
 
 def health(request: Request, services: Services, _: str) -> Response:
@@ -16,7 +17,8 @@ def ready(request: Request, services: Services, _: str) -> Response:
     """Readiness: asks the nodes; 200 while any answers, with `?all` while all do."""
     states = services.cluster.states()
     answering = [state == "up" for state in states.values()]
-    wants_all = request.environ.get("QUERY_STRING", "").split("=")[0] == "all"
+    query = request.environ.get("QUERY_STRING", "")
+    wants_all = "all" in parse_qs(query, keep_blank_values=True)
     is_ready = bool(answering) and (all(answering) if wants_all else any(answering))
     body = {
         "status": "UP" if is_ready else "DOWN",
@@ -24,7 +26,9 @@ def ready(request: Request, services: Services, _: str) -> Response:
     }
     if problem := services.cluster.problem():
         body["problem"] = problem
-    return json_response(200 if is_ready else 503, body)
+    if is_ready:
+        return json_response(200, body)
+    return json_response(503, body, [RETRY_AFTER])
 
 
 ROUTES = (

@@ -8,6 +8,7 @@ A node does no retrying that could repeat a half-sent stream, and no placement.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
@@ -15,6 +16,8 @@ from typing import NamedTuple, Protocol, TypeVar
 CHUNK_BYTES = 256 * 1024
 """Size of one read of a body; below 64 KiB the system calls dominate."""
 
+_STAMP = re.compile(r"([0-9]{1,19})\.([0-9]{1,10})")
+"""Nanoseconds up to the year 2286, and 32 random bits."""
 Answer = TypeVar("Answer", covariant=True)
 
 
@@ -42,10 +45,8 @@ class Stamp(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Stamp | None:
         """Read what `str` wrote; None for anything else."""
-        nanoseconds, _, tie_break = text.partition(".")
-        if all(part.isascii() and part.isdigit() for part in (nanoseconds, tie_break)):
-            return cls(int(nanoseconds), int(tie_break))
-        return None
+        match = _STAMP.fullmatch(text)
+        return cls(int(match[1]), int(match[2])) if match else None
 
 
 @dataclass(frozen=True, slots=True)

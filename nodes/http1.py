@@ -11,25 +11,19 @@ import re
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import SplitResult
 
 from errors import (
     NodeError,
     NodeProtocolError,
     NodeTimeoutError,
-    NodeUnreachableError,
 )
 from nodes import CHUNK_BYTES
 
 HEAD_BYTES = 64 * 1024
 """A response head, a chunk's size line or the trailers above this are refused."""
 MAX_INTERIM_RESPONSES = 8
-MAX_IDLE_CONNECTIONS = 64
-IDLE_SECONDS = 15.0
-"""Idle connections older than this are not used again; servers drop them later."""
 
 _STATUS_LINE = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?"
@@ -43,7 +37,10 @@ _SINGLETONS = frozenset(
 
 
 class NoAnswerError(NodeError):
-    """The node closed the connection before the first byte of its answer."""
+    """The node closed the connection before the first byte of its answer.
+
+    On a kept connection: most likely before it read the request.
+    """
 
 
 @contextmanager
@@ -84,7 +81,8 @@ class Connection:
         `deadline` is on the monotonic clock.
         """
         if self._buffer:
-            data, self._buffer = self._buffer, b""
+            data = self._buffer[:CHUNK_BYTES]
+            self._buffer = self._buffer[CHUNK_BYTES:]
             return data
         with translated_errors():
             remaining = deadline - time.monotonic()
@@ -97,18 +95,10 @@ class Connection:
         """Return the bytes in front of `mark`, and drop the mark.
 
         Raises:
-            NoAnswerError: the connection's end, with nothing before it.
             NodeTimeoutError: nothing is lost, it may be called again.
-            NodeProtocolError: no mark within `HEAD_BYTES`.
+            NodeProtocolError: no mark within `HEAD_BYTES`, or before the end.
         """
-        try:
-            data = self.receive(deadline)
-        except NodeTimeoutError:
-            raise
-        except NodeError as exc:
-            raise NoAnswerError(str(exc)) from exc
-        if not data:
-            raise NoAnswerError("the node closed the connection without an answer")
+        data = b""
         while (end := data.find(mark)) < 0 and len(data) <= HEAD_BYTES:
             try:
                 more = self.receive(deadline)
@@ -131,16 +121,34 @@ class Connection:
         """Tell, without waiting, whether the node sent something or closed."""
         if self._buffer:
             return True
-        if isinstance(self._socket, ssl.SSLSocket):
-            return False
         self._socket.settimeout(0)
         try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
+            if isinstance(self._socket, ssl.SSLSocket):  # can't peek
+                self._buffer = self._socket.recv(1)
+            else:
+                self._socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError:
             return True
         return True
+
+    def await_answer(self, deadline: float) -> None:
+        """Wait for the first byte of an answer.
+
+        Raises:
+            NoAnswerError: the connection's end, with nothing before it.
+            NodeTimeoutError: it may be called again.
+        """
+        try:
+            data = self.receive(deadline)
+        except NodeTimeoutError:
+            raise
+        except NodeError as exc:
+            raise NoAnswerError(str(exc)) from exc
+        if not data:
+            raise NoAnswerError("the node closed the connection without an answer")
+        self.unread(data)
 
     @property
     def has_surplus(self) -> bool:
@@ -163,6 +171,7 @@ class Response:
     ) -> None:
         self._connection = connection
         self._is_open = True
+        self._is_begun = False
         self._release = release
         self.method = method
         self.status = 0
@@ -180,6 +189,9 @@ class Response:
             NodeTimeoutError: not whole at `deadline`; may be called again.
             NodeProtocolError: not HTTP.
         """
+        if not self._is_begun:
+            self._connection.await_answer(deadline)
+            self._is_begun = True
         for _ in range(MAX_INTERIM_RESPONSES):
             head = self._connection.receive_until(b"\r\n\r\n", deadline)
             version, self.status, self.headers = parse_head(head)
@@ -200,7 +212,9 @@ class Response:
         encoding = self.headers.get("transfer-encoding")
         if length is not None and not _LENGTH.fullmatch(length):
             raise NodeProtocolError("the node sent a malformed Content-Length")
-        if encoding is not None and (length or encoding.lower() != "chunked"):
+        if encoding is not None and (
+            version == 0 or length is not None or encoding.lower() != "chunked"
+        ):
             raise NodeProtocolError("the node sent an ambiguous body")
         if self.method == "HEAD" or self.status in (204, 304):
             self.length = 0
@@ -222,10 +236,13 @@ class Response:
         Raises:
             NodeError: the body is cut off, or `timeout` seconds went by in silence.
         """
+        return self._read_before(time.monotonic() + timeout)
+
+    def _read_before(self, deadline: float) -> bytes:
         if not self._is_open:
             return b""
         try:
-            return self._read_some(time.monotonic() + timeout)
+            return self._read_some(deadline)
         except BaseException:
             self.close()
             raise
@@ -252,9 +269,8 @@ class Response:
     def _end_of_data(self, deadline: float) -> None:
         if not self._is_chunked:
             self._finish()
-        else:
-            if self._line(deadline):
-                raise NodeProtocolError("the node sent a malformed chunk")
+        elif self._line(deadline):
+            raise NodeProtocolError("the node sent a malformed chunk")
 
     def _next_chunk(self, deadline: float) -> bool:
         """Read a chunk's size line; False after the last one and its trailers."""
@@ -266,7 +282,7 @@ class Response:
             return True
         size = 0
         while line := self._line(deadline):
-            size += len(line)
+            size += len(line) + len(b"\r\n")
             if size > HEAD_BYTES or not _FIELD.fullmatch(line):
                 raise NodeProtocolError("the node sent malformed trailers")
         return False
@@ -275,9 +291,14 @@ class Response:
         return self._connection.receive_until(b"\r\n", deadline)
 
     def read_all(self, timeout: float, limit: int = HEAD_BYTES) -> bytes:
-        """Return the whole body of a small answer. Raises: NodeError, if not small."""
+        """Return the whole body of a small answer, received within `timeout` seconds.
+
+        Raises:
+            NodeError: also if it is not small.
+        """
+        deadline = time.monotonic() + timeout
         pieces, size = [], 0
-        while data := self.read(timeout):
+        while data := self._read_before(deadline):
             pieces.append(data)
             size += len(data)
             if size > limit:
@@ -316,76 +337,10 @@ def parse_head(head: bytes) -> tuple[int, int, dict[str, str]]:
         if not found:
             raise NodeProtocolError("the node sent a malformed header")
         name, value = found[1].decode().lower(), found[2].decode("latin-1").strip(" \t")
-        if name in headers:
-            if name in _SINGLETONS and headers[name] != value:
-                raise NodeProtocolError(f"the node sent two different {name}")
-            if name not in _SINGLETONS:
-                headers[name] += ", " + value
-        else:
+        if name not in headers:
             headers[name] = value
-    return int(match[1]), int(match[2]), headers
-
-
-class ConnectionPool:
-    """Opens connections to one endpoint and keeps the idle ones. Thread-safe."""
-
-    def __init__(self, endpoint: SplitResult, connect_timeout: float) -> None:
-        self._is_tls = endpoint.scheme == "https"
-        self._host = endpoint.hostname or ""
-        self._port = endpoint.port or (443 if self._is_tls else 80)
-        self._connect_timeout = connect_timeout
-        self._idle: deque[Connection] = deque()
-        self._is_closed = False
-
-    def take(self) -> Connection:
-        """Return the connection that was used last, or a new one.
-
-        Raises:
-            NodeUnreachableError: no connection, so nothing was sent.
-        """
-        oldest = time.monotonic() - IDLE_SECONDS
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread took it
-                break
-            if connection.idle_since >= oldest and not connection.has_surplus:
-                connection.is_reused = True
-                return connection
-            connection.close()
-        return self.connect()
-
-    def connect(self) -> Connection:
-        """Open a new connection. Raises: NodeUnreachableError."""
-        try:
-            sock = socket.create_connection(
-                (self._host, self._port), self._connect_timeout
-            )
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._is_tls:
-                context = ssl.create_default_context()
-                sock = context.wrap_socket(sock, server_hostname=self._host)
-        except OSError as exc:
-            raise NodeUnreachableError("no connection to the node") from exc
-        return Connection(sock)
-
-    def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose last answer is complete for the next request."""
-        if self._is_closed or len(self._idle) >= MAX_IDLE_CONNECTIONS:
-            connection.close()
+        elif name in _SINGLETONS:
+            raise NodeProtocolError(f"the node sent {name} twice")
         else:
-            connection.idle_since = time.monotonic()
-            self._idle.append(connection)
-
-    def clear(self) -> None:
-        """Close the idle connections: one of them turned out to be dead."""
-        while self._idle:
-            try:
-                self._idle.pop().close()
-            except IndexError:  # another thread took it
-                break
-
-    def close(self) -> None:
-        """Keep no connection from now on; those in use go on."""
-        self._is_closed = True
-        self.clear()
+            headers[name] += ", " + value
+    return int(match[1]), int(match[2]), headers

@@ -56,8 +56,21 @@ class S3Node:
         return self._client.ask("GET", name, interpret, headers)
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
-        """See `Node`."""
-        return self._client.ask("HEAD", name, read_info)
+        """See `Node`.
+
+        An answer to HEAD has no body, so some servers' 404 doesn't say what is missing:
+        it may be the user that our access key names. Then GET is asked as well.
+        """
+
+        def interpret(response: Response) -> ObjectInfo:
+            try:
+                return read_info(response)
+            except NoSuchKeyError as exc:
+                if str(exc):
+                    raise
+            return self._client.ask("GET", name, read_info_only).wait()
+
+        return self._client.ask("HEAD", name, interpret)
 
     def start_put(
         self,
@@ -77,8 +90,12 @@ class S3Node:
         if if_match:
             native.append(("If-Match", f'"{if_match}"'))
         head = self._client.request_head("PUT", name, native, metadata)
-        kind = SmallUpload if length <= CHUNK_BYTES else StreamedUpload
-        return kind(self._client, name.bucket, head, length, stamp)
+        if length > CHUNK_BYTES:
+            return StreamedUpload(self._client, name.bucket, head, length, stamp)
+        is_repeatable = not (if_absent or if_match)
+        return SmallUpload(
+            self._client, name.bucket, head, length, stamp, is_repeatable
+        )
 
     def start_delete(self, name: ObjectName) -> Pending[None]:
         """See `Node`."""
@@ -107,6 +124,14 @@ class S3Node:
         return f"<S3Node {self.name}: {self._client!r}>"
 
 
+def read_info_only(response: Response) -> ObjectInfo:
+    """Read an object's properties, not its bytes. Raises: as `read_info`."""
+    try:
+        return read_info(response)
+    finally:
+        response.close()
+
+
 class S3Object:
     """See `NodeObject`: a download whose body owns the connection."""
 
@@ -132,13 +157,9 @@ class S3Object:
         if self._response.status != 206 or not found:
             raise NodeProtocolError("the node ignored the range")
         if (int(found[1]), int(found[2])) != (first, last) or (
-            self._length != last - first + 1
+            self._response.length != last - first + 1
         ):
             raise NodeProtocolError("the node sent another range")
-
-    @property
-    def _length(self) -> int:
-        return int(self._response.headers["content-length"])
 
     def read(self) -> bytes:
         """See `NodeObject`."""

@@ -34,21 +34,26 @@ NATIVE_HEADERS = (
     "Content-Encoding",
     "Content-Language",
     "Cache-Control",
-    "Expires",
 )
-"""What S3 itself keeps with an object; every other header goes as metadata."""
+"""What S3 itself keeps with an object; every other header goes as metadata. So does
+Expires: MinIO drops one that is no date, like the common 0."""
 _ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
+_ACCESS_CODES = ("InvalidAccessKeyId", "XAdminUserNotFound")
+"""The latter is what versitygw says, with 404, of an unknown access key."""
 _FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
 
 
 def bucket_exists(response: Response) -> bool:
-    """Return whether the bucket that HEAD asked for exists."""
+    """Return whether the bucket exists in which GET asked for an object."""
     try:
         require_success(response)
-    except NoSuchKeyError:
-        return False
+    except NoSuchKeyError as exc:
+        return str(exc) != "NoSuchBucket"
+    finally:
+        response.close()
     return True
 
 
@@ -56,7 +61,8 @@ def require_success(response: Response) -> None:
     """Return if the answer is 2xx from an S3 server; else raise what it means.
 
     Raises:
-        NoSuchKeyError: also for a bucket that doesn't exist.
+        NoSuchKeyError: also for a bucket that doesn't exist. Its text is the code; it
+            is empty for HEAD on servers that don't tell: see `S3Node.start_head`.
         PreconditionError: 412.
         NodeError: everything else.
     """
@@ -67,7 +73,7 @@ def require_success(response: Response) -> None:
     code = response.headers.get("x-minio-error-code", "")
     if response.method != "HEAD":
         found = _CODE.search(response.read_all(ERROR_BODY_SECONDS))
-        code = found[1].decode() if found else code
+        code = found[1].decode() if found else "without a code"
     raise error_for(response.status, code)
 
 
@@ -77,7 +83,7 @@ def error_for(status: int, code: str) -> GatewayError:
         return NoSuchKeyError(code)
     if status == 412:
         return PreconditionError(code)
-    if status in (401, 403):
+    if status in (401, 403) or code in _ACCESS_CODES:
         return NodeAccessError(f"the node refused the gateway's keys ({code})")
     if status == 507 or code in _FULL_CODES:
         return NodeFullError("the node is full")
@@ -107,7 +113,7 @@ def read_info(response: Response) -> ObjectInfo:
     size = total[3] if total else headers.get("content-length", "")
     if not size:
         raise NodeProtocolError("the node sent an object without its length")
-    stamp = Stamp.parse(headers.get(_STAMP, ""))
+    stamp = read_stamp(headers)
     return ObjectInfo(
         size=int(size),
         etag=read_etag(response),
@@ -117,13 +123,19 @@ def read_info(response: Response) -> ObjectInfo:
     )
 
 
+def read_stamp(headers: Mapping[str, str]) -> Stamp | None:
+    """Return the stamp that a gateway stored; None if there is no possible one."""
+    stamp = Stamp.parse(headers.get(_STAMP, ""))
+    return stamp if stamp and stamp.nanoseconds < 2**63 else None
+
+
 def read_modified(headers: Mapping[str, str]) -> int:
     """Return Last-Modified as Unix time in nanoseconds. Raises: NodeProtocolError."""
     try:
         modified = parsedate_to_datetime(headers.get("last-modified", ""))
-    except ValueError as exc:
+        return int(modified.timestamp()) * 10**9
+    except (ValueError, OverflowError) as exc:
         raise NodeProtocolError("the node sent no usable Last-Modified") from exc
-    return int(modified.timestamp()) * 10**9
 
 
 def stored_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -132,9 +144,14 @@ def stored_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if value := headers.get(name.lower()):
             yield name, value
     for name, value in headers.items():
-        if name.startswith(_META + "x-"):
-            original = name[len(_META) :].title()
-            yield original, unquote(value, encoding="latin-1")
+        if name.startswith(_META + "x-") or name == _META + "expires":
+            yield name[len(_META) :].title(), unescaped(value)
+
+
+def unescaped(value: str) -> str:
+    """Undo the escapes of `metadata_lines`, but never make a control character."""
+    plain = unquote(value, encoding="latin-1")
+    return value if _CONTROL.search(plain) else plain
 
 
 def metadata_lines(

@@ -12,18 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from errors import NodeError, NodeProtocolError, NodeTimeoutError
+from errors import (
+    NodeError,
+    NodeProtocolError,
+    NodeTimeoutError,
+    NodeUnreachableError,
+)
 from nodes import NodeSpec, ObjectInfo, ObjectName
-from nodes.http1 import Connection, ConnectionPool, NoAnswerError, Response
+from nodes.http1 import Connection, NoAnswerError, Response
+from nodes.pool import ConnectionPool
 from nodes.s3_answers import bucket_exists, error_for
 from nodes.sigv4 import Signer, canonical_path
 
 REGION = "us-east-1"
+PROBE_KEY = "amazin.probe"
+"""No object has this key: a gateway never stores one."""
 
 T = TypeVar("T")
 
@@ -78,8 +87,13 @@ class S3Client:
     def ask_for_bucket(
         self, bucket: str, timeout: float | None = None
     ) -> Question[bool]:
-        """Ask whether a bucket exists."""
-        return self.ask("HEAD", ObjectName(bucket, ""), bucket_exists, (), timeout)
+        """Ask whether a bucket exists, by an object in it that doesn't.
+
+        The answer to HEAD of the bucket would not tell a missing bucket from a missing
+        user.
+        """
+        name = ObjectName(bucket, PROBE_KEY)
+        return self.ask("GET", name, bucket_exists, (), timeout)
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket; that it is there meanwhile is fine. Raises: NodeError."""
@@ -139,10 +153,13 @@ class Question(Generic[T]):
         self._interpret = interpret
         self._timeout = timeout
         self._deadline = time.monotonic() + self._timeout
+        self._is_over = False
+        """Whether the connection is the response's, or somebody else's again."""
         self._connection = send_first(client, head, self._timeout)
 
     def wait(self) -> T:
         """See `Pending`."""
+        self._is_over = True
         response = Response(self._connection, self._method, self._client.pool.give_back)
         try:
             response.receive_head(self._deadline)
@@ -161,7 +178,7 @@ class Question(Generic[T]):
             raise
 
     def _ask_again(self) -> Response:
-        connection = send_on_new(self._client, self._head, self._timeout)
+        connection = send_again(self._client, self._head, self._timeout)
         response = Response(connection, self._method, self._client.pool.give_back)
         try:
             response.receive_head(self._deadline)
@@ -172,7 +189,9 @@ class Question(Generic[T]):
 
     def cancel(self) -> None:
         """See `Pending`."""
-        self._connection.close()
+        if not self._is_over:
+            self._is_over = True
+            self._connection.close()
 
 
 def send_first(client: S3Client, data: bytes, timeout: float) -> Connection:
@@ -187,13 +206,18 @@ def send_first(client: S3Client, data: bytes, timeout: float) -> Connection:
         connection.close()
         if not connection.is_reused:
             raise
-        return send_on_new(client, data, timeout)
+        return send_again(client, data, timeout)
     return connection
 
 
-def send_on_new(client: S3Client, data: bytes, timeout: float) -> Connection:
+def send_again(client: S3Client, data: bytes, timeout: float) -> Connection:
     """Send on a new connection; those kept are as old as the dead one: drop them."""
     client.pool.clear()
+    return send_on_new(client, data, timeout)
+
+
+def send_on_new(client: S3Client, data: bytes, timeout: float) -> Connection:
+    """Send on a new connection."""
     connection = client.pool.connect()
     try:
         connection.send(data, timeout)
@@ -210,9 +234,11 @@ def translated_sdk_errors() -> Iterator[None]:
         yield
     except S3Error as exc:
         raise error_for(exc.response.status, exc.code or "") from exc
+    except urllib3.exceptions.NewConnectionError as exc:
+        raise NodeUnreachableError("no connection to the node") from exc
     except urllib3.exceptions.TimeoutError as exc:
         raise NodeTimeoutError("the node was silent for too long") from exc
     except urllib3.exceptions.HTTPError as exc:
         raise NodeError("the connection to the node broke") from exc
-    except (MinioException, ValueError) as exc:
+    except (MinioException, ValueError, ParseError) as exc:
         raise NodeProtocolError("the node's answer can't be understood") from exc

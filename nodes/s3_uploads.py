@@ -6,6 +6,7 @@ Nothing is hashed, retried or stored here but what `Upload` promises.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from errors import (
     GatewayError,
@@ -13,26 +14,42 @@ from errors import (
     NodeProtocolError,
     NodeTimeoutError,
     NoSuchKeyError,
+    PreconditionError,
 )
 from nodes import ObjectInfo, Stamp
 from nodes.http1 import Connection, NoAnswerError, Response
 from nodes.s3_answers import read_etag, require_success
-from nodes.s3_client import S3Client, send_first, send_on_new
+from nodes.s3_client import S3Client, send_again, send_first, send_on_new
 
 PROBE_BUCKET = "store"
 """Asked for when a node is silent; whether it exists doesn't matter."""
 
 
+class NoBucketError(NodeError):
+    """The bucket does not exist, so nothing was stored."""
+
+
 class SmallUpload:
-    """See `Upload`: held in memory, sent at once and, if needed, once more."""
+    """See `Upload`: held in memory, sent at once and, if needed, once more.
+
+    A conditional one isn't repeatable: if the answer to a first try is lost, a second
+    one would judge the condition on what the first has stored.
+    """
 
     def __init__(
-        self, client: S3Client, bucket: str, head: bytes, length: int, stamp: Stamp
+        self,
+        client: S3Client,
+        bucket: str,
+        head: bytes,
+        length: int,
+        stamp: Stamp,
+        is_repeatable: bool,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._length = length
         self._stamp = stamp
+        self._is_repeatable = is_repeatable
         self._pieces = [head]
         self._missing = length
 
@@ -48,20 +65,23 @@ class SmallUpload:
         data = b"".join(self._pieces)
         try:
             etag = self._put(data)
-        except NoSuchKeyError:
+        except NoBucketError:
             self._client.make_bucket(self._bucket)
             etag = self._put(data)
         return ObjectInfo(self._length, etag, self._stamp.nanoseconds, self._stamp)
 
     def _put(self, data: bytes) -> str:
-        connection = send_first(self._client, data, self._client.limits.transfer)
+        client, timeout = self._client, self._client.limits.answer
+        if not self._is_repeatable:
+            # A kept connection may be dying, which would look like a lost answer.
+            return receive_commit(client, send_on_new(client, data, timeout))
+        connection = send_first(client, data, timeout)
         try:
-            return receive_commit(self._client, connection)
+            return receive_commit(client, connection)
         except NoAnswerError:
             if not connection.is_reused:
                 raise
-        connection = send_on_new(self._client, data, self._client.limits.transfer)
-        return receive_commit(self._client, connection)
+        return receive_commit(client, send_again(client, data, timeout))
 
     def abort(self) -> None:
         """See `Upload`."""
@@ -87,10 +107,14 @@ class StreamedUpload:
         self._missing = length
         self._is_over = False
         """Whether the connection is closed, or somebody else's again."""
-        self._connection = send_first(client, head, client.limits.transfer)
+        self._connection = send_first(client, head, client.limits.answer)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
+        self._missing -= len(chunk)
+        if self._missing < 0:  # the rest would be read as the next request
+            self.abort()
+            raise GatewayError("an upload is longer than was announced")
         if self._connection.has_input():
             self._explain()
         try:
@@ -100,12 +124,14 @@ class StreamedUpload:
             raise
         except NodeError:
             self._explain()
-        self._missing -= len(chunk)
 
     def _explain(self) -> None:
-        """The node ended the upload early: raise what it says of that, if anything."""
+        """The node ended the upload early: raise what it says of that, if anything.
+
+        The connection, on which a body is unfinished, is of no further use.
+        """
         self._is_over = True
-        receive_commit(self._client, self._connection)
+        receive_commit(self._client, self._connection, Connection.close)
         raise NodeProtocolError("the node answered before the upload was complete")
 
     def commit(self) -> ObjectInfo:
@@ -124,24 +150,45 @@ class StreamedUpload:
             self._connection.close()
 
 
-def receive_commit(client: S3Client, connection: Connection) -> str:
+def receive_commit(
+    client: S3Client,
+    connection: Connection,
+    release: Callable[[Connection], None] | None = None,
+) -> str:
     """Receive the answer to a PUT and return the ETag.
 
-    A slow disk may take long; a frozen node shall not. So a node that is silent for
-    half of the time limit of an answer is asked something easy beside it.
+    Raises:
+        NoBucketError: nothing is stored.
+        PreconditionError: also for `If-Match` without an object, as S3 says 404.
+        NodeError: no usable answer.
     """
-    start = time.monotonic()
-    patience = client.limits.answer / 2
-    response = Response(connection, "PUT", client.pool.give_back)
+    response = Response(connection, "PUT", release or client.pool.give_back)
     try:
-        try:
-            response.receive_head(start + patience)
-        except NodeTimeoutError:
-            client.ask_for_bucket(PROBE_BUCKET, patience).wait()
-            response.receive_head(start + client.limits.transfer)
+        receive_late_head(client, response)
         require_success(response)
         response.read_all(client.limits.transfer)
         return read_etag(response)
-    except BaseException:
+    except NoSuchKeyError as exc:
+        if str(exc) == "NoSuchKey":
+            raise PreconditionError("there is no object to match") from exc
+        raise NoBucketError("the node has no such bucket") from exc
+    finally:
         response.close()
-        raise
+
+
+def receive_late_head(client: S3Client, response: Response) -> None:
+    """Receive the head of an answer that may take long.
+
+    A slow disk may be slow; a frozen node shall not. So a node that is silent for
+    half of the time limit of an answer is asked something easy beside it.
+    """
+    deadline = time.monotonic() + client.limits.transfer
+    patience = client.limits.answer / 2
+    while True:
+        try:
+            response.receive_head(min(deadline, time.monotonic() + patience))
+            return
+        except NodeTimeoutError:
+            if time.monotonic() >= deadline:
+                raise
+        client.ask_for_bucket(PROBE_BUCKET, patience).wait()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-
 from servers import MinioServer, Server, VersityServer, find_binary, free_port
 
 S = TypeVar("S", bound=Server)

@@ -195,6 +195,62 @@ def test_too_large_is_refused_before_it_is_read(gateway: GatewayProcess) -> None
     sock.close()
 
 
+# What comes back
+
+
+def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
+    sent = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Disposition": 'attachment; filename="\xe9.txt"',
+        "Content-Encoding": "identity",
+        "Content-Language": "de",
+        "Cache-Control": "no-store",
+        "Expires": "0",
+        "X-Plain": "a  b",
+        "X-Escaped": "100%41 \xe9",
+    }
+    dropped = {"X-Amz-Meta-Foo": "1", "X-Forwarded-Host": "evil"}
+    answer = gateway.ask("PUT", "/object/headers", b"body", {**sent, **dropped})
+    assert answer.status == 201
+    for method in ("GET", "HEAD"):
+        answer = gateway.ask(method, "/object/headers")
+        assert {name: answer.headers[name] for name in sent} == sent
+        assert not [name for name in dropped if name in answer.headers]
+
+
+def test_ranges_and_conditions_hold_on_real_nodes(gateway: GatewayProcess) -> None:
+    body = object_bytes(2 * MIB)
+    stored = gateway.ask("PUT", "/object/ranged", body)
+    etag = stored.headers["ETag"]
+
+    def ask(**headers: str) -> tuple[int, bytes]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = gateway.ask("GET", "/object/ranged", None, named)
+        return answer.status, answer.body
+
+    assert ask(Range="bytes=0-0") == (206, body[:1])
+    assert ask(Range="bytes=-1") == (206, body[-1:])
+    assert ask(Range=f"bytes={MIB}-") == (206, body[MIB:])
+    assert ask(Range="bytes=0-9", If_Range=etag) == (206, body[:10])
+    assert ask(Range="bytes=0-9", If_Range='"other"') == (200, body)
+    assert ask(Range=f"bytes={len(body)}-")[0] == 416
+    assert ask(If_None_Match=f'"other", {etag}') == (304, b"")
+    assert ask(If_Match='"other"')[0] == 412
+    for condition, status in (
+        ({"If-None-Match": "*"}, 412),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-Match": etag}, 201),
+    ):
+        answer = gateway.ask("PUT", "/object/ranged", b"new", condition)
+        assert answer.status == status
+    absent = {"If-Match": etag}
+    assert gateway.ask("PUT", "/object/nothere", b"new", absent).status == 412
+    assert (
+        gateway.ask("PUT", "/object/nothere", b"new", {"If-None-Match": "*"}).status
+        == 201
+    )
+
+
 # Nodes that fail
 
 

@@ -1,0 +1,209 @@
+"""Placement is a storage format: pinned by golden vectors, fair, and minimal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal, localcontext
+from math import inf, nan, sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xxhash
+
+from hashing import Ranker, weighted_score
+
+VECTORS = json.loads((Path(__file__).parent / "data" / "ranking.json").read_text())
+KEYS = [f"store/{number}".encode() for number in range(40_000)]
+NAMES = [f"node-{number}" for number in range(1, 11)]
+EQUAL = dict.fromkeys(NAMES, 1.0)
+
+
+def homes(weights: dict[str, float]) -> list[str]:
+    """Return the best node of each key."""
+    ranker = Ranker(weights)
+    return [ranker.rank(key)[0] for key in KEYS]
+
+
+def exact_score(digest: int, weight: float) -> Decimal:
+    """Return the score by decimal arithmetic of 60 digits."""
+    with localcontext(prec=60):
+        uniform = (Decimal(digest >> 12) + Decimal("0.5")) / 2**52
+        return -Decimal(weight) / uniform.ln()
+
+
+def exact_ranking(weights: dict[str, float], key: str) -> list[str]:
+    """Rank again, from the definition: no code and no shortcut of `hashing`."""
+
+    def place(name: str) -> tuple[Decimal, int]:
+        seed = xxhash.xxh3_64(name.encode("utf-8")).intdigest()
+        digest = xxhash.xxh3_64(key.encode("utf-8"), seed=seed).intdigest()
+        return -exact_score(digest, weights[name]), -digest
+
+    return sorted(sorted(weights), key=place)
+
+
+def assert_share(count: int, share: float) -> None:
+    """Five standard deviations: a fair ranking passes, whatever the keys are."""
+    deviation = sqrt(len(KEYS) * share * (1 - share))
+    assert abs(count - len(KEYS) * share) < 5 * deviation
+
+
+# The storage format
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["about"])
+def test_rankings_never_change(vector: dict[str, Any]) -> None:
+    ranker = Ranker(vector["weights"])
+    for key, ranking in vector["rankings"].items():
+        assert ranker.rank(key.encode()) == ranking
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["about"])
+def test_the_golden_rankings_follow_from_the_definition(
+    vector: dict[str, Any],
+) -> None:
+    for key, ranking in vector["rankings"].items():
+        assert ranking == exact_ranking(vector["weights"], key)
+
+
+def test_the_hash_is_xxh3_as_its_specification_has_it() -> None:
+    assert xxhash.xxh3_64_intdigest(b"") == 0x2D06800538D394C2
+    assert xxhash.xxh3_64_intdigest(b"", 0x9E3779B185EBCA8D) == 0xA8A6B918B2F0364A
+
+
+def test_scores_are_exact_to_the_last_digits() -> None:
+    for digest in (0, 1, 4095, 4096, 2**63, 2**64 - 4097, 2**64 - 1):
+        for weight in (0.1, 1, 3, 1000):
+            score = weighted_score(digest, weight)
+            assert score == pytest.approx(float(exact_score(digest, weight)), rel=1e-14)
+            assert 0 < score < inf
+
+
+def test_scores_grow_with_the_digest_and_with_the_weight() -> None:
+    digests = [0, 2**20, 2**40, 2**63, 2**64 - 2**20, 2**64 - 1]
+    scores = [weighted_score(digest, 1) for digest in digests]
+    assert scores == sorted(set(scores))
+    assert weighted_score(2**60, 2) == pytest.approx(2 * weighted_score(2**60, 1))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (1.0, 1.0, 0.5)])
+def test_ties_go_to_the_smaller_name(weights: tuple[float, ...]) -> None:
+    ranker = Ranker(dict(zip(("b", "a", "c"), weights, strict=True)))
+    # The same seed for all: what two names with one hash would be.
+    ranker._nodes = [(name, 7, weight) for name, _, weight in ranker._nodes]
+    assert ranker.rank(b"key") == ["a", "b", "c"]
+
+
+# Fairness
+
+
+def test_every_node_gets_its_share_in_every_place() -> None:
+    ranker = Ranker(EQUAL)
+    rankings = [ranker.rank(key) for key in KEYS]
+    for place in (0, 1, 9):
+        for count in Counter(ranking[place] for ranking in rankings).values():
+            assert_share(count, 1 / 10)
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_the_fullest_node_has_little_more_than_the_mean(count: int) -> None:
+    counts = Counter(homes({f"node-{number}": 1.0 for number in range(count)}))
+    assert len(counts) == count
+    for found in counts.values():
+        assert_share(found, 1 / count)
+    mean = len(KEYS) / count
+    assert max(counts.values()) / mean < 1 + 5 / sqrt(mean)
+
+
+def test_the_second_choice_does_not_depend_on_the_first() -> None:
+    ranker = Ranker(dict.fromkeys("abc", 1.0))
+    counts = Counter(tuple(ranker.rank(key)) for key in KEYS)
+    assert len(counts) == 6
+    for found in counts.values():
+        assert_share(found, 1 / 6)
+
+
+def test_a_node_gets_the_share_of_its_weight() -> None:
+    counts = Counter(homes({"a": 1.0, "b": 2.0, "c": 5.0, "d": 0.5}))
+    for name, weight in {"a": 1.0, "b": 2.0, "c": 5.0, "d": 0.5}.items():
+        assert_share(counts[name], weight / 8.5)
+
+
+def test_names_and_keys_cannot_run_into_each_other() -> None:
+    assert Ranker({"ab": 1.0, "a": 1.0}).rank(b"c") in (["a", "ab"], ["ab", "a"])
+    same = sum(
+        Ranker({"n": 1.0, "n1": 1.0}).rank(b"1" + key)
+        == Ranker({"n": 1.0, "n1": 1.0}).rank(key)
+        for key in KEYS[:2000]
+    )
+    assert 850 < same < 1150
+
+
+# Minimal movement
+
+
+def test_when_a_node_leaves_exactly_its_own_keys_move() -> None:
+    before, after = homes(EQUAL), homes(dict.fromkeys(NAMES[:-1], 1.0))
+    for old, new in zip(before, after, strict=True):
+        assert (old == new) == (old != NAMES[-1])
+
+
+def test_when_a_node_joins_its_share_moves_and_only_to_it() -> None:
+    before, after = homes(EQUAL), homes({**EQUAL, "new": 1.0})
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {"new"}
+    assert_share(len(moved), 1 / 11)
+
+
+def test_a_join_or_leave_keeps_the_order_of_all_others() -> None:
+    small, large = Ranker(dict.fromkeys(NAMES[:-1], 1.0)), Ranker(EQUAL)
+    for key in KEYS[:2000]:
+        others = [name for name in large.rank(key) if name != NAMES[-1]]
+        assert others == small.rank(key)
+
+
+def test_a_greater_weight_moves_keys_to_that_node_only() -> None:
+    before, after = homes(EQUAL), homes({**EQUAL, "node-3": 2.0})
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {"node-3"}
+    assert_share(len(moved), 2 / 11 - 1 / 10)
+
+
+def test_a_smaller_weight_moves_keys_from_that_node_only() -> None:
+    before, after = homes(EQUAL), homes({**EQUAL, "node-3": 0.5})
+    moved = [old for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {"node-3"}
+
+
+def test_equal_weights_rank_alike_whatever_they_are() -> None:
+    integers, twos = Ranker(EQUAL), Ranker(dict.fromkeys(NAMES, 2.0))
+    scored = Ranker({**EQUAL, "heavy": 3.0})
+    for key in KEYS[:5000]:
+        ranking = integers.rank(key)
+        assert twos.rank(key) == ranking
+        assert [name for name in scored.rank(key) if name != "heavy"] == ranking
+
+
+def test_the_order_in_which_nodes_are_named_does_not_matter() -> None:
+    turned = Ranker(dict(reversed(EQUAL.items())))
+    assert all(turned.rank(key) == Ranker(EQUAL).rank(key) for key in KEYS[:200])
+
+
+# Edges
+
+
+def test_no_nodes_rank_to_nothing() -> None:
+    assert Ranker({}).rank(b"key") == []
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, inf, -inf, nan])
+def test_a_weight_that_is_no_share_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="'bad'"):
+        Ranker({"good": 1.0, "bad": weight})
+
+
+def test_a_name_that_is_not_unicode_is_refused() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        Ranker({"\ud800": 1.0})
