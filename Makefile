@@ -12,7 +12,6 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PYTEST_ARGS ?= -m "not containers"
-export PYTHONDEVMODE := 1
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -29,13 +28,15 @@ $(VENV)/develop: $(VENV)/run requirements-dev.txt
 	@touch $@
 
 run: $(VENV)/run
-	@PYTHONDEVMODE= DISCOVERY="$${DISCOVERY:-folders}" VENV=$(VENV) exec scripts/run
+	@DISCOVERY="$${DISCOVERY:-folders}" VENV=$(VENV) exec scripts/run
 
 test: $(VENV)/develop
-	$(BIN)/pytest $(PYTEST_ARGS)
+	@echo 'Left out: the tests with containers, which take minutes; "make itest" runs them.'
+	PYTHONDEVMODE=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 itest: $(VENV)/develop
-	REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers"
+	@echo 'Left out: the tests with containers, which take minutes; "make itest" runs them.'
+	PYTHONDEVMODE=1 REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers"
 
 lint: $(VENV)/develop
 	$(BIN)/ruff check .
