@@ -4,6 +4,7 @@ gevent: thousands of slow clients cost a few kilobytes each instead of a thread.
 """
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def post_worker_init(worker: Any) -> None:
     """Read bodies in pieces of 256 KiB; gunicorn's own 8 KiB cost a third of the speed.
 
     The attribute is not documented: without it uploads are slower, nothing else.
+
+    Ctrl-C reaches the whole process group: that is the master's to answer, which then
+    tells the workers.
     """
     from gunicorn.http import unreader
 
     if hasattr(unreader.SocketUnreader, "max_body_chunk"):
         unreader.SocketUnreader.max_body_chunk = 256 * 1024
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +20,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def knobs() -> Iterator[dict[str, Any]]:
     """The names that the configuration file defines."""
-    default = SocketUnreader.max_body_chunk
+    default, handler = SocketUnreader.max_body_chunk, signal.getsignal(signal.SIGINT)
     yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
     SocketUnreader.max_body_chunk = default
+    signal.signal(signal.SIGINT, handler)
 
 
 def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
@@ -31,7 +33,7 @@ def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
         for name, value in knobs.items()
         if not name.startswith("_")
         and name.islower()
-        and name not in ("os", "settings")
+        and name not in ("os", "signal", "settings")
     }
     assert {"bind", "worker_class", "pre_request", "logconfig_dict"} <= ours
     assert ours - known.keys() <= {"annotations", "logging_config"}

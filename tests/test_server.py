@@ -546,3 +546,4 @@ def test_interrupting_the_process_group_ends_it_cleanly(
     gateway = GatewayProcess(tmp_path, settings).start()
     os.killpg(gateway.process.pid, signal.SIGINT)
     assert gateway.process.wait(timeout=10) == 0
+    assert "Traceback" not in gateway.log.read_text()
