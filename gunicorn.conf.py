@@ -5,13 +5,19 @@ gevent: thousands of slow clients cost a few kilobytes each instead of a thread.
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from errors import SettingsError
 from logs import logging_config
 from settings import Settings
 
-settings = Settings.from_environ(os.environ)
+try:
+    settings = Settings.from_environ(os.environ)
+except SettingsError as exc:
+    raise SystemExit(f"Settings: {exc}") from None
 CLIENT_TIMEOUT_SECONDS = 300
 """A client silent for this long in the middle of a body is cut off. Also the time in
 which it must take 256 KiB of a download: slow lines need it long."""
@@ -19,7 +25,7 @@ which it must take 256 KiB of a download: slow lines need it long."""
 bind = (
     f"[{settings.host}]:{settings.port}"
     if ":" in settings.host
-    else (f"{settings.host}:{settings.port}")
+    else f"{settings.host}:{settings.port}"
 )
 worker_class = "gevent"
 workers = settings.workers
@@ -31,11 +37,22 @@ timeout = 60
 graceful_timeout = 30
 """Seconds that running transfers get when the server is told to stop."""
 limit_request_line = 8190
-logconfig_dict = logging_config("debug" if settings.log_debug else settings.log_level)
+logconfig_dict = logging_config(settings.least_level)
 accesslog = None
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 forwarded_allow_ips = ""
+
+
+def on_starting(server: Any) -> None:
+    """Try the application out in a process of its own: a wrong setting ends the start.
+
+    A worker that fails would be started again and again; and the master must import
+    nothing that the workers' gevent has yet to patch.
+    """
+    tried = subprocess.run([sys.executable, "-c", "import wsgi"], check=False)
+    if tried.returncode:
+        sys.exit(tried.returncode)
 
 
 def pre_request(worker: Any, request: Any) -> None:

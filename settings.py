@@ -209,6 +209,11 @@ class Settings:
                 "MAX_OBJECT_BYTES: nodes take at most 5 GiB in one upload"
             )
 
+    @property
+    def least_level(self) -> str:
+        """The least level that is logged, in lower case."""
+        return "debug" if self.log_debug else self.log_level
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings; unset and empty variables take their defaults.

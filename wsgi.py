@@ -7,21 +7,20 @@ from api import Services, objects, operations
 from api.bodies import SpoolRoom
 from cluster import Cluster
 from discovery import load_discovery
+from errors import SettingsError
 from gateway import Gateway
 from logs import logging_config
 from membership import Membership
 from nodes.build import node_builder
 from settings import Settings
 
-settings = Settings.from_environ(os.environ)
-level = "debug" if settings.log_debug else settings.log_level
-logging.config.dictConfig(logging_config(level))
-membership = Membership(
-    load_discovery(settings), node_builder(settings), settings.refresh_seconds
-)
-services = Services(
-    Cluster(membership),
-    settings,
-    SpoolRoom(settings.spool_dir, settings.spool_bytes),
-)
+try:
+    settings = Settings.from_environ(os.environ)
+    logging.config.dictConfig(logging_config(settings.least_level))
+    discovery = load_discovery(settings)
+except SettingsError as exc:
+    raise SystemExit(f"Settings: {exc}") from None
+membership = Membership(discovery, node_builder(settings), settings.refresh_seconds)
+spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
+services = Services(Cluster(membership), settings, spool)
 app = Gateway([*objects.ROUTES, *operations.ROUTES], services)

@@ -65,7 +65,7 @@ class GatewayProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> GatewayProcess:
-        """Start it and wait until every worker can answer."""
+        """Start it and wait until a worker answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "wsgi:app"],
@@ -75,13 +75,17 @@ class GatewayProcess:
                 stderr=log,
                 start_new_session=True,
             )
+        return self.wait()
+
+    def wait(self) -> GatewayProcess:
+        """Wait until a worker answers."""
         deadline = time.monotonic() + 30
         while True:
             try:
                 if self.ask("GET", "/health").status == 200:
                     return self
-            except OSError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
+            except (OSError, http.client.HTTPException):
+                if time.monotonic() > deadline or self.process.poll() is not None:
                     raise AssertionError(self.log.read_text()) from None
                 time.sleep(0.05)
 
