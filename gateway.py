@@ -40,6 +40,8 @@ from errors import (
 )
 from settings import Network, parse_networks
 
+UNREAD_BODY = "amazin.unread_body"
+"""In the environ: whether the server has to close the connection."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
@@ -140,8 +142,8 @@ class Transfer:
         if not isinstance(body, bytes) and hasattr(body, "close"):
             body.close()
         self._log()
-        if self._response.status >= 400:
-            drain(self._request.environ)
+        environ = self._request.environ
+        environ[UNREAD_BODY] = not drain(environ)
 
     def _log(self) -> None:
         fields = {

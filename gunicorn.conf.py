@@ -30,8 +30,9 @@ bind = (
 worker_class = "gevent"
 workers = settings.workers
 worker_connections = 10_000
-keepalive = 20
-"""Seconds for a connection to send its next request, and for a whole request head."""
+keepalive = 5
+"""Seconds for a connection to send its next request, and for a whole request head; so
+long an idle client also delays a stop."""
 timeout = 60
 """Seconds after which a worker whose event loop stands still is replaced."""
 graceful_timeout = 30
@@ -60,6 +61,15 @@ def pre_request(worker: Any, request: Any) -> None:
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
         sock.settimeout(CLIENT_TIMEOUT_SECONDS)
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    """Close the connection if the rest of a body is still to come.
+
+    gunicorn itself would read all of it, without any bound and without a break.
+    """
+    if environ.get("amazin.unread_body"):
+        request.force_close()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -18,7 +18,7 @@ from wsgiref.types import InputStream, WSGIEnvironment
 
 from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
-from nodes.blocking import run_blocking
+from nodes.blocking import BlockingCalls
 
 DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0
 """How much of a refused upload is read, so that its client sees the refusal."""
@@ -65,7 +65,7 @@ class SpooledBody:
     def chunks(self) -> Iterator[bytes]:
         """See `cluster.Body`."""
         self._file.seek(0)
-        while chunk := run_blocking(self._file.read, CHUNK_BYTES):
+        while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
             yield chunk
 
     def can_restart(self) -> bool:
@@ -93,6 +93,7 @@ class SpoolRoom:
     """The room that all spooled bodies of this process share. Thread-safe."""
 
     def __init__(self, folder: str, capacity_bytes: int) -> None:
+        self.calls = BlockingCalls()
         self._folder = folder
         self._free = capacity_bytes
         self._lock = threading.Lock()
@@ -110,8 +111,8 @@ class SpoolRoom:
             for chunk in chunks:
                 self._take(len(chunk))
                 length += len(chunk)
-                run_blocking(file.write, chunk)
-            run_blocking(file.flush)
+                self.calls.run(file.write, chunk)
+            self.calls.run(file.flush)
         except OSError as exc:
             self._discard(file, length)
             raise spool_error(exc) from exc
@@ -218,37 +219,51 @@ def read_some(stream: InputStream, size: int) -> bytes:
         raise BodyError("The body could not be read to its end") from exc
 
 
-def drain(environ: WSGIEnvironment) -> None:
-    """Read a bounded part of a body that nobody wanted.
+def drain(environ: WSGIEnvironment) -> bool:
+    """Read a bounded part of what nobody wanted of a body; tells if its end came.
 
     A client that is still sending when the connection closes sees a broken pipe
-    instead of the answer (which is sent already).
+    instead of the answer (which is sent already). Of a body that is not at its end the
+    rest must not be taken for the next request: the connection has to be closed.
     """
+    announced = None
     if environ.get("HTTP_TRANSFER_ENCODING"):
-        size = DRAIN_BYTES if environ.get("wsgi.input_terminated") else 0
+        if not environ.get("wsgi.input_terminated"):
+            return False
     else:
-        length = environ.get("CONTENT_LENGTH") or ""
-        size = int(length) if _LENGTH.fullmatch(length) else 0
-    if not size:
-        return
-    sock = environ.get("gunicorn.socket")
-    with suppress(BodyError, OSError):
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not _LENGTH.fullmatch(length):
+            return False
+        announced = int(length)
+    sock = environ.get("gunicorn.socket") if announced != 0 else None
+    try:
         patience = sock.gettimeout() if sock else None
         if sock:
             sock.settimeout(DRAIN_SECONDS)
-        read_and_drop(environ["wsgi.input"], min(size, DRAIN_BYTES))
+        is_at_end = read_and_drop(environ["wsgi.input"], announced)
         if sock:
             sock.settimeout(patience)
+    except (BodyError, OSError):
+        return False
+    return is_at_end
 
 
-def read_and_drop(stream: InputStream, size: int) -> None:
-    """Read at most `size` bytes in bounded time. Raises: BodyError."""
+def read_and_drop(stream: InputStream, announced: int | None) -> bool:
+    """Read at most `DRAIN_BYTES` in bounded time; tells whether the end was reached.
+
+    At most `announced` bytes are asked for: not every server stops a read at the
+    body's end. Raises: BodyError.
+    """
     deadline = time.monotonic() + DRAIN_SECONDS
-    while size > 0 and time.monotonic() < deadline:
-        data = read_some(stream, min(size, 2**16))
+    size = 0
+    while size < DRAIN_BYTES and time.monotonic() < deadline:
+        wanted = 2**16 if announced is None else min(2**16, announced - size)
+        data = read_some(stream, wanted) if wanted else b""
         if not data:
-            return
-        size -= len(data)
+            return True
+        size += len(data)
+        time.sleep(0)  # under gevent a client that floods would keep the others out
+    return False
 
 
 def too_large(limit: int) -> HTTPError:

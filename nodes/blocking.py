@@ -5,30 +5,49 @@ Does not import gevent: whether the process is patched is seen when a call is ma
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
-def run_blocking(function: Callable[[*Arguments], Result], *args: *Arguments) -> Result:
-    """Call `function(*args)`, in the hub's native threads if gevent has patched us.
+class BlockingCalls:
+    """Runs calls in a few native threads of its own, if gevent has patched us.
 
-    There it runs to its end even if the waiting greenlet is killed or timed out. It
-    must not touch anything patched (locks, sleep, sockets), nor what the greenlet
-    goes on to use.
+    One for each disk: calls that hang on one must not keep those of another waiting.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
-        return function(*args)
-    result, error = (
-        sys.modules["gevent"].get_hub().threadpool.apply(_outcome, (function, args))
-    )
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+
+    def __init__(self, threads: int = 8) -> None:
+        self._threads = threads
+        self._pool: Any = None
+        self._process = 0
+
+    def run(
+        self, function: Callable[[*Arguments], Result], *args: *Arguments
+    ) -> Result:
+        """Call `function(*args)`.
+
+        In a native thread it runs to its end even if the waiting greenlet is killed or
+        timed out. It must not touch anything patched (locks, sleep, sockets), nor what
+        the greenlet goes on to use.
+        """
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is None or not monkey.is_module_patched("socket"):
+            return function(*args)
+        result, error = self._current_pool().apply(_outcome, (function, args))
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def _current_pool(self) -> Any:
+        if self._process != os.getpid():
+            from gevent.threadpool import ThreadPool
+
+            self._pool, self._process = ThreadPool(self._threads), os.getpid()
+        return self._pool
 
 
 def _outcome(

@@ -33,7 +33,7 @@ from errors import (
     PreconditionError,
 )
 from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
-from nodes.blocking import run_blocking
+from nodes.blocking import BlockingCalls
 from nodes.folder_index import (
     Index,
     Row,
@@ -53,10 +53,12 @@ Arguments = TypeVarTuple("Arguments")
 Write = Callable[[io.FileIO, memoryview], int]
 
 
-def _ask(function: Callable[[*Arguments], Answer], *args: *Arguments) -> Answer:
+def _ask(
+    calls: BlockingCalls, function: Callable[[*Arguments], Answer], *args: *Arguments
+) -> Answer:
     """Run off the event loop; the one place where foreign errors become ours."""
     try:
-        return run_blocking(function, *args)
+        return calls.run(function, *args)
     except (OSError, sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError) as exc:
         raise _translated(exc) from exc
 
@@ -76,10 +78,11 @@ def _translated(exc: Exception) -> NodeError:
 class _Question(Generic[Answer]):
     """A `Pending` that asks when it is waited for: a folder has nothing to send."""
 
+    calls: BlockingCalls
     ask: Callable[[], Answer]
 
     def wait(self) -> Answer:
-        return _ask(self.ask)
+        return _ask(self.calls, self.ask)
 
     def cancel(self) -> None:
         pass
@@ -105,6 +108,7 @@ class FolderNode:
         self.weight = weight
         self._write = write
         self._index = Index(path.absolute(), orphan_age_seconds)
+        self._calls = self._index.calls
 
     def __repr__(self) -> str:
         return f"FolderNode({self.name!r})"
@@ -117,11 +121,11 @@ class FolderNode:
         if_match: str | None = None,
     ) -> _Question[FolderObject]:
         """Ask for an object, or for its bytes first..last (inclusive, within it)."""
-        return _Question(lambda: self._open(name, byte_range, if_match))
+        return _Question(self._calls, lambda: self._open(name, byte_range, if_match))
 
     def start_head(self, name: ObjectName) -> _Question[ObjectInfo]:
         """Ask for what is known of an object."""
-        return _Question(lambda: self._find(name).info)
+        return _Question(self._calls, lambda: self._find(name).info)
 
     def start_put(
         self,
@@ -136,15 +140,17 @@ class FolderNode:
         """Begin an upload of `length` bytes."""
         info = ObjectInfo(length, "", stamp.nanoseconds, stamp, dict(headers))
         condition = _Condition(if_match, if_absent)
-        return _ask(FolderUpload, self._index, name, info, condition, self._write)
+        return _ask(
+            self._calls, FolderUpload, self._index, name, info, condition, self._write
+        )
 
     def start_delete(self, name: ObjectName) -> _Question[None]:
         """Remove an object; that there was none is success too."""
-        return _Question(lambda: self._delete(name))
+        return _Question(self._calls, lambda: self._delete(name))
 
     def start_check(self) -> _Question[None]:
         """Ask whether the folder and its index are there."""
-        return _Question(self._check)
+        return _Question(self._calls, self._check)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -153,7 +159,7 @@ class FolderNode:
         first = max(prefix.encode(), after.encode() + b"\0" if after else b"")
         end = prefix.encode() + b"\xff"  # no UTF-8 has this byte
         while True:
-            rows = _ask(self._batch, bucket, first, end)
+            rows = _ask(self._calls, self._batch, bucket, first, end)
             for row in rows:
                 yield row.key, row.info
             if len(rows) < _BATCH_ROWS:
@@ -162,7 +168,7 @@ class FolderNode:
 
     def close(self) -> None:
         """Close the index; transfers that run go on."""
-        _ask(self._index.close)
+        _ask(self._calls, self._index.close)
 
     def _check(self) -> None:
         with self._index.connect() as connection:
@@ -187,9 +193,8 @@ class FolderNode:
             if if_match not in (None, row.info.etag):
                 raise PreconditionError("the object has another ETag")
             try:
-                return FolderObject(
-                    _content(self._index, row.file), row.info, byte_range
-                )
+                path = _content(self._index, row.file)
+                return FolderObject(self._calls, path, row.info, byte_range)
             except FileNotFoundError:
                 # Overwritten since the row was read: then there is another row now.
                 if row.file == seen:
@@ -223,9 +228,14 @@ class FolderObject:
     """A `NodeObject`: a content file that is read once, or a range of it."""
 
     def __init__(
-        self, path: Path, info: ObjectInfo, byte_range: tuple[int, int] | None
+        self,
+        calls: BlockingCalls,
+        path: Path,
+        info: ObjectInfo,
+        byte_range: tuple[int, int] | None,
     ) -> None:
         self.info = info
+        self._calls = calls
         first, last = byte_range or (0, info.size - 1)
         if not 0 <= first <= last + 1 <= info.size:
             raise NodeError("the object does not have these bytes")
@@ -244,7 +254,7 @@ class FolderObject:
     def read(self) -> bytes:
         """Return the next bytes, or b"" after the last. Raises: NodeError."""
         if not self._ahead:
-            _ask(self._read_ahead)
+            _ask(self._calls, self._read_ahead)
         chunk, self._ahead = self._ahead, b""
         return chunk
 
@@ -293,6 +303,7 @@ class FolderUpload:
         with index.connect():  # the folder is there, and filled
             pass
         self._index = index
+        self._calls = index.calls
         self._name = name
         self._info = info
         self._condition = condition
@@ -310,7 +321,7 @@ class FolderUpload:
             raise NodeError("the upload is longer than was said")
         if not self._files:
             raise NodeError("the upload has ended")
-        _ask(self._append, self._files[0], chunk)
+        _ask(self._calls, self._append, self._files[0], chunk)
 
     def commit(self) -> ObjectInfo:
         """Store the object. Raises: PreconditionError, NodeError."""
@@ -318,12 +329,12 @@ class FolderUpload:
             file = self._files.pop()
         except IndexError:
             raise NodeError("the upload has ended") from None
-        return _ask(self._store, file)
+        return _ask(self._calls, self._store, file)
 
     def abort(self) -> None:
         """Store nothing and release everything. Idempotent, harmless after commit."""
         with suppress(IndexError):
-            _ask(self._drop, self._files.pop())
+            _ask(self._calls, self._drop, self._files.pop())
 
     def _append(self, file: io.FileIO, chunk: bytes) -> None:
         view = memoryview(chunk)

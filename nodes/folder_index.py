@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from errors import GatewayError, NodeError, NodeUnreachableError
 from nodes import ObjectInfo, ObjectName, Stamp
+from nodes.blocking import BlockingCalls
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -43,7 +44,7 @@ _SCHEMA = """
     PRAGMA journal_mode = WAL;
 """
 _COLUMNS = "key, file, size, etag, stamp, headers"
-_BUSY_SECONDS = 10.0
+_BUSY_SECONDS = 4.0
 _SWEEP_SECONDS = 0.5
 _SHARDS = [f"{shard:02x}" for shard in range(256)]
 _FILE = re.compile(r"[0-9a-f]{32}")
@@ -72,6 +73,7 @@ class Index:
 
     def __init__(self, root: Path, orphan_age_seconds: float) -> None:
         self.content = root / "content"
+        self.calls = BlockingCalls()
         self._root = root
         self._path = root / "index.sqlite"
         self._orphan_age_seconds = orphan_age_seconds

@@ -290,8 +290,8 @@ def test_a_download_that_breaks_is_raised_and_logged(
     assert line["error"] == "broken: node node-7: gone"
 
 
-@pytest.mark.parametrize(("status", "read"), [(422, 5), (200, 0)])
-def test_the_body_of_a_refused_upload_is_drained(status: int, read: int) -> None:
+@pytest.mark.parametrize(("status", "read"), [(422, 5), (200, 5)])
+def test_a_body_that_nobody_wanted_is_drained(status: int, read: int) -> None:
     outcome = HTTPError(422, "X", "x") if status == 422 else stream(Body(b"1"), 1)
     upload = Input(b"12345")
     headers = {"Content-Length": "5"}

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from gateway_process import PROJECT, GatewayProcess
+
+from hashing import Ranker
 
 
 @pytest.fixture
@@ -40,6 +47,71 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
             gateway.wait()
     for number in range(20):
         assert gateway.ask("GET", f"/object/k{number}").body == b"%d" % number
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("PUT /object/huge", 413), ("PUT /object/no-id", 422), ("GET /health", 200)],
+)
+def test_a_client_that_floods_is_cut_off_and_keeps_nobody_waiting(
+    tmp_path: Path, request_line: str, status: int
+) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
+    gateway = GatewayProcess(tmp_path, settings).start()
+    flood = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    is_cut_off = threading.Event()
+
+    def send() -> None:
+        try:
+            for _ in range(60_000):
+                flood.sendall(bytes(10**6))
+        except OSError:
+            is_cut_off.set()
+
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000000\r\n\r\n"
+    flood.sendall(head.encode())
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert f" {status} ".encode() in flood.recv(4096)
+        for _ in range(10):
+            start = time.monotonic()
+            assert gateway.ask("GET", "/health").status == 200
+            assert time.monotonic() - start < 1
+        assert is_cut_off.wait(10)
+    finally:
+        flood.close()
+        sender.join()
+        gateway.stop()
+
+
+def test_a_folder_that_hangs_keeps_no_other_folder_waiting(tmp_path: Path) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
+    gateway = GatewayProcess(tmp_path, settings).start()
+    ranker = Ranker(dict.fromkeys(("node-1", "node-2", "node-3"), 1.0))
+    keys: dict[str, list[str]] = {"node-1": [], "node-2": [], "node-3": []}
+    for number in range(150):
+        keys[ranker.rank(b"store/h%d" % number)[0]].append(f"h{number}")
+    other = keys["node-2"][0]
+    try:
+        for node in keys.values():
+            assert gateway.ask("PUT", f"/object/{node[0]}", b"old").status == 201
+        index = sqlite3.connect(tmp_path / "node-1" / "index.sqlite")
+        index.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(40) as crowd:
+            waiting = [
+                crowd.submit(gateway.ask, "PUT", f"/object/{key}", b"new")
+                for key in keys["node-1"][:30]
+            ]
+            for _ in range(20):
+                start = time.monotonic()
+                assert gateway.ask("GET", f"/object/{other}").body == b"old"
+                assert time.monotonic() - start < 1
+            index.rollback()
+            index.close()
+            assert {future.result().status for future in waiting} <= {201, 503}
+    finally:
+        gateway.stop()
 
 
 @pytest.mark.parametrize(
