@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ START_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
-class Server:
+class Server(ABC):
     """One server process; `binary` is a path, `port` is free or ours."""
 
     def __init__(
@@ -40,13 +41,13 @@ class Server:
         self.log = folder.with_name(folder.name + ".log")
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """Return the command line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def environment(self) -> Mapping[str, str]:
         """Return what the process needs in its environment."""
-        raise NotImplementedError
 
     @property
     def address(self) -> str:
