@@ -20,8 +20,10 @@ from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
 from nodes.blocking import BlockingCalls
 
-DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0
+DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """How much of a refused upload is read, so that its client sees the refusal."""
+DRAIN_SILENCE_SECONDS = 2.0
+"""After this long without a byte the client is waiting, not sending."""
 _LENGTH = re.compile(r"[0-9]{1,999}")
 
 log = logging.getLogger("amazin.bodies")
@@ -219,7 +221,7 @@ def read_some(stream: InputStream, size: int) -> bytes:
         raise BodyError("The body could not be read to its end") from exc
 
 
-def drain(environ: WSGIEnvironment) -> bool:
+def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     """Read a bounded part of what nobody wanted of a body; tells if its end came.
 
     A client that is still sending when the connection closes sees a broken pipe
@@ -239,8 +241,8 @@ def drain(environ: WSGIEnvironment) -> bool:
     try:
         patience = sock.gettimeout() if sock else None
         if sock:
-            sock.settimeout(DRAIN_SECONDS)
-        is_at_end = read_and_drop(environ["wsgi.input"], announced)
+            sock.settimeout(DRAIN_SILENCE_SECONDS)
+        is_at_end = read_and_drop(environ["wsgi.input"], announced, most)
         if sock:
             sock.settimeout(patience)
     except (BodyError, OSError):
@@ -248,16 +250,16 @@ def drain(environ: WSGIEnvironment) -> bool:
     return is_at_end
 
 
-def read_and_drop(stream: InputStream, announced: int | None) -> bool:
-    """Read at most `DRAIN_BYTES` in bounded time; tells whether the end was reached.
+def read_and_drop(stream: InputStream, announced: int | None, most: int) -> bool:
+    """Read about `most` bytes in bounded time; tells whether the end was reached.
 
     At most `announced` bytes are asked for: not every server stops a read at the
     body's end. Raises: BodyError.
     """
     deadline = time.monotonic() + DRAIN_SECONDS
     size = 0
-    while size < DRAIN_BYTES and time.monotonic() < deadline:
-        wanted = 2**16 if announced is None else min(2**16, announced - size)
+    while size < most and time.monotonic() < deadline:
+        wanted = min(CHUNK_BYTES, most if announced is None else announced - size)
         data = read_some(stream, wanted) if wanted else b""
         if not data:
             return True

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from api.bodies import (
-    DRAIN_BYTES,
-    DRAIN_SECONDS,
+    DRAIN_SILENCE_SECONDS,
     SpoolRoom,
     StreamedBody,
     drain,
@@ -22,6 +21,7 @@ from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
 from tests.app import BrokenInput, Input
 
+MOST = 8 * 2**20
 MIB = 2**20
 ROOM = 4 * MIB
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
@@ -263,9 +263,9 @@ class Socket:
         ({"CONTENT_LENGTH": "0"}, 0),
         ({}, 0),
         ({"CONTENT_LENGTH": "many"}, 0),
-        ({"CONTENT_LENGTH": str(DRAIN_BYTES + 1)}, DRAIN_BYTES),
-        ({"CONTENT_LENGTH": "9" * 500}, DRAIN_BYTES),
-        (CHUNKED, DRAIN_BYTES),
+        ({"CONTENT_LENGTH": str(MOST + 1)}, MOST),
+        ({"CONTENT_LENGTH": "9" * 500}, MOST),
+        (CHUNKED, MOST),
         ({**CHUNKED, "wsgi.input_terminated": False}, 0),
         # gunicorn says of every input that it ends by itself.
         ({"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}, 1000),
@@ -275,10 +275,10 @@ class Socket:
 def test_a_bounded_part_of_an_unwanted_body_is_read(
     environ: dict[str, Any], expected: int
 ) -> None:
-    stream = Input(bytes(DRAIN_BYTES + MIB))
-    is_at_end = drain({"wsgi.input": stream, **environ})
+    stream = Input(bytes(MOST + MIB))
+    is_at_end = drain({"wsgi.input": stream, **environ}, MOST)
     assert stream.was_read == expected
-    is_endless = expected == DRAIN_BYTES or "many" in environ.values()
+    is_endless = expected == MOST or "many" in environ.values()
     is_endless |= environ.get("wsgi.input_terminated") is False
     assert is_at_end == (not is_endless)
 
@@ -287,14 +287,14 @@ def test_a_client_that_stopped_sending_is_not_waited_for() -> None:
     stream, sock = BrokenInput(bytes(10), TimeoutError()), Socket()
     drain({"wsgi.input": stream, "CONTENT_LENGTH": "99", "gunicorn.socket": sock})
     # What the server itself goes on to read is not waited for either.
-    assert sock.timeouts == [300.0, DRAIN_SECONDS]
+    assert sock.timeouts == [300.0, DRAIN_SILENCE_SECONDS]
 
 
 def test_a_connection_that_goes_on_has_its_patience_again() -> None:
     sock = Socket()
     environ = {"CONTENT_LENGTH": "5", "gunicorn.socket": sock}
     drain({"wsgi.input": Input(b"12345"), **environ})
-    assert sock.timeouts == [300.0, DRAIN_SECONDS, 300.0]
+    assert sock.timeouts == [300.0, DRAIN_SILENCE_SECONDS, 300.0]
 
 
 @pytest.mark.parametrize("error", [OSError(), ServersOwnError()])

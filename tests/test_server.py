@@ -284,11 +284,11 @@ def test_a_node_killed_during_an_upload_gives_503_and_keeps_the_old_object(
         gateway,
         f"PUT /object/{key} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n",
     )
-    sock.sendall(bytes(8 * MIB))
-    nodes["node-2"].kill()
-    sock.sendall(bytes(size - 8 * MIB))
-    status_line = sock.recv(4096).split(b"\r\n")[0]
-    sock.close()
+    with sock:
+        sock.sendall(bytes(8 * MIB))
+        nodes["node-2"].kill()
+        sock.sendall(bytes(size - 8 * MIB))
+        status_line = sock.recv(4096).split(b"\r\n")[0]
     assert b" 503 " in status_line
     nodes["node-2"].start()
     wait_until_ready(gateway)

@@ -78,7 +78,7 @@ def test_a_client_that_floods_is_cut_off_and_keeps_nobody_waiting(
             start = time.monotonic()
             assert gateway.ask("GET", "/health").status == 200
             assert time.monotonic() - start < 1
-        assert is_cut_off.wait(10)
+        assert is_cut_off.wait(60)
     finally:
         flood.close()
         sender.join()
