@@ -15,15 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from api import (
-    RETRY_AFTER,
-    Header,
-    Request,
-    Response,
-    Route,
-    Services,
-    json_response,
-)
+from api import Header, Request, Response, Route, Services, json_response
 from api.bodies import drain
 from errors import (
     BodyError,
@@ -40,6 +32,8 @@ from errors import (
 )
 from settings import Network, parse_networks
 
+RETRY_AFTER = ("Retry-After", "2")
+"""Goes with every 503: a node that comes back is noticed within seconds."""
 UNREAD_BODY = "amazin.unread_body"
 """In the environ: whether the server has to close the connection."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -168,6 +162,8 @@ def final_headers(request: Request, response: Response) -> list[Header]:
         ("X-Content-Type-Options", "nosniff"),
         ("X-Request-Id", request.id),
     ]
+    if response.status == 503:
+        headers.append(RETRY_AFTER)
     length = response.length
     if length is None and isinstance(response.body, bytes):
         length = len(response.body)
@@ -220,8 +216,7 @@ def told(request: Request, error: Exception) -> HTTPError | None:
         log.debug("node %s: %s", request.node, error)
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):
-            headers = [RETRY_AFTER] if status == 503 else []
-            return HTTPError(status, code, message.format(error=error), headers)
+            return HTTPError(status, code, message.format(error=error))
     return None
 
 

@@ -68,7 +68,9 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
 
     gunicorn itself would read all of it, without any bound and without a break.
     """
-    if environ.get("amazin.unread_body"):
+    from gateway import UNREAD_BODY
+
+    if environ.get(UNREAD_BODY):
         request.force_close()
 
 

@@ -19,8 +19,6 @@ from cluster import Cluster
 from settings import Settings
 
 Header = tuple[str, str]
-RETRY_AFTER: Header = ("Retry-After", "2")
-"""Goes with every 503: a node that comes back is noticed within seconds."""
 
 
 @dataclass(slots=True)

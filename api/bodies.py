@@ -16,6 +16,7 @@ from errno import EDQUOT, ENOSPC, errorcode
 from typing import IO, Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
+from cluster import Body
 from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
 from nodes.blocking import BlockingCalls
@@ -81,14 +82,11 @@ class SpooledBody:
             self._room.give_back(self.length)
 
 
-class AnyBody(Protocol):
+class AnyBody(Body, Protocol):
     """`StreamedBody` or `SpooledBody`."""
 
-    length: int
-
-    def chunks(self) -> Iterator[bytes]: ...
-    def can_restart(self) -> bool: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what it holds. Idempotent."""
 
 
 class SpoolRoom:
@@ -152,7 +150,7 @@ def spool_error(error: OSError) -> HTTPError:
         return spool_full()
     log.error("SPOOL_DIR can't be used: %s", errorcode.get(error.errno or 0, error))
     message = "An upload of unknown length can't be held now; send a Content-Length"
-    return HTTPError(503, "SpoolFailed", message, [("Retry-After", "2")])
+    return HTTPError(503, "SpoolFailed", message)
 
 
 def open_body(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from wsgiref.types import WSGIEnvironment
 
 from errors import HTTPError
+from nodes.s3_answers import NATIVE_HEADERS
 
 DEFAULT_TYPE = "application/octet-stream"
 MAX_METADATA_BYTES = 2048
@@ -31,8 +32,6 @@ KEPT = (
     "Cache-Control",
     "Expires",
 )
-NATIVE = ("Content-Type", *KEPT[:-1])
-"""What S3 nodes keep under its own name; the rest is user metadata."""
 _REFUSED = re.compile(
     r"X-(?:(?:Forwarded|Real|Request|Accel|Amz|Minio|Amazin)-.*|Sendfile.*|Copy-Source.*"
     r"|Frame-Options|Xss-Protection|Content-Type-Options|Dns-Prefetch-Control"
@@ -95,7 +94,7 @@ def require_fit(headers: Mapping[str, str]) -> None:
     """Raise HTTPError 400 if these headers can't be stored."""
     size = _STAMP_BYTES
     for name, value in headers.items():
-        is_plain = name in NATIVE
+        is_plain = name in NATIVE_HEADERS
         is_name = name in KEPT or is_plain or _NAME.fullmatch(name)
         if not _VALUE.fullmatch(value) or not is_name:
             shown = ascii(name)[1:-1]

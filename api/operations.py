@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs
 
-from api import RETRY_AFTER, Request, Response, Route, Services, json_response
+from api import Request, Response, Route, Services, json_response
 
 
 def health(request: Request, services: Services, _: str) -> Response:
@@ -26,9 +26,7 @@ def ready(request: Request, services: Services, _: str) -> Response:
     }
     if problem := services.cluster.problem():
         body["problem"] = problem
-    if is_ready:
-        return json_response(200, body)
-    return json_response(503, body, [RETRY_AFTER])
+    return json_response(200 if is_ready else 503, body)
 
 
 ROUTES = (

@@ -160,25 +160,20 @@ class Question(Generic[T]):
     def wait(self) -> T:
         """See `Pending`."""
         self._is_over = True
-        response = Response(self._connection, self._method, self._client.pool.give_back)
         try:
-            response.receive_head(self._deadline)
+            response = self._receive(self._connection)
         except NoAnswerError:
-            response.close()
             if not self._connection.is_reused:
                 raise
-            response = self._ask_again()
-        except BaseException:
-            response.close()
-            raise
+            again = send_again(self._client, self._head, self._timeout)
+            response = self._receive(again)
         try:
             return self._interpret(response)
         except BaseException:
             response.close()
             raise
 
-    def _ask_again(self) -> Response:
-        connection = send_again(self._client, self._head, self._timeout)
+    def _receive(self, connection: Connection) -> Response:
         response = Response(connection, self._method, self._client.pool.give_back)
         try:
             response.receive_head(self._deadline)

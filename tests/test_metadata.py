@@ -11,7 +11,6 @@ from api.metadata import (
     DEFAULT_TYPE,
     KEPT,
     MAX_METADATA_BYTES,
-    NATIVE,
     escaped_size,
     guessed_type,
     returned_headers,
@@ -20,7 +19,7 @@ from api.metadata import (
 from errors import HTTPError, NodeProtocolError
 from nodes import ObjectInfo, ObjectName, Stamp
 from nodes.s3 import S3Node
-from nodes.s3_answers import NATIVE_HEADERS, metadata_lines
+from nodes.s3_answers import metadata_lines
 from nodes.s3_client import TimeLimits
 from tests.servers import Server
 
@@ -286,10 +285,6 @@ def test_every_character_counts_as_it_is_sent() -> None:
     for code in range(0x20, 0x100):
         lines, _ = metadata_lines({"X-A": chr(code)}, STAMP)
         assert escaped_size(chr(code)) == len(lines[0][1])
-
-
-def test_native_headers_are_the_same_ones_for_the_node() -> None:
-    assert set(NATIVE) == set(NATIVE_HEADERS)
 
 
 @pytest.mark.integration
