@@ -18,7 +18,10 @@ RUN useradd --uid 10001 --home-dir /app --no-create-home --shell /usr/sbin/nolog
 COPY --from=dependencies /dependencies /usr/local
 WORKDIR /app
 COPY . .
-RUN python -m compileall -q . && chmod -R a+rX . && mv docker-entrypoint.sh /usr/local/bin/
+RUN python -m compileall -q . && chmod -R a+rX . && mv docker-entrypoint.sh /usr/local/bin/ \
+    && printf '#!/bin/sh\nexec docker-entrypoint.sh python /app/cli.py "$@"\n' \
+        >/usr/local/bin/amazin \
+    && chmod 755 /usr/local/bin/amazin
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \

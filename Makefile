@@ -21,6 +21,8 @@ $(VENV)/run: requirements.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
 		echo "Python's venv module is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	@bin=$$(cd $(BIN) && pwd) && printf '#!/bin/sh\nexec "%s/python" "%s/cli.py" "$$@"\n' \
+		"$$bin" "$$PWD" >$(BIN)/amazin && chmod +x $(BIN)/amazin
 	@touch $@
 
 $(VENV)/develop: $(VENV)/run requirements-dev.txt

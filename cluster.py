@@ -1,9 +1,9 @@
-"""The read and write rules, over a ranking of nodes.
+"""The read and write rules: all nodes as one object store.
 
-One copy of each object, on the best-ranked node, its *home*. Objects written before a
-node joined lie elsewhere; so a read asks the home first, then all other known nodes,
-and only when every one of them said no is the answer "no such object". One node that
-does not answer makes it "can't tell" (503): never a wrong answer.
+A write is acknowledged when `r` nodes of the key's home hold it, or a newer version;
+a read asks so many nodes of the home that it can't miss one of them. What the home is,
+the roster says, which may change meanwhile: so an answer counts only if the roster by
+which the nodes were asked may still be acted on when they have answered.
 """
 
 from __future__ import annotations
@@ -11,49 +11,30 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from downloads import ByteRange, ResumedObject, open_copy
 from errors import (
     ConflictError,
-    NodeAccessError,
     NodeError,
-    NoNodesError,
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
 )
-from membership import Member, Membership
-from nodes import Node, NodeObject, ObjectInfo, ObjectName, Pending, Stamp, Upload
+from lookup import MAX_ATTEMPTS, Found, Lookup, require_home
+from member import Member
+from membership import Membership
+from nodes import Label, NodeObject, ObjectInfo, ObjectName, Pending, Stamp
+from quorum import Placement
+from uploads import Body, Draft, Fanout, HeldBody, Stored, complete, hold_if_small
 
-MAX_ATTEMPTS = 3
-"""How often a read starts anew because the object changed meanwhile."""
+TOMBSTONE = HeldBody(b"amazin: this object was deleted\n")
+TOMBSTONE_ETAG = "6c1a1fbb203cd6af9e4c014c2b4f8a0c"
+"""Its MD5; with its size what a tombstone is known by in a listing."""
 
-T = TypeVar("T")
-ByteRange = tuple[int, int]
 Chooser = Callable[[ObjectInfo], ByteRange | None]
 """Given what an object is, returns which bytes to read (None: all), or raises."""
-
-
-class Body(Protocol):
-    """What a client uploads."""
-
-    length: int
-
-    def chunks(self) -> Iterable[bytes]:
-        """Yield the bytes, `length` in all. Raises: BodyError, if there are fewer."""
-
-    def can_restart(self) -> bool:
-        """Whether `chunks`, called now, yields the body from its beginning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One stored copy: what it is and where."""
-
-    member: Member
-    info: ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +53,12 @@ class Cluster:
         self, membership: Membership, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self._membership = membership
+        self._lookup = Lookup(membership)
         self._clock_ns = clock_ns
         self._last_ns = 0
         self._stamp_lock = threading.Lock()
+
+    # Reading
 
     def get(self, name: ObjectName, choose: Chooser | None = None) -> Download:
         """Open an object; the caller closes its content.
@@ -83,22 +67,60 @@ class Cluster:
         version.
 
         Raises:
-            NoSuchKeyError: every node said so.
+            NoSuchKeyError: enough nodes said so.
             NodeError, NoNodesError, ConflictError: it can't be told, or read, now.
         """
         for _ in range(MAX_ATTEMPTS):
+            found = self._lookup.find(name, opens=choose is None)
+            byte_range = choose(found.info) if choose else None
             try:
-                if choose is None:
-                    return self._with_fresh_keys(lambda: self._open(name))
-                copy = self.head(name)
-                return self._open_copy(name, copy, choose(copy.info))
+                return self._open(name, found, byte_range)
             except PreconditionError:  # overwritten between the two questions
                 continue
         raise ConflictError("the object keeps changing")
 
-    def head(self, name: ObjectName) -> Copy:
-        """Find the newest copy of an object. Raises: as `get`."""
-        return self._with_fresh_keys(lambda: self._locate(name))
+    def head(self, name: ObjectName) -> Stored:
+        """Find the newest version of an object. Raises: as `get`."""
+        found = self._lookup.find(name)
+        return Stored(info=found.info, member=found.member)
+
+    def _open(
+        self, name: ObjectName, found: Found, byte_range: ByteRange | None
+    ) -> Download:
+        """Open what was found on the first node that still has it."""
+        try:
+            info = found.info
+        except NoSuchKeyError:
+            if found.content:
+                found.content.close()
+            raise
+        others = self._possible_holders(found)
+        content, member = found.content, found.member
+        failure: Exception | None = None
+        while content is None:
+            try:
+                content = open_copy(member, name, info, byte_range)
+            except (NodeError, PreconditionError) as exc:
+                if failure is None and isinstance(exc, PreconditionError):
+                    raise
+                failure = failure or exc
+                other = next(others, None)
+                if other is None:
+                    raise failure from None
+                member = other
+        if not found.placement.is_single:
+            content = ResumedObject(content, name, byte_range, others)
+        return Download(member, content, byte_range)
+
+    def _possible_holders(self, found: Found) -> Iterator[Member]:
+        """Yield the nodes beside the first that may hold what was found."""
+        names = [name for name, _ in found.copies]
+        for quorum in found.placement.quorums:
+            names += [member.name for member in quorum.members]
+        members = found.snapshot.members
+        return iter([members[name] for name in dict.fromkeys(names)][1:])
+
+    # Writing
 
     def put(
         self,
@@ -108,8 +130,8 @@ class Cluster:
         *,
         if_match: str | None = None,
         if_absent: bool = False,
-    ) -> Copy:
-        """Store an object on its home, over what may be there.
+    ) -> Stored:
+        """Store an object on `r` nodes of its home, over what may be there.
 
         With `if_match` or `if_absent` the body must be here already (it can restart):
         some nodes lock the key while a conditional upload arrives.
@@ -120,41 +142,117 @@ class Cluster:
             NodeError, NoNodesError: it may or may not be stored.
             NotSupportedError: the condition can't be judged atomically now.
         """
+        self._lookup.place(name, is_write=True)
+        body = hold_if_small(body)
+        draft = Draft(name, body.length, Label(Stamp(0, 0)), headers)
         if if_match or if_absent:
-            self._judge_elsewhere(name, if_match)
+            draft = replace(draft, if_match=if_match, if_absent=if_absent)
 
-        def attempt() -> Copy:
-            home = self._ranked(name)[0]
-            stamp = self._next_stamp()
-            options = (name, body.length, stamp, headers)
-            upload = home.upload(
-                lambda node: node.start_put(
-                    *options, if_match=if_match, if_absent=if_absent
-                )
-            )
-            return Copy(home, send_body(home, upload, body))
-
-        return self._with_fresh_keys(attempt, body.can_restart)
+        return self._lookup.with_fresh_keys(
+            lambda: self._write(draft, body), body.can_restart
+        )
 
     def delete(self, name: ObjectName) -> Member:
-        """Remove an object everywhere, its newest copy last; returns the home.
+        """Delete an object; returns a node that took part.
 
-        Whatever fails in between, what is left is not older than what was there.
+        Where there is but one copy, it is removed. Else a tombstone is written over
+        it: a node that is away could bring back an older version.
 
         Raises:
-            NodeError, NoNodesError: a node did not confirm; the home's copy is still
-                there if another node's may be.
+            NodeError, NoNodesError: it may or may not have happened.
+        """
+        return self._lookup.with_fresh_keys(lambda: self._delete(name))
+
+    def _delete(self, name: ObjectName) -> Member:
+        placement = self._lookup.place(name, is_write=True)[1]
+        if placement.is_single:
+            home = placement.home[0]
+            home.ask(lambda node: node.start_delete(name)).wait()
+            if self._lookup.same_write_set(placement, [home]):
+                return home
+        found = self._lookup.find(name)
+        names = {member.name for member in found.placement.home}
+        held = sum(holder in names for holder, _ in found.copies)
+        is_deleted = bool(found.copies) and found.copies[0][1].is_deleted
+        if not found.copies or (is_deleted and held >= found.placement.replicas):
+            return found.member
+        draft = Draft(name, TOMBSTONE.length, Label(Stamp(0, 0), is_deleted=True), {})
+        return self._write(draft, TOMBSTONE).member
+
+    def _write(self, draft: Draft, body: Body) -> Stored:
+        """Store a body; again, if the set of nodes changed meanwhile."""
+        stored: list[Stored] = []
+        failure: NodeError | None = None
+        for _ in range(MAX_ATTEMPTS):
+            placement, draft = self._prepare(draft)
+            candidates = iter(placement.home)
+            copies: list[Stored] = []
+            if not stored or body.can_restart():
+                fanout = Fanout(draft, candidates)
+                copies = fanout.send(body, placement.replicas, self._guard(draft))
+                failure = fanout.failure
+            missing = placement.replicas - len(copies)
+            copies += complete(copies or stored, candidates, draft, missing)
+            if len(copies) < placement.replicas:
+                raise failure or NodeError("too few nodes confirmed the upload")
+            if self._lookup.same_write_set(placement, [copy.member for copy in copies]):
+                return copies[0]
+            stored += copies
+            draft = replace(draft, if_match=None, if_absent=False)
+        raise ConflictError("the set of nodes keeps changing")
+
+    def _guard(self, draft: Draft) -> Callable[[], None] | None:
+        """Return what a long upload has to pass before its last piece is sent.
+
+        Without it an upload that took an hour could replace what came meanwhile, by
+        then older than copies that a node kept of what came in between.
         """
 
-        def attempt() -> Member:
-            home, *others = self._ranked(name)
-            holders = [copy.member for copy in find_copies(others, name)]
-            for members in (holders[:-1], holders[-1:]):
-                ask_all(members, lambda node: node.start_delete(name))
-            home.ask(lambda node: node.start_delete(name)).wait()
-            return home
+        def refuse_if_outdone() -> None:
+            copies = self._lookup.find(draft.name).copies
+            if copies and copies[0][1].version[0] > draft.label.stamp:
+                raise ConflictError("another upload of the object was faster")
 
-        return self._with_fresh_keys(attempt)
+        is_needed = draft.keeps_newer and not draft.is_guarded
+        return refuse_if_outdone if is_needed else None
+
+    def _prepare(self, draft: Draft) -> tuple[Placement, Draft]:
+        """Decide where an upload goes, and its stamp: greater than any seen."""
+        placement = self._lookup.place(draft.name, is_write=True)[1]
+        is_deleted = draft.label.is_deleted
+        is_blind = placement.is_single and not is_deleted
+        newest_stamp = Stamp(0, 0)
+        if draft.is_conditional:
+            draft = self._judged(draft, placement)
+        if not is_blind:
+            found = self._lookup.find(draft.name)
+            placement = require_home(found.placement)
+            draft = replace(draft, seen=found.seen)
+            newest_stamp = (
+                found.copies[0][1].version[0] if found.copies else newest_stamp
+            )
+        label = Label(self._next_stamp(newest_stamp), placement.epoch, is_deleted)
+        return placement, replace(draft, label=label, keeps_newer=not is_blind)
+
+    def _judged(self, draft: Draft, placement: Placement) -> Draft:
+        """Return a draft whose condition the one node judges as a client means it."""
+        if not placement.is_single:
+            raise NotSupportedError(
+                "A conditional upload needs REPLICAS=1 and a set of nodes that does "
+                "not change now"
+            )
+        try:
+            pending = placement.home[0].ask(lambda node: node.start_head(draft.name))
+            is_deleted = pending.wait().is_deleted
+        except NoSuchKeyError:
+            return draft
+        if not is_deleted:
+            return draft
+        if draft.if_match:
+            raise PreconditionError("the object was deleted")
+        return replace(draft, if_absent=False, if_match=TOMBSTONE_ETAG)
+
+    # Nodes
 
     def states(self) -> dict[str, str]:
         """Ask every node whether it can serve; `up`, or what is wrong, by name."""
@@ -174,137 +272,12 @@ class Cluster:
         """Return why nodes may be missing; empty if discovery is well."""
         return self._membership.snapshot().problem
 
-    def _ranked(self, name: ObjectName) -> list[Member]:
-        snapshot = self._membership.snapshot()
-        if not snapshot.members:
-            raise NoNodesError(snapshot.problem or "No storage node was found")
-        return snapshot.ranked(name.hash_key)
-
-    def _locate(self, name: ObjectName) -> Copy:
-        home, *others = self._ranked(name)
-        try:
-            return Copy(home, home.ask(lambda node: node.start_head(name)).wait())
-        except NoSuchKeyError:
-            return newest(others, name)
-
-    def _open(self, name: ObjectName) -> Download:
-        home, *others = self._ranked(name)
-        try:
-            return Download(home, home.ask(lambda node: node.start_get(name)).wait())
-        except NoSuchKeyError:
-            return self._open_copy(name, newest(others, name), None)
-
-    def _open_copy(
-        self, name: ObjectName, copy: Copy, byte_range: ByteRange | None
-    ) -> Download:
-        question = copy.member.ask(
-            lambda node: node.start_get(
-                name, byte_range=byte_range, if_match=copy.info.etag
-            )
-        )
-        try:
-            return Download(copy.member, question.wait(), byte_range)
-        except NoSuchKeyError as exc:
-            raise PreconditionError("deleted between the two questions") from exc
-
-    def _judge_elsewhere(self, name: ObjectName, if_match: str | None) -> None:
-        """Judge a precondition that the home can't: the object lies on another node."""
-        try:
-            copy = self.head(name)
-        except NoSuchKeyError:
-            return
-        if copy.member.name == self._ranked(name)[0].name:
-            return
-        if if_match == copy.info.etag:
-            raise NotSupportedError(
-                "The object lies on another node since the set of nodes changed; "
-                "upload it once without a condition"
-            )
-        raise PreconditionError("judged on another node")
-
-    def _with_fresh_keys(
-        self, attempt: Callable[[], T], can_restart: Callable[[], bool] = lambda: True
-    ) -> T:
-        """Run `attempt`, once more if a node refused keys that have changed since."""
-        before = self._membership.snapshot().members
-        try:
-            return attempt()
-        except NodeAccessError as exc:
-            self._membership.refresh()
-            now = self._membership.snapshot().members
-            if now.get(exc.node) is before.get(exc.node) or not can_restart():
-                raise
-        return attempt()
-
-    def _next_stamp(self) -> Stamp:
+    def _next_stamp(self, seen: Stamp) -> Stamp:
         with self._stamp_lock:
-            self._last_ns = max(self._clock_ns(), self._last_ns + 1)
+            self._last_ns = max(
+                self._clock_ns(), self._last_ns + 1, seen.nanoseconds + 1
+            )
             return Stamp(self._last_ns, secrets.randbits(32))
-
-
-def send_body(home: Member, upload: Upload, body: Body) -> ObjectInfo:
-    """Send a body and commit it. Raises: as `Cluster.put`."""
-    try:
-        for chunk in body.chunks():
-            upload.write(chunk)
-        return upload.commit()
-    except NodeError as exc:
-        home.note_failure(exc)
-        raise
-    finally:
-        upload.abort()
-
-
-def newest(members: Sequence[Member], name: ObjectName) -> Copy:
-    """Return the newest copy on these nodes; every one of them has to answer.
-
-    Raises:
-        NoSuchKeyError: all of them said so.
-        NodeError: one did not answer, so it can't be told.
-    """
-    copies = find_copies(members, name)
-    if not copies:
-        raise NoSuchKeyError("no node has it")
-    return copies[-1]
-
-
-def find_copies(members: Sequence[Member], name: ObjectName) -> list[Copy]:
-    """Return the copies on these nodes, oldest first; every node has to answer.
-
-    Raises:
-        NodeError: one did not answer, so it can't be told.
-    """
-    answers = ask_all(members, lambda node: node.start_head(name))
-    copies = [
-        Copy(member, info)
-        for member, info in zip(members, answers, strict=True)
-        if info is not None
-    ]
-    return sorted(copies, key=lambda copy: copy.info.version)
-
-
-def ask_all(
-    members: Sequence[Member], start: Callable[[Node], Pending[T]]
-) -> list[T | None]:
-    """Ask several nodes at once; None stands for "no such key".
-
-    Raises:
-        NodeError: the first that gave no usable answer; the others are cancelled.
-    """
-    pending: list[Pending[T]] = []
-    answers: list[T | None] = []
-    try:
-        for member in members:
-            pending.append(member.ask(start))
-        for question in pending:
-            try:
-                answers.append(question.wait())
-            except NoSuchKeyError:
-                answers.append(None)
-    finally:
-        for question in pending[len(answers) :]:
-            question.cancel()
-    return answers
 
 
 def describe(pending: Pending[object] | NodeError) -> str:

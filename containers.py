@@ -16,6 +16,7 @@ from nodelist import as_name, as_weight
 
 NAME_LABEL = "amazin.name"
 WEIGHT_LABEL = "amazin.weight"
+GROUP_LABEL = "amazin.group"
 _COMPOSE = "com.docker.compose."
 _KEY_VARIABLES = (
     ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
@@ -246,3 +247,9 @@ def weight(container: Container) -> float | None:
     """Return the weight of its label, 1 without one, None if that is no weight."""
     text = container.labels.get(WEIGHT_LABEL)
     return 1.0 if text is None else as_weight(text)
+
+
+def group(container: Container) -> str | None:
+    """Return the group of its label, "" without one, None if that is no name."""
+    text = container.labels.get(GROUP_LABEL)
+    return "" if text is None else as_name(text)

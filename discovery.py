@@ -296,11 +296,15 @@ class DockerDiscovery:
         keys = self._keys[container.id]
         weight = containers.weight(container)
         if weight is None:
-            self._warn_once(container, "its label amazin.weight is no number above 0")
+            self._warn_once(container, "its label amazin.weight is no number from 0 up")
+            weight = 1.0
+        group = containers.group(container)
+        if group is None:
+            self._warn_once(container, "its label amazin.group is no name")
+            group = ""
         host = containers.address(container, shared[container.id])
         endpoint = f"http://{host}:{self._node_port}" if host else None
-        identity = container.id
-        return NodeSpec(name, endpoint, *keys, weight or 1.0, identity)
+        return NodeSpec(name, endpoint, *keys, weight, group, container.id)
 
     def _warn_once(self, container: Container, text: str) -> None:
         if (container.id, text) not in self._warned:

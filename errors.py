@@ -43,7 +43,7 @@ class HTTPError(GatewayError):
 
 
 class NoNodesError(GatewayError):
-    """No node is known; the message says why."""
+    """Too few nodes are known for anything; the message says why."""
 
 
 class ConflictError(GatewayError):
@@ -77,8 +77,20 @@ class NodeAccessError(NodeError):
     """The node refused our credentials (401 or 403)."""
 
 
+class NoSuchBucketError(NodeError):
+    """The node has no such bucket: its disk is a new one, or never held anything."""
+
+
 class NodeFullError(NodeError):
     """The node has no room left (507, or ENOSPC on a folder)."""
+
+
+class RosterError(GatewayError):
+    """What is remembered of the set of nodes can't be read, or not be changed so."""
+
+
+class RepairError(GatewayError):
+    """A repair can't begin, or not go on; the message says why."""
 
 
 class NodeProtocolError(NodeError):

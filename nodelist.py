@@ -1,6 +1,6 @@
 """Nodes as an operator writes them: `name=http://key:secret@host:port[;weight=2]`.
 
-Pure; also says what may be a node's name and weight, wherever they are written.
+Pure; also says what may be a name and a weight, wherever they are written.
 No message repeats what was written: it may be part of a secret.
 """
 
@@ -20,19 +20,19 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def as_name(text: str) -> str | None:
-    """Return `text` if it can be the stable name of a node, else None."""
+    """Return `text` if it can be the stable name of a node or a group, else None."""
     usable = text.isprintable() and not _NOT_IN_NAMES & set(text)
     return text if text and usable else None
 
 
 def as_weight(text: str) -> float | None:
-    """Return the weight that `text` says, or None: not a decimal number above 0."""
+    """Return the weight that `text` says, or None: not a decimal number."""
     is_number = re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", text)
-    return float(text) or None if is_number else None
+    return float(text) if is_number else None
 
 
 def parse_list(entries: Iterable[tuple[str, str]]) -> Sequence[NodeSpec]:
-    """Read `name=http://key:secret@host:port[;weight=2]` entries, blank ones skipped.
+    """Read `name=http://key:secret@host:port[;weight=2][;group=a]`, skip blank entries.
 
     Takes pairs of the place an error is to name, and the text; returns by name.
 
@@ -62,23 +62,35 @@ def _parse_node(text: str) -> NodeSpec:
         raise ValueError("it holds a character that can't be printed")
     name, _, rest = text.partition("=")
     if not as_name(name) or "://" not in rest:
-        raise ValueError("expected name=http://key:secret@host:port[;weight=2]")
+        raise ValueError(
+            "expected name=http://key:secret@host:port[;weight=2][;group=a]"
+        )
     url, *options = rest.split(";")
-    weight = 1.0
-    for option in options:
-        key, _, value = option.strip().partition("=")
-        parsed = as_weight(value) if key == "weight" else None
-        if parsed is None:
-            raise ValueError("after `;` only weight= and a number above 0 may stand")
-        weight = parsed
+    weight, group = _weight_and_group(options)
     try:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError("the URL can't be read") from None
     if parts.scheme == "file":
-        return NodeSpec(name, _folder_endpoint(parts), weight=weight)
+        return NodeSpec(name, _folder_endpoint(parts), weight=weight, group=group)
     endpoint = _http_endpoint(parts)
-    return NodeSpec(name, endpoint, *_url_keys(parts), weight=weight)
+    return NodeSpec(name, endpoint, *_url_keys(parts), weight, group)
+
+
+def _weight_and_group(options: Sequence[str]) -> tuple[float, str]:
+    values: dict[str, str] = {}
+    for option in options:
+        key, _, value = option.strip().partition("=")
+        if key not in ("weight", "group") or key in values:
+            raise ValueError("after `;` only weight= and group= may stand, each once")
+        values[key] = value
+    weight = as_weight(values.get("weight", "1"))
+    if weight is None:
+        raise ValueError("weight= must be a number from 0 up")
+    group = as_name(values["group"]) if "group" in values else ""
+    if group is None:
+        raise ValueError("group= must be a name without blanks or any of / : ; @ %")
+    return weight, group
 
 
 def _folder_endpoint(parts: SplitResult) -> str:

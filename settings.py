@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from errors import SettingsError
+from nodelist import as_name, as_weight
 
 _SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -109,6 +110,25 @@ def _networks(value: str) -> str:
     return value
 
 
+def parse_group_weights(text: str) -> dict[str, float]:
+    """Read `fast=2,slow=1`, blank entries skipped. Raises: ValueError."""
+    weights: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        group, _, number = part.partition("=")
+        weight = as_weight(number)
+        if not as_name(group) or not weight:
+            raise ValueError("expected group=weight,... with weights above 0")
+        if group in weights:
+            raise ValueError("expected each group once")
+        weights[group] = weight
+    return weights
+
+
+def _group_weights(value: str) -> str:
+    parse_group_weights(value)
+    return value
+
+
 def _setting(
     convert: Callable[[str], Any], default: Any, unit: str, meaning: str
 ) -> Any:
@@ -153,7 +173,7 @@ class Settings:
         _text,
         "",
         "",
-        "Secret. Static: `name=http://key:secret@host:port[;weight=2],...`.",
+        "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
     )
     nodes_file: str = _setting(
         _text, "", "", "Static: a file with one node a line, in the form of `NODES`."
@@ -166,6 +186,15 @@ class Settings:
     )
     refresh_seconds: float = _setting(
         _seconds, 5.0, "s", "How often the list of nodes is read anew."
+    )
+    replicas: int = _setting(
+        _integer(1, 9), 1, "", "On how many nodes each object is stored."
+    )
+    group_weights: str = _setting(
+        _group_weights,
+        "",
+        "",
+        "Groups: shares of the objects other than 1, `group=weight,...`.",
     )
     max_object_bytes: int = _setting(
         _bytes, 5 * 2**30, "bytes", "Larger uploads are refused (413)."

@@ -5,6 +5,7 @@ import os
 
 from api import Services, objects, operations
 from api.bodies import SpoolRoom
+from changes import Wishes
 from cluster import Cluster
 from discovery import load_discovery
 from errors import SettingsError
@@ -12,7 +13,7 @@ from gateway import Gateway
 from logs import logging_config
 from membership import Membership
 from nodes.build import node_builder
-from settings import Settings
+from settings import Settings, parse_group_weights
 
 try:
     settings = Settings.from_environ(os.environ)
@@ -20,7 +21,10 @@ try:
     discovery = load_discovery(settings)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
-membership = Membership(discovery, node_builder(settings), settings.refresh_seconds)
+wishes = Wishes(settings.replicas, parse_group_weights(settings.group_weights))
+membership = Membership(
+    discovery, node_builder(settings), settings.refresh_seconds, wishes
+)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
 services = Services(Cluster(membership), settings, spool)
 app = Gateway([*objects.ROUTES, *operations.ROUTES], services)

@@ -16,10 +16,10 @@ from errno import EDQUOT, ENOSPC, errorcode
 from typing import IO, Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
-from cluster import Body
 from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
 from nodes.blocking import BlockingCalls
+from uploads import Body
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """How much of a refused upload is read, so that its client sees the refusal."""
@@ -39,7 +39,7 @@ class StreamedBody:
         self._missing = length
 
     def chunks(self) -> Iterator[bytes]:
-        """See `cluster.Body`."""
+        """See `uploads.Body`."""
         while self._missing:
             chunk = read_some(self._stream, min(CHUNK_BYTES, self._missing))
             if not chunk:
@@ -50,7 +50,7 @@ class StreamedBody:
             yield chunk
 
     def can_restart(self) -> bool:
-        """See `cluster.Body`."""
+        """See `uploads.Body`."""
         return self._missing == self.length
 
     def close(self) -> None:
@@ -66,13 +66,13 @@ class SpooledBody:
         self._room = room
 
     def chunks(self) -> Iterator[bytes]:
-        """See `cluster.Body`."""
+        """See `uploads.Body`."""
         self._file.seek(0)
         while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
             yield chunk
 
     def can_restart(self) -> bool:
-        """See `cluster.Body`."""
+        """See `uploads.Body`."""
         return True
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ DEFAULT_TYPE = "application/octet-stream"
 MAX_METADATA_BYTES = 2048
 _PREFIX_BYTES = len("x-amz-meta-")
 """What nodes add to the name of an X-... header, and count."""
-_STAMP_BYTES = len("x-amz-meta-amazin-stamp") + len("1234567890123456789.4294967295")
+_STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 18
 """What the gateway's own stamp takes of the 2 KiB that nodes allow."""
 _OTHER_TYPES = {
     "gzip": "application/gzip",

@@ -18,7 +18,8 @@ from api.conditions import (
     unsupported_condition,
 )
 from api.metadata import returned_headers, uploaded_headers
-from cluster import ByteRange, Download
+from cluster import Download
+from downloads import ByteRange
 from errors import HTTPError, NodeProtocolError
 from nodes import NodeObject, ObjectInfo, ObjectName
 

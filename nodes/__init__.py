@@ -16,8 +16,13 @@ from typing import NamedTuple, Protocol, TypeVar
 CHUNK_BYTES = 256 * 1024
 """Size of one read of a body; below 64 KiB the system calls dominate."""
 
-_STAMP = re.compile(r"([0-9]{1,19})\.([0-9]{1,10})")
-"""Nanoseconds up to the year 2286, and 32 random bits."""
+DATA_BUCKETS = ("store",)
+"""Buckets for objects; every node that takes part has them."""
+
+_LABEL = re.compile(
+    r"([0-9]{1,19})\.([0-9]{1,10})(?:\.([0-9]{1,18}))?(\.deleted)?", re.ASCII
+)
+"""Nanoseconds up to the year 2286, 32 random bits, the epoch, and a mark."""
 Answer = TypeVar("Answer", covariant=True)
 
 
@@ -34,19 +39,33 @@ class ObjectName(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """The version of a stored copy: greater is newer (compared as integers)."""
+    """The version of an object: greater is newer (compared as integers)."""
 
     nanoseconds: int
     tie_break: int
 
+
+class Label(NamedTuple):
+    """What a gateway writes on each copy that it stores."""
+
+    stamp: Stamp
+    epoch: int = 0
+    """Number of the set of nodes under which the copy was placed here."""
+    is_deleted: bool = False
+    """Whether it is a tombstone: the object was deleted."""
+
     def __str__(self) -> str:
-        return f"{self.nanoseconds}.{self.tie_break}"
+        deleted = ".deleted" if self.is_deleted else ""
+        return "{}.{}.{}{}".format(*self.stamp, self.epoch, deleted)
 
     @classmethod
-    def parse(cls, text: str) -> Stamp | None:
+    def parse(cls, text: str) -> Label | None:
         """Read what `str` wrote; None for anything else."""
-        match = _STAMP.fullmatch(text)
-        return cls(int(match[1]), int(match[2])) if match else None
+        match = _LABEL.fullmatch(text)
+        if not match or int(match[1]) >= 2**63:
+            return None
+        stamp = Stamp(int(match[1]), int(match[2]))
+        return cls(stamp, int(match[3] or 0), bool(match[4]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +77,7 @@ class ObjectInfo:
     """The body's MD5 in hex, without quotes."""
     modified_ns: int
     """Unix time in nanoseconds: of the stamp, else the node's own Last-Modified."""
-    stamp: Stamp | None = None
+    label: Label | None = None
     """None for objects that something else than a gateway wrote: older than any."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """To be given back on download: Content-Type, X-..., names as in `X-Some-Name`."""
@@ -66,11 +85,27 @@ class ObjectInfo:
     @property
     def version(self) -> tuple[Stamp, int]:
         """What orders copies of one key, newest greatest."""
-        return (self.stamp or Stamp(0, 0), self.modified_ns)
+        return (self.label.stamp if self.label else Stamp(0, 0), self.modified_ns)
+
+    @property
+    def epoch(self) -> int:
+        """See `Label`; 0 without one."""
+        return self.label.epoch if self.label else 0
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this is a tombstone."""
+        return self.label is not None and self.label.is_deleted
 
 
 class Pending(Protocol[Answer]):
     """A question that was sent; one of `wait` and `cancel` must be called."""
+
+    def is_ready(self, timeout: float) -> bool:
+        """Whether, within `timeout` seconds, the answer or a failure begins to arrive.
+
+        Then `wait` takes hardly longer. May be called repeatedly, also with 0.
+        """
 
     def wait(self) -> Answer:
         """Receive the answer.
@@ -102,28 +137,31 @@ class NodeObject(Protocol):
 
 
 class Upload(Protocol):
-    """An object being uploaded; nothing is stored before `commit` returns."""
+    """An object being uploaded; nothing is stored before `start_commit`."""
 
     def write(self, chunk: bytes) -> None:
         """Send the next bytes. Raises: NodeError."""
 
-    def commit(self) -> ObjectInfo:
-        """Store the object: exactly the announced length was written.
+    def start_commit(self) -> Pending[ObjectInfo]:
+        """Ask to store the object: exactly the announced length was written.
 
-        Raises:
+        May raise NodeError at once. Waiting raises:
             PreconditionError: `if_match` or `if_absent` does not hold.
             NodeError: whether it is stored is unknown.
         """
 
     def abort(self) -> None:
-        """Store nothing and release everything. Idempotent, harmless after commit."""
+        """Store nothing and release everything. Idempotent, harmless after a commit."""
 
 
 class Node(Protocol):
-    """One storage node. Thread-safe; `start_...` may raise NodeError at once."""
+    """One storage node. Thread-safe; `start_...` may raise NodeError at once.
+
+    Everything but `list_objects` raises NoSuchBucketError, a NodeError, where the
+    bucket is missing: a node that once had it has lost its disk.
+    """
 
     name: str
-    weight: float
 
     def start_get(
         self,
@@ -141,19 +179,32 @@ class Node(Protocol):
         self,
         name: ObjectName,
         length: int,
-        stamp: Stamp,
+        label: Label,
         headers: Mapping[str, str],
         *,
         if_match: str | None = None,
         if_absent: bool = False,
+        keeps_newer: bool = False,
     ) -> Upload:
-        """Begin an upload of `length` bytes; the bucket is made on first need.
+        """Begin an upload of `length` bytes.
 
-        `if_match` (an ETag) and `if_absent` are judged atomically at commit.
+        `if_match` (an ETag) and `if_absent` are judged atomically at commit. With
+        `keeps_newer` an object with a greater stamp, of no older epoch, stays, as if it
+        had come a moment later; S3 nodes can't do that, and keep what arrives last.
+        Then a condition that fails may also be due to a first try of this upload.
         """
 
-    def start_delete(self, name: ObjectName) -> Pending[None]:
-        """Remove an object; that there was none is success too."""
+    def start_delete(
+        self, name: ObjectName, *, if_match: str | None = None
+    ) -> Pending[None]:
+        """Remove an object; that there was none is success too.
+
+        `if_match` (an ETag) raises PreconditionError where another is stored; but
+        MinIO ignores it.
+        """
+
+    def make_bucket(self, bucket: str) -> None:
+        """Make a bucket; that it is there already is fine. Raises: NodeError."""
 
     def start_check(self) -> Pending[object]:
         """Ask something cheap that only a node able to serve answers."""
@@ -164,7 +215,7 @@ class Node(Protocol):
         """Yield (key, info) of keys that start with `prefix` and sort behind `after`.
 
         In the order of the keys' UTF-8 bytes, in constant memory. `info.headers` and
-        `info.stamp` may be missing. A bucket that does not exist is an empty one.
+        `info.label` may be missing. A bucket that does not exist is an empty one.
         """
 
     def close(self) -> None:
@@ -182,5 +233,8 @@ class NodeSpec:
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
     weight: float = 1.0
+    """Its share of the objects; 0: it gets no new ones, and `repair` empties it."""
+    group: str = ""
+    """The mirror set that it belongs to; "" is one, too."""
     identity: str = ""
     """Changes when the node behind the name is another one (a container's id)."""

@@ -12,14 +12,14 @@ from nodes import ObjectInfo
 class AbsentNode:
     """Takes part in placement and refuses every request at once."""
 
-    def __init__(self, name: str, weight: float) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.weight = weight
 
     def _refuse(self, *args: Any, **options: Any) -> NoReturn:
         raise NodeUnreachableError("the node is not running")
 
     start_get = start_head = start_put = start_delete = start_check = _refuse
+    make_bucket = _refuse
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

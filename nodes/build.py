@@ -24,10 +24,10 @@ def node_builder(settings: Settings) -> Callable[[NodeSpec], Node]:
 
     def build(spec: NodeSpec) -> Node:
         if spec.endpoint is None:
-            return AbsentNode(spec.name, spec.weight)
+            return AbsentNode(spec.name)
         parts = urlsplit(spec.endpoint)
         if parts.scheme == "file":
-            return FolderNode(spec.name, Path(unquote(parts.path)), spec.weight)
+            return FolderNode(spec.name, Path(unquote(parts.path)))
         return S3Node(spec, limits)
 
     return build

@@ -3,89 +3,38 @@
 Bodies lie in `content/ab/<32 hex>`, written once under a random name and never
 changed; `index.sqlite` says which one a key means. A body and its folder are on the
 disk before the one transaction that switches the key to it, so at any instant a key
-has its old or its new object, whole. Any number of processes may share the folder.
-Nothing a client sends is ever part of a path. Not for network file systems (SQLite's
-WAL needs shared memory); the folder itself is never made, only filled: a disk that
-is not mounted must not look like an empty node.
+has its old or its new object, whole. The index also knows the buckets that were
+made: a folder that was emptied has none. Any number of processes may share the
+folder. Nothing a client sends is ever part of a path. Not for network file systems
+(SQLite's WAL needs shared memory); the folder itself is never made, only filled: a
+disk that is not mounted must not look like an empty node.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
 import io
-import json
 import os
-import secrets
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar, TypeVarTuple
 
-from errors import (
-    NodeError,
-    NodeFullError,
-    NodeTimeoutError,
-    NoSuchKeyError,
-    PreconditionError,
-)
-from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
+from errors import NodeError, NoSuchKeyError, PreconditionError
+from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 from nodes.blocking import BlockingCalls
+from nodes.folder_calls import Question, ask
 from nodes.folder_index import (
     Index,
     Row,
     find,
     find_all,
-    put,
+    make_bucket,
     remove,
-    sync_folder,
+    require_bucket,
     transaction,
 )
+from nodes.folder_uploads import Conditions, FolderUpload, Write
 
 _BATCH_ROWS = 500
 _READ_ATTEMPTS = 10
-
-Answer = TypeVar("Answer")
-Arguments = TypeVarTuple("Arguments")
-Write = Callable[[io.FileIO, memoryview], int]
-
-
-def _ask(
-    calls: BlockingCalls, function: Callable[[*Arguments], Answer], *args: *Arguments
-) -> Answer:
-    """Run off the event loop; the one place where foreign errors become ours."""
-    try:
-        return calls.run(function, *args)
-    except (OSError, sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError) as exc:
-        raise _translated(exc) from exc
-
-
-def _translated(exc: Exception) -> NodeError:
-    if isinstance(exc, OSError):
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
-        return (NodeFullError if full else NodeError)(f"the folder failed: {reason}")
-    primary = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    kind = {sqlite3.SQLITE_FULL: NodeFullError, sqlite3.SQLITE_BUSY: NodeTimeoutError}
-    reason = getattr(exc, "sqlite_errorname", type(exc).__name__)
-    return kind.get(primary, NodeError)(f"the folder's index failed: {reason}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Question(Generic[Answer]):
-    """A `Pending` that asks when it is waited for: a folder has nothing to send."""
-
-    calls: BlockingCalls
-    ask: Callable[[], Answer]
-
-    def wait(self) -> Answer:
-        return _ask(self.calls, self.ask)
-
-    def cancel(self) -> None:
-        pass
 
 
 class FolderNode:
@@ -99,13 +48,11 @@ class FolderNode:
         self,
         name: str,
         path: Path,
-        weight: float = 1.0,
         *,
         write: Write = io.FileIO.write,
         orphan_age_seconds: float = 3600.0,
     ) -> None:
         self.name = name
-        self.weight = weight
         self._write = write
         self._index = Index(path.absolute(), orphan_age_seconds)
         self._calls = self._index.calls
@@ -119,38 +66,46 @@ class FolderNode:
         *,
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
-    ) -> _Question[FolderObject]:
+    ) -> Question[FolderObject]:
         """Ask for an object, or for its bytes first..last (inclusive, within it)."""
-        return _Question(self._calls, lambda: self._open(name, byte_range, if_match))
+        return Question(self._calls, lambda: self._open(name, byte_range, if_match))
 
-    def start_head(self, name: ObjectName) -> _Question[ObjectInfo]:
+    def start_head(self, name: ObjectName) -> Question[ObjectInfo]:
         """Ask for what is known of an object."""
-        return _Question(self._calls, lambda: self._find(name).info)
+        return Question(self._calls, lambda: self._find(name).info)
 
     def start_put(
         self,
         name: ObjectName,
         length: int,
-        stamp: Stamp,
+        label: Label,
         headers: Mapping[str, str],
         *,
         if_match: str | None = None,
         if_absent: bool = False,
+        keeps_newer: bool = False,
     ) -> FolderUpload:
         """Begin an upload of `length` bytes."""
-        info = ObjectInfo(length, "", stamp.nanoseconds, stamp, dict(headers))
-        condition = _Condition(if_match, if_absent)
-        return _ask(
-            self._calls, FolderUpload, self._index, name, info, condition, self._write
+        nanoseconds = label.stamp.nanoseconds
+        info = ObjectInfo(length, "", nanoseconds, label, dict(headers))
+        conditions = Conditions(if_match, if_absent, keeps_newer)
+        return ask(
+            self._calls, FolderUpload, self._index, name, info, conditions, self._write
         )
 
-    def start_delete(self, name: ObjectName) -> _Question[None]:
+    def start_delete(
+        self, name: ObjectName, *, if_match: str | None = None
+    ) -> Question[None]:
         """Remove an object; that there was none is success too."""
-        return _Question(self._calls, lambda: self._delete(name))
+        return Question(self._calls, lambda: self._delete(name, if_match))
 
-    def start_check(self) -> _Question[None]:
+    def make_bucket(self, bucket: str) -> None:
+        """Make a bucket; that it is there already is fine. Raises: NodeError."""
+        ask(self._calls, self._make_bucket, bucket)
+
+    def start_check(self) -> Question[None]:
         """Ask whether the folder and its index are there."""
-        return _Question(self._calls, self._check)
+        return Question(self._calls, self._check)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -159,7 +114,7 @@ class FolderNode:
         first = max(prefix.encode(), after.encode() + b"\0" if after else b"")
         end = prefix.encode() + b"\xff"  # no UTF-8 has this byte
         while True:
-            rows = _ask(self._calls, self._batch, bucket, first, end)
+            rows = ask(self._calls, self._batch, bucket, first, end)
             for row in rows:
                 yield row.key, row.info
             if len(rows) < _BATCH_ROWS:
@@ -168,7 +123,7 @@ class FolderNode:
 
     def close(self) -> None:
         """Close the index; transfers that run go on."""
-        _ask(self._calls, self._index.close)
+        ask(self._calls, self._index.close)
 
     def _check(self) -> None:
         with self._index.connect() as connection:
@@ -177,8 +132,9 @@ class FolderNode:
     def _find(self, name: ObjectName) -> Row:
         with self._index.connect() as connection:
             row = find(connection, name)
-        if row is None:
-            raise NoSuchKeyError("no such object")
+            if row is None:
+                require_bucket(connection, name.bucket)
+                raise NoSuchKeyError("no such object")
         return row
 
     def _open(
@@ -190,10 +146,9 @@ class FolderNode:
         seen = ""
         for _ in range(_READ_ATTEMPTS):
             row = self._find(name)
-            if if_match not in (None, row.info.etag):
-                raise PreconditionError("the object has another ETag")
+            _require_etag(row, if_match)
             try:
-                path = _content(self._index, row.file)
+                path = self._index.path_of(row.file)
                 return FolderObject(self._calls, path, row.info, byte_range)
             except FileNotFoundError:
                 # Overwritten since the row was read: then there is another row now.
@@ -202,26 +157,28 @@ class FolderNode:
                 seen = row.file
         raise NodeError("the object's content is not there")
 
-    def _delete(self, name: ObjectName) -> None:
+    def _delete(self, name: ObjectName, if_match: str | None) -> None:
         with self._index.connect() as connection, transaction(connection):
             row = find(connection, name)
-            if row is not None:
-                remove(connection, name)
-        if row is not None:
-            _discard(_content(self._index, row.file))
+            if row is None:
+                require_bucket(connection, name.bucket)
+                return
+            _require_etag(row, if_match)
+            remove(connection, name)
+        self._index.discard(row.file)
+
+    def _make_bucket(self, bucket: str) -> None:
+        with self._index.connect() as connection:
+            make_bucket(connection, bucket)
 
     def _batch(self, bucket: str, first: bytes, end: bytes) -> list[Row]:
         with self._index.connect() as connection:
             return find_all(connection, bucket, first, end, _BATCH_ROWS)
 
 
-def _content(index: Index, file: str) -> Path:
-    return index.content / file[:2] / file
-
-
-def _discard(path: Path) -> None:
-    with suppress(OSError):  # what stays is removed when the node is opened again
-        path.unlink()
+def _require_etag(row: Row, if_match: str | None) -> None:
+    if if_match not in (None, row.info.etag):
+        raise PreconditionError("the object has another ETag")
 
 
 class FolderObject:
@@ -254,7 +211,7 @@ class FolderObject:
     def read(self) -> bytes:
         """Return the next bytes, or b"" after the last. Raises: NodeError."""
         if not self._ahead:
-            _ask(self._calls, self._read_ahead)
+            ask(self._calls, self._read_ahead)
         chunk, self._ahead = self._ahead, b""
         return chunk
 
@@ -268,108 +225,3 @@ class FolderObject:
             if not self._ahead:
                 raise NodeError("the object's content is shorter than its size")
             self._left -= len(self._ahead)
-
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    if_match: str | None
-    if_absent: bool
-
-    def judge(self, stored: ObjectInfo | None) -> None:
-        if self.if_absent and stored is not None:
-            raise PreconditionError("there is an object already")
-        if self.if_match is not None and (
-            stored is None or stored.etag != self.if_match
-        ):
-            raise PreconditionError("the object has another ETag")
-
-
-class FolderUpload:
-    """An `Upload`: a locked file that no key means before the commit.
-
-    Whoever takes the file out of `_files` ends the upload: a commit goes on in its
-    thread although the greenlet that waits for it is killed, and an abort that
-    follows must not remove what a key may mean already.
-    """
-
-    def __init__(
-        self,
-        index: Index,
-        name: ObjectName,
-        info: ObjectInfo,
-        condition: _Condition,
-        write: Write,
-    ) -> None:
-        with index.connect():  # the folder is there, and filled
-            pass
-        self._index = index
-        self._calls = index.calls
-        self._name = name
-        self._info = info
-        self._condition = condition
-        self._write = write
-        self._written = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._path = _content(index, secrets.token_hex(16))
-        file = self._path.open("xb", buffering=0)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._files = [file]
-
-    def write(self, chunk: bytes) -> None:
-        """Write the next bytes. Raises: NodeError."""
-        if self._written + len(chunk) > self._info.size:
-            raise NodeError("the upload is longer than was said")
-        if not self._files:
-            raise NodeError("the upload has ended")
-        _ask(self._calls, self._append, self._files[0], chunk)
-
-    def commit(self) -> ObjectInfo:
-        """Store the object. Raises: PreconditionError, NodeError."""
-        try:
-            file = self._files.pop()
-        except IndexError:
-            raise NodeError("the upload has ended") from None
-        return _ask(self._calls, self._store, file)
-
-    def abort(self) -> None:
-        """Store nothing and release everything. Idempotent, harmless after commit."""
-        with suppress(IndexError):
-            _ask(self._calls, self._drop, self._files.pop())
-
-    def _append(self, file: io.FileIO, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        while view:
-            view = view[self._write(file, view) :]
-        self._md5.update(chunk)
-        self._written += len(chunk)
-
-    def _drop(self, file: io.FileIO) -> None:
-        with file:
-            _discard(self._path)
-
-    def _store(self, file: io.FileIO) -> ObjectInfo:
-        is_needed = False
-        with file:
-            try:
-                info = self._complete(file)
-                with self._index.connect() as connection, transaction(connection):
-                    old = find(connection, self._name)
-                    self._condition.judge(old and old.info)
-                    put(connection, self._name, self._path.name, info)
-                    is_needed = True  # a commit that fails may have happened
-            finally:
-                if not is_needed:
-                    _discard(self._path)
-        if old is not None:
-            _discard(_content(self._index, old.file))
-        return info
-
-    def _complete(self, file: io.FileIO) -> ObjectInfo:
-        if self._written != self._info.size:
-            raise NodeError("the upload is shorter than was said")
-        os.fsync(file.fileno())
-        sync_folder(self._path.parent)
-        found = os.fstat(file.fileno())
-        if not found.st_nlink or found.st_size != self._info.size:
-            raise NodeError("the upload's content is not what was written")
-        return replace(self._info, etag=self._md5.hexdigest())

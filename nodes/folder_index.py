@@ -21,12 +21,18 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from errors import GatewayError, NodeError, NodeUnreachableError
-from nodes import ObjectInfo, ObjectName, Stamp
+from errors import (
+    GatewayError,
+    NodeError,
+    NodeUnreachableError,
+    NoSuchBucketError,
+)
+from nodes import Label, ObjectInfo, ObjectName
 from nodes.blocking import BlockingCalls
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_SCHEMA_VERSION = 2
+_BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
+_SCHEMA = f"""
     PRAGMA synchronous = FULL;
     CREATE TABLE node (id TEXT NOT NULL);
     CREATE TABLE objects (
@@ -40,9 +46,23 @@ _SCHEMA = """
         PRIMARY KEY (bucket, key)
     ) WITHOUT ROWID;
     CREATE INDEX objects_by_file ON objects (file);
-    PRAGMA user_version = 1;
+    {_BUCKETS};
+    PRAGMA user_version = {_SCHEMA_VERSION};
     PRAGMA journal_mode = WAL;
 """
+_UPGRADE_FROM_1 = (
+    _BUCKETS,
+    # Bucket by bucket: DISTINCT would read every row of a big index.
+    """
+    WITH RECURSIVE found (name) AS (
+        SELECT min(bucket) FROM objects UNION ALL
+        SELECT (SELECT min(bucket) FROM objects WHERE bucket > name)
+        FROM found WHERE name IS NOT NULL
+    )
+    INSERT INTO buckets SELECT name FROM found WHERE name IS NOT NULL
+    """,
+    "PRAGMA user_version = 2",
+)
 _COLUMNS = "key, file, size, etag, stamp, headers"
 _BUSY_SECONDS = 4.0
 _SWEEP_SECONDS = 0.5
@@ -111,6 +131,15 @@ class Index:
             if self._closed:
                 self.close_idle()
 
+    def path_of(self, file: str) -> Path:
+        """Return where a content file lies."""
+        return self.content / file[:2] / file
+
+    def discard(self, file: str) -> None:
+        """Remove a content file; if that fails, a later start of the node does it."""
+        with suppress(OSError):
+            self.path_of(file).unlink()
+
     def close(self) -> None:
         """Close all connections; those in use as soon as they are given back."""
         self._closed = True
@@ -158,13 +187,15 @@ class Index:
     def _open(self) -> sqlite3.Connection:
         connection = _connect(self._path, "rw")
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != _SCHEMA_VERSION:
+            version = _version(connection)
+            if version not in (1, _SCHEMA_VERSION):
                 raise NodeError(f"the folder's index has an unknown version {version}")
             connection.execute("PRAGMA synchronous = FULL")
             (identity,) = connection.execute("SELECT id FROM node").fetchone()
             if self._identity not in ("", identity):
                 raise NodeError("the folder's index is another one than before")
+            if version == 1:
+                _upgrade_from_1(connection)
             if not self._identity:
                 sync_folder(self._root)
                 _sweep(connection, self.content, self._orphan_age_seconds)
@@ -212,6 +243,18 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _upgrade_from_1(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        if _version(connection) == 1:  # else another process was faster
+            for statement in _UPGRADE_FROM_1:
+                connection.execute(statement)
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Hold the one write lock; commit at the end, or roll back on an exception."""
@@ -250,7 +293,7 @@ def put(
     connection: sqlite3.Connection, name: ObjectName, file: str, info: ObjectInfo
 ) -> None:
     """Make the key mean `file`, whatever it meant before."""
-    values = (file, info.size, info.etag, str(info.stamp), json.dumps(info.headers))
+    values = (file, info.size, info.etag, str(info.label), json.dumps(info.headers))
     connection.execute(
         "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
         (name.bucket.encode(), name.key.encode(), *values),
@@ -265,12 +308,31 @@ def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
     )
 
 
+def make_bucket(connection: sqlite3.Connection, bucket: str) -> None:
+    """Make a bucket; one that is there already costs no write."""
+    if not _has_bucket(connection, bucket):
+        connection.execute(
+            "INSERT OR IGNORE INTO buckets VALUES (?)", (bucket.encode(),)
+        )
+
+
+def require_bucket(connection: sqlite3.Connection, bucket: str) -> None:
+    """Raises: NoSuchBucketError: the bucket was never made."""
+    if not _has_bucket(connection, bucket):
+        raise NoSuchBucketError("the folder has no such bucket")
+
+
+def _has_bucket(connection: sqlite3.Connection, bucket: str) -> bool:
+    known = "SELECT 1 FROM buckets WHERE name = ?"
+    return connection.execute(known, (bucket.encode(),)).fetchone() is not None
+
+
 def _row(
-    key: bytes, file: str, size: int, etag: str, stamp_text: str, headers: str
+    key: bytes, file: str, size: int, etag: str, label_text: str, headers: str
 ) -> Row:
-    stamp = Stamp.parse(stamp_text)
-    modified_ns = stamp.nanoseconds if stamp else 0
-    info = ObjectInfo(size, etag, modified_ns, stamp, json.loads(headers))
+    label = Label.parse(label_text)
+    modified_ns = label.stamp.nanoseconds if label else 0
+    info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers))
     return Row(key.decode(), file, info)
 
 

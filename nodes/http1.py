@@ -8,6 +8,7 @@ body end the connection's life. RFC 9112.
 from __future__ import annotations
 
 import re
+import select
 import socket
 import ssl
 import time
@@ -48,7 +49,7 @@ def translated_errors() -> Iterator[None]:
     """Turn what a socket raises into what a node did."""
     try:
         yield
-    except TimeoutError as exc:
+    except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as exc:
         raise NodeTimeoutError("the node was silent for too long") from exc
     except OSError as exc:
         raise NodeError(f"the connection to the node broke: {exc.strerror}") from exc
@@ -78,17 +79,14 @@ class Connection:
     def receive(self, deadline: float) -> bytes:
         """Return received bytes, at most `CHUNK_BYTES`; b"" at the connection's end.
 
-        `deadline` is on the monotonic clock.
+        `deadline` is on the monotonic clock; what came before is returned after it.
         """
         if self._buffer:
             data = self._buffer[:CHUNK_BYTES]
             self._buffer = self._buffer[CHUNK_BYTES:]
             return data
         with translated_errors():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError
-            self._socket.settimeout(remaining)
+            self._socket.settimeout(max(deadline - time.monotonic(), 0))
             return self._socket.recv(CHUNK_BYTES)
 
     def receive_until(self, mark: bytes, deadline: float) -> bytes:
@@ -131,6 +129,21 @@ class Connection:
             return False
         except OSError:
             return True
+        return True
+
+    def wait_readable(self, timeout: float) -> bool:
+        """Tell whether the node sends something, or closes, within `timeout` seconds.
+
+        Nothing is received by it.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.has_input():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            poll.poll(remaining * 1000)
         return True
 
     def await_answer(self, deadline: float) -> None:
@@ -304,6 +317,9 @@ class Response:
             if size > limit:
                 self.close()
                 raise NodeProtocolError("the node's answer is too long")
+            if time.monotonic() >= deadline:
+                self.close()
+                raise NodeTimeoutError("the node took too long for its answer")
         return b"".join(pieces)
 
     def _finish(self) -> None:

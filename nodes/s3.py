@@ -12,12 +12,12 @@ from contextlib import suppress
 from errors import NodeProtocolError, NoSuchKeyError
 from nodes import (
     CHUNK_BYTES,
+    Label,
     NodeObject,
     NodeSpec,
     ObjectInfo,
     ObjectName,
     Pending,
-    Stamp,
     Upload,
 )
 from nodes.http1 import Response
@@ -27,12 +27,11 @@ from nodes.s3_uploads import PROBE_BUCKET, SmallUpload, StreamedUpload
 
 
 class S3Node:
-    """One S3-compatible server; a bucket is made when the first upload needs it."""
+    """One S3-compatible server."""
 
     def __init__(self, spec: NodeSpec, limits: TimeLimits) -> None:
         """Take where the node is and its keys; nothing is connected yet."""
         self.name = spec.name
-        self.weight = spec.weight
         self._client = S3Client(spec, limits)
 
     def start_get(
@@ -47,7 +46,7 @@ class S3Node:
         if byte_range:
             headers.append(("Range", "bytes={}-{}".format(*byte_range)))
         if if_match:
-            headers.append(("If-Match", f'"{if_match}"'))
+            headers.append(quoted_match(if_match))
         timeout = self._client.limits.transfer
 
         def interpret(response: Response) -> NodeObject:
@@ -76,35 +75,42 @@ class S3Node:
         self,
         name: ObjectName,
         length: int,
-        stamp: Stamp,
+        label: Label,
         headers: Mapping[str, str],
         *,
         if_match: str | None = None,
         if_absent: bool = False,
+        keeps_newer: bool = False,
     ) -> Upload:
         """See `Node`."""
-        metadata, native = metadata_lines(headers, stamp)
+        metadata, native = metadata_lines(headers, label)
         native.append(("Content-Length", str(length)))
         if if_absent:
             native.append(("If-None-Match", "*"))
         if if_match:
-            native.append(("If-Match", f'"{if_match}"'))
+            native.append(quoted_match(if_match))
         head = self._client.request_head("PUT", name, native, metadata)
+        stored = ObjectInfo(length, "", label.stamp.nanoseconds, label)
         if length > CHUNK_BYTES:
-            return StreamedUpload(self._client, name.bucket, head, length, stamp)
-        is_repeatable = not (if_absent or if_match)
-        return SmallUpload(
-            self._client, name.bucket, head, length, stamp, is_repeatable
-        )
+            return StreamedUpload(self._client, name.bucket, head, stored)
+        is_repeatable = keeps_newer or not (if_absent or if_match)
+        return SmallUpload(self._client, head, stored, is_repeatable)
 
-    def start_delete(self, name: ObjectName) -> Pending[None]:
+    def start_delete(
+        self, name: ObjectName, *, if_match: str | None = None
+    ) -> Pending[None]:
         """See `Node`."""
 
         def interpret(response: Response) -> None:
             with suppress(NoSuchKeyError):
                 require_success(response)
 
-        return self._client.ask("DELETE", name, interpret)
+        headers = [quoted_match(if_match)] if if_match else []
+        return self._client.ask("DELETE", name, interpret, headers)
+
+    def make_bucket(self, bucket: str) -> None:
+        """See `Node`."""
+        self._client.make_bucket(bucket)
 
     def start_check(self) -> Pending[object]:
         """See `Node`."""
@@ -122,6 +128,11 @@ class S3Node:
 
     def __repr__(self) -> str:
         return f"<S3Node {self.name}: {self._client!r}>"
+
+
+def quoted_match(etag: str) -> tuple[str, str]:
+    """Return the header that asks for this version only."""
+    return ("If-Match", f'"{etag}"')
 
 
 def read_info_only(response: Response) -> ObjectInfo:

@@ -17,15 +17,16 @@ from errors import (
     NodeError,
     NodeFullError,
     NodeProtocolError,
+    NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import ObjectInfo, Stamp
+from nodes import Label, ObjectInfo
 from nodes.http1 import Response
 
 ERROR_BODY_SECONDS = 5.0
 _META = "x-amz-meta-"
-_STAMP = _META + "amazin-stamp"
+_LABEL = _META + "amazin-stamp"
 _PLAIN_VALUE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 """Stands unescaped in a metadata value; not the space: signing would fold several."""
 NATIVE_HEADERS = (
@@ -50,8 +51,10 @@ def bucket_exists(response: Response) -> bool:
     """Return whether the bucket exists in which GET asked for an object."""
     try:
         require_success(response)
-    except NoSuchKeyError as exc:
-        return str(exc) != "NoSuchBucket"
+    except NoSuchKeyError:
+        return True
+    except NoSuchBucketError:
+        return False
     finally:
         response.close()
     return True
@@ -61,8 +64,8 @@ def require_success(response: Response) -> None:
     """Return if the answer is 2xx from an S3 server; else raise what it means.
 
     Raises:
-        NoSuchKeyError: also for a bucket that doesn't exist. Its text is the code; it
-            is empty for HEAD on servers that don't tell: see `S3Node.start_head`.
+        NoSuchKeyError: its text is the code, which is empty for HEAD on servers that
+            don't tell what is missing: see `S3Node.start_head`.
         PreconditionError: 412.
         NodeError: everything else.
     """
@@ -79,8 +82,10 @@ def require_success(response: Response) -> None:
 
 def error_for(status: int, code: str) -> GatewayError:
     """Return what an S3 error answer means; `code` may be empty (HEAD has none)."""
-    if status == 404 and code in ("NoSuchKey", "NoSuchBucket", ""):
+    if status == 404 and code in ("NoSuchKey", ""):
         return NoSuchKeyError(code)
+    if status == 404 and code == "NoSuchBucket":
+        return NoSuchBucketError("the node has no such bucket")
     if status == 412:
         return PreconditionError(code)
     if status in (401, 403) or code in _ACCESS_CODES:
@@ -113,20 +118,19 @@ def read_info(response: Response) -> ObjectInfo:
     size = total[3] if total else headers.get("content-length", "")
     if not size:
         raise NodeProtocolError("the node sent an object without its length")
-    stamp = read_stamp(headers)
+    label = read_label(headers)
     return ObjectInfo(
         size=int(size),
         etag=read_etag(response),
-        modified_ns=stamp.nanoseconds if stamp else read_modified(headers),
-        stamp=stamp,
+        modified_ns=label.stamp.nanoseconds if label else read_modified(headers),
+        label=label,
         headers=dict(stored_headers(headers)),
     )
 
 
-def read_stamp(headers: Mapping[str, str]) -> Stamp | None:
-    """Return the stamp that a gateway stored; None if there is no possible one."""
-    stamp = Stamp.parse(headers.get(_STAMP, ""))
-    return stamp if stamp and stamp.nanoseconds < 2**63 else None
+def read_label(headers: Mapping[str, str]) -> Label | None:
+    """Return the label that a gateway stored; None if there is no possible one."""
+    return Label.parse(headers.get(_LABEL, ""))
 
 
 def read_modified(headers: Mapping[str, str]) -> int:
@@ -155,9 +159,9 @@ def unescaped(value: str) -> str:
 
 
 def metadata_lines(
-    headers: Mapping[str, str], stamp: Stamp
+    headers: Mapping[str, str], label: Label
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return what to send so that `stored_headers` and the stamp come back.
+    """Return what to send so that `stored_headers` and the label come back.
 
     Two lists of (name, value): `x-amz-meta-` headers, which are signed, and native
     ones. Values are escaped: S3 keeps printable ASCII only in metadata.
@@ -170,4 +174,4 @@ def metadata_lines(
         for name, value in headers.items()
         if name not in NATIVE_HEADERS
     ]
-    return [*metadata, (_STAMP, str(stamp))], native
+    return [*metadata, (_LABEL, str(label))], native

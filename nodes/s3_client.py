@@ -96,12 +96,15 @@ class S3Client:
         return self.ask("GET", name, bucket_exists, (), timeout)
 
     def make_bucket(self, bucket: str) -> None:
-        """Make a bucket; that it is there meanwhile is fine. Raises: NodeError."""
+        """See `Node`."""
         with translated_sdk_errors():
             try:
                 self._sdk().make_bucket(bucket)
             except S3Error as exc:
-                if exc.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                if exc.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    return
+                # So versitygw may answer the slower one of two who make it at once.
+                if exc.response.status != 500 or not self.ask_for_bucket(bucket).wait():
                     raise
 
     def list_objects(
@@ -152,10 +155,18 @@ class Question(Generic[T]):
         self._head = head
         self._interpret = interpret
         self._timeout = timeout
-        self._deadline = time.monotonic() + self._timeout
+        self._deadline = time.monotonic() + timeout
         self._is_over = False
         """Whether the connection is the response's, or somebody else's again."""
         self._connection = send_first(client, head, self._timeout)
+
+    def is_ready(self, timeout: float) -> bool:
+        """See `Pending`. It is ready at its time limit: then waiting fails at once."""
+        if self._is_over:
+            return True
+        remaining = self._deadline - time.monotonic()
+        is_readable = self._connection.wait_readable(min(timeout, remaining))
+        return is_readable or remaining <= timeout
 
     def wait(self) -> T:
         """See `Pending`."""
@@ -165,6 +176,7 @@ class Question(Generic[T]):
         except NoAnswerError:
             if not self._connection.is_reused:
                 raise
+            self._deadline = time.monotonic() + self._timeout
             again = send_again(self._client, self._head, self._timeout)
             response = self._receive(again)
         try:

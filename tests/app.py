@@ -19,31 +19,48 @@ from wsgiref.validate import validator
 
 from api import Route, Services, objects, operations
 from api.bodies import SpoolRoom
+from changes import Sight
 from cluster import Cluster
 from gateway import Gateway
-from hashing import Ranker
-from membership import Member, Membership, Snapshot
-from nodes import Node, NodeObject, NodeSpec, ObjectInfo, ObjectName
+from member import Member
+from membership import Membership, Snapshot
+from nodes import (
+    DATA_BUCKETS,
+    Label,
+    Node,
+    NodeObject,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+)
 from nodes.folder import FolderNode
+from roster import NodeSet, Roster
 from settings import Settings
 
 ROUTES = (*objects.ROUTES, *operations.ROUTES)
 
 
 class FixedMembership:
-    """Stands for `Membership`: these nodes, for ever."""
+    """Stands for `Membership`: these nodes, settled for ever."""
 
-    def __init__(self, nodes: Iterable[Node], problem: str = "") -> None:
+    def __init__(
+        self, nodes: Iterable[Node], replicas: int = 1, problem: str = ""
+    ) -> None:
         # Without an endpoint a failure is not remembered: no probe, no thread.
-        members = {
-            node.name: Member(NodeSpec(node.name, None, weight=node.weight), node)
-            for node in nodes
-        }
-        weights = {name: member.spec.weight for name, member in members.items()}
-        self._snapshot = Snapshot(members, Ranker(weights), problem)
+        members = {node.name: Member(NodeSpec(node.name, None), node) for node in nodes}
+        settled = NodeSet(replicas, dict.fromkeys(members, 1.0), epoch=1)
+        roster = Roster("cluster", 1, settled)
+        self._snapshot = Snapshot(
+            members, Sight(dict.fromkeys(members, roster)), problem
+        )
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
+
+    fresh_snapshot = form = snapshot
+
+    def is_fresh(self, snapshot: Snapshot) -> bool:
+        return True
 
     def refresh(self) -> None:
         """The list is what it was."""
@@ -56,22 +73,32 @@ def make_app(
     routes: Iterable[Route] = ROUTES,
     problem: str = "",
     spool: SpoolRoom | None = None,
+    membership: Membership | None = None,
 ) -> Gateway:
-    """Return an application on these nodes, or on three folders made in a path."""
+    """Return an application on these nodes, or on three folders made in a path.
+
+    With a membership the nodes are those that it knows.
+    """
     if isinstance(nodes, Path):
         nodes = folder_nodes(nodes)
     settings = settings or Settings()
-    membership = cast(Membership, FixedMembership(nodes, problem))
+    if membership is None:
+        fixed = FixedMembership(nodes, settings.replicas, problem)
+        membership = cast(Membership, fixed)
     spool = spool or SpoolRoom(settings.spool_dir, settings.spool_bytes)
     return Gateway(tuple(routes), Services(Cluster(membership), settings, spool))
 
 
 def folder_nodes(path: Path, count: int = 3) -> list[FolderNode]:
-    """Return nodes on new folders below a path."""
+    """Return nodes on new folders below a path, with their buckets."""
     names = [f"node-{number}" for number in range(1, count + 1)]
+    nodes = []
     for name in names:
         (path / name).mkdir(exist_ok=True)
-    return [FolderNode(name, path / name) for name in names]
+        nodes.append(FolderNode(name, path / name))
+        for bucket in DATA_BUCKETS:
+            nodes[-1].make_bucket(bucket)
+    return nodes
 
 
 @dataclass
@@ -222,6 +249,9 @@ class Said:
     answer: Any
     is_cancelled: bool = False
 
+    def is_ready(self, timeout: float) -> bool:
+        return True
+
     def wait(self) -> Any:
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -243,9 +273,9 @@ class Received:
     def write(self, chunk: bytes) -> None:
         self.data += chunk
 
-    def commit(self) -> ObjectInfo:
+    def start_commit(self) -> Said:
         self.is_committed = True
-        return cast(ObjectInfo, Said(self.answer).wait())
+        return Said(self.answer)
 
     def abort(self) -> None:
         self.is_aborted = True
@@ -260,7 +290,6 @@ class ScriptedNode:
 
     answers: list[tuple[str, Any]]
     name: str = "node-1"
-    weight: float = 1.0
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     uploads: list[Received] = field(default_factory=list)
 
@@ -287,7 +316,7 @@ class ScriptedNode:
         self,
         name: ObjectName,
         length: int,
-        stamp: Any,
+        label: Label,
         headers: Mapping[str, str],
         **conditions: Any,
     ) -> Received:
@@ -295,8 +324,11 @@ class ScriptedNode:
         self.uploads.append(Received(answer))
         return self.uploads[-1]
 
-    def start_delete(self, name: ObjectName) -> Said:
+    def start_delete(self, name: ObjectName, *, if_match: str | None = None) -> Said:
         return Said(self._next("delete", name))
+
+    def make_bucket(self, bucket: str) -> None:
+        raise AssertionError("nobody makes buckets here")
 
     def start_check(self) -> Said:
         return Said(self._next("check"))

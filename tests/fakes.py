@@ -9,8 +9,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from errors import NoSuchKeyError, PreconditionError
-from nodes import CHUNK_BYTES, NodeSpec, ObjectInfo, ObjectName, Pending, Stamp, Upload
+from errors import (
+    NodeError,
+    NodeTimeoutError,
+    NoSuchBucketError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from nodes import (
+    CHUNK_BYTES,
+    DATA_BUCKETS,
+    Label,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Stamp,
+    Upload,
+)
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
@@ -31,6 +47,15 @@ class FakeDisk:
     """Called when the answer to this method is waited for."""
     commit_is_lost: bool = False
     """Whether an upload is stored, but the answer fails."""
+    is_silent: bool = False
+    """Whether no answer comes, until its time limit."""
+    buckets: set[str] = field(default_factory=set)
+    keeps_newer: bool = False
+    """Whether it refuses an older stamp, as folder nodes do."""
+    opened: list[FakeContent] = field(default_factory=list)
+    """The downloads that began, in order."""
+    breaks_at: int | None = None
+    """Downloads fail when they come to this byte of the object."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -40,12 +65,35 @@ class FakeDisk:
         if error or self.failing:
             raise error or self.failing  # type: ignore[misc]
 
-    def put(self, name: ObjectName, body: bytes, stamp: Stamp | None = None) -> None:
+    def put(
+        self, name: ObjectName, body: bytes, stamp: Stamp | None = None, epoch: int = 0
+    ) -> None:
         """Store an object behind everybody's back."""
-        modified_ns = stamp.nanoseconds if stamp else 1
+        self.store(name, body, Label(stamp, epoch) if stamp else None)
+
+    def store(
+        self,
+        name: ObjectName,
+        body: bytes,
+        label: Label | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store an object, whatever was there."""
+        modified_ns = label.stamp.nanoseconds if label else 1
         tag = hashlib.md5(body).hexdigest()
-        info = ObjectInfo(len(body), tag, modified_ns, stamp)
+        info = ObjectInfo(len(body), tag, modified_ns, label, dict(headers or {}))
+        self.buckets.add(name.bucket)
         self.objects[name] = (info, body)
+
+    def wipe(self) -> None:
+        """Replace it by an empty one."""
+        self.objects.clear()
+        self.buckets.clear()
+
+    @property
+    def data(self) -> dict[ObjectName, tuple[ObjectInfo, bytes]]:
+        """The objects of clients."""
+        return {n: v for n, v in self.objects.items() if n.bucket in DATA_BUCKETS}
 
 
 class FakePending(Generic[T]):
@@ -56,8 +104,15 @@ class FakePending(Generic[T]):
         self._method = method
         self._work = work
         self.is_cancelled = False
+        self._polls = 0
+
+    def is_ready(self, timeout: float) -> bool:
+        self._polls += 1
+        return not self._disk.is_silent or self._polls > 3
 
     def wait(self) -> T:
+        if self._disk.is_silent:
+            raise NodeTimeoutError("silent")
         self._disk.answer(self._method)
         return self._work()
 
@@ -68,41 +123,82 @@ class FakePending(Generic[T]):
 class FakeContent:
     """See `NodeObject`."""
 
-    def __init__(self, info: ObjectInfo, body: bytes) -> None:
+    def __init__(
+        self,
+        info: ObjectInfo,
+        body: bytes,
+        byte_range: tuple[int, int] | None = None,
+        breaks_at: int | None = None,
+    ) -> None:
         self.info = info
-        self._rest = body
+        self.byte_range = byte_range
+        self.is_closed = False
+        self._body = body
+        self._next, self._last = byte_range or (0, len(body) - 1)
+        self._breaks_at = breaks_at
 
     def read(self) -> bytes:
-        piece, self._rest = self._rest[:CHUNK_BYTES], self._rest[CHUNK_BYTES:]
+        assert not self.is_closed
+        end = min(self._next + CHUNK_BYTES, self._last + 1)
+        if self._breaks_at is not None and self._next < end:
+            if self._breaks_at <= self._next:
+                raise NodeError("the node broke the connection")
+            end = min(end, self._breaks_at)
+        piece, self._next = self._body[self._next : end], max(end, self._next)
         return piece
 
     def close(self) -> None:
-        self._rest = b""
+        self.is_closed = True
 
 
 class FakeUpload:
     """See `Upload`."""
 
     def __init__(
-        self, disk: FakeDisk, name: ObjectName, judge: Callable[[], None], stamp: Stamp
+        self,
+        disk: FakeDisk,
+        name: ObjectName,
+        length: int,
+        judge: Callable[[], None],
+        label: Label,
+        headers: Mapping[str, str],
+        keeps_newer: bool,
     ) -> None:
         self._disk = disk
         self._name = name
+        self._length = length
         self._judge = judge
-        self._stamp = stamp
+        self._label = label
+        self._headers = dict(headers)
+        self._keeps_newer = keeps_newer and disk.keeps_newer
         self._pieces: list[bytes] = []
 
     def write(self, chunk: bytes) -> None:
+        self._disk.answer("write")
         self._pieces.append(chunk)
 
-    def commit(self) -> ObjectInfo:
+    def start_commit(self) -> Pending[ObjectInfo]:
+        return FakePending(self._disk, "", self._commit)
+
+    def _commit(self) -> ObjectInfo:
         if not self._disk.commit_is_lost:
             self._disk.answer("commit")
         self._judge()
-        self._disk.put(self._name, b"".join(self._pieces), self._stamp)
+        body = b"".join(self._pieces)
+        assert len(body) == self._length
+        found = self._disk.objects.get(self._name)
+        if not (
+            self._keeps_newer
+            and found
+            and found[0].version[0] > self._label.stamp
+            and found[0].epoch >= self._label.epoch
+        ):
+            self._disk.store(self._name, body, self._label, self._headers)
         if self._disk.commit_is_lost:
             self._disk.answer("commit")
-        return self._disk.objects[self._name][0]
+        tag = hashlib.md5(body).hexdigest()
+        nanoseconds = self._label.stamp.nanoseconds
+        return ObjectInfo(len(body), tag, nanoseconds, self._label, self._headers)
 
     def abort(self) -> None:
         self._disk.calls.append("abort")
@@ -113,7 +209,6 @@ class FakeNode:
 
     def __init__(self, spec: NodeSpec, disk: FakeDisk) -> None:
         self.name = spec.name
-        self.weight = spec.weight
         self.spec = spec
         self.disk = disk
         self.is_closed = False
@@ -122,7 +217,12 @@ class FakeNode:
         self.disk.calls.append(method)
         return FakePending(self.disk, method, work)
 
+    def _require_bucket(self, bucket: str) -> None:
+        if bucket not in self.disk.buckets:
+            raise NoSuchBucketError("NoSuchBucket")
+
     def _find(self, name: ObjectName) -> tuple[ObjectInfo, bytes]:
+        self._require_bucket(name.bucket)
         try:
             return self.disk.objects[name]
         except KeyError:
@@ -139,9 +239,9 @@ class FakeNode:
             info, body = self._find(name)
             if if_match and if_match != info.etag:
                 raise PreconditionError("changed")
-            if byte_range:
-                body = body[byte_range[0] : byte_range[1] + 1]
-            return FakeContent(info, body)
+            content = FakeContent(info, body, byte_range, self.disk.breaks_at)
+            self.disk.opened.append(content)
+            return content
 
         return self._ask("get", work)
 
@@ -152,11 +252,12 @@ class FakeNode:
         self,
         name: ObjectName,
         length: int,
-        stamp: Stamp,
+        label: Label,
         headers: Mapping[str, str],
         *,
         if_match: str | None = None,
         if_absent: bool = False,
+        keeps_newer: bool = False,
     ) -> Upload:
         def judge() -> None:
             found = self.disk.objects.get(name)
@@ -167,10 +268,26 @@ class FakeNode:
 
         self.disk.calls.append("put")
         self.disk.answer("put")
-        return FakeUpload(self.disk, name, judge, stamp)
+        self._require_bucket(name.bucket)
+        return FakeUpload(self.disk, name, length, judge, label, headers, keeps_newer)
 
-    def start_delete(self, name: ObjectName) -> Pending[None]:
-        return self._ask("delete", lambda: self.disk.objects.pop(name, None) and None)
+    def start_delete(
+        self, name: ObjectName, *, if_match: str | None = None
+    ) -> Pending[None]:
+        def work() -> None:
+            self._require_bucket(name.bucket)
+            found = self.disk.objects.get(name)
+            if found and if_match not in (None, found[0].etag):
+                raise PreconditionError("another one")
+            self.disk.objects.pop(name, None)
+
+        return self._ask("delete", work)
+
+    def make_bucket(self, bucket: str) -> None:
+        if self.disk.is_silent:
+            raise NodeTimeoutError("silent")
+        self.disk.answer("bucket")
+        self.disk.buckets.add(bucket)
 
     def start_check(self) -> Pending[object]:
         return self._ask("check", lambda: None)
@@ -178,6 +295,9 @@ class FakeNode:
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
+        if self.disk.is_silent:
+            raise NodeTimeoutError("silent")
+        self.disk.answer("list")
         for name in sorted(self.disk.objects):
             if name.bucket == bucket and name.key.startswith(prefix):
                 yield name.key, self.disk.objects[name][0]

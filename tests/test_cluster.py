@@ -1,19 +1,13 @@
-"""The promises: what a client may believe of an answer, whatever the nodes do."""
+"""The promises: what a client may believe of a read, whatever the nodes do."""
 
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
-from fakes import FakeDiscovery, FakeDisk, FakeNode
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from cluster import MAX_ATTEMPTS, Cluster, Download
+from cluster import MAX_ATTEMPTS
 from errors import (
     BodyError,
     ConflictError,
@@ -26,182 +20,336 @@ from errors import (
     NodeUnreachableError,
     NoNodesError,
     NoSuchKeyError,
-    NotSupportedError,
-    PreconditionError,
 )
-from hashing import Ranker
-from membership import Membership
-from nodes import Node, NodeSpec, ObjectInfo, ObjectName, Stamp
-from nodes.absent import AbsentNode
+from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
+from tests.fakes import FakeDisk
+from tests.world import (
+    BROKEN,
+    LONG,
+    NAME,
+    NEVER_STORED,
+    READS,
+    SILENT,
+    Bytes,
+    Once,
+    World,
+    any_read,
+    any_replicas,
+    read,
+    wait_until,
+    whole,
+    world_with,
+)
 
-NAME = ObjectName("store", "abc")
-SILENT = NodeTimeoutError("silent")
-
-
-class Bytes:
-    """A body: in memory, or a stream that can be read once."""
-
-    def __init__(self, data: bytes, is_stream: bool = False, missing: int = 0) -> None:
-        self.length = len(data) + missing
-        self._data = data
-        self._is_stream = is_stream
-        self._missing = missing
-        self.reads = 0
-
-    def chunks(self) -> Iterable[bytes]:
-        self.reads += 1
-        yield self._data
-        if self._missing:
-            raise BodyError("too short")
-
-    def can_restart(self) -> bool:
-        return not (self._is_stream and self.reads)
+# One copy.
 
 
-class World:
-    """A cluster over fake nodes; `home` and `others` as the key's ranking has them."""
-
-    def __init__(self, count: int = 3) -> None:
-        self.disks: dict[str, FakeDisk] = {}
-        self.discovery = FakeDiscovery()
-        membership = Membership(
-            self.discovery,
-            self._build,
-            60.0,
-            first_list_seconds=5.0,
-            first_pause_seconds=0.01,
-        )
-        self.now_ns = 1_000
-        self.membership = membership
-        self.specs: dict[str, NodeSpec] = {}
-        self.show(*(f"node-{number}" for number in range(1, count + 1)))
-        membership.snapshot()
-        self.cluster = Cluster(membership, lambda: self.now_ns)
-        ranked = membership.snapshot().ranked(NAME.hash_key)
-        self.home, *self.others = [self.disks[member.name] for member in ranked]
-        self.names = [member.name for member in ranked]
-
-    def _build(self, spec: NodeSpec) -> Node:
-        if spec.endpoint is None:
-            return AbsentNode(spec.name, spec.weight)
-        return FakeNode(spec, self.disks.setdefault(spec.name, FakeDisk()))
-
-    def show(self, *names: str, **changes: str) -> None:
-        """Let discovery show exactly these, from its next question on."""
-        for name in names:
-            spec = self.specs.get(name) or NodeSpec(name, f"http://{name}")
-            self.specs[name] = replace(spec, **changes)
-        self.discovery.specs = [self.specs[name] for name in names]
-
-    def read(self, name: ObjectName = NAME) -> bytes:
-        return read(self.cluster.get(name))
-
-    def asked(self) -> list[list[str]]:
-        return [disk.calls for disk in (self.home, *self.others)]
-
-
-def read(download: Download) -> bytes:
-    try:
-        return b"".join(iter(download.content.read, b""))
-    finally:
-        download.content.close()
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-# Reading.
-
-
-def test_nothing_but_the_home_is_asked_if_it_has_it(world: World) -> None:
-    world.home.put(NAME, b"here")
-    assert world.read() == b"here"
+def test_with_one_replica_nothing_but_the_home_is_asked() -> None:
+    world = world_with(1)
+    assert world.read() == b"hello"
+    assert world.calls() == [["get"], [], []]
     assert world.cluster.head(NAME).member.name == world.names[0]
-    assert world.asked() == [["get", "head"], [], []]
+    assert world.calls() == [["head"], [], []]
+    assert read(world.cluster.get(NAME, whole)) == b"hello"
+    assert world.calls() == [["head", "get"], [], []]
 
 
-def test_an_object_is_found_on_any_node(world: World) -> None:
-    for disk in world.others:
-        disk.put(NAME, b"there")
-        assert world.read() == b"there"
-        disk.objects.clear()
+def test_with_one_replica_the_home_alone_says_that_there_is_none() -> None:
+    world = World(1)
+    for disk in world.ranked[1:]:
+        disk.put(NAME, b"left behind", Stamp(10**20, 0))
+    for look in READS.values():
+        with pytest.raises(NoSuchKeyError):
+            look(world)
+    assert world.calls() == [["get", "head", "head"], [], []]
 
 
-def test_not_found_only_if_all_said_so(world: World) -> None:
-    with pytest.raises(NoSuchKeyError):
-        world.read()
-    with pytest.raises(NoSuchKeyError):
-        world.cluster.head(NAME)
-    assert world.asked() == [["get", "head"], ["head", "head"], ["head", "head"]]
-
-
-@pytest.mark.parametrize("silent", [0, 1, 2])
-def test_one_silent_node_makes_it_unknown(world: World, silent: int) -> None:
-    disks = [world.home, *world.others]
-    disks[silent].failing = SILENT
-    with pytest.raises(NodeTimeoutError) as caught:
-        world.read()
-    assert caught.value.node == world.names[silent]
-    with pytest.raises(NodeError):  # and skipped, it still is unknown
-        world.read()
-
-
-def test_a_copy_elsewhere_is_not_believed_while_another_is_silent(
-    world: World,
+@any_read
+def test_with_one_replica_a_dead_home_is_never_a_missing_object(
+    look: Callable[[World], object],
 ) -> None:
-    """The silent one could have a newer."""
-    world.others[0].put(NAME, b"maybe old")
-    world.others[1].failing = SILENT
+    world = world_with(1)
+    world.ranked[0].failing = SILENT
+    for _ in range(2):  # the second time it is skipped
+        with pytest.raises(NodeError) as caught:
+            look(world)
+        assert caught.value.node == world.names[0]
+    assert world.calls()[1:] == [[], []]
+
+
+def test_with_one_replica_a_lost_disk_is_never_a_missing_object() -> None:
+    world = world_with(1)
+    world.ranked[0].wipe()
+    for _ in range(2):  # the second time it is known
+        for request in (world.cluster.get, world.cluster.head, world.cluster.delete):
+            with pytest.raises(NodeError):
+                request(NAME)
+        with pytest.raises(NodeError):
+            world.put(b"new")
+        world.membership.refresh()
+
+
+def test_with_one_replica_a_dead_node_takes_its_own_keys_only() -> None:
+    world = world_with(1)
+    world.ranked[0].failing = SILENT
+    keys = (ObjectName("store", str(number)) for number in itertools.count())
+    settled = world.roster.settled
+    assert settled
+    name = next(k for k in keys if settled.home(k.hash_key) != world.names[:1])
+    with pytest.raises(NoSuchKeyError):
+        world.read(name)
+    world.cluster.put(name, Bytes(b"well"), {})
+    assert world.read(name) == b"well"
+
+
+# Several copies.
+
+
+def test_a_read_asks_as_many_nodes_as_needed_and_fetches_the_object_once() -> None:
+    world = world_with(2)
+    assert world.read() == b"hello"
+    assert world.calls() == [["get"], ["head"], []]
+    world.cluster.head(NAME)
+    assert world.calls() == [["head"], ["head"], []]
+    world.cluster.get(NAME, whole).content.close()
+    assert world.calls() == [["head", "get"], ["head"], []]
+
+
+def test_with_three_replicas_three_of_five_are_asked() -> None:
+    world = world_with(3)
+    assert world.read() == b"hello"
+    assert world.calls() == [["get"], ["head"], ["head"], [], []]
+
+
+def test_with_as_many_nodes_as_replicas_one_answer_is_enough() -> None:
+    world = World(2, 2)
+    world.put(b"hello")
+    world.forget_calls()
+    assert world.read() == b"hello"
+    assert world.calls() == [["get"], []]
+
+
+def test_all_questions_are_sent_before_an_answer_is_awaited() -> None:
+    world = world_with(3)
+    sent: list[int] = []
+    for disk in world.ranked:
+        for method in ("get", "head"):
+            disk.before[method] = lambda: sent.append(sum(map(len, world.calls_now())))
+    world.read()
+    assert sent == [3, 3, 3]
+
+
+@any_read
+@pytest.mark.parametrize("newest", [0, 1])
+def test_the_newest_version_wins_whichever_node_has_it(
+    newest: int, look: Callable[[World], object]
+) -> None:
+    world = World(2)
+    world.ranked[newest].put(NAME, b"new one", Stamp(10, 1))
+    world.ranked[1 - newest].put(NAME, b"old", Stamp(9, 2))
+    world.ranked[2].put(NAME, b"old", Stamp(9, 2))
+    assert look(world) in (b"new one", 7)
+    assert all(content.is_closed for disk in world.ranked for content in disk.opened)
+
+
+def test_an_answer_that_is_not_the_newest_is_closed_unread() -> None:
+    world = World(2)
+    world.ranked[0].put(NAME, b"old", Stamp(9, 0))
+    world.ranked[1].put(NAME, b"new", Stamp(10, 0))
+    download = world.cluster.get(NAME)
+    assert world.ranked[0].opened[0].is_closed
+    assert download.member.name == world.names[1]
+    assert read(download) == b"new"
+
+
+def test_stamps_are_compared_as_integers() -> None:
+    world = World(2)
+    for disk, stamp in zip(
+        world.ranked[:2], [Stamp(99, 9), Stamp(100, 0)], strict=True
+    ):
+        disk.put(NAME, str(stamp.nanoseconds).encode(), stamp)
+    assert world.read() == b"100"
+
+
+def test_an_object_without_a_stamp_is_older_than_any_with_one() -> None:
+    world = World(2)
+    world.ranked[0].put(NAME, b"foreign")
+    world.ranked[1].put(NAME, b"ours", Stamp(0, 1))
+    assert world.read() == b"ours"
+
+
+# Nodes that fail.
+
+
+@any_read
+@pytest.mark.parametrize("error", [SILENT, BROKEN, NodeAccessError("403")])
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_of_two_replicas_any_node_may_fail(
+    failing: int, error: NodeError, look: Callable[[World], object]
+) -> None:
+    world = world_with(2)
+    world.ranked[failing].failing = error
+    for _ in range(2):  # the second time it is skipped
+        assert look(world) in (b"hello", 5)
+        with pytest.raises(NoSuchKeyError):
+            world.read(NEVER_STORED)
+
+
+@any_read
+@pytest.mark.parametrize("failing", list(itertools.combinations(range(5), 2)), ids=str)
+def test_of_three_replicas_any_two_nodes_may_fail(
+    failing: tuple[int, int], look: Callable[[World], object]
+) -> None:
+    world = world_with(3)
+    for number in failing:
+        world.ranked[number].failing = SILENT
+    assert look(world) in (b"hello", 5)
+
+
+@any_read
+@pytest.mark.parametrize("failing", list(itertools.combinations(range(3), 2)), ids=str)
+def test_with_too_many_failing_nodes_it_can_not_be_told(
+    failing: tuple[int, int], look: Callable[[World], object]
+) -> None:
+    world = world_with(2)
+    for number in failing:
+        world.ranked[number].failing = SILENT
+    for _ in range(2):
+        with pytest.raises(NodeError):
+            look(world)
+        with pytest.raises(NodeError):
+            world.read(NEVER_STORED)
+
+
+def test_what_was_written_while_a_node_was_away_is_found_while_another_is() -> None:
+    for away, later in itertools.permutations(range(3), 2):
+        world = world_with(2, b"old")
+        world.ranked[away].failing = SILENT
+        world.put(b"new")
+        world.recover(world.ranked[away])
+        world.ranked[later].failing = SILENT
+        assert world.read() == b"new"
+
+
+def test_a_failing_node_is_not_asked_again_until_it_is_back() -> None:
+    world = world_with(2)
+    world.ranked[0].failing = SILENT
+    for _ in range(3):
+        assert world.read() == b"hello"
+    assert world.calls()[0] == ["get"]
+    world.recover(world.ranked[0])
+    assert world.read() == b"hello"
+    assert world.calls()[0] == ["get"]
+
+
+def test_a_node_that_was_seen_and_fails_to_deliver_has_a_second() -> None:
+    world = world_with(2)
+    for disk in world.ranked:
+        disk.before["get"] = lambda disk=disk: disk.failures.append(BROKEN)
+        assert read(world.cluster.get(NAME, whole)) == b"hello"
+        disk.before.clear()
+
+
+def test_a_copy_that_nobody_asked_about_is_better_than_none() -> None:
+    """The node that has a copy, and was asked, can't deliver it."""
+    world = world_with(2)
+    first, second, third = world.ranked
+    third.objects = dict(second.objects)
+    del first.objects[NAME]
+    second.before["get"] = lambda: second.failures.append(BROKEN)
+    assert read(world.cluster.get(NAME, whole)) == b"hello"
+    assert world.read() == b"hello"
+
+
+def test_a_node_that_lost_its_disk_is_a_failing_one() -> None:
+    world = world_with(2)
+    world.ranked[0].wipe()
+    assert world.read() == b"hello"
+    with pytest.raises(NoSuchKeyError):
+        world.read(NEVER_STORED)
+    world.membership.refresh()
+    world.forget_calls()
+    assert world.read() == b"hello"
+    assert world.calls() == [[], ["get"], ["head"]]
+
+
+def test_an_empty_disk_that_is_noticed_during_a_read_is_no_answer() -> None:
+    """It said that there is no such object before anyone knew that it lost it."""
+    world = world_with(2)
+    first, second, third = world.ranked
+    first.wipe()
+    first.buckets.add("store")
+    second.failing = BROKEN
+    third.before["head"] = Once(world.membership.refresh)
     with pytest.raises(NodeError):
         world.read()
-    with pytest.raises(NodeError):
-        world.cluster.head(NAME)
 
 
-def test_a_node_that_vanished_makes_it_unknown(world: World) -> None:
-    world.show(*world.names[:2])
+def test_a_node_that_vanished_is_a_failing_one() -> None:
+    world = world_with(1)
+    world.show(*world.names[1:])
     world.membership.refresh()
     with pytest.raises(NodeUnreachableError):
         world.read()
 
 
-@pytest.mark.parametrize("newest", [0, 1])
-def test_of_copies_elsewhere_the_newest_stamp_wins(world: World, newest: int) -> None:
-    stamps = [Stamp(10, 1), Stamp(9, 2)]
-    for disk, stamp in zip(world.others, stamps[:: 1 - 2 * newest], strict=True):
-        disk.put(NAME, str(stamp).encode(), stamp)
-    assert world.read() == b"10.1"
-
-
-def test_stamps_are_compared_as_integers(world: World) -> None:
-    for disk, stamp in zip(world.others, [Stamp(100, 0), Stamp(99, 9)], strict=True):
-        disk.put(NAME, str(stamp).encode(), stamp)
-    assert world.read() == b"100.0"
-
-
-def test_an_object_without_a_stamp_is_the_oldest(world: World) -> None:
-    world.others[0].put(NAME, b"foreign")
-    world.others[1].put(NAME, b"ours", Stamp(1, 0))
-    assert world.read() == b"ours"
-
-
-def test_the_others_are_asked_in_parallel() -> None:
-    """All questions are sent before an answer is awaited."""
-    world = World(6)
-    sent: list[int] = []
-    for disk in world.others:
-        disk.before["head"] = lambda: sent.append(
-            sum(disk.calls.count("head") for disk in world.others)
-        )
-    with pytest.raises(NoSuchKeyError):
+@pytest.mark.parametrize(
+    "error", [SILENT, NodeFullError("x"), NodeAccessError("x"), BROKEN], ids=str
+)
+def test_nothing_but_our_own_errors_leaves_the_cluster(error: NodeError) -> None:
+    world = world_with(1)
+    world.ranked[0].failures.append(error)
+    with pytest.raises(GatewayError):
         world.read()
-    assert sent == [5] * 5
 
 
-def test_a_chooser_reads_a_part_of_what_it_saw(world: World) -> None:
-    world.home.put(NAME, b"hello")
+# Nodes that are silent.
+
+
+@any_read
+def test_after_a_while_of_silence_the_next_node_is_asked(
+    look: Callable[[World], object],
+) -> None:
+    world = world_with(2)
+    world.ranked[0].is_silent = True
+    assert look(world) in (b"hello", 5)
+    world.forget_calls()
+    assert look(world) in (b"hello", 5)
+    assert world.calls()[0] == []  # it is skipped
+
+
+@any_read
+def test_two_silent_nodes_of_three_make_it_unknown(
+    look: Callable[[World], object],
+) -> None:
+    world = world_with(2)
+    for disk in world.ranked[:2]:
+        disk.is_silent = True
+    with pytest.raises(NodeTimeoutError):
+        look(world)
+
+
+def test_a_silent_node_is_waited_for_if_there_is_no_other() -> None:
+    world = world_with(1)
+    world.ranked[0].is_silent = True
+    with pytest.raises(NodeTimeoutError):
+        world.read()
+
+
+def test_a_silent_and_a_failing_node_make_it_unknown() -> None:
+    world = world_with(2)
+    world.ranked[0].is_silent = True
+    world.ranked[1].failing = BROKEN
+    with pytest.raises(NodeError):
+        world.read()
+
+
+# Choosers.
+
+
+@any_replicas
+def test_a_chooser_reads_a_part_of_what_it_saw(replicas: int) -> None:
+    world = world_with(replicas)
 
     def choose(info: ObjectInfo) -> tuple[int, int]:
         assert info.size == 5
@@ -211,106 +359,182 @@ def test_a_chooser_reads_a_part_of_what_it_saw(world: World) -> None:
     assert (read(download), download.byte_range) == (b"ell", (1, 3))
 
 
-def test_what_a_chooser_raises_goes_through(world: World) -> None:
-    world.home.put(NAME, b"hello")
-
+@any_replicas
+def test_what_a_chooser_raises_goes_through(replicas: int) -> None:
     def refuse(info: ObjectInfo) -> None:
         raise BodyError("no")
 
+    world = world_with(replicas)
     with pytest.raises(BodyError):
         world.cluster.get(NAME, refuse)
+    assert not any("get" in calls for calls in world.calls())
 
 
-def overwrite_before_get(disk: FakeDisk, times: int) -> None:
+def overwrite_before_get(world: World, times: int) -> None:
+    """Let a newer version come between the look and the download."""
     numbers = iter(range(times))
 
     def overwrite() -> None:
         for number in itertools.islice(numbers, 1):
-            disk.put(NAME, f"version {number}".encode())
+            stamp = Stamp(10**6 + number, 0)
+            for disk in world.ranked:
+                disk.put(NAME, f"version {number}".encode(), stamp)
 
-    disk.put(NAME, b"first")
-    disk.before["get"] = overwrite
+    for disk in world.ranked:
+        disk.before["get"] = overwrite
 
 
-def test_an_object_that_changes_between_two_questions_is_read_anew(
-    world: World,
+@any_replicas
+def test_an_object_that_changes_after_the_look_is_looked_at_again(
+    replicas: int,
 ) -> None:
-    overwrite_before_get(world.home, MAX_ATTEMPTS - 1)
-    download = world.cluster.get(NAME, lambda info: (0, info.size - 1))
-    assert read(download) == b"version 1"
+    world = world_with(replicas)
+    overwrite_before_get(world, MAX_ATTEMPTS - 1)
+    assert read(world.cluster.get(NAME, whole)) == b"version 1"
 
 
-def test_an_object_that_keeps_changing_is_a_conflict(world: World) -> None:
-    overwrite_before_get(world.home, MAX_ATTEMPTS)
+@any_replicas
+def test_an_object_that_keeps_changing_is_a_conflict(replicas: int) -> None:
+    world = world_with(replicas)
+    overwrite_before_get(world, MAX_ATTEMPTS)
     with pytest.raises(ConflictError):
-        world.cluster.get(NAME, lambda info: (0, info.size - 1))
+        world.cluster.get(NAME, whole)
 
 
-def test_an_object_deleted_between_two_questions_is_not_there(world: World) -> None:
-    world.others[0].put(NAME, b"here")
-    world.others[0].before["get"] = world.others[0].objects.clear
+@any_replicas
+def test_an_object_deleted_after_the_look_is_not_there(replicas: int) -> None:
+    world = world_with(replicas)
+    delete = Once(lambda: [disk.objects.pop(NAME, None) for disk in world.ranked])
+    for disk in world.ranked:
+        disk.before["get"] = delete
     with pytest.raises(NoSuchKeyError):
+        world.cluster.get(NAME, whole)
+
+
+# Downloads that break.
+
+
+@pytest.mark.parametrize("breaks_at", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 7])
+@pytest.mark.parametrize("choose", [None, lambda info: (1, info.size - 2)])
+def test_a_download_goes_on_from_another_copy(
+    breaks_at: int, choose: Callable[[ObjectInfo], tuple[int, int]] | None
+) -> None:
+    world = world_with(2, LONG)
+    world.ranked[0].breaks_at = breaks_at
+    expected = LONG[1:-1] if choose else LONG
+    assert read(world.cluster.get(NAME, choose)) == expected
+    first, last = (
+        choose(world.cluster.head(NAME).info) if choose else (0, len(LONG) - 1)
+    )
+    (resumed,) = world.ranked[1].opened
+    assert resumed.byte_range == (max(first, breaks_at), last)
+    (broken,) = world.ranked[0].opened
+    assert broken.is_closed
+    assert resumed.is_closed
+
+
+def test_a_download_never_goes_on_from_another_version() -> None:
+    world = world_with(2, LONG)
+    world.ranked[0].breaks_at = 10
+    download = world.cluster.get(NAME)
+    for disk in world.ranked[1:]:
+        disk.put(NAME, LONG, Stamp(10**6, 0))  # the same bytes, so the same ETag
+    with pytest.raises(NodeError, match="broke"):
+        read(download)
+    assert all(content.is_closed for disk in world.ranked for content in disk.opened)
+
+
+def test_a_download_that_every_copy_breaks_raises() -> None:
+    world = world_with(2, LONG)
+    for disk in world.ranked:
+        disk.breaks_at = CHUNK_BYTES + 7
+    with pytest.raises(NodeError, match="broke"):
         world.read()
 
 
-# Failing nodes.
-
-
-def test_a_failing_home_is_not_asked_twice_and_comes_back(world: World) -> None:
-    world.home.put(NAME, b"here")
-    world.home.failing = SILENT
-    with pytest.raises(NodeTimeoutError):
+def test_with_one_replica_a_broken_download_stays_broken() -> None:
+    world = world_with(1, LONG)
+    world.ranked[0].breaks_at = 10
+    with pytest.raises(NodeError, match="broke"):
         world.read()
-    with pytest.raises(NodeUnreachableError):
+    assert world.calls() == [["get"], [], []]
+
+
+# Nothing is stored yet.
+
+
+@any_replicas
+@any_read
+def test_before_the_first_upload_nothing_is_there(
+    look: Callable[[World], object], replicas: int
+) -> None:
+    world = World(replicas, is_formed=False)
+    with pytest.raises(NoSuchKeyError):
+        look(world)
+    assert not any(disk.objects for disk in world.ranked)
+
+
+@any_read
+def test_while_a_node_is_silent_it_is_not_known_whether_anything_is_stored(
+    look: Callable[[World], object],
+) -> None:
+    world = World(2, is_formed=False)
+    world.ranked[1].is_silent = True
+    with pytest.raises(NoNodesError, match="Too few nodes answer"):
+        look(world)
+
+
+def test_objects_that_another_program_left_are_found_on_any_node() -> None:
+    world = World(1, is_formed=False)
+    world.ranked[2].put(NAME, b"left")
+    world.ranked[1].put(ObjectName("store", "other"), b"left, too")
+    world.membership.refresh()
+    assert world.read() == b"left"
+    assert world.roster.settled is None
+    world.ranked[1].failing = BROKEN
+    with pytest.raises(NodeError):  # it could have a newer one
         world.read()
-    with pytest.raises(NodeUnreachableError):
-        world.cluster.put(NAME, Bytes(b"new"), {})
-    assert world.home.calls.count("get") + world.home.calls.count("put") == 1
-    world.home.failing = None
-    member = world.membership.snapshot().members[world.names[0]]
-    wait_until(lambda: not member.is_skipped)
-    assert world.read() == b"here"
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        pause.wait(0.005)
-    pytest.fail("it did not happen")
+@any_read
+@any_replicas
+def test_while_no_node_confirms_the_roster_nothing_is_told(
+    look: Callable[[World], object], replicas: int
+) -> None:
+    world = world_with(replicas)
+    for disk in world.ranked:
+        disk.failing = BROKEN
+    world.time += 100
+    with pytest.raises(NoNodesError):
+        look(world)
 
 
-def test_other_keys_are_served_meanwhile(world: World) -> None:
-    world.home.failing = SILENT
-    with pytest.raises(NodeError):
-        world.read()
-    keys = (ObjectName("store", str(number)) for number in itertools.count())
-    ranked = world.membership.snapshot().ranked
-    name = next(k for k in keys if ranked(k.hash_key)[0].name != world.names[0])
-    world.cluster.put(name, Bytes(b"well"), {})
-    assert world.read(name) == b"well"
+@any_replicas
+def test_what_was_seen_long_ago_is_looked_at_again_first(replicas: int) -> None:
+    world = world_with(replicas)
+    world.time += 100
+    assert world.read() == b"hello"
+    assert all(calls for calls in world.calls())
 
 
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
 def test_no_nodes_says_why(method: str) -> None:
-    discovery = FakeDiscovery()
-    membership = Membership(discovery, lambda spec: pytest.fail("none"), 60.0)
-    cluster = Cluster(membership)
+    world = World(1, 0, is_formed=False)
     arguments = (Bytes(b""), {}) if method == "put" else ()
     with pytest.raises(NoNodesError, match="No storage node was found"):
-        getattr(cluster, method)(NAME, *arguments)
-    discovery.error = DiscoveryError("The daemon is away")
-    membership.refresh()
+        getattr(world.cluster, method)(NAME, *arguments)
+    world.discovery.error = DiscoveryError("The daemon is away")
+    world.membership.refresh()
     with pytest.raises(NoNodesError, match="The daemon is away"):
-        getattr(cluster, method)(NAME, *arguments)
-    assert cluster.problem() == "The daemon is away"
-    assert cluster.states() == {}
+        getattr(world.cluster, method)(NAME, *arguments)
+    assert world.cluster.problem() == "The daemon is away"
+    assert world.cluster.states() == {}
 
 
-def test_states(world: World) -> None:
-    world.others[0].failing = NodeError("500")
-    world.show(world.names[0], world.names[1])
+def test_states() -> None:
+    world = World()
+    world.ranked[1].failing = BROKEN
+    world.show(*world.names[:2])
     world.membership.refresh()
     states = world.cluster.states()
     assert states == dict(
@@ -321,383 +545,62 @@ def test_states(world: World) -> None:
 # Keys that are no longer valid.
 
 
-def renew_keys(world: World, disk: FakeDisk) -> None:
+def renew_keys(world: World, disk: FakeDisk, key: str = "new") -> None:
     """The next discovery shows new keys; the node takes no others."""
     disk.failures.append(NodeAccessError("403"))
-    world.show(*world.names, secret_key="new")
+    world.show(*world.disks, secret_key=key)
 
 
-@pytest.mark.parametrize("is_small", [True, False])
+@any_read
 def test_refused_keys_are_looked_up_and_tried_once_more(
-    world: World, is_small: bool
+    look: Callable[[World], object],
 ) -> None:
-    world.home.put(NAME, b"here")
-    renew_keys(world, world.home)
-    assert world.read() == b"here"
-    assert world.discovery.finds == 2
-    renew_keys(world, world.home)
-    world.show(*world.names, secret_key="newer")
-    world.cluster.put(NAME, Bytes(b"new", is_stream=not is_small), {})
-    renew_keys(world, world.home)
-    world.cluster.delete(NAME)
-    assert not world.home.objects
+    world = world_with(1)
+    finds = world.discovery.finds
+    renew_keys(world, world.ranked[0])
+    assert look(world) in (b"hello", 5)
+    assert world.discovery.finds == finds + 1
 
 
-def test_refused_keys_that_are_still_the_same_are_an_error(world: World) -> None:
-    world.home.put(NAME, b"here")
-    world.home.failures.append(NodeAccessError("403"))
+def test_refused_keys_that_are_still_the_same_are_an_error() -> None:
+    world = world_with(1)
+    world.ranked[0].failures.append(NodeAccessError("403"))
     with pytest.raises(NodeAccessError):
-        world.read()
-    assert world.home.calls.count("get") == 1
+        world.cluster.head(NAME)
+    assert world.calls()[0].count("head") == 1
 
 
-def test_new_keys_that_are_refused_too_are_an_error(world: World) -> None:
-    renew_keys(world, world.home)
-    world.home.failures.append(NodeAccessError("403"))
+def test_new_keys_that_are_refused_too_are_an_error() -> None:
+    world = world_with(1)
+    world.ranked[0].before["head"] = lambda: renew_keys(world, world.ranked[0], "no")
     with pytest.raises(NodeAccessError):
-        world.read()
-    assert world.home.calls.count("get") == 2
+        world.cluster.head(NAME)
+    assert world.calls()[0].count("head") == 2
 
 
-def test_a_consumed_stream_is_not_sent_again(world: World) -> None:
-    renew_keys(world, world.home)
-    world.home.failures.appendleft(None)  # the upload begins well
-    body = Bytes(b"stream", is_stream=True)
-    with pytest.raises(NodeAccessError):
-        world.cluster.put(NAME, body, {})
-    assert body.reads == 1
-    world.cluster.put(NAME, Bytes(b"the next one has the new keys"), {})
-
-
-def test_a_body_in_memory_is_sent_again(world: World) -> None:
-    renew_keys(world, world.home)
-    world.home.failures.appendleft(None)
-    world.cluster.put(NAME, Bytes(b"small"), {})
-    assert world.read() == b"small"
-
-
-def test_keys_refused_by_another_node_than_the_home(world: World) -> None:
-    world.others[1].put(NAME, b"there")
-    renew_keys(world, world.others[0])
-    assert world.read() == b"there"
-
-
-# Writing.
-
-
-def test_an_upload_goes_to_the_home_alone(world: World) -> None:
-    copy = world.cluster.put(NAME, Bytes(b"hello"), {})
-    assert copy.member.name == world.names[0]
+def test_keys_refused_by_one_node_of_several_do_not_matter() -> None:
+    world = world_with(2)
+    world.ranked[0].failures.append(NodeAccessError("403"))
     assert world.read() == b"hello"
-    assert world.asked() == [["put", "abort", "get"], [], []]
 
 
-def test_stamps_grow_even_if_the_clock_goes_back(world: World) -> None:
-    stamps = []
-    for now_ns in (1000, 1000, 5, 2000):
-        world.now_ns = now_ns
-        stamps.append(world.cluster.put(NAME, Bytes(b"x"), {}).info.stamp)
-    assert [stamp.nanoseconds for stamp in stamps if stamp] == [1000, 1001, 1002, 2000]
+def test_keys_refused_by_too_many_nodes_are_looked_up() -> None:
+    world = world_with(2)
+    for disk in world.ranked[:2]:
+        renew_keys(world, disk)
+    assert world.read() == b"hello"
 
 
-def test_an_upload_that_is_short_is_aborted(world: World) -> None:
-    world.home.put(NAME, b"old")
-    with pytest.raises(BodyError):
-        world.cluster.put(NAME, Bytes(b"ne", missing=1), {})
-    assert world.home.calls == ["put", "abort"]
-    assert world.read() == b"old"
+# A member that is skipped is probed in the background.
 
 
-@pytest.mark.parametrize("error", [SILENT, NodeFullError("x"), NodeError("x")])
-def test_an_upload_that_fails_goes_nowhere_else(world: World, error: NodeError) -> None:
-    """Where it isn't looked for first, it would hide behind an older copy."""
-    world.home.failures.extend([None, error])
-    with pytest.raises(type(error)) as caught:
-        world.cluster.put(NAME, Bytes(b"hello"), {})
-    assert caught.value.node == world.names[0]
-    assert world.asked()[1:] == [[], []]
-
-
-# Conditions.
-
-
-def test_conditions_are_judged_by_the_home(world: World) -> None:
-    first = world.cluster.put(NAME, Bytes(b"one"), {}, if_absent=True).info
-    with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"two"), {}, if_absent=True)
-    with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"two"), {}, if_match="0" * 32)
-    world.cluster.put(NAME, Bytes(b"two"), {}, if_match=first.etag)
-    assert world.read() == b"two"
-
-
-def test_nothing_anywhere_matches_nothing(world: World) -> None:
-    with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"two"), {}, if_match="0" * 32)
-
-
-def test_conditions_with_the_copy_elsewhere(world: World) -> None:
-    world.others[1].put(NAME, b"there")
-    info = world.cluster.head(NAME).info
-    with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"new"), {}, if_absent=True)
-    with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"new"), {}, if_match="0" * 32)
-    with pytest.raises(NotSupportedError):
-        world.cluster.put(NAME, Bytes(b"new"), {}, if_match=info.etag)
-    assert "put" not in world.home.calls
-
-
-@pytest.mark.parametrize("condition", [{"if_absent": True}, {"if_match": "0" * 32}])
-def test_conditions_are_not_judged_while_a_node_is_silent(
-    world: World, condition: dict[str, object]
-) -> None:
-    world.others[0].failing = SILENT
-    with pytest.raises(NodeError):
-        world.cluster.put(NAME, Bytes(b"new"), {}, **condition)
-    assert "put" not in world.home.calls
-
-
-# Deleting.
-
-
-def test_a_delete_removes_every_copy(world: World) -> None:
-    for disk in (world.home, *world.others):
-        disk.put(NAME, b"copy")
-    assert world.cluster.delete(NAME).name == world.names[0]
-    with pytest.raises(NoSuchKeyError):
+def test_probing_ends_with_the_nodes_recovery() -> None:
+    world = world_with(1)
+    world.ranked[0].failing = SILENT
+    with pytest.raises(NodeTimeoutError):
         world.read()
-    world.cluster.delete(NAME)
-
-
-def test_a_delete_needs_all_nodes_but_disturbs_only_those_that_have_it(
-    world: World,
-) -> None:
-    world.others[1].put(NAME, b"there")
-    world.cluster.delete(NAME)
-    assert world.asked() == [["delete"], ["head"], ["head", "delete"]]
-
-
-def test_a_delete_asks_the_others_first_and_the_home_last(world: World) -> None:
-    order: list[str] = []
-    for name, disk in zip(world.names, (world.home, *world.others), strict=True):
-        disk.put(NAME, b"copy")
-        disk.before["delete"] = lambda name=name: order.append(name)
-    world.cluster.delete(NAME)
-    assert order == [*world.names[1:], world.names[0]]
-
-
-@pytest.mark.parametrize("silent", [0, 1])
-def test_the_home_is_untouched_if_another_node_does_not_confirm(
-    world: World, silent: int
-) -> None:
-    """Else an old copy would come back with the silent node."""
-    world.home.put(NAME, b"new")
-    world.others[silent].put(NAME, b"old")
-    world.others[silent].failing = SILENT
-    with pytest.raises(NodeError):
-        world.cluster.delete(NAME)
-    assert "delete" not in world.home.calls
-    assert world.read() == b"new"
-
-
-def test_a_node_known_but_gone_stops_a_delete(world: World) -> None:
-    world.home.put(NAME, b"new")
-    world.show(*world.names[:2])
-    world.membership.refresh()
-    with pytest.raises(NodeError):
-        world.cluster.delete(NAME)
-    assert world.read() == b"new"
-
-
-def test_a_delete_that_stops_never_brings_back_an_older_copy(world: World) -> None:
-    """Neither of the copies is at the home: nodes joined twice since the first."""
-    newer, older = world.others
-    older.put(NAME, b"older", Stamp(1, 0))
-    newer.put(NAME, b"newer", Stamp(2, 0))
-    older.before["delete"] = lambda: older.failures.append(NodeError("500"))
-    with pytest.raises(NodeError):
-        world.cluster.delete(NAME)
-    older.before.clear()
-    older.failures.clear()
-    assert world.read() == b"newer"
-
-
-# Anything in any order.
-
-ABSENT = None
-MOST_NODES = 5
-
-
-def is_moving(name: ObjectName) -> bool:
-    """Whether every node that joins becomes the key's home: the worst that happens."""
-    names = [f"node-{number}" for number in range(1, MOST_NODES + 1)]
-    ranked = Ranker(dict.fromkeys(names, 1.0)).rank(name.hash_key)
-    return ranked == names[::-1]
-
-
-MOVING = next(
-    filter(is_moving, (ObjectName("store", f"{n}") for n in itertools.count()))
-)
-
-
-class ClusterMachine(RuleBasedStateMachine):
-    """Nodes join, fall silent, vanish and return while objects come and go.
-
-    `possible` is what a read of each key may return: the last acknowledged write, or
-    one that failed later and may have happened after all.
-    """
-
-    KEYS = st.sampled_from([MOVING, NAME])
-    NUMBERS = st.integers(min_value=0, max_value=5)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.world = World(2)
-        self.shown = ["node-1", "node-2"]
-        self.possible: dict[ObjectName, set[bytes | None]] = {}
-        self.counter = itertools.count()
-
-    def teardown(self) -> None:
-        for member in self.world.membership.snapshot().members.values():
-            member.retire()
-
-    def known(self, number: int) -> str:
-        names = sorted(self.world.disks)
-        return names[number % len(names)]
-
-    @rule(name=KEYS)
-    def put(self, name: ObjectName) -> None:
-        body = f"version {next(self.counter)}".encode()
-        before = self.possible.get(name, {ABSENT})
-        try:
-            self.world.cluster.put(name, Bytes(body), {})
-        except NodeError:
-            self.possible[name] = before | {body}
-        else:
-            self.possible[name] = {body}
-
-    @rule(name=KEYS, is_absent=st.booleans())
-    def put_conditionally(self, name: ObjectName, is_absent: bool) -> None:
-        body = f"version {next(self.counter)}".encode()
-        before = self.possible.get(name, {ABSENT})
-        cluster = self.world.cluster
-        try:
-            if is_absent:
-                cluster.put(name, Bytes(body), {}, if_absent=True)
-            else:
-                tag = cluster.head(name).info.etag
-                cluster.put(name, Bytes(body), {}, if_match=tag)
-        except PreconditionError:
-            assert before != {ABSENT}
-        except NoSuchKeyError:
-            assert ABSENT in before
-        except NotSupportedError:
-            pass
-        except NodeError:
-            self.possible[name] = before | {body}
-        else:
-            assert not is_absent or ABSENT in before
-            self.possible[name] = {body}
-
-    @rule(name=KEYS)
-    def delete(self, name: ObjectName) -> None:
-        try:
-            self.world.cluster.delete(name)
-        except NodeError:
-            self.possible[name] = self.possible.get(name, {ABSENT}) | {ABSENT}
-        else:
-            self.possible[name] = {ABSENT}
-
-    @rule(name=KEYS, number=NUMBERS)
-    def delete_with_a_failure(self, name: ObjectName, number: int) -> None:
-        disk = self.world.disks[self.known(number)]
-        disk.before["delete"] = lambda: disk.failures.append(NodeError("500"))
-        self.delete(name)
-        disk.before.clear()
-
-    @rule(name=KEYS, is_looked_at=st.booleans())
-    def get(self, name: ObjectName, is_looked_at: bool) -> None:
-        choose = (lambda info: (0, info.size - 1)) if is_looked_at else None
-        found: bytes | None = ABSENT
-        try:
-            found = read(self.world.cluster.get(name, choose))
-        except NoSuchKeyError:
-            pass
-        except NodeError:
-            return
-        assert found in self.possible.get(name, {ABSENT})
-
-    @precondition(lambda self: len(self.world.disks) < MOST_NODES)
-    @rule()
-    def join(self) -> None:
-        """Behind an upload, so that a copy is left where it is no longer looked for."""
-        self.put(MOVING)
-        self.shown.append(f"node-{len(self.world.disks) + 1}")
-        self.refresh()
-
-    @rule(number=NUMBERS)
-    def vanish(self, number: int) -> None:
-        if self.known(number) in self.shown:
-            self.shown.remove(self.known(number))
-        self.refresh()
-
-    @rule(number=NUMBERS)
-    def come_back(self, number: int) -> None:
-        if self.known(number) not in self.shown:
-            self.shown.append(self.known(number))
-        self.refresh()
-
-    def refresh(self) -> None:
-        self.world.show(*self.shown)
-        self.world.membership.refresh()
-
-    @rule(number=NUMBERS, is_lost=st.booleans())
-    def fall_silent(self, number: int, is_lost: bool) -> None:
-        disk = self.world.disks[self.known(number)]
-        disk.failing = NodeError("broken") if is_lost else SILENT
-        disk.commit_is_lost = is_lost
-
-    @rule(number=NUMBERS)
-    def fail_once(self, number: int) -> None:
-        self.world.disks[self.known(number)].failures.append(NodeError("500"))
-
-    @rule(number=NUMBERS)
-    def recover(self, number: int) -> None:
-        name = self.known(number)
-        disk = self.world.disks[name]
-        disk.failing = None
-        disk.failures.clear()
-        disk.commit_is_lost = False
-        member = self.world.membership.snapshot().members[name]
-        wait_until(lambda: not member.is_skipped)
-
-    @rule()
-    def all_is_well(self) -> None:
-        self.shown = sorted(self.world.disks)
-        self.refresh()
-        for number in range(len(self.shown)):
-            self.recover(number)
-
-    @rule()
-    def discovery_fails(self) -> None:
-        self.world.discovery.error = DiscoveryError("away")
-        self.world.membership.refresh()
-        self.world.discovery.error = None
-
-
-TestAnythingInAnyOrder = ClusterMachine.TestCase
-TestAnythingInAnyOrder.settings = settings(
-    max_examples=300, stateful_step_count=60, deadline=None
-)
-
-
-def test_every_error_of_a_node_has_an_answer() -> None:
-    """Nothing but our own errors leaves the cluster for anything a node does."""
-    world = World(2)
-    for error in (SILENT, NodeFullError("x"), NodeAccessError("x"), NodeError("x")):
-        world.home.failures.append(error)
-        with pytest.raises(GatewayError):
-            world.read()
-        member = world.membership.snapshot().members[world.names[0]]
-        wait_until(lambda member=member: not member.is_skipped)
+    with pytest.raises(NodeUnreachableError):
+        world.read()
+    world.ranked[0].failing = None
+    wait_until(lambda: not world.member(world.ranked[0]).is_skipped)
+    assert world.read() == b"hello"

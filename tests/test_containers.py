@@ -14,6 +14,7 @@ from containers import (
     Viewpoint,
     address,
     choose,
+    group,
     has_doubtful_network,
     is_candidate,
     own_container_id,
@@ -289,10 +290,24 @@ def test_addresses(
     [
         ({}, 1.0),
         ({"amazin.weight": "2.5"}, 2.5),
-        ({"amazin.weight": "0"}, None),
+        ({"amazin.weight": "0"}, 0.0),
+        ({"amazin.weight": "-1"}, None),
         ({"amazin.weight": "heavy"}, None),
         ({"amazin.weight": ""}, None),
     ],
 )
 def test_weights(labels: dict[str, str], expected: float | None) -> None:
     assert weight(container(labels=labels)) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({}, ""),
+        ({"amazin.group": "fast"}, "fast"),
+        ({"amazin.group": "a/b"}, None),
+        ({"amazin.group": ""}, None),
+    ],
+)
+def test_groups(labels: dict[str, str], expected: str | None) -> None:
+    assert group(container(labels=labels)) == expected

@@ -139,14 +139,17 @@ def names(found: Any) -> list[str]:
 def test_nodes_of_the_gateways_network_are_found_by_name(
     daemon: FakeDaemon, in_container: DockerDiscovery
 ) -> None:
-    daemon.add("c1", "shop-amazin-node-b", Labels={"amazin.weight": "2"})
+    labels = {"amazin.weight": "2", "amazin.group": "fast"}
+    daemon.add("c1", "shop-amazin-node-b", Labels=labels)
     daemon.add("c2", "shop-amazin-node-a")
     assert in_container.find() == [
         NodeSpec(
-            "shop-amazin-node-a", "http://10.0.0.1:9000", "user", "of-c2", 1.0, "c2"
+            *("shop-amazin-node-a", "http://10.0.0.1:9000", "user", "of-c2"),
+            *(1.0, "", "c2"),
         ),
         NodeSpec(
-            "shop-amazin-node-b", "http://10.0.0.0:9000", "user", "of-c1", 2.0, "c1"
+            *("shop-amazin-node-b", "http://10.0.0.0:9000", "user", "of-c1"),
+            *(2.0, "fast", "c1"),
         ),
     ]
 
@@ -286,23 +289,33 @@ def test_a_container_removed_between_list_and_inspect_is_skipped(
     assert names(in_container.find()) == ["amazin-node-2"]
 
 
-def test_a_bad_weight_and_a_doubled_name_are_warned_of_once(
+def test_a_node_that_is_being_drained_has_no_weight(
+    daemon: FakeDaemon, in_container: DockerDiscovery
+) -> None:
+    daemon.add("c1", "amazin-node-1", Labels={"amazin.weight": "0"})
+    assert [spec.weight for spec in in_container.find()] == [0.0]
+
+
+def test_bad_labels_and_a_doubled_name_are_warned_of_once(
     daemon: FakeDaemon,
     in_container: DockerDiscovery,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "amazin.discovery")
-    daemon.add("c1", "amazin-node-1", Labels={"amazin.weight": "-1"})
+    labels = {"amazin.weight": "-1", "amazin.group": "a b"}
+    daemon.add("c1", "amazin-node-1", Labels=labels)
     daemon.add("c2", "amazin-node-2", Labels={"amazin.name": "disk"})
     daemon.add("c3", "amazin-node-3", Labels={"amazin.name": "disk"})
     for _ in range(3):
-        assert [(s.name, s.weight, s.identity) for s in in_container.find()] == [
-            ("amazin-node-1", 1.0, "c1"),
-            ("disk", 1.0, "c3"),
+        found = in_container.find()
+        assert [(s.name, s.weight, s.group, s.identity) for s in found] == [
+            ("amazin-node-1", 1.0, "", "c1"),
+            ("disk", 1.0, "", "c3"),
         ]
     assert caplog.messages == [
         "container amazin-node-2: another running container has its stable name",
-        "container amazin-node-1: its label amazin.weight is no number above 0",
+        "container amazin-node-1: its label amazin.weight is no number from 0 up",
+        "container amazin-node-1: its label amazin.group is no name",
     ]
 
 
@@ -465,9 +478,9 @@ def test_a_wait_can_be_ended_from_another_thread(
 
 
 def test_static_nodes() -> None:
-    static = StaticDiscovery("b=http://k:s@b:1, a=http://k:s@a:1;weight=3")
+    static = StaticDiscovery("b=http://k:s@b:1, a=http://k:s@a:1;weight=3;group=c")
     assert static.find() == [
-        NodeSpec("a", "http://a:1", "k", "s", 3.0),
+        NodeSpec("a", "http://a:1", "k", "s", 3.0, "c"),
         NodeSpec("b", "http://b:1", "k", "s"),
     ]
     assert not isinstance(static, WatchingDiscovery)

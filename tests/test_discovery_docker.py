@@ -136,11 +136,12 @@ def test_nodes_of_the_own_network_with_their_keys(
     engine: Engine, network: Any, discovery: DockerDiscovery
 ) -> None:
     environment = {"MINIO_ROOT_USER": "user", "MINIO_ROOT_PASSWORD": "pass=word"}
-    labels = {"amazin.name": "disk-7", "amazin.weight": "2"}
+    labels = {"amazin.name": "disk-7", "amazin.weight": "0", "amazin.group": "fast"}
     node = engine.container("a", network, environment=environment, labels=labels)
     engine.container("b", engine.network("other"))
     (spec,) = discovery.find()
-    assert (spec.name, spec.weight, spec.identity) == ("disk-7", 2.0, node.id)
+    assert (spec.name, spec.identity) == ("disk-7", node.id)
+    assert (spec.weight, spec.group) == (0.0, "fast")
     assert (spec.access_key, spec.secret_key) == ("user", "pass=word")
     assert spec.endpoint == f"http://{ip_of(node, network)}:9000"
 

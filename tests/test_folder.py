@@ -29,14 +29,16 @@ from errors import (  # noqa: E402
     NodeError,
     NodeFullError,
     NodeUnreachableError,
+    NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp  # noqa: E402
+from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp  # noqa: E402
 from nodes.folder import FolderNode  # noqa: E402
 
 NAME = ObjectName("store", "abc")
-OLD, NEW = Stamp(1_700_000_000_123_456_789, 7), Stamp(1_700_000_001_000_000_000, 1)
+OLD = Label(Stamp(1_700_000_000_123_456_789, 7))
+NEW = Label(Stamp(1_700_000_001_000_000_000, 1), 5)
 HYPOTHESIS = settings(
     max_examples=25,
     deadline=None,
@@ -48,6 +50,7 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[FolderNode]:
     node = FolderNode("node-1", tmp_path)
+    node.make_bucket("store")
     yield node
     node.close()
 
@@ -56,16 +59,27 @@ def store(
     node: FolderNode,
     body: bytes,
     name: ObjectName = NAME,
-    stamp: Stamp | None = None,
+    label: Label | None = None,
     **conditions: object,
 ) -> ObjectInfo:
-    stamp = stamp or Stamp(time.time_ns(), 0)
+    node.make_bucket(name.bucket)
+    return put(node, body, name, label, **conditions)
+
+
+def put(
+    node: FolderNode,
+    body: bytes,
+    name: ObjectName = NAME,
+    label: Label | None = None,
+    **conditions: object,
+) -> ObjectInfo:
+    label = label or Label(Stamp(time.time_ns(), 0))
     headers = {"Content-Type": "text/plain", "X-Name": "ä"}
-    upload = node.start_put(name, len(body), stamp, headers, **conditions)
+    upload = node.start_put(name, len(body), label, headers, **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
             upload.write(body[start : start + CHUNK_BYTES])
-        return upload.commit()
+        return upload.start_commit().wait()
     finally:
         upload.abort()
 
@@ -104,22 +118,62 @@ def finish(*processes: subprocess.Popen[bytes]) -> list[bytes]:
     return outputs
 
 
+MEET = "node.start_check().wait(); print('ready', flush=True); input()\n"
+"""What processes begin with that `go` lets off at once."""
+
+
+def go(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+
+
 # What is stored comes back.
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 1_000_000])
 def test_an_object_comes_back_as_it_was_stored(node: FolderNode, size: int) -> None:
     body = random.Random(size).randbytes(size)
-    info = store(node, body, stamp=OLD)
+    info = store(node, body, label=OLD)
     assert info == ObjectInfo(
         size,
         hashlib.md5(body).hexdigest(),
-        OLD.nanoseconds,
+        OLD.stamp.nanoseconds,
         OLD,
         {"Content-Type": "text/plain", "X-Name": "ä"},
     )
     assert fetch(node) == body
     assert node.start_head(NAME).wait() == info
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 10**18 - 1])
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_label_comes_back(node: FolderNode, epoch: int, is_deleted: bool) -> None:
+    label = Label(OLD.stamp, epoch, is_deleted)
+    assert store(node, b"", label=label).label == label
+    info = node.start_head(NAME).wait()
+    assert (info.label, info.modified_ns) == (label, OLD.stamp.nanoseconds)
+    assert [info.label for _, info in node.list_objects("store")] == [label]
+    with closing(node.start_get(NAME).wait()) as found:
+        assert found.info == info
+
+
+def test_a_question_is_ready_at_once_and_may_be_cancelled(node: FolderNode) -> None:
+    store(node, b"x")
+    delete = node.start_delete(NAME)
+    for question in (delete, node.start_get(NAME), node.start_check()):
+        assert question.is_ready(0)
+        question.cancel()
+        question.cancel()
+    assert fetch(node) == b"x"
+    delete.wait()
+    delete.cancel()
+    with pytest.raises(NoSuchKeyError):
+        fetch(node)
 
 
 def test_an_object_outlives_its_node_value(tmp_path: Path) -> None:
@@ -221,17 +275,97 @@ def test_if_match_holds_only_for_the_stored_etag(node: FolderNode) -> None:
 
 def test_if_absent_is_judged_at_the_commit(node: FolderNode, tmp_path: Path) -> None:
     upload = node.start_put(NAME, 0, NEW, {}, if_absent=True)
-    store(node, b"first", stamp=OLD)
+    store(node, b"first", label=OLD)
     with pytest.raises(PreconditionError):
-        upload.commit()
+        upload.start_commit().wait()
     assert fetch(node) == b"first"
     assert len(content(tmp_path)) == 1
 
 
 def test_what_arrives_last_is_kept_whatever_its_stamp(node: FolderNode) -> None:
-    store(node, b"new", stamp=NEW)
-    store(node, b"from a slower clock", stamp=OLD)
+    store(node, b"new", label=NEW)
+    store(node, b"from a slower clock", label=OLD)
     assert fetch(node) == b"from a slower clock"
+
+
+STAMPS = [Stamp(5, 9), Stamp(9, 1), Stamp(9, 2), Stamp(10, 1)]
+
+
+@pytest.mark.parametrize("stored", STAMPS)
+@pytest.mark.parametrize("new", STAMPS)
+def test_keeps_newer_keeps_an_object_with_a_greater_stamp(
+    node: FolderNode, tmp_path: Path, stored: Stamp, new: Stamp
+) -> None:
+    # Neither the epoch nor a tombstone counts, and 10 is greater than 9.
+    old_info = store(node, b"old", label=Label(stored, 8, True))
+    info = store(node, b"new", label=Label(new, 3), keeps_newer=True)
+    assert (info.etag, info.label) == (hashlib.md5(b"new").hexdigest(), Label(new, 3))
+    assert fetch(node) == (b"old" if stored > new else b"new")
+    assert node.start_head(NAME).wait() == (old_info if stored > new else info)
+    assert len(content(tmp_path)) == 1
+
+
+def test_keeps_newer_is_asked_after_the_conditions(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    etag = store(node, b"", label=OLD, keeps_newer=True, if_absent=True).etag
+    store(node, b"new", label=NEW, keeps_newer=True, if_match=etag)
+    for condition in ({"if_match": etag}, {"if_absent": True}):
+        with pytest.raises(PreconditionError):
+            store(node, b"old", label=OLD, keeps_newer=True, **condition)
+    new_etag = hashlib.md5(b"new").hexdigest()
+    store(node, b"old", label=OLD, keeps_newer=True, if_match=new_etag)
+    assert fetch(node) == b"new"
+    assert len(content(tmp_path)) == 1
+
+
+def test_keeps_newer_replaces_what_has_no_readable_label(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    store(node, b"old", label=NEW)
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection, connection:
+        connection.execute("UPDATE objects SET stamp = 'None'")
+    assert node.start_head(NAME).wait().label is None
+    store(node, b"new", label=OLD, keeps_newer=True)
+    assert fetch(node) == b"new"
+
+
+def test_commits_in_any_order_leave_the_greatest_stamp(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    stamps = [Stamp(9 + number // 3, number % 3) for number in range(24)]
+    for _ in range(5):
+        random.shuffle(stamps)
+        gate = threading.Barrier(len(stamps))
+
+        def commit(stamp: Stamp, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            store(node, repr(stamp).encode(), label=Label(stamp), keeps_newer=True)
+
+        threads = [threading.Thread(target=commit, args=(stamp,)) for stamp in stamps]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert fetch(node) == repr(max(stamps)).encode()
+        assert node.start_head(NAME).wait().label == Label(max(stamps))
+        assert len(content(tmp_path)) == 1
+        node.start_delete(NAME).wait()
+
+
+def test_a_delete_with_if_match_removes_only_that_object(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    node.start_delete(NAME, if_match="0" * 32).wait()
+    etag = store(node, b"one").etag
+    store(node, b"two")
+    with pytest.raises(PreconditionError):
+        node.start_delete(NAME, if_match=etag).wait()
+    assert fetch(node) == b"two"
+    question = node.start_delete(NAME, if_match=hashlib.md5(b"two").hexdigest())
+    question.wait()
+    question.wait()
+    assert content(tmp_path) == []
 
 
 @pytest.mark.parametrize("condition", ["if_absent=True", f"if_match={'0' * 32!r}"])
@@ -245,8 +379,7 @@ def test_of_racing_processes_one_wins(
         for turn in range(rounds):
             store(node, b"start", ObjectName("store", f"key{turn}"), OLD)
     script = (
-        "node.start_check().wait(); print('ready', flush=True); input()\n"
-        f"for turn in range({rounds}):\n"
+        f"{MEET}for turn in range({rounds}):\n"
         "    name = ObjectName('store', f'key{turn}')\n"
         "    try:\n"
         f"        store(node, sys.argv[1].encode(), name, NEW, {condition})\n"
@@ -256,13 +389,7 @@ def test_of_racing_processes_one_wins(
         "node.close()\n"
     )
     processes = [python(tmp_path, script, f"racer{racer}") for racer in range(racers)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(b"\n")
-        process.stdin.flush()
+    go(*processes)
     outputs = finish(*processes)
     winners = sorted(int(turn) for output in outputs for turn in output.split())
     assert winners == list(range(rounds))
@@ -360,7 +487,7 @@ def test_an_aborted_upload_leaves_nothing(node: FolderNode, tmp_path: Path) -> N
     upload.abort()
     upload.abort()
     assert len(content(tmp_path)) == 1
-    for use in (upload.commit, lambda: upload.write(b"")):
+    for use in (upload.start_commit, lambda: upload.write(b"")):
         with pytest.raises(NodeError):
             use()
 
@@ -368,9 +495,45 @@ def test_an_aborted_upload_leaves_nothing(node: FolderNode, tmp_path: Path) -> N
 def test_an_abort_after_the_commit_is_harmless(node: FolderNode) -> None:
     upload = node.start_put(NAME, 1, NEW, {})
     upload.write(b"x")
-    upload.commit()
+    upload.start_commit().wait()
     upload.abort()
     assert fetch(node) == b"x"
+
+
+def open_files(folder: Path) -> list[str]:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    targets = [str(link.readlink()) for link in links]
+    return [target for target in targets if str(folder) in target]
+
+
+@pytest.mark.parametrize("ending", ["cancel", "abort"])
+def test_a_commit_that_is_not_waited_for_leaves_nothing(
+    node: FolderNode, tmp_path: Path, ending: str
+) -> None:
+    store(node, b"kept")
+    upload = node.start_put(NAME, 3, NEW, {})
+    upload.write(b"new")
+    commit = upload.start_commit()
+    assert commit.is_ready(0)
+    end = commit.cancel if ending == "cancel" else upload.abort
+    end()
+    end()
+    for use in (commit.wait, upload.start_commit):
+        with pytest.raises(NodeError):
+            use()
+    assert fetch(node) == b"kept"
+    assert len(content(tmp_path)) == 1
+    node.close()
+    assert open_files(tmp_path) == []
+
+
+def test_a_cancel_after_the_commit_is_harmless(node: FolderNode) -> None:
+    commit = node.start_put(NAME, 0, NEW, {}).start_commit()
+    info = commit.wait()
+    commit.cancel()
+    with pytest.raises(NodeError):
+        commit.wait()
+    assert node.start_head(NAME).wait() == info
 
 
 @pytest.mark.parametrize("body", [b"", b"12345", b"1234567"])
@@ -380,7 +543,7 @@ def test_fewer_or_more_bytes_than_announced_are_not_stored(
     upload = node.start_put(NAME, 6, NEW, {})
     with pytest.raises(NodeError):
         upload.write(body)
-        upload.commit()
+        upload.start_commit().wait()
     upload.abort()
     assert content(tmp_path) == []
     with pytest.raises(NoSuchKeyError):
@@ -440,8 +603,10 @@ def test_orphans_are_removed_by_age_when_the_node_is_opened(
 
 def test_an_upload_in_another_process_is_no_orphan_however_old(tmp_path: Path) -> None:
     script = (
+        "node.make_bucket('store')\n"
         "upload = node.start_put(NAME, 4, NEW, {}); upload.write(b'slow')\n"
-        "print('ready', flush=True); input(); upload.commit(); node.close()\n"
+        "print('ready', flush=True); input()\n"
+        "upload.start_commit().wait(); node.close()\n"
     )
     process = python(tmp_path, script)
     assert process.stdout is not None
@@ -516,9 +681,10 @@ def test_a_file_size_limit_is_an_error_and_the_old_object_stays(
 def every_operation(node: FolderNode) -> Iterator[object]:
     yield lambda: fetch(node)
     yield lambda: node.start_head(NAME).wait()
-    yield lambda: store(node, b"x")
+    yield lambda: put(node, b"x")
     yield lambda: node.start_delete(NAME).wait()
     yield lambda: node.start_check().wait()
+    yield lambda: node.make_bucket("store")
     yield lambda: list(node.list_objects("store"))
 
 
@@ -594,7 +760,7 @@ def test_a_corrupt_or_unknown_index_is_an_error(tmp_path: Path, damage: str) -> 
         index.write_bytes(b"")
     else:
         statement = (
-            "PRAGMA user_version = 2" if damage == "version" else "DROP TABLE objects"
+            "PRAGMA user_version = 3" if damage == "version" else "DROP TABLE objects"
         )
         with closing(sqlite3.connect(index)) as connection:
             connection.execute(statement)
@@ -614,6 +780,224 @@ def test_processes_that_meet_in_an_empty_folder_fill_it_once(tmp_path: Path) -> 
     with closing(FolderNode("node-1", tmp_path)) as node:
         assert len(list(node.list_objects("store"))) == 80
     assert not list(tmp_path.glob("*.new*"))
+
+
+# Buckets tell an emptied folder from one that lacks an object.
+
+
+def every_question_about_the_bucket(node: FolderNode) -> Iterator[object]:
+    yield node.start_get(NAME).wait
+    yield node.start_get(NAME, if_match="0" * 32).wait
+    yield node.start_head(NAME).wait
+    yield node.start_delete(NAME).wait
+    yield node.start_delete(NAME, if_match="0" * 32).wait
+    yield lambda: put(node, b"x")
+    yield lambda: put(node, b"x", keeps_newer=True)
+    yield lambda: put(node, b"x", if_match="0" * 32)
+
+
+def check_bucket_is_missing(node: FolderNode) -> None:
+    for question in every_question_about_the_bucket(node):
+        with pytest.raises(NoSuchBucketError):
+            question()
+    assert list(node.list_objects("store")) == []
+    node.start_check().wait()
+
+
+def test_a_bucket_is_missing_until_it_is_made(tmp_path: Path) -> None:
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        check_bucket_is_missing(node)
+        node.make_bucket("Store")
+        node.make_bucket("stor")
+        check_bucket_is_missing(node)
+        node.make_bucket("store")
+        node.make_bucket("store")
+        with pytest.raises(NoSuchKeyError):
+            fetch(node)
+        put(node, b"x")
+        node.make_bucket("store")
+        assert fetch(node) == b"x"
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        node.start_delete(NAME).wait()
+        node.start_delete(NAME).wait()
+        with pytest.raises(NoSuchKeyError):
+            fetch(node)
+
+
+def test_an_upload_to_a_missing_bucket_is_refused_before_its_body(
+    tmp_path: Path,
+) -> None:
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        with pytest.raises(NoSuchBucketError):
+            node.start_put(NAME, 1, NEW, {})
+        assert content(tmp_path) == []
+
+
+def test_making_a_bucket_that_is_there_waits_for_no_writer(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        node.make_bucket("store")
+        connection.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_a_wiped_folder_has_no_buckets(tmp_path: Path, is_filled: bool) -> None:
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        store(node, b"lost")
+    shutil.rmtree(tmp_path / "content")
+    for path in tmp_path.glob("index.sqlite*"):
+        path.unlink()
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        if is_filled:
+            store(node, b"x", ObjectName("other", "abc"))
+            # And the one that was lost is missed by other processes, too.
+        script = "check_bucket_is_missing(node); node.close()"
+        finish(python(tmp_path, script))
+        check_bucket_is_missing(node)
+        store(node, b"back")
+        assert fetch(node) == b"back"
+
+
+# An index of version 1 (it knew no buckets) is upgraded where it lies.
+
+VERSION_1 = """
+    CREATE TABLE node (id TEXT NOT NULL);
+    CREATE TABLE objects (
+        bucket BLOB NOT NULL,
+        key BLOB NOT NULL,
+        file TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        etag TEXT NOT NULL,
+        stamp TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        PRIMARY KEY (bucket, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX objects_by_file ON objects (file);
+    INSERT INTO node VALUES ('first');
+    PRAGMA user_version = 1;
+    PRAGMA journal_mode = WAL;
+"""
+
+
+def make_version_1(folder: Path, *names: ObjectName) -> None:
+    """Fill a folder as version 1 did: each object's body is its key."""
+    for shard in range(256):
+        (folder / "content" / f"{shard:02x}").mkdir(parents=True)
+    with closing(sqlite3.connect(folder / "index.sqlite")) as connection, connection:
+        connection.executescript(VERSION_1)
+        for bucket, key in names:
+            body, file = key.encode(), os.urandom(16).hex()
+            (folder / "content" / file[:2] / file).write_bytes(body)
+            etag, stamp = hashlib.md5(body).hexdigest(), "1700000000123456789.7"
+            connection.execute(
+                "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (bucket.encode(), body, file, len(body), etag, stamp, '{"X-A": "b"}'),
+            )
+
+
+def ask_index(folder: Path, question: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        return list(connection.execute(question))
+
+
+def test_an_index_of_version_1_keeps_its_objects_and_has_their_buckets(
+    tmp_path: Path,
+) -> None:
+    names = [ObjectName(f"b{number % 3}", f"key{number}") for number in range(9)]
+    names += [NAME, ObjectName("ä", "\0")]
+    make_version_1(tmp_path, *names)
+    for _ in range(2):
+        with closing(FolderNode("node-1", tmp_path)) as node:
+            for name in names:
+                assert fetch(node, name) == name.key.encode()
+                with pytest.raises(NoSuchKeyError):
+                    fetch(node, ObjectName(name.bucket, "missing"))
+            info = node.start_head(NAME).wait()
+            assert (info.label, info.headers) == (OLD, {"X-A": "b"})
+            with pytest.raises(NoSuchBucketError):
+                fetch(node, ObjectName("b3", "key"))
+    made = {bucket for (bucket,) in ask_index(tmp_path, "SELECT name FROM buckets")}
+    assert made == {b"b0", b"b1", b"b2", b"store", "ä".encode()}
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        put(node, b"new", keeps_newer=True)
+        assert fetch(node) == b"new"
+
+
+def test_an_upgraded_index_is_like_a_new_one(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    new.mkdir()
+    make_version_1(old)
+    for folder in (old, new):
+        with closing(FolderNode("node-1", folder)) as node:
+            check_bucket_is_missing(node)
+    for question in (
+        "SELECT type, name, sql FROM sqlite_master ORDER BY name",
+        "PRAGMA user_version",
+        "PRAGMA journal_mode",
+        "SELECT name FROM buckets",
+    ):
+        assert ask_index(old, question) == ask_index(new, question)
+
+
+def test_processes_upgrade_an_index_once(tmp_path: Path) -> None:
+    rounds = 10
+    for turn in range(rounds):
+        make_version_1(tmp_path / f"old{turn}", NAME)
+    script = (
+        f"{MEET}for turn in range({rounds}):\n"
+        "    folder = Path(sys.argv[1]) / f'old{turn}'\n"
+        "    with closing(FolderNode('node-1', folder)) as old:\n"
+        "        assert fetch(old) == b'abc'\n"
+        "        put(old, b'x', ObjectName('store', sys.argv[2]))\n"
+        "node.close()\n"
+    )
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    processes = [python(meeting, script, str(tmp_path), racer) for racer in "pqr"]
+    go(*processes)
+    finish(*processes)
+    for turn in range(rounds):
+        with closing(FolderNode("node-1", tmp_path / f"old{turn}")) as node:
+            keys = [key for key, _ in node.list_objects("store")]
+            assert keys == ["abc", "p", "q", "r"]
+
+
+def test_an_upgrade_that_comes_second_finds_it_done(tmp_path: Path) -> None:
+    make_version_1(tmp_path, NAME)
+    with (
+        closing(FolderNode("node-1", tmp_path)) as node,
+        closing(sqlite3.connect(tmp_path / "index.sqlite")) as first,
+    ):
+        first.isolation_level = None
+        first.execute("BEGIN IMMEDIATE")
+        first.execute("CREATE TABLE buckets (name BLOB PRIMARY KEY)")
+        first.execute("INSERT INTO buckets VALUES (CAST('store' AS BLOB))")
+        first.execute("PRAGMA user_version = 2")
+        bodies: list[bytes] = []
+        second = threading.Thread(target=lambda: bodies.append(fetch(node)))
+        second.start()
+        second.join(0.2)  # it waits for the write lock now
+        assert second.is_alive()
+        first.execute("COMMIT")
+        second.join()
+        assert bodies == [b"abc"]
+
+
+def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
+    make_version_1(tmp_path, NAME)
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("ALTER TABLE objects RENAME TO elsewhere")
+        with closing(FolderNode("node-1", tmp_path)) as node:
+            for operation in every_operation(node):
+                with pytest.raises(NodeError):
+                    operation()
+            tables = "SELECT 1 FROM sqlite_master WHERE name = 'buckets'"
+            assert ask_index(tmp_path, tables) == []
+            assert ask_index(tmp_path, "PRAGMA user_version") == [(1,)]
+            connection.execute("ALTER TABLE elsewhere RENAME TO objects")
+            assert fetch(node) == b"abc"
 
 
 # Processes, forks and kill -9.
@@ -725,12 +1109,12 @@ ticker = gevent.spawn(tick)
 gevent.sleep(0.05)
 gevent.joinall([gevent.spawn(work, number) for number in range(12)], raise_error=True)
 gevent.sleep(0.02)  # the last delay counts too
-upload = node.start_put(NAME, 5, Stamp(time.time_ns(), 0), {})
+upload = node.start_put(NAME, 5, Label(Stamp(time.time_ns(), 0)), {})
 upload.write(b"going")
 # A commit whose greenlet is killed while another process holds the write lock.
 other = sqlite3.connect(Path(sys.argv[1]) / "index.sqlite", isolation_level=None)
 other.execute("BEGIN IMMEDIATE")
-commit = gevent.spawn(upload.commit)
+commit = gevent.spawn(upload.start_commit().wait)
 gevent.sleep(0.3)
 commit.kill()
 upload.abort()
@@ -759,11 +1143,6 @@ def test_under_gevent_nothing_stops_the_event_loop(tmp_path: Path) -> None:
 
 
 def test_close_closes_every_connection(tmp_path: Path) -> None:
-    def open_files() -> list[str]:
-        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-        targets = [str(link.readlink()) for link in links]
-        return [target for target in targets if str(tmp_path) in target]
-
     node = FolderNode("node-1", tmp_path)
     threads = [
         threading.Thread(target=store, args=(node, b"x", ObjectName("store", str(n))))
@@ -773,9 +1152,9 @@ def test_close_closes_every_connection(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert open_files()
+    assert open_files(tmp_path)
     node.close()
     node.close()
-    assert open_files() == []
+    assert open_files(tmp_path) == []
     assert fetch(node, ObjectName("store", "1")) == b"x"
-    assert open_files() == []
+    assert open_files(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from decimal import Decimal, localcontext
+from itertools import pairwise
 from math import inf, nan, sqrt
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,29 @@ import xxhash
 
 from hashing import Ranker, weighted_score
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "ranking.json").read_text())
+DATA = Path(__file__).parent / "data"
+VECTORS = json.loads((DATA / "ranking.json").read_text())
+GROUP_VECTORS = json.loads((DATA / "ranking_groups.json").read_text())
 KEYS = [f"store/{number}".encode() for number in range(40_000)]
 NAMES = [f"node-{number}" for number in range(1, 11)]
 EQUAL = dict.fromkeys(NAMES, 1.0)
+GROUPS = dict(zip(NAMES, "aaaabbbbcc", strict=True))
 
 
 def homes(weights: dict[str, float]) -> list[str]:
     """Return the best node of each key."""
     ranker = Ranker(weights)
     return [ranker.rank(key)[0] for key in KEYS]
+
+
+def best_groups(
+    weights: dict[str, float],
+    groups: dict[str, str],
+    group_weights: dict[str, float] | None = None,
+) -> list[str]:
+    """Return the best group of each key."""
+    ranker = Ranker(weights, groups, group_weights or {})
+    return [groups[ranker.rank(key)[0]] for key in KEYS]
 
 
 def exact_score(digest: int, weight: float) -> Decimal:
@@ -42,6 +56,19 @@ def exact_ranking(weights: dict[str, float], key: str) -> list[str]:
         return -exact_score(digest, weights[name]), -digest
 
     return sorted(sorted(weights), key=place)
+
+
+def exact_group_ranking(vector: dict[str, Any], key: str) -> list[str]:
+    """The same with groups: a group is a name with `group/` before it."""
+    members: dict[str, dict[str, float]] = {}
+    for name, weight in vector["weights"].items():
+        group = vector["groups"].get(name, "")
+        members.setdefault(f"group/{group}", {})[name] = weight
+    given = {f"group/{group}": w for group, w in vector["group_weights"].items()}
+    ranking = exact_ranking(dict.fromkeys(members, 1.0) | given, key)
+    return [
+        name for group in ranking for name in exact_ranking(members.get(group, {}), key)
+    ]
 
 
 def assert_share(count: int, share: float) -> None:
@@ -66,6 +93,30 @@ def test_the_golden_rankings_follow_from_the_definition(
 ) -> None:
     for key, ranking in vector["rankings"].items():
         assert ranking == exact_ranking(vector["weights"], key)
+
+
+@pytest.mark.parametrize("vector", GROUP_VECTORS, ids=lambda vector: vector["about"])
+def test_rankings_of_groups_never_change(vector: dict[str, Any]) -> None:
+    ranker = Ranker(vector["weights"], vector["groups"], vector["group_weights"])
+    for key, ranking in vector["rankings"].items():
+        assert ranker.rank(key.encode()) == ranking
+
+
+@pytest.mark.parametrize("vector", GROUP_VECTORS, ids=lambda vector: vector["about"])
+def test_the_golden_rankings_of_groups_follow_from_the_definition(
+    vector: dict[str, Any],
+) -> None:
+    for key, ranking in vector["rankings"].items():
+        assert ranking == exact_group_ranking(vector, key)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["about"])
+@pytest.mark.parametrize("group", ["", "a"])
+def test_a_single_group_ranks_as_none(vector: dict[str, Any], group: str) -> None:
+    groups = dict.fromkeys(vector["weights"], group)
+    ranker = Ranker(vector["weights"], groups, {"a": 3.0, "b": 5.0})
+    for key, ranking in vector["rankings"].items():
+        assert ranker.rank(key.encode()) == ranking
 
 
 def test_the_hash_is_xxh3_as_its_specification_has_it() -> None:
@@ -191,6 +242,85 @@ def test_the_order_in_which_nodes_are_named_does_not_matter() -> None:
     assert all(turned.rank(key) == Ranker(EQUAL).rank(key) for key in KEYS[:200])
 
 
+# Groups
+
+
+def test_within_a_group_the_order_is_that_of_the_group_alone() -> None:
+    weights = {**EQUAL, "node-2": 3.0, "node-9": 0.5}
+    ranker = Ranker(weights, GROUPS, {"b": 2.0})
+    for group in "abc":
+        members = [name for name in NAMES if GROUPS[name] == group]
+        alone = Ranker({name: weights[name] for name in members})
+        for key in KEYS[:2000]:
+            ranking = ranker.rank(key)
+            assert [name for name in ranking if name in members] == alone.rank(key)
+
+
+def test_the_members_of_a_group_stand_together() -> None:
+    ranker = Ranker(EQUAL, GROUPS)
+    for key in KEYS[:2000]:
+        groups = [GROUPS[name] for name in ranker.rank(key)]
+        runs = [group for group, before in pairwise([*groups, ""]) if group != before]
+        assert sorted(runs) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("weight", [0.1, 1.0, 100.0])
+def test_a_node_that_joins_a_group_moves_no_key_between_groups(weight: float) -> None:
+    before = best_groups(EQUAL, GROUPS)
+    assert before == best_groups({**EQUAL, "new": weight}, {**GROUPS, "new": "a"})
+    only_first = {"node-1": 1.0, "node-5": weight, "node-9": 1.0}
+    assert before == best_groups(only_first, GROUPS)
+
+
+def test_a_group_that_joins_takes_keys_and_moves_no_other() -> None:
+    before = best_groups(EQUAL, GROUPS)
+    after = best_groups({**EQUAL, "new": 1.0}, {**GROUPS, "new": "d"})
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {"d"}
+    assert_share(len(moved), 1 / 4)
+
+
+def test_a_group_gets_the_share_of_its_weight_whoever_is_in_it() -> None:
+    counts = Counter(best_groups({**EQUAL, "node-1": 9.0}, GROUPS))
+    for group in "abc":
+        assert_share(counts[group], 1 / 3)
+    counts = Counter(best_groups(EQUAL, GROUPS, {"a": 0.5, "c": 2.0}))
+    for group, weight in {"a": 0.5, "b": 1.0, "c": 2.0}.items():
+        assert_share(counts[group], weight / 3.5)
+
+
+def test_within_a_group_every_node_gets_the_share_of_its_weight() -> None:
+    weights = {**EQUAL, "node-10": 3.0}
+    ranker = Ranker(weights, GROUPS)
+    counts = Counter(ranker.rank(key)[0] for key in KEYS)
+    for name in NAMES:
+        members = [other for other in NAMES if GROUPS[other] == GROUPS[name]]
+        share = weights[name] / sum(weights[member] for member in members)
+        assert_share(counts[name], share / 3)
+
+
+def test_a_group_is_not_hashed_as_a_node_of_its_name() -> None:
+    ranker = Ranker(dict.fromkeys("xyab", 1.0), dict(zip("xyab", "aabb", strict=True)))
+    nodes = Ranker(dict.fromkeys("ab", 1.0))
+    same = sum(
+        (ranker.rank(key)[0] in "xy") == (nodes.rank(key)[0] == "a") for key in KEYS
+    )
+    assert_share(same, 1 / 2)
+
+
+def test_nodes_without_a_group_are_one() -> None:
+    named = {name: group.replace("b", "") for name, group in GROUPS.items()}
+    missing = {name: group for name, group in GROUPS.items() if group != "b"}
+    for key in KEYS[:200]:
+        assert Ranker(EQUAL, named).rank(key) == Ranker(EQUAL, missing).rank(key)
+
+
+def test_strangers_among_groups_and_group_weights_change_nothing() -> None:
+    ranker = Ranker(EQUAL, {**GROUPS, "gone": "d"}, {"d": 9.0})
+    for key in KEYS[:200]:
+        assert ranker.rank(key) == Ranker(EQUAL, GROUPS).rank(key)
+
+
 # Edges
 
 
@@ -202,8 +332,12 @@ def test_no_nodes_rank_to_nothing() -> None:
 def test_a_weight_that_is_no_share_is_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="'bad'"):
         Ranker({"good": 1.0, "bad": weight})
+    with pytest.raises(ValueError, match="group 'bad'"):
+        Ranker({"good": 1.0}, {}, {"bad": weight})
 
 
 def test_a_name_that_is_not_unicode_is_refused() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         Ranker({"\ud800": 1.0})
+    with pytest.raises(ValueError, match="surrogates"):
+        Ranker({"a": 1.0, "b": 1.0}, {"a": "\ud800"})

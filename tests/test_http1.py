@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import resource
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +40,7 @@ from nodes.pool import IDLE_SECONDS, MAX_IDLE_CONNECTIONS, ConnectionPool
 ASK = b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SECONDS = 5.0
+PROJECT = Path(__file__).parent.parent
 
 
 @contextmanager
@@ -399,6 +403,122 @@ def test_silence_ends_at_the_deadline() -> None:
         assert 0.1 <= time.monotonic() - started < 1
 
 
+def test_a_small_body_that_never_pauses_ends_at_the_deadline() -> None:
+    """What is there is taken after a deadline, too; but not for ever."""
+    ours, theirs = socket.socketpair()
+    with closing(theirs), closing(Connection(ours)) as connection:
+        connection.unread(CHUNKED + b"1\r\nx\r\n" * 9)
+        response = Response(connection, "GET", lambda connection: None)
+        response.receive_head(time.monotonic() + SECONDS)
+        with pytest.raises(NodeTimeoutError, match="took"):
+            response.read_all(0)
+
+
+def test_what_came_in_time_can_be_fetched_after_the_deadline() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(theirs), closing(Connection(ours)) as connection:
+        past = time.monotonic() - 1
+        with pytest.raises(NodeTimeoutError):
+            connection.receive(past)
+        theirs.sendall(b"hello")
+        assert connection.receive(past) == b"hello"
+        with pytest.raises(NodeTimeoutError):
+            connection.receive(past)
+        theirs.shutdown(socket.SHUT_WR)
+        assert connection.receive(past) == b""
+
+
+# Whether something has come.
+
+
+def test_silence_is_not_readable() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(theirs), closing(Connection(ours)) as connection:
+        assert not connection.wait_readable(0)
+        assert not connection.wait_readable(-1)
+        started = time.monotonic()
+        assert not connection.wait_readable(0.1)
+        assert 0.1 <= time.monotonic() - started < 1
+
+
+def test_what_comes_is_readable_and_stays() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(theirs), closing(Connection(ours)) as connection:
+        sender = threading.Timer(0.05, theirs.sendall, (b"hello",))
+        sender.start()
+        for seconds in (SECONDS, SECONDS, 0):
+            assert connection.wait_readable(seconds)
+        sender.join()
+        assert connection.receive(time.monotonic() + SECONDS) == b"hello"
+        assert not connection.wait_readable(0)
+
+
+def test_what_was_put_back_is_readable() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(theirs), closing(Connection(ours)) as connection:
+        connection.unread(b"hello")
+        assert connection.wait_readable(0)
+        assert connection.wait_readable(SECONDS)
+
+
+@pytest.mark.parametrize("end", [[], [RESET]], ids=["closed", "reset"])
+def test_an_end_is_readable(end: list[Step]) -> None:
+    with Peer([TAKE_REQUEST, *end]) as peer, pool_of(peer) as pool:
+        connection = pool.take()
+        connection.send(ASK, SECONDS)
+        for seconds in (SECONDS, SECONDS, 0):
+            assert connection.wait_readable(seconds)
+        with pytest.raises(NoAnswerError):
+            connection.await_answer(time.monotonic() + SECONDS)
+        connection.close()
+
+
+def test_many_open_files_are_no_obstacle() -> None:
+    """`select` would refuse a descriptor above 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("too few files may be opened")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    ours, theirs = socket.socketpair()
+    high = socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD, 1100))
+    try:
+        with closing(ours), closing(theirs), closing(Connection(high)) as connection:
+            assert not connection.wait_readable(0.01)
+            theirs.sendall(b"x")
+            assert connection.wait_readable(SECONDS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+UNDER_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import gevent, socket, time
+from nodes.http1 import Connection
+
+ours, theirs = socket.socketpair()
+connection, ticks = Connection(ours), []
+
+def tick():
+    while True:
+        ticks.append(time.monotonic())
+        gevent.sleep(0.01)
+
+ticker = gevent.spawn(tick)
+assert not connection.wait_readable(0)
+assert not connection.wait_readable(0.3)
+gevent.spawn_later(0.1, theirs.sendall, b"x")
+assert connection.wait_readable(10)
+assert connection.wait_readable(0)
+assert connection.receive(time.monotonic()) == b"x"
+assert len(ticks) > 15, ticks
+"""
+
+
+def test_under_gevent_waiting_stops_nobody() -> None:
+    command = [sys.executable, "-c", UNDER_GEVENT]
+    subprocess.run(command, check=True, cwd=PROJECT, timeout=30)
+
+
 @contextmanager
 def dribbling(first: bytes, data: bytes) -> Iterator[Connection]:
     ours, theirs = socket.socketpair()
@@ -533,6 +653,27 @@ def test_input_is_seen_under_tls_and_not_lost(
     assert not connection.has_input()
     end.close()
     assert connection.has_input()
+
+
+def test_waiting_under_tls(tls_pair: tuple[Connection, ssl.SSLSocket]) -> None:
+    """The server's session tickets are readable, but nothing to read."""
+    connection, end = tls_pair
+    started = time.monotonic()
+    assert not connection.wait_readable(0.1)
+    assert 0.1 <= time.monotonic() - started < 1
+    with pytest.raises(NodeTimeoutError):
+        connection.receive(started)
+    end.sendall(b"hello")
+    assert connection.wait_readable(SECONDS)
+    assert connection.receive(time.monotonic() + SECONDS) == b"h"
+    # Now the rest is decrypted, and the socket is empty.
+    assert connection.wait_readable(0)
+    assert connection.wait_readable(SECONDS)
+    assert connection.receive(started) == b"e"
+    assert connection.receive(started) == b"llo"
+    assert not connection.wait_readable(0)
+    end.close()
+    assert connection.wait_readable(SECONDS)
 
 
 # Anything at all.

@@ -7,40 +7,51 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 from fakes import FakeDiscovery, FakeDisk, FakeNode
 
+from changes import Sight, Wishes, settle
 from errors import (
     DiscoveryError,
-    NodeAccessError,
     NodeError,
-    NodeFullError,
     NodeTimeoutError,
     NodeUnreachableError,
+    NoSuchBucketError,
 )
-from membership import Member, Membership
+from keeper import NAME
+from member import Member
+from membership import FRESH_REFRESHES, WAIT_REFRESHES, Membership, Snapshot
 from nodes import Node, NodeSpec, ObjectName
 from nodes.absent import AbsentNode
+from roster import NodeSet, Roster
 
-A, B, C = (NodeSpec(name, f"http://{name}:9000") for name in "abc")
+A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
 PATIENCE_SECONDS = 10.0
+REFRESH_SECONDS = 5.0
+FRESH_SECONDS = FRESH_REFRESHES * REFRESH_SECONDS
+WAIT_SECONDS = WAIT_REFRESHES * REFRESH_SECONDS
+THING = ObjectName("store", "abc")
 
 
 class Builder:
     """Builds fake nodes, and remembers them."""
 
-    def __init__(self) -> None:
+    def __init__(self, disks: dict[str, FakeDisk] | None = None) -> None:
         self.built: list[Node] = []
-        self.disks: dict[str, FakeDisk] = {}
+        self.specs: list[NodeSpec] = []
+        self.disks = {} if disks is None else disks
         self.error: Exception | None = None
+        self.before: Callable[[NodeSpec], object] = lambda spec: None
 
     def __call__(self, spec: NodeSpec) -> Node:
+        self.before(spec)
         if self.error:
             raise self.error
-        node: Node = AbsentNode(spec.name, spec.weight)
+        self.specs.append(spec)
+        node: Node = AbsentNode(spec.name)
         if spec.endpoint:
             disk = self.disks.setdefault(spec.name, FakeDisk())
             node = FakeNode(spec, disk)
@@ -67,6 +78,10 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def check(member: Member) -> None:
+    member.ask(lambda node: node.start_head(THING)).wait()
 
 
 # Names.
@@ -101,10 +116,9 @@ def test_a_name_once_seen_stays_known_and_is_unreachable() -> None:
     membership.refresh()
     gone = membership.snapshot().members["b"]
     assert (gone.spec.endpoint, gone.spec.weight) == (None, 3.0)
-    name = ObjectName("store", "abc")
     for start in ("start_get", "start_head", "start_delete"):
         with pytest.raises(NodeUnreachableError):
-            gone.ask(lambda node, start=start: getattr(node, start)(name))
+            gone.ask(lambda node, start=start: getattr(node, start)(THING))
     with pytest.raises(NodeUnreachableError):
         gone.node.list_objects("store")
     gone.node.close()
@@ -151,14 +165,6 @@ def test_a_changed_spec_replaces_the_node(changes: dict[str, object]) -> None:
     assert [node.is_closed for node in builder.built] == [True, False, False]
 
 
-def test_ranking_covers_all_known_names() -> None:
-    membership, discovery, _ = follow(A, B)
-    discovery.specs = [C]
-    membership.refresh()
-    ranked = membership.snapshot().ranked(b"store/abc")
-    assert sorted(member.name for member in ranked) == ["a", "b", "c"]
-
-
 # Discovery that fails.
 
 
@@ -190,7 +196,8 @@ def test_a_failing_discovery_keeps_the_last_list(
         [A, None],
         ["a"],
         [A, replace(A, endpoint="http://other")],
-        [replace(A, weight=0.0)],
+        [replace(A, weight=-1.0)],
+        [replace(A, weight=float("inf"))],
         [replace(A, weight=float("nan"))],
         [replace(A, weight="heavy")],
     ],
@@ -224,6 +231,18 @@ def test_the_thread_survives_everything() -> None:
     discovery.specs = [A]
     discovery.wake()
     wait_until(lambda: membership.snapshot().members)
+
+
+def test_the_thread_survives_a_node_with_a_bug() -> None:
+    membership, discovery, builder = follow(A)
+    builder.disks["a"].failing = ZeroDivisionError("a bug")
+    waits = discovery.waits
+    discovery.wake()
+    wait_until(lambda: discovery.waits > waits)
+    builder.disks["a"].failing = None
+    discovery.specs = [A, B]
+    discovery.wake()
+    wait_until(lambda: "b" in membership.snapshot().members)
 
 
 class Sleepless(FakeDiscovery):
@@ -308,101 +327,411 @@ def test_of_many_that_want_a_fresh_list_one_reads_it() -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-# Nodes that fail.
+# The roster.
 
 
-def member_of(disk: FakeDisk, spec: NodeSpec = A) -> Member:
-    return Member(spec, FakeNode(spec, disk), first_pause_seconds=0.01)
+class Clock:
+    """Stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def check(member: Member) -> None:
-    member.ask(lambda node: node.start_head(ObjectName("store", "abc"))).wait()
+class World:
+    """Disks, and processes that look at them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.disks: dict[str, FakeDisk] = {}
+
+    def process(
+        self, *specs: NodeSpec, wishes: Wishes | None = None, replicas: int = 2
+    ) -> Process:
+        return Process(self, specs, wishes or Wishes(replicas, {}))
+
+    def passive(self, *specs: NodeSpec) -> Process:
+        return Process(self, specs, None)
+
+    def copy(self, name: str) -> Roster:
+        return Roster.load(self.disks[name].objects[NAME][1], name)
+
+    def down(self, names: str) -> None:
+        for name in names:
+            self.disks[name].failing = NodeError("down")
+
+    def up(self, names: str) -> None:
+        for name in names:
+            self.disks[name].failing = None
 
 
-LASTING = [NodeUnreachableError("x"), NodeTimeoutError("x"), NodeAccessError("x")]
+class Process:
+    """A membership with its discovery and its nodes."""
+
+    def __init__(
+        self, world: World, specs: Sequence[NodeSpec], wishes: Wishes | None
+    ) -> None:
+        self.discovery = FakeDiscovery(*specs)
+        self.builder = Builder(world.disks)
+        self.membership = Membership(
+            self.discovery, self.builder, REFRESH_SECONDS, wishes, clock=world.clock
+        )
+        self.membership.snapshot()
+
+    def refresh(self) -> Snapshot:
+        self.membership.refresh()
+        return self.membership.snapshot()
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.membership.is_fresh(self.membership.snapshot())
 
 
-@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
-def test_a_failing_node_is_skipped_until_it_answers_a_probe(error: NodeError) -> None:
-    disk = FakeDisk(failing=error)
-    disk.put(ObjectName("store", "abc"), b"")
-    member = member_of(disk)
-    with pytest.raises(type(error)):
-        check(member)
-    assert error.node == "a"
-    with pytest.raises(NodeUnreachableError) as caught:
-        check(member)
-    assert caught.value.node == "a"
+def formed() -> tuple[World, Process]:
+    world = World()
+    process = world.process(A, B, C)
+    process.membership.form()
+    return world, process
+
+
+def names_of(nodes: NodeSet | None) -> str:
+    return "".join(sorted(nodes.names)) if nodes else ""
+
+
+def test_nothing_is_formed_unless_something_is_to_be_stored() -> None:
+    snapshot = World().process(A, B, C).refresh()
+    assert snapshot.roster is None
+    assert snapshot.is_blank
+
+
+def test_a_cluster_is_formed_when_something_is() -> None:
+    world, process = formed()
+    snapshot = process.membership.snapshot()
+    assert snapshot.roster
+    assert names_of(snapshot.roster.settled) == "abc"
+    assert [world.copy(name) for name in "abc"] == [snapshot.roster] * 3
+    assert not snapshot.is_blank
+    assert process.is_fresh
+
+
+def test_to_form_a_cluster_that_is_there_changes_nothing() -> None:
+    world, process = formed()
+    before = world.copy("a")
+    assert process.membership.form().roster == before
+    assert world.process(A, B, C).membership.form().roster == before
+
+
+def test_a_form_that_failed_is_not_made_up_for_later() -> None:
+    world = World()
+    process = world.process(A, B, C)
+    world.down("c")
+    assert process.membership.form().roster is None
+    world.up("c")
+    assert process.refresh().roster is None
+    assert process.membership.form().roster
+
+
+def test_without_wishes_nothing_is_proposed_but_all_is_followed() -> None:
+    world = World()
+    passive = world.passive(A, B, C)
+    assert passive.membership.form().roster is None
+    world.process(A, B, C).membership.form()
+    assert passive.refresh().roster == world.copy("a")
+    world.disks["d"] = FakeDisk()
+    passive.discovery.specs = [A, B, C, D]
+    assert passive.refresh().roster == world.copy("a")
+    assert world.copy("a").is_settled
+
+
+def test_a_joiner_is_announced_and_opened_by_whoever_is_there() -> None:
+    world, process = formed()
+    process.discovery.specs = [A, B, C, D]
+    assert process.refresh().roster == world.copy("d")
+    assert not world.copy("d").is_open
+    passive = world.passive(A, B, C, D)
+    world.clock.now += WAIT_SECONDS
+    assert passive.refresh().roster == world.copy("d")
+    assert world.copy("d").is_open
+
+
+def test_nothing_is_acted_on_so_long_that_a_set_is_opened_meanwhile() -> None:
+    assert WAIT_SECONDS > FRESH_SECONDS
+
+
+def test_a_node_that_discovery_does_not_show_is_known_and_absent() -> None:
+    world, _ = formed()
+    process = world.passive(A)
+    assert NodeSpec("b", None) in process.builder.specs
+    members = process.membership.snapshot().members
+    assert [*members] == ["a", "b", "c"]
+    assert isinstance(members["b"].node, AbsentNode)
     with pytest.raises(NodeUnreachableError):
-        member.upload(lambda node: pytest.fail("asked"))
-    assert disk.calls.count("head") == 1
-    wait_until(lambda: disk.calls.count("check") > 1)
-    assert member.is_skipped
-    disk.failing = None
-    wait_until(lambda: not member.is_skipped)
-    check(member)
+        check(members["c"])
+    process.discovery.specs = [A, B]
+    assert process.refresh().members["b"].spec == B
 
 
-@pytest.mark.parametrize("error", [NodeError("x"), NodeFullError("x")])
-def test_a_failure_that_may_pass_skips_nothing(error: NodeError) -> None:
-    disk = FakeDisk(failing=error)
-    member = member_of(disk)
-    for _ in range(2):
-        with pytest.raises(type(error)):
-            check(member)
-    assert disk.calls == ["head", "head"]
+def test_a_roster_is_never_shown_without_its_nodes() -> None:
+    world, _ = formed()
+    process = world.process()
+    membership = process.membership
+    shown: list[Snapshot] = []
+    process.builder.before = lambda spec: shown.append(membership.snapshot())
+    process.discovery.specs = [A]
+    process.refresh()
+    assert {"a", "b", "c"} == process.refresh().members.keys()
+    assert shown
+    assert all(s.sight.names <= s.members.keys() for s in shown)
 
 
-def test_a_node_with_a_bug_is_probed_on() -> None:
-    disk = FakeDisk(failing=NodeTimeoutError("x"))
-    member = member_of(disk)
-    with pytest.raises(NodeError):
-        check(member)
-    disk.failing = ZeroDivisionError("a bug")
-    checks = disk.calls.count("check")
-    wait_until(lambda: disk.calls.count("check") > checks + 1)
-    disk.failing = None
-    wait_until(lambda: not member.is_skipped)
+# How long it may be acted on.
 
 
-def probes(spec: NodeSpec) -> list[threading.Thread]:
-    name = f"probe {spec.name}"
-    return [thread for thread in threading.enumerate() if thread.name == name]
+def test_before_a_roster_was_seen_nothing_is_fresh() -> None:
+    assert not World().process(A, B, C).is_fresh
 
 
-def test_a_replaced_node_is_probed_no_more() -> None:
-    spec = replace(A, name="replaced")
-    disk = FakeDisk(failing=NodeTimeoutError("x"))
-    member = member_of(disk, spec)
-    question = member.ask(lambda node: node.start_head(ObjectName("store", "abc")))
-    with pytest.raises(NodeError):
-        check(member)
-    assert len(probes(spec)) == 1
-    member.retire()
-    wait_until(lambda: not probes(spec))
-    with pytest.raises(NodeTimeoutError):
-        question.wait()  # was under way when the member was replaced
-    with pytest.raises(NodeUnreachableError):
-        check(member)
-    assert not probes(spec)
+def test_a_look_is_acted_on_for_a_while() -> None:
+    world, process = formed()
+    world.clock.now += FRESH_SECONDS - 0.1
+    assert process.is_fresh
+    world.clock.now += 0.1
+    assert not process.is_fresh
 
 
-def test_a_node_that_is_known_to_be_down_is_not_probed() -> None:
-    spec = replace(A, endpoint=None)
-    member = Member(spec, AbsentNode("a", 1.0), first_pause_seconds=0.01)
-    for _ in range(2):
-        with pytest.raises(NodeUnreachableError, match="not running"):
-            check(member)
-    assert not member.is_skipped
+def test_who_needs_a_fresh_one_has_it_refreshed() -> None:
+    world, process = formed()
+    finds = process.discovery.finds
+    process.membership.fresh_snapshot()
+    assert process.discovery.finds == finds
+    world.clock.now += FRESH_SECONDS
+    assert process.membership.is_fresh(process.membership.fresh_snapshot())
+    assert process.discovery.finds == finds + 1
 
 
-def test_a_hundred_failures_start_one_probe() -> None:
-    spec = replace(A, name="hundred")
-    member = member_of(FakeDisk(failing=NodeTimeoutError("x")), spec)
-    for _ in range(100):
-        member.note_failure(NodeTimeoutError("x"))
-    assert len(probes(spec)) == 1
-    member.retire()
+def test_the_time_counts_from_the_beginning_of_the_look() -> None:
+    world, process = formed()
+
+    def take_time() -> None:
+        world.clock.now += 4.0
+
+    world.disks["a"].before["get"] = take_time
+    begun = world.clock.now
+    assert process.refresh().fresh_until == begun + FRESH_SECONDS
+
+
+def test_silent_nodes_make_nothing_fresh() -> None:
+    world, process = formed()
+    before = process.membership.snapshot()
+    world.down("abc")
+    world.clock.now += FRESH_SECONDS - 1.0
+    now = process.refresh()
+    assert (now.roster, now.fresh_until) == (before.roster, before.fresh_until)
+    assert now.sight.silent == {"a", "b", "c"}
+    assert process.is_fresh
+    world.clock.now += 1.0
+    stale = process.membership.fresh_snapshot()
+    assert not process.membership.is_fresh(stale)
+    assert stale.roster == before.roster
+
+
+def test_one_node_of_the_set_is_enough() -> None:
+    world, process = formed()
+    world.down("ab")
+    world.clock.now += FRESH_SECONDS
+    assert process.membership.is_fresh(process.membership.fresh_snapshot())
+
+
+def drained() -> tuple[World, Process]:
+    """Return a world in which `c` has left, and knows it."""
+    world, process = formed()
+    process.discovery.specs = [A, B, replace(C, weight=0.0)]
+    process.refresh()
+    world.clock.now += WAIT_SECONDS
+    snapshot = process.refresh()
+    assert snapshot.roster
+    keeper = process.membership.keeper
+    keeper.decide(settle(snapshot.roster), snapshot.sight, snapshot.members)
+    assert process.refresh().roster == world.copy("c")
+    assert world.copy("c").leaving == ("c",)
+    return world, process
+
+
+def test_a_node_that_left_makes_nothing_fresh() -> None:
+    world, process = drained()
+    before = process.membership.snapshot()
+    world.down("ab")
+    world.clock.now += 1.0
+    assert process.refresh().fresh_until == before.fresh_until
+    late = world.passive(A, B, C)
+    assert late.membership.snapshot().roster == before.roster
+    assert not late.is_fresh
+
+
+def test_clusters_that_meet_are_not_acted_on() -> None:
+    world, process = formed()
+    world.process(D, E).membership.form()
+    world.down("d")
+    process.discovery.specs = [A, B, C, D, E]
+    snapshot = process.refresh()
+    assert snapshot.roster is None
+    assert snapshot.reason == "Too few nodes answer to know where objects are"
+
+
+def test_they_become_one_when_all_are_there() -> None:
+    world, process = formed()
+    world.process(D, E).membership.form()
+    process.discovery.specs = [A, B, C, D, E]
+    united = process.refresh().roster
+    assert united
+    assert (united.settled, names_of(united.next)) == (None, "abcde")
+    assert process.is_fresh
+
+
+# Lost disks.
+
+
+def test_a_node_that_lost_its_disk_is_refused() -> None:
+    world, process = formed()
+    world.disks["c"].wipe()
+    snapshot = process.refresh()
+    assert snapshot.lost == {"c"}
+    assert [member.is_lost for member in snapshot.members.values()] == [0, 0, 1]
+    calls = len(world.disks["c"].calls)
+    with pytest.raises(NoSuchBucketError, match="lost its disk"):
+        check(snapshot.members["c"])
+    assert len(world.disks["c"].calls) == calls
+
+
+def test_it_is_asked_again_once_it_was_filled() -> None:
+    world, process = formed()
+    world.disks["c"].wipe()
+    snapshot = process.refresh()
+    assert snapshot.roster
+    world.disks["c"].put(THING, b"")
+    process.membership.keeper.enrol("c", snapshot.roster, snapshot.members)
+    snapshot = process.refresh()
+    assert not snapshot.lost
+    check(snapshot.members["c"])
+
+
+def test_with_all_disks_lost_nothing_is_formed_anew() -> None:
+    world, process = formed()
+    for disk in world.disks.values():
+        disk.wipe()
+    snapshot = process.membership.form()
+    assert snapshot.lost == {"a", "b", "c"}
+    assert not snapshot.is_blank
+    assert not any(NAME in disk.objects for disk in world.disks.values())
+    world.clock.now += FRESH_SECONDS
+    process.membership.fresh_snapshot()
+    assert not process.is_fresh
+
+
+def test_a_lost_disk_stays_lost_under_a_new_address() -> None:
+    world, process = formed()
+    world.disks["c"].wipe()
+    process.refresh()
+    moved = replace(C, endpoint="http://elsewhere:9000")
+    states: list[bool] = []
+
+    def note() -> None:
+        member = process.membership.snapshot().members["c"]
+        assert member.spec == moved
+        states.append(member.is_lost)
+
+    world.disks["a"].before["get"] = note
+    process.discovery.specs = [A, B, moved]
+    process.refresh()
+    assert process.membership.snapshot().members["c"].is_lost
+    assert states
+    assert all(states)
+
+
+# What clients are told.
+
+
+@pytest.mark.parametrize(
+    ("sight", "reason"),
+    [
+        (Sight({}), "No storage node was found"),
+        (Sight({}, frozenset("a")), "1 nodes are fewer than REPLICAS"),
+        (
+            Sight({}, frozenset("a"), silent=frozenset("b")),
+            "Too few nodes answer to know where objects are",
+        ),
+        (
+            Sight({}, frozenset("a"), filled=frozenset("a")),
+            "The set of nodes is changing; try again in a moment",
+        ),
+    ],
+)
+def test_why_nodes_cannot_be_used(sight: Sight, reason: str) -> None:
+    names = sight.blank | sight.silent
+    members = {name: Member(A, AbsentNode(name)) for name in names}
+    assert Snapshot(members, sight, "").reason == reason
+
+
+def test_without_nodes_the_problem_is_told() -> None:
+    assert Snapshot({}, Sight({}), "The daemon is away").reason == "The daemon is away"
+
+
+# Many threads.
+
+
+def run(*acts: Callable[[], object]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=act) for act in acts]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join(threads: Iterable[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+def test_who_forms_while_others_refresh_forms_all_the_same() -> None:
+    world = World()
+    process = world.process(A, B, C)
+    reached, gate = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        reached.set()
+        assert gate.wait(PATIENCE_SECONDS)
+
+    world.disks["a"].before["get"] = pause
+    threads = run(process.membership.refresh)
+    assert reached.wait(PATIENCE_SECONDS)
+    results: list[Snapshot] = []
+    threads += run(*[lambda: results.append(process.membership.form())] * 5)
+    wait_until(lambda: process.membership._may_form)
+    gate.set()
+    join(threads)
+    assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"] * 5
+
+
+def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None:
+    """It read a list that had too few nodes."""
+    world = World()
+    process = world.process(A)
+    results: list[Snapshot] = []
+    threads: list[threading.Thread] = []
+
+    def form_meanwhile(spec: NodeSpec) -> None:
+        process.builder.before = lambda spec: None
+        process.discovery.specs = [A, B, C]
+        threads.extend(run(lambda: results.append(process.membership.form())))
+        wait_until(lambda: process.membership._may_form)
+
+    process.builder.before = form_meanwhile
+    process.discovery.specs = [replace(A, secret_key="new")]
+    process.membership.refresh()
+    join(threads)
+    assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"]
 
 
 # Fork.
@@ -435,3 +764,32 @@ def test_a_forked_process_follows_by_itself() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert membership.snapshot().members["a"] is member
     member.retire()
+
+
+def test_a_forked_process_looks_for_itself() -> None:
+    _, process = formed()
+    membership = process.membership
+    before = membership.snapshot()
+    membership.reset_in_child()
+    assert membership._snapshot.roster == before.roster
+    assert not membership.is_fresh(membership._snapshot)
+    now = membership.fresh_snapshot()
+    assert membership.is_fresh(now)
+    assert now.roster == before.roster
+    assert all(now.members[name] is not before.members[name] for name in "abc")
+    assert not any(node.is_closed for node in process.builder.built[:3])
+
+
+def test_a_forked_process_forms_and_waits_like_any_other() -> None:
+    world = World()
+    process = world.process(A, B, C)
+    process.membership.reset_in_child()
+    assert process.membership.form().roster == world.copy("c")
+
+
+def test_a_lost_disk_is_lost_to_a_forked_process_too() -> None:
+    world, process = formed()
+    world.disks["c"].wipe()
+    process.refresh()
+    process.membership.reset_in_child()
+    assert process.membership.fresh_snapshot().members["c"].is_lost

@@ -17,13 +17,14 @@ from api.metadata import (
     uploaded_headers,
 )
 from errors import HTTPError, NodeProtocolError
-from nodes import ObjectInfo, ObjectName, Stamp
+from nodes import Label, ObjectInfo, ObjectName, Stamp
 from nodes.s3 import S3Node
 from nodes.s3_answers import metadata_lines
 from nodes.s3_client import TimeLimits
 from tests.servers import Server
 
-STAMP = Stamp(1_732_200_000_123_456_789, 2**32 - 1)
+LABEL = Label(Stamp(1_732_200_000_123_456_789, 2**32 - 1), epoch=10**18 - 1)
+"""The longest one that an object has."""
 REFUSED = [
     "X-Forwarded-For",
     "X-Forwarded-Host",
@@ -241,7 +242,7 @@ def test_parts_of_objects_are_400() -> None:
 
 def stored_size(headers: dict[str, str]) -> int:
     """Return what a node counts: it is sent what `metadata_lines` returns."""
-    metadata, native = metadata_lines(headers, STAMP)
+    metadata, native = metadata_lines(headers, LABEL)
     return sum(len(name) + len(value) for name, value in [*metadata, *native])
 
 
@@ -283,7 +284,7 @@ def test_many_small_headers_count_with_their_names() -> None:
 
 def test_every_character_counts_as_it_is_sent() -> None:
     for code in range(0x20, 0x100):
-        lines, _ = metadata_lines({"X-A": chr(code)}, STAMP)
+        lines, _ = metadata_lines({"X-A": chr(code)}, LABEL)
         assert escaped_size(chr(code)) == len(lines[0][1])
 
 
@@ -292,9 +293,11 @@ def test_minio_stores_all_that_fits_and_little_more(minio_server: Server) -> Non
     node = S3Node(minio_server.spec("node-1"), TimeLimits())
     longest = 2048 - stored_size({"Content-Type": "a/b", "X-A": ""})
 
+    node.make_bucket("store")
+
     def store(headers: dict[str, str]) -> ObjectInfo:
-        upload = node.start_put(ObjectName("store", "fits"), 0, STAMP, headers)
-        return upload.commit()
+        upload = node.start_put(ObjectName("store", "fits"), 0, LABEL, headers)
+        return upload.start_commit().wait()
 
     taken = uploaded_headers(
         {"CONTENT_TYPE": "a/b", "HTTP_X_A": "%" * (longest // 3)}, ""

@@ -23,13 +23,23 @@ def parse(*texts: str) -> list[NodeSpec]:
         ("a=http://k:s@[::1]:9000", NodeSpec("a", "http://[::1]:9000", "k", "s")),
         ("a=http://k:s@h:1;weight=2", NodeSpec("a", "http://h:1", "k", "s", 2.0)),
         ("a=http://k:s@h:1; weight=.5", NodeSpec("a", "http://h:1", "k", "s", 0.5)),
+        ("a=http://k:s@h:1;weight=0", NodeSpec("a", "http://h:1", "k", "s", 0.0)),
+        ("a=http://k:s@h:1;group=b", NodeSpec("a", "http://h:1", "k", "s", 1.0, "b")),
+        (
+            "a=http://k:s@h:1; group=ä-1; weight=2",
+            NodeSpec("a", "http://h:1", "k", "s", 2.0, "ä-1"),
+        ),
+        (
+            "a=file:///a;weight=0.0;group=b",
+            NodeSpec("a", "file:///a", weight=0.0, group="b"),
+        ),
         ("a=http://k%40x:s%2F%3A=@h:1", NodeSpec("a", "http://h:1", "k@x", "s/:=")),
         ("a=http://k:%C3%A9@h:1", NodeSpec("a", "http://h:1", "k", "é")),
         ("a=file:///srv/a%20b", NodeSpec("a", "file:///srv/a%20b")),
         ("knoten-ä.1=file:///srv", NodeSpec("knoten-ä.1", "file:///srv")),
     ],
 )
-def test_an_entry_says_name_endpoint_keys_and_weight(
+def test_an_entry_says_name_endpoint_keys_weight_and_group(
     text: str, expected: NodeSpec
 ) -> None:
     assert parse(text) == [expected]
@@ -64,10 +74,15 @@ def test_an_entry_says_name_endpoint_keys_and_weight(
         "a=http://k:TOPSECRET@h!:1",
         "a=http://k%0A:TOPSECRET@h:1",
         "a=http://k:TOPSECRET%FF@h:1",
-        "a=http://k:TOPSECRET@h:1;weight=0",
+        "a=http://k:TOPSECRET@h:1;weight",
         "a=http://k:TOPSECRET@h:1;weight=-1",
         "a=http://k:TOPSECRET@h:1;weight=nan",
+        "a=http://k:TOPSECRET@h:1;weight=1;weight=1",
+        "a=http://k:TOPSECRET@h:1;group=",
+        "a=http://k:TOPSECRET@h:1;group=a/SECRET",
+        "a=http://k:TOPSECRET@h:1;group=a;weight=1;group=a",
         "a=http://k:TOPSECRET@h:1;size=1",
+        "a=http://k:TOPSECRET@h:1;",
         "a=file://TOPSECRET/folder",
         "a=file:///TOPSECRET?x",
     ],
@@ -104,8 +119,8 @@ def test_unusable_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "weight"),
-    [("1", 1.0), ("0.25", 0.25), ("1000", 1000.0)]
-    + [(bad, None) for bad in ("", "0", "0.0", "-1", "1e3", "inf", "nan", "1 ", "٣")],
+    [("1", 1.0), ("0.25", 0.25), ("1000", 1000.0), ("0", 0.0), ("0.0", 0.0)]
+    + [(bad, None) for bad in ("", ".", "-0", "-1", "1e3", "inf", "nan", "1 ", "٣")],
 )
 def test_weights(text: str, weight: float | None) -> None:
     assert as_weight(text) == weight

@@ -21,7 +21,9 @@ from errors import (
     PreconditionError,
 )
 from gateway import Gateway
+from hashing import Ranker
 from nodes import CHUNK_BYTES, Node, ObjectName
+from nodes.absent import AbsentNode
 from settings import Settings
 from tests.app import (
     Answer,
@@ -37,6 +39,7 @@ from tests.app import (
     make_app,
     scripted,
 )
+from tests.world import World
 
 MIB = 2**20
 NAME = ObjectName("store", "abc")
@@ -44,13 +47,27 @@ BODY = bytes(range(256)) * 4
 ETAG = f'"{hashlib.md5(BODY).hexdigest()}"'
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Gateway:
-    """An application on three folders, for objects up to 1 MiB, spooling 2 MiB."""
+def app_on_folders(path: Path, replicas: int) -> Gateway:
+    """Return an application for objects up to 1 MiB, spooling 2 MiB."""
     settings = Settings(
-        max_object_bytes=MIB, spool_bytes=2 * MIB, spool_dir=str(tmp_path)
+        replicas=replicas,
+        max_object_bytes=MIB,
+        spool_bytes=2 * MIB,
+        spool_dir=str(path),
     )
-    return make_app(tmp_path, settings)
+    return make_app(path, settings)
+
+
+@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
+def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+    """An application on three folders, with one or two replicas of each object."""
+    return app_on_folders(tmp_path, request.param)
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Gateway:
+    """An application on three folders that keeps one copy of each object."""
+    return app_on_folders(tmp_path, 1)
 
 
 def put(app: Gateway, body: bytes = BODY, path: str = "/object/abc") -> Answer:
@@ -476,33 +493,53 @@ def test_conditions_on_a_missing_object_are_404(app: Gateway) -> None:
         assert call(app, "GET", "/object/abc", headers=headers).status == 404
 
 
-def test_an_upload_only_if_there_is_none(app: Gateway) -> None:
+def test_an_upload_only_if_there_is_none(single: Gateway) -> None:
     condition = {"If-None-Match": "*"}
-    assert call(app, "PUT", "/object/abc", BODY, condition).status == 201
-    answer = call(app, "PUT", "/object/abc", b"new", condition)
+    assert call(single, "PUT", "/object/abc", BODY, condition).status == 201
+    answer = call(single, "PUT", "/object/abc", b"new", condition)
     assert (answer.status, answer.code) == (412, "PreconditionFailed")
-    assert_same_object(app)
+    assert_same_object(single)
 
 
-def test_an_upload_only_over_a_known_version(app: Gateway) -> None:
-    answer = call(app, "PUT", "/object/abc", BODY, {"If-Match": ETAG})
+def test_an_upload_only_over_a_known_version(single: Gateway) -> None:
+    answer = call(single, "PUT", "/object/abc", BODY, {"If-Match": ETAG})
     assert answer.status == 412  # there is none
-    put(app)
-    assert call(app, "PUT", "/object/abc", b"new", {"If-Match": '"x"'}).status == 412
-    assert call(app, "PUT", "/object/abc", b"new", {"If-Match": ETAG}).status == 201
-    assert_same_object(app, b"new")
+    put(single)
+    assert call(single, "PUT", "/object/abc", b"new", {"If-Match": '"x"'}).status == 412
+    assert call(single, "PUT", "/object/abc", b"new", {"If-Match": ETAG}).status == 201
+    assert_same_object(single, b"new")
 
 
-def test_an_upload_over_the_empty_etag_is_never_unconditional(app: Gateway) -> None:
-    put(app)
-    assert call(app, "PUT", "/object/abc", b"new", {"If-Match": '""'}).status == 412
-    assert_same_object(app)
+def test_an_upload_over_the_empty_etag_is_never_unconditional(single: Gateway) -> None:
+    put(single)
+    assert call(single, "PUT", "/object/abc", b"new", {"If-Match": '""'}).status == 412
+    assert_same_object(single)
 
 
-def test_a_conditional_chunked_upload(app: Gateway) -> None:
+def test_a_conditional_chunked_upload(single: Gateway) -> None:
     condition = {"If-None-Match": "*"}
-    assert call_chunked(app, "/object/abc", BODY, condition).status == 201
-    assert call_chunked(app, "/object/abc", b"new", condition).status == 412
+    assert call_chunked(single, "/object/abc", BODY, condition).status == 201
+    assert call_chunked(single, "/object/abc", b"new", condition).status == 412
+
+
+def test_an_upload_only_if_there_is_none_after_a_delete(single: Gateway) -> None:
+    put(single)
+    assert call(single, "DELETE", "/object/abc").status == 204
+    condition = {"If-None-Match": "*"}
+    assert call(single, "PUT", "/object/abc", b"new", condition).status == 201
+    assert_same_object(single, b"new")
+
+
+@pytest.mark.parametrize("condition", [{"If-None-Match": "*"}, {"If-Match": ETAG}])
+def test_a_conditional_upload_of_several_copies_is_501(
+    tmp_path: Path, condition: dict[str, str]
+) -> None:
+    app = app_on_folders(tmp_path, 2)
+    put(app)
+    answer = call(app, "PUT", "/object/abc", b"new", condition)
+    assert (answer.status, answer.code) == (501, "NotSupported")
+    assert "REPLICAS=1" in answer.json["error"]
+    assert_same_object(app)
 
 
 @pytest.mark.parametrize(
@@ -583,22 +620,39 @@ def test_what_a_failed_node_comes_to(
     node.close()
 
 
-def test_a_node_that_does_not_answer_makes_missing_objects_503(tmp_path: Path) -> None:
-    down = ScriptedNode([("head", NodeUnreachableError("down"))], "down")
+def test_a_node_that_does_not_answer_is_503_for_its_own_objects_only(
+    tmp_path: Path,
+) -> None:
+    down = ScriptedNode([("get", NodeUnreachableError("down"))], "down")
     nodes = [*folder_nodes(tmp_path), cast(Node, down)]
     app = make_app(nodes)
-    other = next(
-        key
+    ranker = Ranker(dict.fromkeys((node.name for node in nodes), 1.0))
+    homes = {
+        key: ranker.rank(ObjectName("store", key).hash_key)[0]
         for key in map(str, range(99))
-        if call_home(app, ObjectName("store", key)) != "down"
-    )
-    assert call(app, "GET", f"/object/{other}").status == 503
+    }
+    own = next(key for key, home in homes.items() if home == "down")
+    other = next(key for key, home in homes.items() if home != "down")
+    assert call(app, "GET", f"/object/{own}").status == 503
+    assert call(app, "GET", f"/object/{other}").status == 404
     down.close()
 
 
-def call_home(app: Gateway, name: ObjectName) -> str:
-    """Return the home of an object."""
-    return app._services.cluster._ranked(name)[0].name
+def test_with_two_replicas_a_node_that_does_not_answer_goes_unnoticed(
+    tmp_path: Path,
+) -> None:
+    folders = folder_nodes(tmp_path)
+    down = AbsentNode(folders[0].name)
+    app = make_app(folders, Settings(replicas=2))
+    put(app)
+    app = make_app([down, *folders[1:]], Settings(replicas=2))
+    assert_same_object(app)
+    put(app, b"new")
+    app = make_app(folders, Settings(replicas=2))
+    assert_same_object(app, b"new")
+    assert call(app, "DELETE", "/object/abc").status == 204
+    app = make_app([down, *folders[1:]], Settings(replicas=2))
+    assert_same_object(app, None)
 
 
 @pytest.mark.parametrize("pieces", [[NodeError("x")], [b""], [b"1234567"]])
@@ -682,6 +736,28 @@ def test_without_nodes_everything_is_503_with_the_reason() -> None:
         assert answer.headers["Retry-After"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_while_the_set_of_nodes_is_not_known_everything_is_503(method: str) -> None:
+    """A silent node may know of objects; an empty one that answers doesn't."""
+    world = World(replicas=2, is_formed=False)
+    world.disks["node-2"].is_silent = True
+    app = make_app([], Settings(replicas=2), membership=world.membership)
+    body = BODY if method == "PUT" else None
+    answer = call(app, method, "/object/abc", body)
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    if method != "HEAD":
+        assert answer.code == "NoNodes"
+
+
+def test_too_few_nodes_for_the_replicas_are_503_and_say_so(tmp_path: Path) -> None:
+    app = make_app(folder_nodes(tmp_path, 2), Settings(replicas=3))
+    stream = Input(BODY)
+    answer = call(app, "PUT", "/object/abc", stream, {"Content-Length": "1024"})
+    assert (answer.status, answer.code) == (503, "NoNodes")
+    assert answer.json["error"] == "3 nodes are needed, 2 are known"
+
+
 def test_only_listed_headers_reach_a_node() -> None:
     app, node = scripted(("put", an_object(5)))
     hostile = {
@@ -696,16 +772,25 @@ def test_only_listed_headers_reach_a_node() -> None:
     ((_, name, length, headers, conditions),) = node.asked
     assert (name, length, node.uploads[0].data) == (NAME, 5, b"12345")
     assert headers == {"Content-Type": "application/octet-stream", "X-Colour": "blue"}
-    assert conditions == {"if_match": None, "if_absent": False}
+    assert conditions == {"if_match": None, "if_absent": False, "keeps_newer": False}
     assert node.uploads[0].is_committed
     node.close()
 
 
 def test_a_truncated_upload_is_never_committed() -> None:
     app, node = scripted(("put", an_object(5)))
-    headers = {"Content-Length": "10"}
-    answer = call(app, "PUT", "/object/abc", Input(b"123456789"), headers)
+    headers = {"Content-Length": str(CHUNK_BYTES + 2)}
+    body = Input(bytes(CHUNK_BYTES + 1))
+    answer = call(app, "PUT", "/object/abc", body, headers)
     assert answer.status == 400
     (upload,) = node.uploads
     assert (upload.is_committed, upload.is_aborted) == (False, True)
+    node.close()
+
+
+def test_a_small_upload_is_here_before_a_node_is_asked() -> None:
+    app, node = scripted()  # no answers: asking it would fail
+    headers = {"Content-Length": "10"}
+    answer = call(app, "PUT", "/object/abc", Input(b"123456789"), headers)
+    assert answer.status == 400
     node.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,16 +22,29 @@ from errors import (
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
+    NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import CHUNK_BYTES, NodeSpec, ObjectInfo, ObjectName, Stamp, Upload
-from nodes.s3 import S3Node
-from nodes.s3_answers import metadata_lines, read_modified, read_stamp, stored_headers
+from nodes import (
+    CHUNK_BYTES,
+    Label,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Stamp,
+    Upload,
+)
+from nodes.absent import AbsentNode
+from nodes.http1 import NoAnswerError
+from nodes.s3 import S3Node, S3Object
+from nodes.s3_answers import metadata_lines, read_label, read_modified, stored_headers
 from nodes.s3_client import TimeLimits
 
 NAME = ObjectName("store", "abc")
 STAMP = Stamp(1_700_000_000_123_456_789, 7)
+LABEL = Label(STAMP, 3)
 MODIFIED = "Last-Modified: Wed, 01 Nov 2023 10:00:00 GMT"
 MODIFIED_NS = 1_698_832_800 * 10**9
 S3 = "x-amz-request-id: 1"
@@ -73,7 +86,7 @@ def playing(
 
 
 def begin(node: S3Node, length: int, **conditions: Any) -> Upload:
-    return node.start_put(NAME, length, STAMP, {}, **conditions)
+    return node.start_put(NAME, length, LABEL, {}, **conditions)
 
 
 def put(node: S3Node, body: bytes = b"hello", **conditions: Any) -> ObjectInfo:
@@ -81,7 +94,7 @@ def put(node: S3Node, body: bytes = b"hello", **conditions: Any) -> ObjectInfo:
     try:
         for start in range(0, len(body), CHUNK_BYTES):
             upload.write(body[start : start + CHUNK_BYTES])
-        return upload.commit()
+        return upload.start_commit().wait()
     finally:
         upload.abort()
 
@@ -120,20 +133,45 @@ def test_requests_are_signed_and_say_what_is_wanted() -> None:
     assert "\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKID/" in head
 
 
-def test_an_upload_carries_its_stamp_and_headers() -> None:
+def test_an_upload_carries_its_label_and_headers() -> None:
     headers = {"Content-Type": "text/plain", "X-Name": "a  ü%\r\n"}
     with playing([TAKE_REQUEST, STORED]) as (node, peer):
-        upload = node.start_put(NAME, 2, STAMP, headers, if_match="9", if_absent=True)
+        upload = node.start_put(NAME, 2, LABEL, headers, if_match="9", if_absent=True)
         upload.write(b"h")
         upload.write(b"i")
-        assert upload.commit() == ObjectInfo(2, "0123", STAMP.nanoseconds, STAMP)
+        expected = ObjectInfo(2, "0123", STAMP.nanoseconds, LABEL)
+        assert upload.start_commit().wait() == expected
     head = peer.requests[0].head.decode()
     assert "\r\nContent-Type: text/plain\r\n" in head
     assert "\r\nx-amz-meta-x-name: a%20%20%FC%25%0D%0A\r\n" in head
-    assert f"\r\nx-amz-meta-amazin-stamp: {STAMP}\r\n" in head
+    assert "\r\nx-amz-meta-amazin-stamp: 1700000000123456789.7.3\r\n" in head
     assert '\r\nIf-Match: "9"\r\n' in head
     assert "\r\nIf-None-Match: *\r\n" in head
     assert peer.requests[0].body == b"hi"
+
+
+def test_a_version_can_be_deleted() -> None:
+    script = [
+        TAKE_REQUEST,
+        GOOD["DELETE"],
+        TAKE_REQUEST,
+        error("412 P", "Precondition"),
+    ]
+    with playing(script) as (node, peer):
+        node.start_delete(NAME, if_match="0123").wait()
+        with pytest.raises(PreconditionError):
+            node.start_delete(NAME, if_match="0123").wait()
+    assert b'\r\nIf-Match: "0123"\r\n' in peer.requests[0].head
+
+
+def test_keeping_what_is_newer_changes_nothing() -> None:
+    """No S3 server can do that."""
+    with playing([TAKE_REQUEST, STORED, TAKE_REQUEST, STORED]) as (node, peer):
+        put(node)
+        put(node, keeps_newer=True)
+    first, second = [request.head.splitlines() for request in peer.requests]
+    names = [{line.split(b":")[0] for line in head} for head in (first, second)]
+    assert names[0] == names[1]
 
 
 def test_an_upload_must_be_whole_and_no_longer() -> None:
@@ -141,7 +179,7 @@ def test_an_upload_must_be_whole_and_no_longer() -> None:
         upload = begin(node, 3)
         upload.write(b"hi")
         with pytest.raises(GatewayError):
-            upload.commit()
+            upload.start_commit()
     streamed = [TAKE_REQUEST, s3_answer(), TAKE_HEAD, STAY_SILENT]
     with playing(streamed, [TAKE_REQUEST, s3_answer(), TAKE_HEAD, STAY_SILENT]) as (
         node,
@@ -150,7 +188,7 @@ def test_an_upload_must_be_whole_and_no_longer() -> None:
         upload = begin(node, LARGE)
         upload.write(bytes(CHUNK_BYTES))
         with pytest.raises(GatewayError):
-            upload.commit()
+            upload.start_commit()
         upload = begin(node, LARGE)
         with pytest.raises(GatewayError):
             upload.write(bytes(LARGE + 1))
@@ -179,7 +217,7 @@ def test_a_question_is_asked_twice_at_most(method: str, end: list[Step]) -> None
 
 @METHODS
 def test_a_question_on_a_new_connection_is_asked_once(method: str) -> None:
-    with playing([TAKE_REQUEST]) as (node, _), pytest.raises(NodeError):
+    with playing([TAKE_REQUEST]) as (node, _), pytest.raises(NoAnswerError):
         QUESTIONS[method](node)
 
 
@@ -198,6 +236,11 @@ def test_a_small_upload_on_a_dead_connection_is_sent_once_more() -> None:
         put(node)
         put(node)
     assert [request.body for request in peer.requests] == [b"hello"] * 3
+
+
+def test_a_small_upload_on_a_new_connection_is_sent_once() -> None:
+    with playing([TAKE_REQUEST]) as (node, _), pytest.raises(NoAnswerError):
+        put(node)
 
 
 @pytest.mark.parametrize("conditions", [{"if_absent": True}, {"if_match": "0123"}])
@@ -226,6 +269,159 @@ def test_a_stream_is_never_sent_twice(end: list[Step]) -> None:
     ):
         put(node, bytes(LARGE))
     assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
+
+
+# Whether an answer has come.
+
+
+def small(node: S3Node) -> Pending[object]:
+    upload = begin(node, 5)
+    upload.write(b"hello")
+    return upload.start_commit()
+
+
+def streamed(node: S3Node) -> Pending[object]:
+    upload = begin(node, LARGE)
+    upload.write(bytes(LARGE))
+    return upload.start_commit()
+
+
+PENDING: dict[str, tuple[Callable[[S3Node], Pending[object]], list[Step], bytes]] = {
+    "GET": (lambda node: node.start_get(NAME), [TAKE_REQUEST], OBJECT),
+    "HEAD": (lambda node: node.start_head(NAME), [TAKE_REQUEST], HEAD_OBJECT),
+    "DELETE": (lambda node: node.start_delete(NAME), [TAKE_REQUEST], GOOD["DELETE"]),
+    "PUT": (small, [TAKE_REQUEST], STORED),
+    "stream": (streamed, [TAKE_REQUEST, s3_answer(), TAKE_REQUEST], STORED),
+}
+EVERY_PENDING = pytest.mark.parametrize(
+    ("start", "steps", "data"), PENDING.values(), ids=PENDING
+)
+PATIENT = TimeLimits(connect=1.0, answer=10.0, transfer=10.0)
+
+
+@EVERY_PENDING
+def test_an_answer_is_ready_when_it_has_come(
+    start: Callable[[S3Node], Pending[object]], steps: list[Step], data: bytes
+) -> None:
+    go = threading.Event()
+    script = [*steps, go.wait, data, STAY_SILENT]
+    with playing(script, limits=PATIENT) as (node, _):
+        pending = start(node)
+        assert not pending.is_ready(0)
+        started = time.monotonic()
+        assert not pending.is_ready(0.05)
+        assert 0.05 <= time.monotonic() - started < 1
+        go.set()
+        assert pending.is_ready(10)
+        assert pending.is_ready(0)
+        assert time.monotonic() - started < 5
+        found = pending.wait()
+        assert pending.is_ready(0)
+        if isinstance(found, S3Object):
+            found.close()
+
+
+@EVERY_PENDING
+@pytest.mark.parametrize("end", [[], [RESET]], ids=["closed", "reset"])
+def test_a_failure_is_ready_when_it_has_come(
+    start: Callable[[S3Node], Pending[object]],
+    steps: list[Step],
+    data: bytes,
+    end: list[Step],
+) -> None:
+    with playing([*steps, *end], limits=PATIENT) as (node, _):
+        pending = start(node)
+        assert pending.is_ready(10)
+        assert pending.is_ready(0)
+        with pytest.raises(NodeError):
+            pending.wait()
+
+
+@EVERY_PENDING
+def test_silence_is_ready_at_its_time_limit(
+    start: Callable[[S3Node], Pending[object]], steps: list[Step], data: bytes
+) -> None:
+    """For an upload that is when the node doesn't answer anything else either."""
+    is_upload = data == STORED
+    beside = [[TAKE_REQUEST, STAY_SILENT]] if is_upload else []
+    with playing([*steps, STAY_SILENT], *beside) as (node, _):
+        pending = start(node)
+        started = time.monotonic()
+        assert pending.is_ready(30)
+        assert 0.9 * LIMITS.answer < time.monotonic() - started < 2 * LIMITS.answer
+        assert pending.is_ready(0)
+        with pytest.raises(NodeTimeoutError):
+            pending.wait()
+        assert time.monotonic() - started < 2 * LIMITS.answer
+
+
+def test_a_slow_upload_is_not_ready_while_its_node_lives() -> None:
+    go = threading.Event()
+    probes = [TAKE_REQUEST, s3_answer(), TAKE_REQUEST, s3_answer(), go.set]
+    with playing([TAKE_REQUEST, go.wait, STORED], probes) as (node, _):
+        pending = small(node)
+        while not pending.is_ready(0.01):
+            pass
+        assert go.is_set()
+        assert pending.wait() == ObjectInfo(5, "0123", STAMP.nanoseconds, LABEL)
+
+
+@EVERY_PENDING
+def test_who_comes_late_for_an_answer_still_gets_it(
+    start: Callable[[S3Node], Pending[object]], steps: list[Step], data: bytes
+) -> None:
+    """While another node was waited for, the time of this one went by."""
+    limits, told = TimeLimits(connect=1.0, answer=0.3, transfer=0.3), threading.Event()
+    with playing([*steps, data, told.set, STAY_SILENT], limits=limits) as (node, _):
+        pending = start(node)
+        assert told.wait(5)
+        time.sleep(0.31)
+        assert pending.is_ready(0)
+        found = pending.wait()
+        if isinstance(found, S3Object):
+            assert found.read() == b"hello"
+
+
+def test_a_dead_connection_is_ready_and_asked_on_another() -> None:
+    first = [TAKE_REQUEST, STORED, TAKE_REQUEST]
+    with playing(first, [TAKE_REQUEST, STORED], limits=PATIENT) as (node, peer):
+        put(node)
+        pending = small(node)
+        assert pending.is_ready(10)
+        assert pending.wait() == ObjectInfo(5, "0123", STAMP.nanoseconds, LABEL)
+    assert peer.lines == ["PUT /store/abc"] * 3
+
+
+@EVERY_PENDING
+def test_what_was_cancelled_is_ready_and_leaves_others_alone(
+    start: Callable[[S3Node], Pending[object]], steps: list[Step], data: bytes
+) -> None:
+    taken = threading.Event()
+    first = [*steps, taken.set, STAY_SILENT]
+    with playing(first, [TAKE_REQUEST, OBJECT]) as (node, _):
+        pending = start(node)
+        assert taken.wait(5)
+        pending.cancel()
+        pending.cancel()
+        assert pending.is_ready(0)
+        assert get(node) == b"hello"
+
+
+# Several nodes at once.
+
+
+@pytest.mark.parametrize("size", [5, LARGE], ids=["small", "large"])
+def test_nodes_store_at_the_same_time(size: int) -> None:
+    """Each answers only when the other has the whole upload, too."""
+    both = threading.Barrier(2, timeout=5)
+    probe = [TAKE_REQUEST, s3_answer()] if size == LARGE else []
+    script = [*probe, TAKE_REQUEST, both.wait, STORED]
+    with playing(script) as (one, _), playing(script) as (other, _):
+        uploads = [begin(node, size) for node in (one, other)]
+        for upload in uploads:
+            upload.write(bytes(size))
+        commits = [upload.start_commit() for upload in uploads]
+        assert [commit.wait().etag for commit in commits] == ["0123", "0123"]
 
 
 # Giving up.
@@ -257,12 +453,37 @@ def test_aborting_an_upload_closes_its_connection() -> None:
     assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
 
 
+@pytest.mark.parametrize("name", ["PUT", "stream"])
+def test_aborting_releases_a_commit_that_nobody_waits_for(name: str) -> None:
+    _, steps, _ = PENDING[name]
+    length, taken = LARGE if name == "stream" else 5, threading.Event()
+    with playing([*steps, taken.set, STAY_SILENT]) as (node, _):
+        upload = begin(node, length)
+        upload.write(bytes(length))
+        commit = upload.start_commit()
+        assert taken.wait(5)
+        upload.abort()
+        upload.abort()
+        assert commit.is_ready(0)
+
+
+def test_aborting_a_slow_commit_gives_up_the_question_beside_it() -> None:
+    taken = threading.Event()
+    beside = [TAKE_REQUEST, taken.set, STAY_SILENT]
+    with playing([TAKE_REQUEST, STAY_SILENT], beside) as (node, _):
+        upload = begin(node, 0)
+        commit = upload.start_commit()
+        assert not commit.is_ready(0.75 * LIMITS.answer)
+        assert taken.wait(5)
+        upload.abort()
+
+
 def test_aborting_after_commit_leaves_the_connection_to_others() -> None:
     script = [TAKE_REQUEST, s3_answer(), TAKE_REQUEST, STORED, TAKE_REQUEST, OBJECT]
     with playing(script) as (node, _):
         upload = begin(node, LARGE)
         upload.write(bytes(LARGE))
-        upload.commit()
+        upload.start_commit().wait()
         upload.abort()
         assert get(node) == b"hello"
 
@@ -306,10 +527,9 @@ def test_a_full_node_says_so_by_its_code() -> None:
         put(node)
 
 
-@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchBucket"])
-def test_what_is_not_there(code: str) -> None:
-    not_found = error("404 Not Found", code)
-    bodiless = s3_answer("404 Not Found", headers=[f"x-minio-error-code: {code}"])
+def test_what_is_not_there() -> None:
+    not_found = error("404 Not Found", "NoSuchKey")
+    bodiless = s3_answer("404 Not Found", headers=["x-minio-error-code: NoSuchKey"])
     script = [TAKE_REQUEST, not_found, TAKE_REQUEST, bodiless, TAKE_REQUEST, not_found]
     with playing(script) as (node, _):
         with pytest.raises(NoSuchKeyError):
@@ -319,14 +539,32 @@ def test_what_is_not_there(code: str) -> None:
         node.start_delete(NAME).wait()
 
 
+@METHODS
+def test_a_missing_bucket_is_a_failure_of_the_node(method: str) -> None:
+    missing = error("404 Not Found", "NoSuchBucket")
+    if method == "HEAD":
+        missing = s3_answer(
+            "404 Not Found", headers=["x-minio-error-code: NoSuchBucket"]
+        )
+    with (
+        playing([TAKE_REQUEST, missing]) as (node, _),
+        pytest.raises(NoSuchBucketError),
+    ):
+        QUESTIONS[method](node)
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [("NoSuchKey", NoSuchKeyError), ("XAdminUserNotFound", NodeAccessError)],
+    [
+        ("NoSuchKey", NoSuchKeyError),
+        ("NoSuchBucket", NoSuchBucketError),
+        ("XAdminUserNotFound", NodeAccessError),
+    ],
 )
-def test_an_unknown_user_is_not_taken_for_a_missing_object(
+def test_what_is_missing_is_asked_for_where_head_does_not_tell(
     code: str, kind: type[GatewayError]
 ) -> None:
-    """versitygw says 404 of an unknown access key, and for HEAD nothing else."""
+    """versitygw says 404 of an unknown access key, too, and for HEAD nothing else."""
     bodiless = [TAKE_REQUEST, s3_answer("404 Not Found")]
     explained = [TAKE_REQUEST, error("404 Not Found", code)]
     with playing([*bodiless, *explained]) as (node, peer), pytest.raises(kind):
@@ -467,32 +705,62 @@ def test_refused_keys_show_before_a_stream_is_read() -> None:
     assert peer.lines == ["GET /store/amazin.probe"]
 
 
-def test_a_missing_bucket_is_made_and_a_small_upload_sent_again() -> None:
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b"hello", ["PUT /store/abc"]),
+        (bytes(LARGE), ["GET /store/amazin.probe"]),
+    ],
+    ids=["small", "large"],
+)
+def test_an_upload_makes_no_bucket(body: bytes, lines: list[str]) -> None:
+    """A bucket that is gone tells of a new disk; and a stream is not even begun."""
     missing = error("404 Not Found", "NoSuchBucket")
-    made = [TAKE_REQUEST, s3_answer()]
-    script = [TAKE_REQUEST, missing, TAKE_REQUEST, STORED]
-    with playing(script, made) as (node, peer):
-        assert put(node).etag == "0123"
-    assert peer.lines == ["PUT /store/abc", "PUT /store", "PUT /store/abc"]
-    assert peer.requests[2].body == b"hello"
+    with (
+        playing([TAKE_REQUEST, missing]) as (node, peer),
+        pytest.raises(NoSuchBucketError),
+    ):
+        put(node, body)
+    assert peer.lines == lines
+
+
+def test_making_a_bucket() -> None:
+    with playing([TAKE_REQUEST, s3_answer()]) as (node, peer):
+        node.make_bucket("store")
+    assert peer.lines == ["PUT /store"]
 
 
 @pytest.mark.parametrize("code", ["BucketAlreadyOwnedByYou", "BucketAlreadyExists"])
-def test_a_bucket_that_another_gateway_made_is_fine(code: str) -> None:
-    missing = error("404 Not Found", "NoSuchBucket")
-    script = [TAKE_REQUEST, missing, TAKE_REQUEST, STORED]
-    with playing(script, [TAKE_REQUEST, error("409 Conflict", code)]) as (node, peer):
-        put(node, bytes(LARGE))
-    assert peer.lines == ["GET /store/amazin.probe", "PUT /store", "PUT /store/abc"]
+def test_a_bucket_that_is_there_already_is_fine(code: str) -> None:
+    with playing([TAKE_REQUEST, error("409 Conflict", code)]) as (node, _):
+        node.make_bucket("store")
 
 
-def test_a_bucket_that_stays_missing_is_a_failure_of_the_node() -> None:
+def test_a_bucket_that_another_made_meanwhile_is_fine() -> None:
+    """versitygw says 500 to the slower one of two."""
+    failed = [TAKE_REQUEST, error("500 Internal Server Error", "InternalError")]
+    there = [TAKE_REQUEST, error("404 Not Found", "NoSuchKey")]
+    with playing(failed, there) as (node, peer):
+        node.make_bucket("store")
+    assert peer.lines == ["PUT /store", "GET /store/amazin.probe"]
     missing = [TAKE_REQUEST, error("404 Not Found", "NoSuchBucket")]
-    with (
-        playing([*missing, *missing], [TAKE_REQUEST, s3_answer()]) as (node, _),
-        pytest.raises(NodeError),
-    ):
-        put(node)
+    with playing(failed, missing) as (node, _), pytest.raises(NodeError, match="500"):
+        node.make_bucket("store")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (error("403 Forbidden", "AccessDenied"), NodeAccessError),
+        (error("507 Insufficient Storage", ""), NodeFullError),
+        (error("503 Service Unavailable", "SlowDown"), NodeError),
+        (answer("200 OK", b"<html/>")[:-3], NodeError),
+        (b"nonsense\r\n\r\n", NodeError),
+    ],
+)
+def test_a_bucket_that_can_not_be_made(data: bytes, kind: type[NodeError]) -> None:
+    with playing([TAKE_REQUEST, data]) as (node, _), pytest.raises(kind):
+        node.make_bucket("store")
 
 
 @pytest.mark.parametrize("body", [b"hello", bytes(LARGE)], ids=["small", "large"])
@@ -533,7 +801,7 @@ def test_a_node_that_freezes_during_a_commit_is_noticed() -> None:
 def test_a_slow_node_that_lives_may_take_its_time() -> None:
     probed = threading.Event()
     slow = [TAKE_REQUEST, probed.wait, STORED]
-    with playing(slow, [TAKE_REQUEST, probed.set, s3_answer()]) as (node, _):
+    with playing(slow, [TAKE_REQUEST, s3_answer(), probed.set]) as (node, _):
         assert put(node).etag == "0123"
 
 
@@ -563,6 +831,8 @@ def test_nobody_listens() -> None:
             question(node)
     with pytest.raises(NodeUnreachableError):
         put(node)
+    with pytest.raises(NodeUnreachableError):
+        node.make_bucket("store")
     with pytest.raises(NodeUnreachableError):
         list(node.list_objects("store"))
 
@@ -622,6 +892,26 @@ def test_a_missing_bucket_lists_nothing() -> None:
         assert list(node.list_objects("store")) == []
 
 
+# A node that is known to be down.
+
+
+def test_an_absent_node_refuses_everything() -> None:
+    node = AbsentNode("node")
+    questions: list[Callable[[], object]] = [
+        lambda: node.start_get(NAME, byte_range=(0, 1), if_match="0123"),
+        lambda: node.start_head(NAME),
+        lambda: node.start_put(NAME, 5, LABEL, {}, keeps_newer=True),
+        lambda: node.start_delete(NAME, if_match="0123"),
+        lambda: node.make_bucket("store"),
+        lambda: node.start_check(),
+        lambda: node.list_objects("store"),
+    ]
+    for question in questions:
+        with pytest.raises(NodeUnreachableError):
+            question()
+    node.close()
+
+
 # Metadata.
 
 LATIN = st.text(st.characters(max_codepoint=0xFF), max_size=50)
@@ -635,13 +925,13 @@ LATIN = st.text(st.characters(max_codepoint=0xFF), max_size=50)
 def test_values_come_back_as_they_were(value: str) -> None:
     if "\x7f" in value:
         return
-    metadata, _ = metadata_lines({"X-Name": value}, STAMP)
+    metadata, _ = metadata_lines({"X-Name": value}, LABEL)
     for _, sent in metadata:
         assert sent.isascii()
         assert sent == sent.strip()
         assert "  " not in sent
     assert dict(stored_headers(dict(metadata))) == {"X-Name": value}
-    assert read_stamp(dict(metadata)) == STAMP
+    assert read_label(dict(metadata)) == LABEL
 
 
 @given(LATIN | st.text("%0aDd19 ", max_size=20))
@@ -654,15 +944,40 @@ def test_no_metadata_of_others_makes_a_control_character(value: str) -> None:
     assert not set(map(chr, (*range(9), *range(10, 32), 127))) & set(headers["X-Name"])
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("5.7", Label(Stamp(5, 7))),
+        ("5.7.0", Label(Stamp(5, 7))),
+        ("5.7.12", Label(Stamp(5, 7), 12)),
+        ("5.7.12.deleted", Label(Stamp(5, 7), 12, True)),
+        ("", None),
+        ("5.7.12.deleted, 5.7.12", None),
+    ],
+)
+def test_a_label_is_read_with_its_object(text: str, label: Label | None) -> None:
+    """Gateways of old wrote no epoch."""
+    meta = f"x-amz-meta-amazin-stamp: {text}"
+    data = s3_answer(body=b"hello", headers=[TAG, MODIFIED, meta])
+    with playing([TAKE_REQUEST, data]) as (node, _):
+        content = node.start_get(NAME).wait()
+        assert content.info.label == label
+        assert content.info.modified_ns == (5 if label else MODIFIED_NS)
+        content.close()
+
+
 @settings(max_examples=300)
-@given(st.text(max_size=60) | st.from_regex(r"[0-9]{1,60}\.[0-9]{1,60}"))
+@given(
+    st.text(max_size=60)
+    | st.from_regex(r"[0-9]{1,60}\.[0-9]{1,60}(\.[0-9]{1,60}(\.deleted)?)?")
+)
 @example("9" * 5000 + ".1")
 @example(f"{2**63}.1")
 @example("1.2\n")
-def test_a_stamp_of_others_is_one_or_none(text: str) -> None:
-    stamp = read_stamp({"x-amz-meta-amazin-stamp": text})
-    if stamp is not None:
-        assert 0 <= stamp.nanoseconds < 2**63
+def test_a_label_of_others_is_one_or_none(text: str) -> None:
+    label = read_label({"x-amz-meta-amazin-stamp": text})
+    if label is not None:
+        assert 0 <= label.stamp.nanoseconds < 2**63
         assert text.isascii()
 
 

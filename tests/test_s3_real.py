@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Server
+from minio import Minio
+from servers import Server, VersityServer
 
 from errors import (
     GatewayError,
@@ -24,10 +26,11 @@ from errors import (
     NodeError,
     NodeTimeoutError,
     NodeUnreachableError,
+    NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
+from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from nodes.s3 import S3Node
 from nodes.s3_client import TimeLimits
 
@@ -35,6 +38,7 @@ pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parent.parent
 MIB = 2**20
 STAMP = Stamp(1_700_000_000_123_456_789, 7)
+LABEL = Label(STAMP, 3)
 LIMITS = TimeLimits(connect=1.0, answer=2.0, transfer=10.0)
 KEY = ObjectName("store", "key")
 HUGE = 64 * MIB
@@ -52,6 +56,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def node(server: Server) -> Iterator[S3Node]:
     node = S3Node(server.spec("node"), LIMITS)
+    node.make_bucket("store")
     yield node
     node.close()
 
@@ -67,14 +72,14 @@ def put(
     name: ObjectName,
     body: bytes,
     headers: Mapping[str, str] | None = None,
-    stamp: Stamp = STAMP,
+    label: Label = LABEL,
     **conditions: Any,
 ) -> ObjectInfo:
-    upload = node.start_put(name, len(body), stamp, headers or {}, **conditions)
+    upload = node.start_put(name, len(body), label, headers or {}, **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
             upload.write(body[start : start + CHUNK_BYTES])
-        return upload.commit()
+        return upload.start_commit().wait()
     finally:
         upload.abort()
 
@@ -99,7 +104,7 @@ def test_what_goes_in_comes_out(node: S3Node, size: int) -> None:
     body, name = random.Random(size).randbytes(size), ObjectName("store", f"s{size}")
     headers = {"Content-Type": "text/x-test", "X-Name": "value"}
     stored = put(node, name, body, headers)
-    expected = ObjectInfo(size, tag_of(body), STAMP.nanoseconds, STAMP, headers)
+    expected = ObjectInfo(size, tag_of(body), STAMP.nanoseconds, LABEL, headers)
     assert stored == replace(expected, headers={})
     assert node.start_head(name).wait() == expected
     content = node.start_get(name).wait()
@@ -109,9 +114,10 @@ def test_what_goes_in_comes_out(node: S3Node, size: int) -> None:
 
 def test_an_overwrite_replaces_everything(node: S3Node) -> None:
     put(node, KEY, b"old", {"X-Old": "1", "Cache-Control": "no-store"})
-    put(node, KEY, b"new!", {"X-New": "2"}, Stamp(STAMP.nanoseconds + 1, 0))
+    label = Label(Stamp(STAMP.nanoseconds + 1, 0), 4)
+    put(node, KEY, b"new!", {"X-New": "2"}, label)
     info = node.start_head(KEY).wait()
-    assert (info.size, info.stamp) == (4, Stamp(STAMP.nanoseconds + 1, 0))
+    assert (info.size, info.label) == (4, label)
     assert {name for name in info.headers if name.startswith("X-")} == {"X-New"}
     assert "Cache-Control" not in info.headers
 
@@ -165,37 +171,124 @@ def test_reading_another_version_is_a_failed_precondition(node: S3Node) -> None:
         get(node, KEY, if_match=tag_of(b"other"), byte_range=(0, 1))
 
 
-def test_what_is_not_there(node: S3Node, bucket: str) -> None:
-    put(node, KEY, b"hello")
-    for name in (ObjectName("store", "nothing"), ObjectName(bucket, "nothing")):
-        with pytest.raises(NoSuchKeyError):
-            get(node, name)
-        with pytest.raises(NoSuchKeyError):
-            node.start_head(name).wait()
+def test_what_is_not_there(node: S3Node) -> None:
+    name = ObjectName("store", "nothing")
+    with pytest.raises(NoSuchKeyError):
+        get(node, name)
+    with pytest.raises(NoSuchKeyError):
+        node.start_head(name).wait()
 
 
-def test_deleting_is_idempotent(node: S3Node, bucket: str) -> None:
+IN_A_BUCKET: dict[str, Callable[[S3Node, ObjectName], object]] = {
+    "GET": get,
+    "range": lambda node, name: get(node, name, byte_range=(0, 1), if_match="0" * 32),
+    "HEAD": lambda node, name: node.start_head(name).wait(),
+    "PUT": lambda node, name: put(node, name, b"hello"),
+    "empty": lambda node, name: put(node, name, b""),
+    "stream": lambda node, name: put(node, name, bytes(CHUNK_BYTES + 1)),
+    "PUT if absent": lambda node, name: put(node, name, b"", if_absent=True),
+    "PUT if same": lambda node, name: put(node, name, b"", if_match="0" * 32),
+    "DELETE": lambda node, name: node.start_delete(name).wait(),
+    "DELETE if same": lambda node, name: node.start_delete(
+        name, if_match="0" * 32
+    ).wait(),
+}
+
+
+@pytest.mark.parametrize("question", IN_A_BUCKET.values(), ids=IN_A_BUCKET)
+def test_a_missing_bucket_is_a_failure_of_the_node(
+    node: S3Node, bucket: str, question: Callable[[S3Node, ObjectName], object]
+) -> None:
+    with pytest.raises(NoSuchBucketError):
+        question(node, ObjectName(bucket, "key"))
+    assert list(node.list_objects(bucket)) == []
+    with pytest.raises(NoSuchBucketError):  # nothing has made it
+        get(node, ObjectName(bucket, "key"))
+
+
+def test_deleting_is_idempotent(node: S3Node) -> None:
     put(node, KEY, b"hello")
     for _ in range(2):
         node.start_delete(KEY).wait()
         with pytest.raises(NoSuchKeyError):
             get(node, KEY)
-    node.start_delete(ObjectName(bucket, "nothing")).wait()
+
+
+def test_deleting_one_version(server: Server, node: S3Node) -> None:
+    """MinIO ignores the condition."""
+    name = ObjectName("store", "version")
+    put(node, name, b"hello")
+    if isinstance(server, VersityServer):
+        with pytest.raises(PreconditionError):
+            node.start_delete(name, if_match=tag_of(b"other")).wait()
+        assert get(node, name) == b"hello"
+    for _ in range(2):
+        node.start_delete(name, if_match=tag_of(b"hello")).wait()
+        with pytest.raises(NoSuchKeyError):
+            get(node, name)
+
+
+LABELS = [
+    Label(Stamp(5, 7)),
+    Label(Stamp(2**63 - 1, 2**32 - 1), 10**18 - 1),
+    Label(STAMP, 3, is_deleted=True),
+]
+
+
+@pytest.mark.parametrize("label", LABELS, ids=str)
+def test_labels_come_back(node: S3Node, label: Label) -> None:
+    put(node, KEY, b"", label=label)
+    assert node.start_head(KEY).wait().label == label
+    content = node.start_get(KEY).wait()
+    assert content.info.label == label
+    assert content.info.is_deleted == label.is_deleted
+    assert content.read() == b""
+
+
+def test_a_label_without_an_epoch(server: Server, node: S3Node) -> None:
+    """As gateways wrote it before there were epochs."""
+    spec = server.spec("node")
+    sdk = Minio(server.address, spec.access_key, spec.secret_key, secure=False)
+    metadata = {"amazin-stamp": f"{STAMP.nanoseconds}.7"}
+    sdk.put_object(*KEY, io.BytesIO(b"hello"), 5, metadata=dict(metadata))
+    info = node.start_head(KEY).wait()
+    assert (info.label, info.epoch, info.is_deleted) == (Label(STAMP), 0, False)
+    assert info.version == (STAMP, STAMP.nanoseconds)
+
+
+def test_uploads_to_one_node_go_on_at_the_same_time(node: S3Node) -> None:
+    names = [ObjectName("store", f"parallel{number}") for number in range(4)]
+    uploads = [node.start_put(name, 5, LABEL, {}) for name in names]
+    for upload in uploads:
+        upload.write(b"hello")
+    commits = [upload.start_commit() for upload in uploads]
+    for commit in reversed(commits):
+        assert commit.is_ready(LIMITS.transfer)
+        assert commit.wait().etag == tag_of(b"hello")
+    for upload, name in zip(uploads, names, strict=True):
+        upload.abort()
+        assert get(node, name) == b"hello"
 
 
 @pytest.mark.parametrize("size", [5, CHUNK_BYTES + 1], ids=["small", "streamed"])
-def test_a_bucket_is_made_on_first_need(node: S3Node, bucket: str, size: int) -> None:
-    assert list(node.list_objects(bucket)) == []
+def test_a_bucket_is_made_when_it_is_asked_for(
+    node: S3Node, bucket: str, size: int
+) -> None:
+    name = ObjectName(bucket, "key")
     node.start_check().wait()
-    put(node, ObjectName(bucket, "key"), bytes(size))
-    assert [key for key, _ in node.list_objects(bucket)] == ["key"]
+    assert list(node.list_objects(bucket)) == []
+    with pytest.raises(NoSuchBucketError):
+        put(node, name, bytes(size))
+    for _ in range(2):
+        node.make_bucket(bucket)
+        put(node, name, bytes(size))
+        assert [key for key, _ in node.list_objects(bucket)] == ["key"]
 
 
-def test_many_first_uploads_at_once(node: S3Node, bucket: str) -> None:
+def test_many_may_make_a_bucket_at_once(node: S3Node, bucket: str) -> None:
     with ThreadPoolExecutor(8) as pool:
-        names = [ObjectName(bucket, f"key{number}") for number in range(16)]
-        list(pool.map(lambda name: put(node, name, b"hello"), names))
-    assert len(list(node.list_objects(bucket))) == 16
+        list(pool.map(node.make_bucket, [bucket] * 16))
+    put(node, ObjectName(bucket, "key"), b"hello")
 
 
 @pytest.mark.parametrize("size", [0, 5, CHUNK_BYTES + 1])
@@ -257,6 +350,7 @@ def test_of_racing_changes_exactly_one_wins(node: S3Node, attempt: int) -> None:
 
 def test_listing_is_in_key_order(node: S3Node, bucket: str) -> None:
     keys = ["A", "B1", "a", "b", "b1", "bb", "ba", "zü", "z€", "z😀", "z%41+ &<"]
+    node.make_bucket(bucket)
     for key in keys:
         put(node, ObjectName(bucket, key), key.encode())
     expected = sorted(keys, key=str.encode)
@@ -288,6 +382,7 @@ def test_wrong_keys_are_refused(
         lambda: put(node, name, bytes(CHUNK_BYTES)),
         lambda: put(node, name, bytes(CHUNK_BYTES + 1)),
         lambda: put(node, name, b"", if_absent=True),
+        lambda: node.make_bucket(bucket),
         lambda: list(node.list_objects(bucket)),
     ]
     for question in questions:
@@ -302,7 +397,7 @@ def test_an_aborted_upload_stores_nothing(node: S3Node, size: int) -> None:
     node.start_delete(new).wait()
     put(node, old, b"old")
     for name in (old, new):
-        upload = node.start_put(name, size, STAMP, {})
+        upload = node.start_put(name, size, LABEL, {})
         upload.write(bytes(size - 1))
         upload.abort()
     assert get(node, old) == b"old"
@@ -312,12 +407,13 @@ def test_an_aborted_upload_stores_nothing(node: S3Node, size: int) -> None:
 
 UPLOAD_AND_DIE = """
 import os, signal, sys
-from nodes import NodeSpec, ObjectName, Stamp
+from nodes import Label, NodeSpec, ObjectName, Stamp
 from nodes.s3 import S3Node
 from nodes.s3_client import TimeLimits
 
 node = S3Node(NodeSpec("node", *sys.argv[1:4]), TimeLimits())
-upload = node.start_put(ObjectName("store", "died"), 2**21, Stamp(2**60, 0), {})
+label = Label(Stamp(2**60, 0))
+upload = node.start_put(ObjectName("store", "died"), 2**21, label, {})
 upload.write(bytes(2**20))
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -356,17 +452,17 @@ def test_killed_in_a_download(server: Server, node: S3Node) -> None:
 
 
 def put_huge(node: S3Node, name: ObjectName) -> None:
-    upload = node.start_put(name, HUGE, STAMP, {})
+    upload = node.start_put(name, HUGE, LABEL, {})
     for _ in range(HUGE // MIB):
         upload.write(bytes(MIB))
-    upload.commit()
+    upload.start_commit().wait()
 
 
 def test_killed_in_an_upload(server: Server, node: S3Node) -> None:
     name = ObjectName("store", "overwritten")
     body = random.Random(2).randbytes(2 * MIB)
     put(node, name, body)
-    upload = node.start_put(name, HUGE, STAMP, {})
+    upload = node.start_put(name, HUGE, LABEL, {})
     upload.write(bytes(MIB))
     server.kill()
     with pytest.raises(NodeError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from errors import SettingsError
-from settings import Settings, parse_networks
+from settings import Settings, parse_group_weights, parse_networks
 from tests.settings_table import row, settings_table
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -34,6 +34,8 @@ GOOD = [
     ("DATA_DIR", "/srv/objects", "/srv/objects"),
     ("FOLDER_NODES", "1000", 1000),
     ("REFRESH_SECONDS", "0.5", 0.5),
+    ("REPLICAS", "9", 9),
+    ("GROUP_WEIGHTS", "fast=2,slow=0.5", "fast=2,slow=0.5"),
     ("MAX_OBJECT_BYTES", "0", 0),
     ("MAX_OBJECT_BYTES", "5GiB", 5 * 2**30),
     ("MAX_OBJECT_BYTES", "1 mib", MIB),
@@ -76,6 +78,18 @@ BAD = [
     ("REFRESH_SECONDS", "inf"),
     ("REFRESH_SECONDS", "nan"),
     ("REFRESH_SECONDS", "1e3"),
+    ("REPLICAS", "0"),
+    ("REPLICAS", "10"),
+    ("REPLICAS", "two"),
+    ("GROUP_WEIGHTS", "fast"),
+    ("GROUP_WEIGHTS", "=2"),
+    ("GROUP_WEIGHTS", "a/b=2"),
+    ("GROUP_WEIGHTS", "fast=0"),
+    ("GROUP_WEIGHTS", "fast=-1"),
+    ("GROUP_WEIGHTS", "fast=much"),
+    ("GROUP_WEIGHTS", "fast=2=3"),
+    ("GROUP_WEIGHTS", "fast=2,slow=1,fast=2"),
+    ("GROUP_WEIGHTS", "fast=2;slow=1"),
     ("MAX_OBJECT_BYTES", "-1"),
     ("MAX_OBJECT_BYTES", "1.5GiB"),
     ("MAX_OBJECT_BYTES", "1 parsec"),
@@ -170,6 +184,19 @@ def test_what_is_secret_says_so_first() -> None:
 def test_an_error_of_a_plain_setting_shows_the_value() -> None:
     with pytest.raises(SettingsError, match=r"^PORT: 'x' .* from 1 to 65535$"):
         Settings.from_environ({"PORT": "x"})
+
+
+# Groups
+
+
+def test_group_weights_may_have_blanks() -> None:
+    assert parse_group_weights(" fast=2 ,, slow=.5,") == {"fast": 2.0, "slow": 0.5}
+    assert parse_group_weights("") == {}
+
+
+def test_an_error_of_the_group_weights_says_what_was_expected() -> None:
+    with pytest.raises(SettingsError, match=r"^GROUP_WEIGHTS: 'a=0' .* above 0$"):
+        Settings.from_environ({"GROUP_WEIGHTS": "a=0"})
 
 
 # Proxies

@@ -1,0 +1,266 @@
+"""Reads the copies of the roster on the nodes, and takes the steps that are due.
+
+What is due is decided in `changes.py`. Nothing here is kept but for how long the
+newest roster has been on all its nodes. Used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from itertools import islice
+
+from changes import Sight, Wishes, form, register, step
+from errors import (
+    NodeError,
+    NoSuchBucketError,
+    NoSuchKeyError,
+    PreconditionError,
+    RosterError,
+)
+from member import Member
+from nodes import (
+    DATA_BUCKETS,
+    Label,
+    NodeObject,
+    NodeSpec,
+    ObjectName,
+    Pending,
+    Stamp,
+)
+from roster import Roster
+
+NAME = ObjectName("amazin-system", "roster")
+MAX_BYTES = 16 * 2**20
+MAX_ROUNDS = 8
+"""How many steps are taken in one go at most."""
+
+log = logging.getLogger("amazin.roster")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A node's copy, and the ETag that a change of it is conditional on."""
+
+    roster: Roster
+    etag: str
+
+
+class Keeper:
+    """Follows the roster on the nodes; proposes changes if it is given wishes."""
+
+    def __init__(
+        self,
+        wishes: Wishes | None,
+        wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`wait_seconds`: after it no gateway acts on what it saw before."""
+        self._wishes = wishes
+        self._wait_seconds = wait_seconds
+        self._clock = clock
+        self._recorded: tuple[Roster | None, float] = (None, 0.0)
+        self._lost_since: dict[str, float] = {}
+        self._copies: dict[str, Copy] = {}
+        self._told: set[str] = set()
+        self.looked_at = 0.0
+        """When the look began that `follow` returned last."""
+
+    def follow(
+        self, members: Mapping[str, Member], found: Iterable[NodeSpec], may_form: bool
+    ) -> Sight:
+        """Look at the nodes, and take the steps that are due.
+
+        With `may_form` empty nodes become a cluster: something is to be stored.
+        """
+        specs = list(found)
+        sight = self._look(members)
+        for _ in range(MAX_ROUNDS):
+            new = self._due(sight, specs, may_form)
+            if new:
+                if not self.decide(new, sight, members):
+                    break
+                log.info("the set of nodes changes: %s", describe(new))
+            elif sight.outdated:
+                told = [
+                    self._record(name, sight.roster, members)
+                    for name in sight.outdated
+                    if sight.roster
+                ]
+                if not all(told):
+                    break
+            else:
+                break
+            sight = self._look(members)
+        return sight
+
+    def has_waited(self, roster: Roster) -> bool:
+        """Whether it is on all its nodes for so long that nobody acts on older ones."""
+        recorded, since = self._recorded
+        return recorded == roster and self._clock() - since >= self._wait_seconds
+
+    def is_due(self, roster: Roster) -> bool:
+        """Whether `repair` may bring everything under the next set of nodes."""
+        return roster.is_open and self.has_waited(roster)
+
+    def is_known_lost(self, names: Set[str]) -> bool:
+        """Whether every gateway knows by now that these nodes lost their disks."""
+        now = self._clock()
+        return all(
+            now - self._lost_since.get(name, now) >= self._wait_seconds
+            for name in names
+        )
+
+    def decide(self, new: Roster, sight: Sight, members: Mapping[str, Member]) -> bool:
+        """Take a step from what was seen last; False: somebody else did, or not now."""
+        name = register(sight.roster, new)
+        if name not in sight.blank.union(sight.copies) - sight.lost:
+            self._tell(f"the set of nodes can't change while {name} is away")
+            return False
+        return self._record(name, new, members)
+
+    def enrol(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
+        """Give a node that had lost its disk, and was filled again, its copy."""
+        return self._record(name, roster, members)
+
+    def _due(
+        self, sight: Sight, specs: list[NodeSpec], may_form: bool
+    ) -> Roster | None:
+        current = sight.roster.newest if sight.roster else None
+        known = sight.blank.union(sight.copies, current.names if current else ())
+        offered = [(s.name, s.weight, s.group) for s in specs if s.name in known]
+        if self._wishes is None:
+            if current is None:
+                return None
+            wanted = current
+        else:
+            wanted = self._wishes.wanted(current, offered)
+        if not sight.copies:
+            may_form = (may_form or bool(sight.filled)) and not self._recorded[0]
+            return form(sight, wanted, secrets.token_hex(8)) if may_form else None
+        roster = sight.roster
+        return step(sight, wanted, roster is not None and self.has_waited(roster))
+
+    def _look(self, members: Mapping[str, Member]) -> Sight:
+        self.looked_at = self._clock()
+        copies, blank, silent = self._read_copies(members)
+        self._copies = copies
+        rosters = {name: copy.roster for name, copy in copies.items()}
+        sight = Sight(rosters, frozenset(blank), silent=frozenset(silent))
+        joining = blank - (sight.roster.names if sight.roster else set())
+        filled, unclear = look_into([members[name] for name in joining])
+        sight = Sight(rosters, sight.blank - unclear, filled, sight.silent | unclear)
+        self._lost_since = {
+            name: self._lost_since.get(name, self.looked_at) for name in sight.lost
+        }
+        if sight.is_recorded and self._recorded[0] != sight.roster:
+            self._recorded = (sight.roster, self._clock())
+        return sight
+
+    def _read_copies(
+        self, members: Mapping[str, Member]
+    ) -> tuple[dict[str, Copy], set[str], set[str]]:
+        copies: dict[str, Copy] = {}
+        blank, silent = set[str](), set[str]()
+        asked: dict[str, Pending[NodeObject]] = {}
+        for name, member in members.items():
+            try:
+                asked[name] = member.ask_even_lost(lambda node: node.start_get(NAME))
+            except NodeError:
+                silent.add(name)
+        for name, pending in asked.items():
+            try:
+                copies[name] = read_copy(name, pending, self._copies.get(name))
+            except (NoSuchKeyError, NoSuchBucketError):
+                blank.add(name)
+            except (NodeError, RosterError) as exc:
+                silent.add(name)
+                if isinstance(exc, RosterError):
+                    self._tell(f"node {name} can't be used: {exc}")
+        return copies, blank, silent
+
+    def _record(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
+        """Write a node's copy, if it still is what was seen; return whether it is."""
+        seen = self._copies.get(name)
+        try:
+            if seen is None:
+                for bucket in (*DATA_BUCKETS, NAME.bucket):
+                    members[name].node.make_bucket(bucket)
+            write_copy(members[name], roster, seen.etag if seen else None)
+        except PreconditionError:
+            return False
+        except (NodeError, KeyError) as exc:
+            self._tell(f"the set of nodes can't be recorded on {name}: {exc}")
+            return False
+        return True
+
+    def _tell(self, message: str) -> None:
+        """Log, once, what is not going to change by itself."""
+        if message not in self._told:
+            self._told.add(message)
+            log.warning("%s", message)
+
+
+def read_copy(name: str, pending: Pending[NodeObject], seen: Copy | None) -> Copy:
+    """Receive a node's copy. Raises: NodeError, NoSuchKeyError, RosterError."""
+    content = pending.wait()
+    try:
+        if seen and content.info.etag == seen.etag:
+            return seen
+        if content.info.size > MAX_BYTES:
+            raise RosterError("the node's roster is too long")
+        data = b"".join(iter(content.read, b""))
+    finally:
+        content.close()
+    return Copy(Roster.load(data, name), content.info.etag)
+
+
+def look_into(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which of these nodes hold objects, and of which it can't be told."""
+    filled, unclear = set[str](), set[str]()
+    for member in members:
+        try:
+            for bucket in DATA_BUCKETS:
+                found = member.node.list_objects(bucket)
+                filled.update(member.name for _ in islice(found, 1))
+        except NodeError:
+            unclear.add(member.name)
+    return frozenset(filled), frozenset(unclear)
+
+
+def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
+    """Write a node's copy over the one with this ETag; None: where there is none.
+
+    Raises: PreconditionError, NodeError.
+    """
+    data = roster.dump(member.name)
+    label = Label(Stamp(roster.generation, 0), roster.newest.epoch)
+    headers = {"Content-Type": "application/json"}
+    upload = member.upload_even_lost(
+        lambda node: node.start_put(
+            NAME, len(data), label, headers, if_match=etag, if_absent=etag is None
+        )
+    )
+    try:
+        upload.write(data)
+        upload.start_commit().wait()
+    finally:
+        upload.abort()
+
+
+def describe(roster: Roster) -> str:
+    """Return what an operator wants to know of it, on one line."""
+    parts = [f"generation {roster.generation}"]
+    for title, nodes in (("settled", roster.settled), ("next", roster.next)):
+        if nodes:
+            names = ", ".join(
+                name if weight == 1 else f"{name} ({weight:g})"
+                for name, weight in sorted(nodes.weights.items())
+            )
+            parts.append(f"{title} {names} with {nodes.replicas} replicas")
+    if roster.next:
+        parts.append("open" if roster.is_open else "announced")
+    return "; ".join(parts)

@@ -1,0 +1,222 @@
+"""The rules, each broken on purpose; the promise has to notice every one.
+
+Each mutant is a function that breaks the product by replacing one attribute, and gives
+it back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import cluster
+import keeper
+import lookup
+import member
+import mending
+import quorum
+import roster
+import uploads
+from errors import GatewayError, NodeError, NoSuchBucketError, NoSuchKeyError
+from nodes import Stamp
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Put something else in an attribute's place for a while."""
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def write_too_few() -> Any:
+    """W = r - 1."""
+    real = quorum.Placement.replicas.fget  # type: ignore[attr-defined]
+    few = property(lambda self: max(1, real(self) - 1))
+    return replaced(quorum.Placement, "replicas", few)
+
+
+def read_too_few() -> Any:
+    """404 from too few nodes: R = m - r."""
+    real = roster.NodeSet.read_count.fget  # type: ignore[attr-defined]
+    few = property(lambda self: max(1, real(self) - 1))
+    return replaced(roster.NodeSet, "read_count", few)
+
+
+@contextmanager
+def believe_lost_disks() -> Iterator[None]:
+    """A wiped node counts as answering."""
+
+    def take(self: Any, inquiry: Any) -> None:
+        inquiry.is_over = True
+        name = inquiry.member.name
+        try:
+            self.answers[name] = inquiry.pending.wait()
+        except (NoSuchKeyError, NoSuchBucketError):
+            self.answers[name] = None
+        except NodeError as exc:
+            self._failures[name] = exc
+
+    def refuse(self: Any) -> None:
+        pass
+
+    with (
+        replaced(quorum.Survey, "_take", take),
+        replaced(member.Member, "_refuse_if_lost", refuse),
+    ):
+        yield
+
+
+def trust_own_clock() -> Any:
+    """Stamps come from the local clock alone."""
+    real = cluster.Cluster._next_stamp
+    return replaced(
+        cluster.Cluster, "_next_stamp", lambda self, seen: real(self, Stamp(0, 0))
+    )
+
+
+def delete_for_good() -> Any:
+    """Deletes without tombstones."""
+
+    def delete(self: Any, name: Any) -> Any:
+        placement = self._lookup.place(name, is_write=True)[1]
+        done = []
+        for node in placement.home:
+            with suppress(NodeError):
+                node.ask(lambda node: node.start_delete(name)).wait()
+                done.append(node)
+        if len(done) < placement.replicas:
+            raise NodeError("too few")
+        return done[0]
+
+    return replaced(cluster.Cluster, "_delete", delete)
+
+
+def clean_up() -> Any:
+    """What a failed overwrite has stored is removed."""
+    real = cluster.Cluster._write
+
+    def write(self: Any, draft: Any, body: Any) -> Any:
+        try:
+            return real(self, draft, body)
+        except GatewayError:
+            for node in self._lookup.place(draft.name)[1].home:
+                with suppress(GatewayError):
+                    node.ask(lambda node: node.start_delete(draft.name)).wait()
+            raise
+
+    return replaced(cluster.Cluster, "_write", write)
+
+
+def repair_blindly() -> Any:
+    """`repair` copies unconditionally."""
+    real = mending.Mender._send
+
+    def send(self: Any, placement: Any, name: Any, step: Any, file: Any) -> Any:
+        blind = BlindScene(self._scene)
+        self._scene, scene = blind, self._scene
+        try:
+            return real(self, placement, name, step, file)
+        finally:
+            self._scene = scene
+
+    return replaced(mending.Mender, "_send", send)
+
+
+class BlindScene:
+    """A `Scene` whose nodes ignore all conditions of an upload."""
+
+    def __init__(self, scene: Any) -> None:
+        self.members = {name: BlindMember(m) for name, m in scene.members.items()}
+
+
+class BlindMember:
+    """See `BlindScene`."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def upload_even_lost(self, start: Callable[[Any], Any]) -> Any:
+        return self._real.upload_even_lost(lambda node: start(BlindNode(node)))
+
+
+class BlindNode:
+    """See `BlindScene`."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def start_put(self, *arguments: Any, **conditions: Any) -> Any:
+        return self._real.start_put(*arguments)
+
+
+def write_by_next_at_once() -> Any:
+    """Writes go by the next set as soon as it is announced."""
+    return replaced(keeper.Keeper, "has_waited", lambda self, roster: True)
+
+
+def repair_at_once() -> Any:
+    """`repair` does not wait until all gateways write by the next set."""
+    return replaced(keeper.Keeper, "is_due", lambda self, roster: roster.is_open)
+
+
+def read_one_home() -> Any:
+    """Reads ask one of the two homes only."""
+    real = quorum.place
+
+    def place(*arguments: Any) -> Any:
+        found = real(*arguments)
+        return replace(found, quorums=found.quorums[:1])
+
+    return replaced(lookup, "place", place)
+
+
+def believe_old_views() -> Any:
+    """What was read by an old roster is told all the same."""
+    return replaced(lookup.Lookup, "_still_holds", lambda self, snapshot: True)
+
+
+def acknowledge_by_old_views() -> Any:
+    """An upload is acknowledged though the set of nodes changed."""
+    return replaced(
+        lookup.Lookup, "same_write_set", lambda self, placement, members: True
+    )
+
+
+def believe_leftovers() -> Any:
+    """Copies count wherever they lie, whatever their epoch."""
+    return replaced(quorum.Placement, "counts", lambda self, name, epoch: True)
+
+
+def acknowledge_one_copy() -> Any:
+    """Missing copies are not made before the acknowledgement."""
+    real = uploads.complete
+
+    def complete(sources: Any, targets: Any, draft: Any, count: int) -> Any:
+        made = real(sources, targets, draft, count)
+        return made + list(sources[:1]) * (count - len(made))
+
+    return replaced(cluster, "complete", complete)
+
+
+MUTANTS = (
+    write_too_few,
+    read_too_few,
+    believe_lost_disks,
+    trust_own_clock,
+    delete_for_good,
+    clean_up,
+    repair_blindly,
+    write_by_next_at_once,
+    repair_at_once,
+    read_one_home,
+    believe_old_views,
+    acknowledge_by_old_views,
+    believe_leftovers,
+    acknowledge_one_copy,
+)
