@@ -1,17 +1,20 @@
 # make run    the gateway on three folders, no Docker needed
-# make test   all tests that can run on this machine, but those with containers
-# make itest  the tests with real MinIO servers and with containers
+# make test   all tests that can run on this machine, but what takes minutes
+# make itest  the tests with real MinIO servers, with containers, and of broken rules
+# make chaos  nodes and gateways killed under load (needs a minio binary)
+# make bench-failures  what it costs when nodes fail (needs a minio binary)
 # make lint   ruff and mypy
 # make nodes  three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
-.PHONY: help run test itest lint nodes
+.PHONY: help run test itest chaos bench-failures lint nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PYTEST_ARGS ?= -m "not containers"
+PYTEST_ARGS ?= -m "not containers and not proof"
+CHAOS_ARGS ?= --operations 5000 --kills 20
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -33,12 +36,18 @@ run: $(VENV)/run
 	@DISCOVERY="$${DISCOVERY:-folders}" VENV=$(VENV) exec scripts/run
 
 test: $(VENV)/develop
-	@echo 'Left out: the tests with containers, which take minutes; "make itest" runs them.'
+	@echo 'Left out is what takes minutes (containers, broken rules); "make itest" runs it.'
 	PYTHONDEVMODE=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 itest: $(VENV)/develop
-	@echo 'Left out: the tests with containers, which take minutes; "make itest" runs them.'
-	PYTHONDEVMODE=1 REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers"
+	PYTHONDEVMODE=1 REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers or proof"
+
+chaos: $(VENV)/develop
+	$(BIN)/python -m tests.chaos --replicas 2 $(CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos --replicas 3 $(CHAOS_ARGS)
+
+bench-failures: $(VENV)/develop
+	$(BIN)/python -m bench.failures $(BENCH_ARGS)
 
 lint: $(VENV)/develop
 	$(BIN)/ruff check .

@@ -224,8 +224,7 @@ class PromiseMachine(RuleBasedStateMachine):
         gateway=GATEWAYS,
         is_stream=st.booleans(),
         steps=st.integers(1, 8),
-        change=st.sampled_from(["join", "weigh", "nothing"]),
-        number=NUMBERS,
+        change=st.sampled_from(["join", "drain", "drain", "nothing"]),
         rounds=st.integers(1, 4),
     )
     def change_in_the_middle(
@@ -236,7 +235,6 @@ class PromiseMachine(RuleBasedStateMachine):
         is_stream: bool,
         steps: int,
         change: str,
-        number: int,
         rounds: int,
     ) -> None:
         """The set of nodes changes under an operation."""
@@ -244,8 +242,8 @@ class PromiseMachine(RuleBasedStateMachine):
         self.step(operation, steps)
         if change == "join" and len(self.world.disks) < MOST_NODES:
             self.join()
-        elif change == "weigh":
-            self.weigh(number, 0.0)
+        elif change == "drain":
+            self.drain_home(name)
         self.calm(rounds, True)
         self.put(name, 1 - gateway, False)
         self.world.finish(operation)
@@ -266,6 +264,69 @@ class PromiseMachine(RuleBasedStateMachine):
         self.finish(kind, gateway, name, False)
         self.world.finish(number)
         self.get(name, gateway)
+
+    def drain_home(self, name: ObjectName) -> str:
+        """Let the best node of a key be emptied; returns which it was."""
+        roster = self.world.roster()
+        if roster is None or not roster.settled:
+            return ""
+        best = roster.settled.home(name.hash_key)[0]
+        if best in self.world.shown:
+            self.world.shown[best] = 0.0
+            self.show()
+        return best
+
+    @precondition(lambda self: self.world.gateways and not self.world.running)
+    @rule(name=name, gateway=GATEWAYS, steps=st.integers(1, 12))
+    def write_while_it_moves(self, name: ObjectName, gateway: int, steps: int) -> None:
+        """`repair` brings a key to its next home while a client writes it there."""
+        self.put(name, gateway, False)
+        self.drain_home(name)
+        self.calm(2, False)
+        self.write_under_repair("put", name, gateway, steps)
+        self.get(name, 1 - gateway)
+
+    @precondition(lambda self: self.world.gateways and not self.world.running)
+    @rule(name=name)
+    def write_by_an_older_roster(self, name: ObjectName) -> None:
+        """A gateway saw that a change was announced, and not yet that it is open."""
+        world = self.world
+        self.put(name, 1, False)
+        self.drain_home(name)
+        self.heal_if_needed()
+        for gateway in world.gateways:
+            gateway.membership.refresh()
+        world.now += 16
+        self.restart(0, self.replicas)
+        world.now += 5
+        world.gateways[1].membership.refresh()
+        self.repair(0, True)
+        self.put(name, 0, False)
+        world.gateways[1].membership.refresh()
+        self.get(name, 1)
+
+    @precondition(lambda self: self.world.gateways and not self.world.running)
+    @rule(name=name, gateway=GATEWAYS, steps=st.integers(1, 8))
+    def leave_something_behind(
+        self, name: ObjectName, gateway: int, steps: int
+    ) -> None:
+        """An upload ends on a node that the key left, and comes back to, deleted."""
+        operation = self.world.operation("put", gateway, name, False)
+        self.step(operation, steps)
+        left = self.drain_home(name)
+        self.calm(2, True)
+        self.world.finish(operation)
+        self.delete(name, gateway)
+        self.drain_home(name)
+        if left in self.world.shown:
+            self.world.shown[left] = 1.0
+            self.show()
+        self.calm(1, False)
+        self.get(name, gateway)
+
+    def heal_if_needed(self) -> None:
+        if self.world.faults:
+            self.heal()
 
     # The operator
 
