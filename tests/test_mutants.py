@@ -24,8 +24,10 @@ LIKELY = {
     "repair_blindly": ("put", "write_while_it_moves"),
     "repair_at_once": ("put", "write_by_an_older_roster"),
     "believe_old_views": ("put", "get", "change_in_the_middle"),
-    "acknowledge_by_old_views": ("put", "get", "change_in_the_middle"),
-    "write_by_next_at_once": ("put", "get", "join", "refresh", "pass_time", "calm"),
+    "acknowledge_by_old_views": ("put", "leave_something_behind"),
+    "write_by_next_at_once": ("put", "read_by_an_older_roster"),
+    "read_too_few": CLIENTS,
+    "believe_lost_disks": (*CLIENTS, "lose_disk"),
     "read_one_home": ("put", "get", "join", "refresh", "pass_time", "calm"),
     "believe_leftovers": ("put", "leave_something_behind"),
 }

@@ -306,6 +306,21 @@ class PromiseMachine(RuleBasedStateMachine):
         self.get(name, 1)
 
     @precondition(lambda self: self.world.gateways and not self.world.running)
+    @rule(name=name)
+    def read_by_an_older_roster(self, name: ObjectName) -> None:
+        """A gateway has not seen yet that a change was announced."""
+        world = self.world
+        self.heal_if_needed()
+        self.put(name, 1, False)
+        world.gateways[1].membership.refresh()
+        self.drain_home(name)
+        world.gateways[0].membership.refresh()
+        world.now += 4
+        world.gateways[0].membership.refresh()
+        self.put(name, 0, False)
+        self.get(name, 1)
+
+    @precondition(lambda self: self.world.gateways and not self.world.running)
     @rule(name=name, gateway=GATEWAYS, steps=st.integers(1, 8))
     def leave_something_behind(
         self, name: ObjectName, gateway: int, steps: int
@@ -316,6 +331,7 @@ class PromiseMachine(RuleBasedStateMachine):
         left = self.drain_home(name)
         self.calm(2, True)
         self.world.finish(operation)
+        self.get(name, 1 - gateway)
         self.delete(name, gateway)
         self.drain_home(name)
         if left in self.world.shown:
