@@ -67,7 +67,7 @@ def test_a_broken_rule_is_noticed(
             machine,
             settings=settings(
                 max_examples=MOST_EXAMPLES,
-                stateful_step_count=80,
+                stateful_step_count=15 if names else 80,
                 deadline=None,
                 phases=[Phase.generate],
                 database=None,
