@@ -35,6 +35,8 @@ from roster import Roster
 
 NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20
+LOOK_SECONDS = 2.0
+"""Longer no node is waited for: what was seen of the others gets old meanwhile."""
 MAX_ROUNDS = 8
 """How many steps are taken in one go at most."""
 
@@ -171,7 +173,12 @@ class Keeper:
                 asked[name] = member.ask_even_lost(lambda node: node.start_get(NAME))
             except NodeError:
                 silent.add(name)
+        deadline = time.monotonic() + LOOK_SECONDS
         for name, pending in asked.items():
+            if not pending.is_ready(max(0.0, deadline - time.monotonic())):
+                pending.cancel()
+                silent.add(name)
+                continue
             try:
                 copies[name] = read_copy(name, pending, self._copies.get(name))
             except (NoSuchKeyError, NoSuchBucketError):
