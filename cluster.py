@@ -177,14 +177,18 @@ class Cluster:
         if not found.copies or (is_deleted and held >= found.placement.replicas):
             return found.member
         draft = Draft(name, TOMBSTONE.length, Label(Stamp(0, 0), is_deleted=True), {})
-        return self._write(draft, TOMBSTONE).member
+        return self._write(draft, TOMBSTONE, found).member
 
-    def _write(self, draft: Draft, body: Body) -> Stored:
-        """Store a body; again, if the set of nodes changed meanwhile."""
+    def _write(self, draft: Draft, body: Body, found: Found | None = None) -> Stored:
+        """Store a body; again, if the set of nodes changed meanwhile.
+
+        `found` is what a look at the object has shown, if there was one.
+        """
         stored: list[Stored] = []
         failure: NodeError | None = None
         for _ in range(MAX_ATTEMPTS):
-            placement, draft = self._prepare(draft)
+            placement, draft = self._prepare(draft, found)
+            found = None
             candidates = iter(placement.home)
             copies: list[Stored] = []
             if not stored or body.can_restart():
@@ -216,7 +220,7 @@ class Cluster:
         is_needed = draft.keeps_newer and not draft.is_guarded
         return refuse_if_outdone if is_needed else None
 
-    def _prepare(self, draft: Draft) -> tuple[Placement, Draft]:
+    def _prepare(self, draft: Draft, found: Found | None) -> tuple[Placement, Draft]:
         """Decide where an upload goes, and its stamp: greater than any seen."""
         placement = self._lookup.place(draft.name, is_write=True)[1]
         is_deleted = draft.label.is_deleted
@@ -225,7 +229,7 @@ class Cluster:
         if draft.is_conditional:
             draft = self._judged(draft, placement)
         if not is_blind:
-            found = self._lookup.find(draft.name)
+            found = found or self._lookup.find(draft.name)
             placement = require_home(found.placement)
             draft = replace(draft, seen=found.seen)
             newest_stamp = (

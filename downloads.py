@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from errors import NodeError, NoSuchKeyError, PreconditionError
+from errors import (
+    NodeError,
+    NodeProtocolError,
+    NoSuchKeyError,
+    PreconditionError,
+)
 from member import Member
 from nodes import Node, NodeObject, ObjectInfo, ObjectName, Pending
 
@@ -31,6 +36,9 @@ def open_copy(
     if content.info.version != info.version:
         content.close()
         raise PreconditionError("overwritten between the two questions")
+    if content.info.size != info.size:
+        content.close()
+        raise NodeProtocolError("the node sent another number of bytes")
     return content
 
 

@@ -6,11 +6,17 @@ when they have answered: no request is too slow to be right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from errors import ConflictError, NodeAccessError, NoNodesError, NoSuchKeyError
+from errors import (
+    ConflictError,
+    NodeAccessError,
+    NodeProtocolError,
+    NoNodesError,
+    NoSuchKeyError,
+)
 from member import Member
 from membership import Membership, Snapshot
 from nodes import NodeObject, ObjectInfo, ObjectName
@@ -90,6 +96,10 @@ class Lookup:
                 content = answer
             else:
                 answer.close()
+        if differ(copies):
+            if content:
+                content.close()
+            raise NodeProtocolError("copies of one version are not the same")
         return Found(snapshot, placement, copies, seen, content)
 
     def place(
@@ -145,6 +155,11 @@ class Lookup:
             if now.get(exc.node) is before.get(exc.node) or not can_restart():
                 raise
         return attempt()
+
+
+def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
+    """Whether copies that a gateway stored as one version are not the same bytes."""
+    return len({(info.size, info.etag) for _, info in copies if info.label}) > 1
 
 
 def info_of(answer: ObjectInfo | NodeObject | None) -> ObjectInfo | None:

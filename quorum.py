@@ -80,8 +80,9 @@ def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Pla
         everyone = Quorum([members[name] for name in names], len(names))
         home = _home(roster.newest, members, hash_key) if roster.is_open else ()
         return Placement(roster, home, (everyone,), None)
-    old = _home(settled, members, hash_key)
-    quorums = [Quorum(old, settled.read_count)]
+    gone = frozenset(roster.forgotten)
+    old = [m for m in _home(settled, members, hash_key) if m.name not in gone]
+    quorums = [Quorum(old, min(settled.read_count, len(old)))]
     if coming is None:
         return Placement(roster, old, quorums, None)
     new = _home(coming, members, hash_key)

@@ -17,6 +17,7 @@ from functools import partial
 from operator import itemgetter
 
 from changes import settle
+from cluster import TOMBSTONE_ETAG
 from errors import GatewayError, NodeError, RepairError, RosterError
 from member import Member
 from membership import Membership
@@ -145,7 +146,8 @@ class Repair:
             for name, listed in self._all_listed(scene):
                 mender.report.objects += 1
                 tell(mender.report)
-                if not is_well(scene.place(name), listed, scene.names):
+                is_deleted = any(i.etag == TOMBSTONE_ETAG for i in listed.values())
+                if is_deleted or not is_well(scene.place(name), listed, scene.names):
                     crew.do(partial(mend_or_note, mender, name, listed))
         tell(mender.report)
 

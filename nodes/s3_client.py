@@ -126,7 +126,8 @@ class S3Client:
                     raise
 
     def _sdk(self) -> Minio:
-        timeout = urllib3.Timeout(self.limits.connect, self.limits.transfer)
+        limits = self.limits
+        timeout = urllib3.Timeout(connect=limits.connect, read=limits.transfer)
         return Minio(
             self._endpoint.netloc,
             *self._keys,

@@ -6,7 +6,7 @@ write, or one that overlapped it or came later; and reads go on.
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from promise import Event, Gateway, World, is_allowed
@@ -446,6 +446,7 @@ class PromiseMachine(RuleBasedStateMachine):
     @rule(name=name, gateway=GATEWAYS, writes=st.booleans())
     def must_go_on(self, name: ObjectName, gateway: int, writes: bool) -> None:
         """With fewer than r nodes away reads go on, and mostly writes."""
+        self.world.gateways[gateway].membership.refresh()
         roster = self.world.roster()
         if roster is None or roster.settled is None or roster.next:
             return
@@ -454,7 +455,6 @@ class PromiseMachine(RuleBasedStateMachine):
         away |= nodes.names - self.world.shown.keys()
         if len(away & nodes.names) >= nodes.replicas:
             return
-        self.world.gateways[gateway].membership.refresh()
         event = self.finish("get", gateway, name, False)
         assert event.outcome == "ok", event
         if writes and len(nodes.weights) >= 2 * nodes.replicas - 1:
@@ -465,7 +465,8 @@ class PromiseMachine(RuleBasedStateMachine):
 
 TestPromise = PromiseMachine.TestCase
 TestPromise.settings = settings(
-    max_examples=int(__import__("os").environ.get("EX", "300")),
+    max_examples=300,
     stateful_step_count=80,
     deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )

@@ -1,0 +1,150 @@
+"""What is measured: MinIO nodes of one cluster, and the gateway in front of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway_process import GatewayProcess, ask, nodes_setting
+from servers import MinioServer, free_port
+
+from bench.counting import CountingProxy
+from nodes import NodeSpec, ObjectName
+from roster import NodeSet
+
+WORKERS = 2
+REFRESH_SECONDS = 5
+"""The default."""
+READY_ANSWERS, READY_SECONDS = 12, 60.0
+"""Each answer is some worker's; so many in a row are hardly all the same one's."""
+
+
+def find_minio() -> str:
+    """Return the path of a MinIO server. Raises: SystemExit."""
+    found = os.environ.get("MINIO") or shutil.which("minio")
+    if not found:
+        raise SystemExit("No minio: set MINIO to its path")
+    return found
+
+
+class MeasuredNode(MinioServer):
+    """A MinIO server whose CPU time can be read."""
+
+    @property
+    def pid(self) -> int | None:
+        """The id of its process; None: it doesn't run."""
+        return self._process.pid if self._process and self.is_running else None
+
+
+class System:
+    """A cluster of its own: nodes, a gateway, and objects on them."""
+
+    def __init__(
+        self, binary: str, folder: Path, replicas: int, count: int, *, is_counted: bool
+    ) -> None:
+        """With `is_counted` the gateway's requests pass through counting proxies."""
+        self.replicas = replicas
+        folder.mkdir()
+        self.nodes = [
+            MeasuredNode(
+                binary, folder / f"node-{n}", free_port(), f"access{n}", f"secret-{n}"
+            )
+            for n in range(1, count + 1)
+        ]
+        self.proxies = [CountingProxy(n.port) for n in self.nodes if is_counted]
+        self._set = NodeSet(replicas, dict.fromkeys(self.names, 1.0))
+        settings = {
+            "DISCOVERY": "static",
+            "NODES": nodes_setting(self.specs()),
+            "REPLICAS": str(replicas),
+            "REFRESH_SECONDS": str(REFRESH_SECONDS),
+            "WORKERS": str(WORKERS),
+            "LOG_LEVEL": "warning",
+        }
+        self.gateway = GatewayProcess(folder, settings)
+        self.port = self.gateway.port
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The stable names of the nodes."""
+        return [server.folder.name for server in self.nodes]
+
+    def specs(self) -> list[NodeSpec]:
+        """Return the nodes as the gateway is told of them."""
+        ports = [proxy.port for proxy in self.proxies] or [n.port for n in self.nodes]
+        return [
+            NodeSpec(
+                server.folder.name,
+                f"http://127.0.0.1:{port}",
+                server.access_key,
+                server.secret_key,
+            )
+            for server, port in zip(self.nodes, ports, strict=True)
+        ]
+
+    def start(self) -> None:
+        """Start everything, and wait until the set of nodes is settled."""
+        for server in self.nodes:
+            server.start()
+        self.gateway.start()
+        self.wait_until_ready()
+        if ask(self.port, "PUT", "/object/first", b"first").status != 201:
+            raise RuntimeError("nothing can be stored")
+        time.sleep(2 * REFRESH_SECONDS)
+
+    def stop(self) -> None:
+        """Stop everything, however it stands."""
+        self.gateway.stop()
+        for proxy in self.proxies:
+            proxy.close()
+        for server in self.nodes:
+            server.stop()
+
+    def wait_until_ready(self) -> None:
+        """Wait until every worker reaches every node. Raises: RuntimeError."""
+        deadline = time.monotonic() + READY_SECONDS
+        streak = 0
+        while streak < READY_ANSWERS:
+            answer = ask(self.port, "GET", "/health/ready?all")
+            streak = streak + 1 if answer.status == 200 else 0
+            if time.monotonic() > deadline:
+                raise RuntimeError("the gateway does not reach all nodes")
+            time.sleep(0.02)
+
+    def needed(self, key: str) -> list[str]:
+        """Return the names of the nodes that a request for a key goes to, if up."""
+        return self._set.home(ObjectName("store", key).hash_key)[: self.replicas]
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Return what the gateway and the nodes have used so far, in this order."""
+        pids = [node.pid for node in self.nodes if node.pid]
+        return sum(map(cpu, self.gateway.workers())), sum(map(cpu, pids))
+
+
+def cpu(pid: int) -> float:
+    """Return the CPU time of a process, all its threads, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Void:
+    """A port that answers no connection attempt, as a machine that is gone."""
+
+    def __init__(self, port: int) -> None:
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", port))
+        self._listener.listen(0)
+        self._fillers = [socket.socket() for _ in range(4)]
+        for filler in self._fillers:  # the queue is full then: the kernel drops SYNs
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+
+    def close(self) -> None:
+        """Let go of the port."""
+        for sock in (*self._fillers, self._listener):
+            sock.close()
