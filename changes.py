@@ -81,9 +81,8 @@ class Sight:
         if roster is None:
             return []
         seen = self.blank.union(self.copies) - self.lost
-        return sorted(
-            name for name in roster.holders & seen if self.copies.get(name) != roster
-        )
+        told = (roster.holders & seen) | self.copies.keys()
+        return sorted(name for name in told if self.copies.get(name) != roster)
 
 
 def register(old: Roster | None, new: Roster) -> str:
@@ -95,7 +94,9 @@ def register(old: Roster | None, new: Roster) -> str:
     return min(set(base.names).difference(new.forgotten) or new.newest.names)
 
 
-def form(sight: Sight, wanted: NodeSet, cluster: str) -> Roster | None:
+def form(
+    sight: Sight, wanted: NodeSet, cluster: str, wait_seconds: float = 20.0
+) -> Roster | None:
     """Return the first roster of nodes that hold none; None: it can't be made yet.
 
     Objects on them, of another program or an older release, may lie anywhere.
@@ -104,7 +105,15 @@ def form(sight: Sight, wanted: NodeSet, cluster: str) -> Roster | None:
         return None
     first = replace(wanted, epoch=1)
     leaving = tuple(sorted(sight.blank - first.names))
-    return Roster(cluster, 1, None, first, is_new=not sight.filled, leaving=leaving)
+    return Roster(
+        cluster,
+        1,
+        None,
+        first,
+        is_new=not sight.filled,
+        leaving=leaving,
+        wait_seconds=wait_seconds,
+    )
 
 
 def step(sight: Sight, wanted: NodeSet, has_waited: bool) -> Roster | None:
@@ -120,7 +129,10 @@ def step(sight: Sight, wanted: NodeSet, has_waited: bool) -> Roster | None:
         return None
     later = replace(roster, generation=roster.generation + 1)
     if roster.next is None:
-        return _announce(later, sight, wanted)
+        announced = _announce(later, sight, wanted)
+        if announced is None and roster.leaving and sight.is_recorded:
+            return replace(later, leaving=())
+        return announced
     if roster.is_new:
         if not sight.is_recorded:
             return None
@@ -180,6 +192,7 @@ def _unite(sight: Sight) -> Roster | None:
         is_new=all(roster.is_new for roster in rosters),
         leaving=tuple(sorted(names - target.names)),
         absorbed=tuple(sorted(absorbed)),
+        wait_seconds=max(roster.wait_seconds for roster in rosters),
         held=tuple(sorted(frozenset().union(*(r.keepers for r in rosters)) & names)),
     )
 

@@ -127,7 +127,8 @@ def wait_for_it(job: Job, tell: Callable[[str], object]) -> Snapshot:
         snapshot = membership.fresh_snapshot()
         held = hold(membership, snapshot)
         waited = time.monotonic() - start
-        if held is None or waited > held.patience * refresh_seconds:
+        unit = max(refresh_seconds, membership.keeper.wait_seconds / 4)
+        if held is None or waited > held.patience * unit:
             if held and held.patience == GATEWAY_WAIT:
                 log.warning("%s: is one running?", held.reason)
             return snapshot

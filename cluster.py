@@ -171,10 +171,8 @@ class Cluster:
             if self._lookup.same_write_set(placement, [home]):
                 return home
         found = self._lookup.find(name)
-        names = {member.name for member in found.placement.home}
-        held = sum(holder in names for holder, _ in found.copies)
-        is_deleted = bool(found.copies) and found.copies[0][1].is_deleted
-        if not found.copies or (is_deleted and held >= found.placement.replicas):
+        is_there = bool(found.copies) and not found.copies[0][1].is_deleted
+        if not is_there and self._lookup.is_gone(name):
             return found.member
         draft = Draft(name, TOMBSTONE.length, Label(Stamp(0, 0), is_deleted=True), {})
         return self._write(draft, TOMBSTONE, found).member
@@ -202,7 +200,7 @@ class Cluster:
             if self._lookup.same_write_set(placement, [copy.member for copy in copies]):
                 return copies[0]
             stored += copies
-            draft = replace(draft, if_match=None, if_absent=False)
+            draft = replace(draft, if_match=None, if_absent=False)  # it held
         raise ConflictError("the set of nodes keeps changing")
 
     def _guard(self, draft: Draft) -> Callable[[], None] | None:

@@ -10,7 +10,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from changes import Sight, Wishes, form, register, step
@@ -25,13 +27,15 @@ from member import Member
 from nodes import (
     DATA_BUCKETS,
     Label,
+    Node,
     NodeObject,
     NodeSpec,
+    ObjectInfo,
     ObjectName,
     Pending,
     Stamp,
 )
-from roster import Roster
+from roster import NodeSet, Roster
 
 NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20
@@ -60,9 +64,10 @@ class Keeper:
         wait_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`wait_seconds`: after it no gateway acts on what it saw before."""
+        """`wait_seconds` is for a cluster that is formed; see `Roster`."""
         self._wishes = wishes
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
+        """After so long no gateway acts on what it saw before."""
         self._clock = clock
         self._recorded: tuple[Roster | None, float] = (None, 0.0)
         self._lost_since: dict[str, float] = {}
@@ -102,7 +107,7 @@ class Keeper:
     def has_waited(self, roster: Roster) -> bool:
         """Whether it is on all its nodes for so long that nobody acts on older ones."""
         recorded, since = self._recorded
-        return recorded == roster and self._clock() - since >= self._wait_seconds
+        return recorded == roster and self._clock() - since >= self.wait_seconds
 
     def is_due(self, roster: Roster) -> bool:
         """Whether `repair` may bring everything under the next set of nodes."""
@@ -112,8 +117,7 @@ class Keeper:
         """Whether every gateway knows by now that these nodes lost their disks."""
         now = self._clock()
         return all(
-            now - self._lost_since.get(name, now) >= self._wait_seconds
-            for name in names
+            now - self._lost_since.get(name, now) >= self.wait_seconds for name in names
         )
 
     def decide(self, new: Roster, sight: Sight, members: Mapping[str, Member]) -> bool:
@@ -125,8 +129,22 @@ class Keeper:
         return self._record(name, new, members)
 
     def enrol(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
-        """Give a node that had lost its disk, and was filled again, its copy."""
-        return self._record(name, roster, members)
+        """Give a node that had lost its disk, and was filled again, its copy.
+
+        False: not now, or it has lost its disk once more.
+        """
+        member = members[name]
+        try:
+            for bucket in DATA_BUCKETS:
+                probe = ObjectName(bucket, NAME.key)
+                with suppress(NoSuchKeyError):
+                    member.ask_even_lost(partial(ask_head, probe)).wait()
+            member.node.make_bucket(NAME.bucket)
+            write_copy(member, roster, None)
+        except (NodeError, PreconditionError) as exc:
+            self._tell(f"{name} can't be counted on yet: {exc}")
+            return False
+        return True
 
     def _due(
         self, sight: Sight, specs: list[NodeSpec], may_form: bool
@@ -140,11 +158,17 @@ class Keeper:
             wanted = current
         else:
             wanted = self._wishes.wanted(current, offered)
+        if current and len(wanted.weights) < wanted.replicas:
+            self._tell(f"REPLICAS={wanted.replicas} needs as many nodes: not changed")
+            wanted = replace(wanted, replicas=current.replicas)
         if not sight.copies:
             may_form = (may_form or bool(sight.filled)) and not self._recorded[0]
-            return form(sight, wanted, secrets.token_hex(8)) if may_form else None
+            return self._form(sight, wanted) if may_form else None
         roster = sight.roster
         return step(sight, wanted, roster is not None and self.has_waited(roster))
+
+    def _form(self, sight: Sight, wanted: NodeSet) -> Roster | None:
+        return form(sight, wanted, secrets.token_hex(8), self.wait_seconds)
 
     def _look(self, members: Mapping[str, Member]) -> Sight:
         self.looked_at = self._clock()
@@ -158,6 +182,8 @@ class Keeper:
         self._lost_since = {
             name: self._lost_since.get(name, self.looked_at) for name in sight.lost
         }
+        if sight.roster:
+            self.wait_seconds = sight.roster.wait_seconds
         if sight.is_recorded and self._recorded[0] != sight.roster:
             self._recorded = (sight.roster, self._clock())
         return sight
@@ -236,6 +262,11 @@ def look_into(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]
         except NodeError:
             unclear.add(member.name)
     return frozenset(filled), frozenset(unclear)
+
+
+def ask_head(name: ObjectName, node: Node) -> Pending[ObjectInfo]:
+    """Ask a node what it holds."""
+    return node.start_head(name)
 
 
 def write_copy(member: Member, roster: Roster, etag: str | None) -> None:

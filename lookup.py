@@ -13,6 +13,7 @@ from typing import TypeVar
 from errors import (
     ConflictError,
     NodeAccessError,
+    NodeError,
     NodeProtocolError,
     NoNodesError,
     NoSuchKeyError,
@@ -20,7 +21,7 @@ from errors import (
 from member import Member
 from membership import Membership, Snapshot
 from nodes import NodeObject, ObjectInfo, ObjectName
-from quorum import Placement, Survey, newest, place
+from quorum import Placement, Quorum, Survey, newest, place
 
 MAX_ATTEMPTS = 3
 """How often a request starts anew because the object or the roster changed."""
@@ -101,6 +102,25 @@ class Lookup:
                 content.close()
             raise NodeProtocolError("copies of one version are not the same")
         return Found(snapshot, placement, copies, seen, content)
+
+    def is_gone(self, name: ObjectName) -> bool:
+        """Whether every node where it might lie says that there is no such object.
+
+        A read quorum is not enough: what a failed upload left on another node would be
+        there again although a delete was acknowledged.
+        """
+        snapshot, placement = self.place(name)
+        everyone = [Quorum(q.members, len(q.members)) for q in placement.quorums]
+        survey = Survey(everyone, lambda node: node.start_head(name))
+        try:
+            survey.run()
+        except NodeError:
+            return False
+        seen = {node: info_of(answer) for node, answer in survey.answers.items()}
+        held = [info for _, info in newest(placement, seen.items())]
+        is_deleted = all(info.is_deleted for info in held)
+        is_safe = not held or len(held) >= placement.replicas
+        return is_deleted and is_safe and self._still_holds(snapshot)
 
     def place(
         self, name: ObjectName, *, is_write: bool = False

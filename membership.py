@@ -27,10 +27,12 @@ from roster import Roster
 
 FIRST_LIST_SECONDS = 5.0
 """How long the first requests wait for the first answer of discovery."""
-FRESH_REFRESHES = 3
-"""A look at the roster may be acted on for so many times `refresh_seconds`."""
+FRESH_SHARE = 0.75
+"""Of the time that steps of a change wait: so long a look at the roster is good."""
+LEAST_WAIT_SECONDS = 20.0
+"""But no shorter than this: a look may take as long as the slowest node's limits."""
 WAIT_REFRESHES = 4
-"""After so many nobody acts on it any more, however clocks may run."""
+"""In a cluster that is formed now the steps wait so many times `refresh_seconds`."""
 
 log = logging.getLogger("amazin.membership")
 
@@ -90,6 +92,7 @@ class Membership:
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         is_watching: bool = True,
+        least_wait_seconds: float = LEAST_WAIT_SECONDS,
     ) -> None:
         """Without `wishes` changes of the set of nodes are followed, never proposed.
 
@@ -102,7 +105,8 @@ class Membership:
         self._first_pause_seconds = first_pause_seconds
         self._clock = clock
         self._is_watching = is_watching
-        self.keeper = Keeper(wishes, WAIT_REFRESHES * refresh_seconds, clock)
+        wait_seconds = max(WAIT_REFRESHES * refresh_seconds, least_wait_seconds)
+        self.keeper = Keeper(wishes, wait_seconds, clock)
         self._snapshot = Snapshot({}, Sight({}), "The nodes are still being looked for")
         self._found: Sequence[NodeSpec] = ()
         self._inherited: list[Snapshot] = []
@@ -267,7 +271,7 @@ class Membership:
     def _read_roster(self, may_form: bool = False) -> None:
         old = self._snapshot
         sight = self.keeper.follow(old.members, self._found, may_form)
-        fresh_until = self.keeper.looked_at + FRESH_REFRESHES * self._refresh_seconds
+        fresh_until = self.keeper.looked_at + FRESH_SHARE * self.keeper.wait_seconds
         if not sight.is_confirmed:
             fresh_until = old.fresh_until if old.roster == sight.roster else 0.0
             if not sight.copies and old.sight.copies:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -36,7 +37,7 @@ from nodes import (
     Upload,
 )
 from quorum import Placement, place
-from repair_plan import CopyStep, Plan, Seen, plan
+from repair_plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
 from roster import Roster
 
 MAX_LOOKS = 6
@@ -45,8 +46,6 @@ HELD_BYTES = 8 * 2**20
 """Objects up to this size are held in memory on their way, larger ones on disk."""
 WORKERS = 4
 """How many keys are worked on at once."""
-TOMBSTONE_BYTES = 64
-"""No tombstone is larger."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class Mender:
             if todo.copies:
                 self._copy_all(placement, name, todo.copies)
             elif todo.removals and todo == before:
-                self._remove_all(name, todo.removals)
+                self._remove_all(name, seen, todo.removals)
             elif not todo.removals:
                 if todo.is_short:
                     raise NodeError("too few nodes of its home can be reached")
@@ -238,14 +237,7 @@ class Mender:
         with tempfile.SpooledTemporaryFile(
             HELD_BYTES, dir=self._options.spool_dir
         ) as file:
-            source = self._scene.members[step.source]
-            content = open_copy(source, name, step.info, None)
-            try:
-                for chunk in iter(content.read, b""):
-                    self._throttle.take(len(chunk))
-                    file.write(chunk)
-            finally:
-                content.close()
+            self._fetch(name, step, file)
             file.seek(0)
             stored = self._send(placement, name, step, file)
         if stored.etag != step.info.etag:
@@ -253,6 +245,23 @@ class Mender:
         with self._lock:
             self.report.copies += 1
             self.report.bytes += step.info.size
+
+    def _fetch(self, name: ObjectName, step: CopyStep, file: IO[bytes]) -> None:
+        """Read the object from the first node that gives it. Raises: NodeError."""
+        failure: Exception | None = None
+        for source in step.sources:
+            file.seek(0)
+            file.truncate()
+            try:
+                content = open_copy(self._scene.members[source], name, step.info, None)
+                with closing(content):
+                    for chunk in iter(content.read, b""):
+                        self._throttle.take(len(chunk))
+                        file.write(chunk)
+                return
+            except (NodeError, PreconditionError) as exc:
+                failure = failure or exc
+        raise failure or NodeError("no node has it")
 
     def _send(
         self, placement: Placement, name: ObjectName, step: CopyStep, file: IO[bytes]
@@ -280,15 +289,20 @@ class Mender:
             upload.abort()
 
     def _remove_all(
-        self, name: ObjectName, removals: Iterable[tuple[str, str]]
+        self, name: ObjectName, seen: Seen, removals: Iterable[tuple[str, str]]
     ) -> None:
         for member_name, etag in removals:
+            member = self._scene.members[member_name]
 
             def start(node: Node, etag: str = etag) -> Pending[None]:
                 return node.start_delete(name, if_match=etag)
 
+            self.check()  # it may be long since the last look
+            held = head(member, name)
+            if held != seen.get(member_name):
+                return
             try:
-                self._scene.members[member_name].ask_even_lost(start).wait()
+                member.ask_even_lost(start).wait()
             except PreconditionError:
                 return
             with self._lock:

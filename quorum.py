@@ -77,7 +77,11 @@ def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Pla
     if settled is None:
         names = roster.newest.ranker.rank(hash_key)
         names += sorted(roster.holders.difference(names))
-        everyone = Quorum([members[name] for name in names], len(names))
+        all_members = [members[name] for name in names]
+        lost = [member for member in all_members if member.is_lost]
+        if len(lost) < roster.newest.replicas:  # what they held lies elsewhere, too
+            all_members = [m for m in all_members if not m.is_lost]
+        everyone = Quorum(all_members, len(all_members))
         home = _home(roster.newest, members, hash_key) if roster.is_open else ()
         return Placement(roster, home, (everyone,), None)
     gone = frozenset(roster.forgotten)

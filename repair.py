@@ -17,7 +17,6 @@ from functools import partial
 from operator import itemgetter
 
 from changes import settle
-from cluster import TOMBSTONE_ETAG
 from errors import GatewayError, NodeError, RepairError, RosterError
 from member import Member
 from membership import Membership
@@ -109,7 +108,8 @@ class Repair:
             raise RepairError(snapshot.reason)
         problems = []
         names = roster.holders & snapshot.sight.blank.union(snapshot.sight.copies)
-        if absent := roster.holders - names:
+        needed = required(roster)
+        if absent := needed - names:
             problems.append(f"Not there: {', '.join(sorted(absent))}")
         if lost := snapshot.lost & names:
             problem = self._fill(roster, lost)
@@ -119,7 +119,7 @@ class Repair:
         is_due = roster.next is None or self._membership.keeper.is_due(roster)
         if not is_due:
             problems.append("The set of nodes is changing; its time has not come yet")
-        is_complete = is_due and names == roster.holders
+        is_complete = is_due and names >= needed
         return Scene(snapshot, roster, names, is_complete), problems
 
     def _fill(self, roster: Roster, lost: frozenset[str]) -> str:
@@ -146,8 +146,7 @@ class Repair:
             for name, listed in self._all_listed(scene):
                 mender.report.objects += 1
                 tell(mender.report)
-                is_deleted = any(i.etag == TOMBSTONE_ETAG for i in listed.values())
-                if is_deleted or not is_well(scene.place(name), listed, scene.names):
+                if not is_well(scene.place(name), listed, scene.names):
                     crew.do(partial(mend_or_note, mender, name, listed))
         tell(mender.report)
 
@@ -170,7 +169,7 @@ class Repair:
         A disk that was filled is counted on again at once, also in the middle of a
         change, which waits for it.
         """
-        all_took_part = scene.names == scene.roster.holders
+        all_took_part = scene.names >= required(scene.roster)
         if self._options.buckets != DATA_BUCKETS or not all_took_part:
             return
         mender.check()
@@ -209,6 +208,12 @@ def listing(member: Member, bucket: str) -> Iterator[tuple[bytes, str, ObjectInf
     """Yield (key in UTF-8, node, info) in key order. Raises: NodeError."""
     for key, info in member.node.list_objects(bucket):
         yield key.encode(), member.name, info
+
+
+def required(roster: Roster) -> frozenset[str]:
+    """Return the nodes without which nothing may be removed or settled."""
+    has_left = roster.leaving if roster.is_settled else ()
+    return roster.holders.difference(has_left)
 
 
 def least_replicas(roster: Roster) -> int:

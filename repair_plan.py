@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from nodes import ObjectInfo
 from quorum import Placement
 
+TOMBSTONE_BYTES = 64
+"""No tombstone is larger."""
 TOMBSTONE_NS = 24 * 3600 * 10**9
 """A tombstone is kept for so long: a day."""
 
@@ -19,10 +21,11 @@ Seen = Mapping[str, ObjectInfo | None]
 class CopyStep:
     """Bring the newest version onto one more node."""
 
-    source: str
+    sources: tuple[str, ...]
+    """Nodes that hold it."""
     target: str
     info: ObjectInfo
-    """Of the source."""
+    """Of what they hold."""
     if_match: str | None
     """The ETag that the target holds now; None: it must hold nothing."""
 
@@ -41,17 +44,20 @@ class Plan:
 def is_well(
     placement: Placement, listed: Mapping[str, ObjectInfo], present: Set[str]
 ) -> bool:
-    """Whether listings alone show that nothing has to be done for an object."""
+    """Whether listings alone show that nothing has to be done for an object.
+
+    They don't show versions: so not while disks are filled or the set of nodes
+    changes, and not of what may be a tombstone.
+    """
+    if placement.roster.next or any(member.is_lost for member in placement.home):
+        return False
+    if any(info.size <= TOMBSTONE_BYTES for info in listed.values()):
+        return False
     home = [member.name for member in placement.home]
     best = [name for name in home[: placement.replicas] if name in present]
     if not listed.keys() <= set(home) or not listed.keys() >= set(best):
         return False
     if len(listed) < placement.replicas:
-        return False
-    roster = placement.roster
-    if roster.next is not None and (
-        placement.old_home is None or not listed.keys() <= placement.old_home
-    ):
         return False
     return len({(info.size, info.etag) for info in listed.values()}) == 1
 
@@ -67,16 +73,17 @@ def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Pl
         name: info for name, info in held.items() if is_valid(placement, name, info)
     }
     if not valid:
-        return Plan(removals=_removals(held, home) if is_complete else ())
-    source = max(valid, key=lambda name: (valid[name].version, name in home))
-    best = valid[source]
+        ours = {name: info for name, info in held.items() if info.label}
+        return Plan(removals=_removals(ours, home) if is_complete else ())
+    best = max(valid.values(), key=lambda info: info.version)
+    sources = tuple(n for n in valid if valid[n].version == best.version)
     good = [n for n in home if n in valid and valid[n].version == best.version]
     if is_complete and is_outdated(placement, best, now_ns):
         return Plan(removals=_removals(held, home, best))
     stale = [name for name in home if name in held and name not in good]
     free = missing(placement, home, seen, len(good) + len(stale))
     copies = [
-        CopyStep(source, name, best, held[name].etag if name in held else None)
+        CopyStep(sources, name, best, held[name].etag if name in held else None)
         for name in (*stale, *free)
     ]
     is_short = len(good) + len(copies) < placement.replicas

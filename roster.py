@@ -84,6 +84,9 @@ class Roster:
     """Nodes outside both sets that still have to learn this generation."""
     absorbed: tuple[str, ...] = ()
     """Other clusters that were joined to this one."""
+    wait_seconds: float = 20.0
+    """So long each step of a change waits; three quarters of it a gateway may act on
+    what it read here. Drawn once, so that it is the same for all."""
     held: tuple[str, ...] = ()
     """With nothing settled: nodes that held data before."""
 
@@ -144,10 +147,14 @@ class Roster:
             for name in ("forgotten", "leaving", "absorbed", "held"):
                 value[name] = tuple(value[name])
             roster = cls(**value)
-            if not roster.sets or type(roster.generation) is not int:
+            names = (*roster.forgotten, *roster.leaving, *roster.absorbed, *roster.held)
+            is_sound = all(isinstance(name, str) for name in names)
+            is_sound = is_sound and roster.wait_seconds > 0
+            if not roster.sets or type(roster.generation) is not int or not is_sound:
                 raise RosterError("the node's roster says nothing")
             for nodes in roster.sets:
-                nodes.home(roster.cluster.encode())  # refuses what can't be ranked
+                if not nodes.home(roster.cluster.encode()):  # refuses nonsense, too
+                    raise RosterError("the node's roster names no node")
             return roster
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise RosterError("the node's roster can't be read") from exc
@@ -162,11 +169,13 @@ def newest(rosters: Iterable[Roster]) -> list[Roster]:
     best: dict[str, Roster] = {}
     for roster in rosters:
         other = best.get(roster.cluster)
-        if other is None or _order(roster) > _order(other):
+        if other is None or _is_newer(roster, other):
             best[roster.cluster] = roster
     absorbed = {name for roster in best.values() for name in roster.absorbed}
     return [best[name] for name in sorted(best) if name not in absorbed]
 
 
-def _order(roster: Roster) -> tuple[int, bytes]:
-    return roster.generation, roster.dump("")
+def _is_newer(roster: Roster, other: Roster) -> bool:
+    if roster.generation != other.generation or roster is other:
+        return roster.generation > other.generation
+    return roster.dump("") > other.dump("")

@@ -399,4 +399,6 @@ def replaces(later: Event, earlier: Event) -> bool:
     """Whether an acknowledged write makes an earlier one impossible."""
     if earlier.end is None or later.begin < earlier.end:
         return False
-    return earlier.outcome == "ok" or earlier.stamp < later.stamp
+    if earlier.outcome == "ok" or earlier.stamp < later.stamp:
+        return True
+    return later.stamp == Stamp(0, 0)  # a delete that found nothing left to delete

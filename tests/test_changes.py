@@ -124,10 +124,10 @@ def test_who_lost_its_disk_is_not_outdated() -> None:
     assert seen(ANNOUNCED, "ab", blank="cd").outdated == ["d"]
 
 
-def test_forgotten_nodes_are_not_outdated() -> None:
+def test_a_forgotten_node_that_is_back_is_told() -> None:
     roster = replace(ANNOUNCED, forgotten=("b",))
     copies = dict.fromkeys("acd", roster) | {"b": SETTLED}
-    assert Sight(copies).outdated == []
+    assert Sight(copies).outdated == ["b"]
 
 
 def test_an_absorbed_cluster_is_brought_the_new_one() -> None:
@@ -246,6 +246,14 @@ def test_a_settled_set_that_is_as_wished_stays(has_waited: bool) -> None:
 def test_a_wish_is_announced(wanted: NodeSet) -> None:
     later = step(seen(replace(SETTLED, leaving=("z",))), wanted, has_waited=False)
     assert later == Roster("x", 3, ABC, replace(wanted, epoch=3))
+
+
+def test_nodes_that_left_and_know_it_are_dropped() -> None:
+    left = replace(SETTLED, leaving=("z",))
+    assert step(seen(left), ABC, has_waited=False) == replace(
+        SETTLED, generation=SETTLED.generation + 1
+    )
+    assert step(seen(left, "abc", blank="z"), ABC, has_waited=False) is None
 
 
 def test_a_set_of_too_few_nodes_is_not_announced() -> None:

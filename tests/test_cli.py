@@ -63,6 +63,7 @@ class Lab:
             node_builder(Settings()),
             REFRESH_SECONDS,
             Wishes(replicas, {}),
+            least_wait_seconds=0.0,
         )
         self.cluster = Cluster(self.membership)
 
@@ -485,6 +486,7 @@ def test_a_node_that_lost_its_disk_is_worth_a_run_once_all_know_it() -> None:
         build,
         REFRESH_SECONDS,
         Wishes(2, {}),
+        least_wait_seconds=0.0,
     )
     assert not is_worth_it(membership, was_well=False)
     Cluster(membership).put(ObjectName("store", "abc"), HeldBody(b"abc"), {})

@@ -238,7 +238,7 @@ def test_that_it_lost_its_disk_is_told_once(caplog: pytest.LogCaptureFixture) ->
         member.is_lost = is_lost
     assert caplog.messages == [
         "node a has lost its disk; `amazin repair` fills it again",
-        "node a is filled",
+        "node a counts again",
     ]
 
 

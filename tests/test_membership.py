@@ -23,7 +23,7 @@ from errors import (
 )
 from keeper import NAME
 from member import Member
-from membership import FRESH_REFRESHES, WAIT_REFRESHES, Membership, Snapshot
+from membership import FRESH_SHARE, WAIT_REFRESHES, Membership, Snapshot
 from nodes import Node, NodeSpec, ObjectName
 from nodes.absent import AbsentNode
 from roster import NodeSet, Roster
@@ -31,8 +31,8 @@ from roster import NodeSet, Roster
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
 PATIENCE_SECONDS = 10.0
 REFRESH_SECONDS = 5.0
-FRESH_SECONDS = FRESH_REFRESHES * REFRESH_SECONDS
 WAIT_SECONDS = WAIT_REFRESHES * REFRESH_SECONDS
+FRESH_SECONDS = FRESH_SHARE * WAIT_SECONDS
 THING = ObjectName("store", "abc")
 
 
@@ -555,7 +555,7 @@ def drained() -> tuple[World, Process]:
     keeper = process.membership.keeper
     keeper.decide(settle(snapshot.roster), snapshot.sight, snapshot.members)
     assert process.refresh().roster == world.copy("c")
-    assert world.copy("c").leaving == ("c",)
+    assert world.copy("c").leaving == ()
     return world, process
 
 
