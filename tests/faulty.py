@@ -155,7 +155,7 @@ class FaultyProxy:
         self._is_accepting = True
 
     def __enter__(self) -> Self:
-        self._listen()
+        self._listen_anywhere()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -202,6 +202,15 @@ class FaultyProxy:
             for sock in self._open:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def _listen_anywhere(self) -> None:
+        """Listen on the first port that really is free: others look for one, too."""
+        for _ in range(20):
+            with suppress(OSError):
+                self._listen()
+                return
+            self.port = free_port()
+        self._listen()
 
     def _listen(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=4096)
