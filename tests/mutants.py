@@ -101,9 +101,9 @@ def clean_up() -> Any:
     """What a failed overwrite has stored is removed."""
     real = cluster.Cluster._write
 
-    def write(self: Any, draft: Any, body: Any) -> Any:
+    def write(self: Any, draft: Any, *rest: Any) -> Any:
         try:
-            return real(self, draft, body)
+            return real(self, draft, *rest)
         except GatewayError:
             for node in self._lookup.place(draft.name)[1].home:
                 with suppress(GatewayError):
