@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from errors import RosterError
-from roster import NodeSet, Roster, newest
+from roster import WAIT_SECONDS, NodeSet, Roster, newest
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def register(old: Roster | None, new: Roster) -> str:
 
 
 def form(
-    sight: Sight, wanted: NodeSet, cluster: str, wait_seconds: float = 20.0
+    sight: Sight, wanted: NodeSet, cluster: str, wait_seconds: float = WAIT_SECONDS
 ) -> Roster | None:
     """Return the first roster of nodes that hold none; None: it can't be made yet.
 

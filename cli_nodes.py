@@ -28,7 +28,9 @@ def known_nodes(settings: Settings) -> Iterator[Membership]:
     Nor are folders made: one that is missing is a node that is away, not an empty one.
     """
     discovery = EndingDiscovery(load_discovery(replace(settings, folder_nodes=0)))
-    membership = Membership(discovery, node_builder(settings), settings.refresh_seconds)
+    membership = Membership(
+        discovery, node_builder(settings.node_limits), settings.refresh_seconds
+    )
     try:
         yield membership
     finally:

@@ -243,12 +243,8 @@ class Cluster:
                 "A conditional upload needs REPLICAS=1 and a set of nodes that does "
                 "not change now"
             )
-        try:
-            pending = placement.home[0].ask(lambda node: node.start_head(draft.name))
-            is_deleted = pending.wait().is_deleted
-        except NoSuchKeyError:
-            return draft
-        if not is_deleted:
+        held = placement.home[0].head(draft.name)
+        if held is None or not held.is_deleted:
             return draft
         if draft.if_match:
             raise PreconditionError("the object was deleted")

@@ -10,9 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 from changes import Sight, Wishes, form, register, step
@@ -23,14 +21,12 @@ from errors import (
     PreconditionError,
     RosterError,
 )
-from member import Member
+from member import Member, finish
 from nodes import (
     DATA_BUCKETS,
     Label,
-    Node,
     NodeObject,
     NodeSpec,
-    ObjectInfo,
     ObjectName,
     Pending,
     Stamp,
@@ -137,8 +133,7 @@ class Keeper:
         try:
             for bucket in DATA_BUCKETS:
                 probe = ObjectName(bucket, NAME.key)
-                with suppress(NoSuchKeyError):
-                    member.ask_even_lost(partial(ask_head, probe)).wait()
+                member.head_even_lost(probe)
             member.node.make_bucket(NAME.bucket)
             write_copy(member, roster, None)
         except (NodeError, PreconditionError) as exc:
@@ -264,11 +259,6 @@ def look_into(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]
     return frozenset(filled), frozenset(unclear)
 
 
-def ask_head(name: ObjectName, node: Node) -> Pending[ObjectInfo]:
-    """Ask a node what it holds."""
-    return node.start_head(name)
-
-
 def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
     """Write a node's copy over the one with this ETag; None: where there is none.
 
@@ -282,11 +272,7 @@ def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
             NAME, len(data), label, headers, if_match=etag, if_absent=etag is None
         )
     )
-    try:
-        upload.write(data)
-        upload.start_commit().wait()
-    finally:
-        upload.abort()
+    finish(upload, (data,))
 
 
 def describe(roster: Roster) -> str:

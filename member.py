@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from errors import (
     NodeAccessError,
@@ -16,8 +16,9 @@ from errors import (
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchBucketError,
+    NoSuchKeyError,
 )
-from nodes import Answer, Node, NodeSpec, ObjectInfo, Pending, Upload
+from nodes import Answer, Node, NodeSpec, ObjectInfo, ObjectName, Pending, Upload
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; doubles."""
@@ -77,6 +78,18 @@ class Member:
         except NodeError as exc:
             self.note_failure(exc)
             raise
+
+    def head(self, name: ObjectName) -> ObjectInfo | None:
+        """Ask what the node holds; None: no such key. Raises: NodeError."""
+        self._refuse_if_lost()
+        return self.head_even_lost(name)
+
+    def head_even_lost(self, name: ObjectName) -> ObjectInfo | None:
+        """Ask what the node holds; None: no such key. Raises: NodeError."""
+        try:
+            return self.ask_even_lost(lambda node: node.start_head(name)).wait()
+        except NoSuchKeyError:
+            return None
 
     def upload(self, start: Callable[[Node], Upload]) -> Upload:
         """Begin an upload. Raises: NodeError, at once if it is skipped or lost."""
@@ -183,3 +196,16 @@ class _WatchedUpload(Upload):
 
     def abort(self) -> None:
         self._upload.abort()
+
+
+def finish(upload: Upload, chunks: Iterable[bytes]) -> ObjectInfo:
+    """Send all of a body and store it; if that fails nothing is stored.
+
+    Raises: PreconditionError, NodeError; see `Upload.start_commit`.
+    """
+    try:
+        for chunk in chunks:
+            upload.write(chunk)
+        return upload.start_commit().wait()
+    finally:
+        upload.abort()

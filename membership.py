@@ -23,16 +23,15 @@ from errors import DiscoveryError
 from keeper import Keeper
 from member import FIRST_PAUSE_SECONDS, Member
 from nodes import Node, NodeSpec
-from roster import Roster
+from roster import WAIT_SECONDS, Roster
 
 FIRST_LIST_SECONDS = 5.0
 """How long the first requests wait for the first answer of discovery."""
 FRESH_SHARE = 0.75
 """Of the time that steps of a change wait: so long a look at the roster is good."""
-LEAST_WAIT_SECONDS = 20.0
-"""But no shorter than this: a look may take as long as the slowest node's limits."""
 WAIT_REFRESHES = 4
-"""In a cluster that is formed now the steps wait so many times `refresh_seconds`."""
+"""In a cluster that is formed now the steps wait so many times `refresh_seconds`, but
+not less than `WAIT_SECONDS`: a look may take as long as the slowest node's limits."""
 
 log = logging.getLogger("amazin.membership")
 
@@ -92,7 +91,7 @@ class Membership:
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         is_watching: bool = True,
-        least_wait_seconds: float = LEAST_WAIT_SECONDS,
+        least_wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         """Without `wishes` changes of the set of nodes are followed, never proposed.
 

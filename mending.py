@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 from downloads import open_copy
@@ -19,11 +20,10 @@ from errors import (
     NodeError,
     NodeProtocolError,
     NoSuchBucketError,
-    NoSuchKeyError,
     PreconditionError,
     RepairError,
 )
-from member import Member
+from member import Member, finish
 from membership import Membership, Snapshot
 from nodes import (
     CHUNK_BYTES,
@@ -281,12 +281,7 @@ class Mender:
             )
 
         upload = self._scene.members[step.target].upload_even_lost(start)
-        try:
-            while chunk := file.read(CHUNK_BYTES):
-                upload.write(chunk)
-            return upload.start_commit().wait()
-        finally:
-            upload.abort()
+        return finish(upload, iter(partial(file.read, CHUNK_BYTES), b""))
 
     def _remove_all(
         self, name: ObjectName, seen: Seen, removals: Iterable[tuple[str, str]]
@@ -310,8 +305,8 @@ class Mender:
 
 
 def head(member: Member, name: ObjectName) -> ObjectInfo | None:
-    """Ask what a node holds. Raises: NodeError."""
+    """Ask what a node holds, nothing if it lost its disk. Raises: NodeError."""
     try:
-        return member.ask_even_lost(lambda node: node.start_head(name)).wait()
-    except (NoSuchKeyError, NoSuchBucketError):
+        return member.head_even_lost(name)
+    except NoSuchBucketError:
         return None

@@ -15,6 +15,8 @@ from errors import RosterError
 from hashing import Ranker
 
 FORMAT = 1
+WAIT_SECONDS = 20.0
+"""How long the steps of a change wait in a cluster that is not told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Roster:
     """Nodes outside both sets that still have to learn this generation."""
     absorbed: tuple[str, ...] = ()
     """Other clusters that were joined to this one."""
-    wait_seconds: float = 20.0
+    wait_seconds: float = WAIT_SECONDS
     """So long each step of a change waits; three quarters of it a gateway may act on
     what it read here. Drawn once, so that it is the same for all."""
     held: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 
 from errors import SettingsError
 from nodelist import as_name, as_weight
+from nodes import TimeLimits
 
 _SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -242,6 +243,15 @@ class Settings:
     def least_level(self) -> str:
         """The least level that is logged, in lower case."""
         return "debug" if self.log_debug else self.log_level
+
+    @property
+    def node_limits(self) -> TimeLimits:
+        """How long a node may take."""
+        return TimeLimits(
+            self.node_connect_timeout,
+            self.node_answer_timeout,
+            self.node_transfer_timeout,
+        )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -17,10 +17,9 @@ from errors import (
     NodeError,
     NodeProtocolError,
     NoNodesError,
-    NoSuchKeyError,
     PreconditionError,
 )
-from member import Member
+from member import Member, finish
 from nodes import (
     CHUNK_BYTES,
     Label,
@@ -112,7 +111,9 @@ class Draft:
         if_match, if_absent = self.if_match, self.if_absent
         if self.is_guarded:
             held = (
-                self.seen[member.name] if member.name in self.seen else self.at(member)
+                self.seen[member.name]
+                if member.name in self.seen
+                else member.head(self.name)
             )
             if_match, if_absent = held.etag if held else None, held is None
 
@@ -128,13 +129,6 @@ class Draft:
             )
 
         return member.upload(start)
-
-    def at(self, member: Member) -> ObjectInfo | None:
-        """Ask what a node holds now. Raises: NodeError."""
-        try:
-            return member.ask(lambda node: node.start_head(self.name)).wait()
-        except NoSuchKeyError:
-            return None
 
     def is_outdone(self, held: ObjectInfo | None) -> bool:
         """Whether what a node holds is this, or what came after it."""
@@ -266,19 +260,15 @@ def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
     Raises: NodeError.
     """
     for _ in range(MAX_TRIES):
-        held = draft.at(member)
+        held = member.head(draft.name)
         if draft.is_outdone(held):
             stamp = draft.label.stamp
             return ObjectInfo(body.length, body.etag, stamp.nanoseconds, draft.label)
         upload = replace(draft, seen={member.name: held}).start(member)
         try:
-            for chunk in body.chunks():
-                upload.write(chunk)
-            return upload.start_commit().wait()
+            return finish(upload, body.chunks())
         except PreconditionError:  # somebody was faster: look again
             continue
-        finally:
-            upload.abort()
     raise NodeError("the object keeps changing")
 
 
@@ -313,7 +303,7 @@ def send_stream(draft: Draft, target: Member, content: NodeObject) -> ObjectInfo
     try:
         for chunk in iter(content.read, b""):
             missing -= len(chunk)
-            if not missing and draft.is_outdone(draft.at(target)):
+            if not missing and draft.is_outdone(target.head(draft.name)):
                 return content.info
             upload.write(chunk)
         return upload.start_commit().wait()

@@ -23,7 +23,7 @@ except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
 wishes = Wishes(settings.replicas, parse_group_weights(settings.group_weights))
 membership = Membership(
-    discovery, node_builder(settings), settings.refresh_seconds, wishes
+    discovery, node_builder(settings.node_limits), settings.refresh_seconds, wishes
 )
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
 services = Services(Cluster(membership), settings, spool)

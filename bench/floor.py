@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from bench.load import percentile, receive_answer
 from bench.nodes import System
-from nodes import ObjectName
-from nodes.s3_client import S3Client, TimeLimits
+from nodes import ObjectName, TimeLimits
+from nodes.s3_client import S3Client
 
 ASKED = 600
 

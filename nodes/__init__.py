@@ -26,6 +26,17 @@ _LABEL = re.compile(
 Answer = TypeVar("Answer", covariant=True)
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long a node may take, in seconds."""
+
+    connect: float = 1.0
+    answer: float = 5.0
+    """For the first byte of the answer to GET, HEAD and DELETE."""
+    transfer: float = 30.0
+    """Between two pieces of a body, and for storing an upload."""
+
+
 class ObjectName(NamedTuple):
     """Where an object lives: bucket and key, the same on every node."""
 

@@ -6,21 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nodes import Node, NodeSpec
+from nodes import Node, NodeSpec, TimeLimits
 from nodes.absent import AbsentNode
 from nodes.folder import FolderNode
 from nodes.s3 import S3Node
-from nodes.s3_client import TimeLimits
-from settings import Settings
 
 
-def node_builder(settings: Settings) -> Callable[[NodeSpec], Node]:
+def node_builder(limits: TimeLimits) -> Callable[[NodeSpec], Node]:
     """Return a function from spec to node; it connects to nothing."""
-    limits = TimeLimits(
-        settings.node_connect_timeout,
-        settings.node_answer_timeout,
-        settings.node_transfer_timeout,
-    )
 
     def build(spec: NodeSpec) -> Node:
         if spec.endpoint is None:

@@ -18,11 +18,12 @@ from nodes import (
     ObjectInfo,
     ObjectName,
     Pending,
+    TimeLimits,
     Upload,
 )
 from nodes.http1 import Response
 from nodes.s3_answers import CONTENT_RANGE, metadata_lines, read_info, require_success
-from nodes.s3_client import S3Client, TimeLimits
+from nodes.s3_client import S3Client
 from nodes.s3_uploads import PROBE_BUCKET, SmallUpload, StreamedUpload
 
 

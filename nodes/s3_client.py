@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -24,7 +23,7 @@ from errors import (
     NodeTimeoutError,
     NodeUnreachableError,
 )
-from nodes import NodeSpec, ObjectInfo, ObjectName
+from nodes import NodeSpec, ObjectInfo, ObjectName, TimeLimits
 from nodes.http1 import Connection, NoAnswerError, Response
 from nodes.pool import ConnectionPool
 from nodes.s3_answers import bucket_exists, error_for
@@ -35,17 +34,6 @@ PROBE_KEY = "amazin.probe"
 """No object has this key: a gateway never stores one."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """How long a node may take, in seconds."""
-
-    connect: float = 1.0
-    answer: float = 5.0
-    """For the first byte of the answer to GET, HEAD and DELETE."""
-    transfer: float = 30.0
-    """Between two pieces of a body, and for storing an upload."""
 
 
 class S3Client:

@@ -16,10 +16,9 @@ from errors import NoSuchKeyError
 from hashing import Ranker
 from membership import Membership
 from mending import Options, Report
-from nodes import Label, Node, NodeSpec, ObjectName, Stamp
+from nodes import Label, Node, NodeSpec, ObjectName, Stamp, TimeLimits
 from nodes.absent import AbsentNode
 from nodes.s3 import S3Node
-from nodes.s3_client import TimeLimits
 from repair import Repair
 from tests.fakes import FakeDiscovery
 from tests.faulty import (

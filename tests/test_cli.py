@@ -60,7 +60,7 @@ class Lab:
             self.add(f"node-{number_}")
         self.membership = Membership(
             self.discovery,
-            node_builder(Settings()),
+            node_builder(Settings().node_limits),
             REFRESH_SECONDS,
             Wishes(replicas, {}),
             least_wait_seconds=0.0,
@@ -112,7 +112,7 @@ class Lab:
 
     def held(self) -> dict[str, list[str]]:
         """Return the keys that lie on each node."""
-        build = node_builder(Settings())
+        build = node_builder(Settings().node_limits)
         held = {}
         for spec in self.specs.values():
             node = build(spec)
@@ -127,7 +127,7 @@ class Lab:
 
     def remove(self, node_name: str, key: str) -> None:
         """Remove one copy behind everybody's back."""
-        node = node_builder(Settings())(self.specs[node_name])
+        node = node_builder(Settings().node_limits)(self.specs[node_name])
         node.start_delete(ObjectName("store", key)).wait()
         node.close()
 

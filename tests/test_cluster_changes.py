@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from changes import forget
 from cluster import MAX_ATTEMPTS
 from errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError
 from nodes import Stamp
@@ -74,6 +75,19 @@ def test_an_upload_by_what_was_seen_long_ago_looks_again_first(replicas: int) ->
 
 
 # Reading.
+
+
+def test_where_the_whole_home_was_given_up_nothing_is_found_nor_deleted() -> None:
+    world = world_with(1)
+    best = world.names[0]
+    world.show(*world.names[1:])
+    world.record(forget(world.roster, {best}))
+    placement = world.cluster._lookup.place(NAME)[1]
+    assert [len(quorum.members) for quorum in placement.quorums] == [0, 1]
+    with pytest.raises(NoSuchKeyError):
+        world.read()
+    world.open()
+    assert world.cluster.delete(NAME).name in world.names[1:]
 
 
 @any_read

@@ -16,9 +16,8 @@ from servers import MinioServer
 from errors import GatewayError, NodeError, NoNodesError
 from keeper import NAME as ROSTER_NAME
 from mending import Report
-from nodes import CHUNK_BYTES, ObjectInfo, ObjectName
+from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, TimeLimits
 from nodes.s3 import S3Node
-from nodes.s3_client import TimeLimits
 from tests.faulty import (
     FAULTS,
     KINDS,

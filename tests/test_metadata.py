@@ -17,10 +17,9 @@ from api.metadata import (
     uploaded_headers,
 )
 from errors import HTTPError, NodeProtocolError
-from nodes import Label, ObjectInfo, ObjectName, Stamp
+from nodes import Label, ObjectInfo, ObjectName, Stamp, TimeLimits
 from nodes.s3 import S3Node
 from nodes.s3_answers import metadata_lines
-from nodes.s3_client import TimeLimits
 from tests.servers import Server
 
 LABEL = Label(Stamp(1_732_200_000_123_456_789, 2**32 - 1), epoch=10**18 - 1)

@@ -34,13 +34,13 @@ from nodes import (
     ObjectName,
     Pending,
     Stamp,
+    TimeLimits,
     Upload,
 )
 from nodes.absent import AbsentNode
 from nodes.http1 import NoAnswerError
 from nodes.s3 import S3Node, S3Object
 from nodes.s3_answers import metadata_lines, read_label, read_modified, stored_headers
-from nodes.s3_client import TimeLimits
 
 NAME = ObjectName("store", "abc")
 STAMP = Stamp(1_700_000_000_123_456_789, 7)

@@ -30,9 +30,8 @@ from errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp, TimeLimits
 from nodes.s3 import S3Node
-from nodes.s3_client import TimeLimits
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parent.parent
@@ -409,7 +408,7 @@ UPLOAD_AND_DIE = """
 import os, signal, sys
 from nodes import Label, NodeSpec, ObjectName, Stamp
 from nodes.s3 import S3Node
-from nodes.s3_client import TimeLimits
+from nodes import TimeLimits
 
 node = S3Node(NodeSpec("node", *sys.argv[1:4]), TimeLimits())
 label = Label(Stamp(2**60, 0))
