@@ -110,6 +110,9 @@ class Server(ABC):
     def freeze(self) -> None:
         """Stop its clock (SIGSTOP): connections stay open, nothing is answered."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:  # it goes on until all its threads have stopped
+            state = os.WSTOPPED | os.WEXITED | os.WNOWAIT
+            os.waitid(os.P_PID, self._process.pid, state)
 
     def thaw(self) -> None:
         """Let a frozen one go on (SIGCONT)."""
