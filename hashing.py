@@ -10,7 +10,10 @@ Source: Thaler & Ravishankar, "Using name-based mappings to increase hit rates"
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from heapq import nsmallest
+from itertools import repeat
+from operator import index
 
 from xxhash import xxh3_64_intdigest
 
@@ -18,6 +21,10 @@ _UNIFORM_BITS = 52
 """Bits of a hash that become a fraction: h + 0.5 is exact, so 0 < fraction < 1."""
 _GROUP_PREFIX = "group/"
 """Before a group's name when it is hashed: no node's name has a slash."""
+_FEW = 8
+"""So many of the greatest digests are found faster one by one than by sorting."""
+_WORTHWHILE = 4
+"""So many times fewer candidates than nodes are worth being looked for."""
 
 
 class Ranker:
@@ -45,11 +52,12 @@ class Ranker:
         """
         _check_weights("node", weights)
         _check_weights("group", group_weights)
-        self._nodes = [
-            (name, xxh3_64_intdigest(name.encode()), weight)
-            for name, weight in sorted(weights.items(), reverse=True)
-        ]
-        self._is_weighted = len(set(weights.values())) > 1
+        self._nodes = _Nodes(weights)
+        self._weights = [weights[name] for name in self._nodes.names]
+        by_weight: dict[float, list[str]] = {}
+        for name, weight in weights.items():
+            by_weight.setdefault(weight, []).append(name)
+        self._equals = [(_Nodes(names), weight) for weight, names in by_weight.items()]
         members: dict[str, dict[str, float]] = {}
         for name, weight in weights.items():
             members.setdefault(groups.get(name, ""), {})[name] = weight
@@ -64,32 +72,85 @@ class Ranker:
 
     def rank(self, hash_key: bytes) -> list[str]:
         """Return all names, best score first; ties go to the smaller name."""
+        return self.first(hash_key, len(self._weights))
+
+    def first(self, hash_key: bytes, count: int) -> list[str]:
+        """Return the first `count` names of the ranking, or all, without the rest.
+
+        Raises: TypeError, unless `count` is a whole number.
+        """
+        count = index(count)
         if self._groups is not None:
-            return [
-                name
-                for group in self._groups.rank(hash_key)
-                for name in self._members[group].rank(hash_key)
-            ]
-        if self._is_weighted:
-            scores = [
-                (weighted_score(digest, weight), digest, name)
-                for name, seed, weight in self._nodes
-                for digest in (xxh3_64_intdigest(hash_key, seed),)
-            ]
-            scores.sort(key=lambda score: score[:2])
-            return [name for _, _, name in reversed(scores)]
-        digests = [
-            (xxh3_64_intdigest(hash_key, seed), name) for name, seed, _ in self._nodes
+            return self._first_of_groups(self._groups, hash_key, count)
+        if len(self._equals) < 2:
+            return [name for _, name in self._nodes.greatest(hash_key, count)]
+        scores = [
+            (-weighted_score(digest, weight), -digest, name)
+            for digest, name, weight in self._candidates(hash_key, count)
         ]
-        digests.sort(key=lambda digest: digest[0])
-        return [name for _, name in reversed(digests)]
+        return [name for _, _, name in nsmallest(count, scores)]
+
+    def _first_of_groups(
+        self, groups: Ranker, hash_key: bytes, count: int
+    ) -> list[str]:
+        names: list[str] = []
+        for group in groups.first(hash_key, count):
+            names += self._members[group].first(hash_key, count - len(names))
+            if len(names) >= count:
+                break
+        return names
+
+    def _candidates(
+        self, hash_key: bytes, count: int
+    ) -> Iterable[tuple[int, str, float]]:
+        """Return who may be among the first: of equal weight the greatest digests."""
+        if _WORTHWHILE * count * len(self._equals) <= len(self._weights):
+            return [
+                (digest, name, weight)
+                for nodes, weight in self._equals
+                for digest, name in nodes.greatest(hash_key, count)
+            ]
+        digests = self._nodes.digests(hash_key)
+        return zip(digests, self._nodes.names, self._weights, strict=True)
+
+
+class _Nodes:
+    """Names in their order, and the seeds by which a key is hashed for each."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = sorted(names)
+        self.seeds = [xxh3_64_intdigest(name.encode()) for name in self.names]
+
+    def digests(self, hash_key: bytes) -> list[int]:
+        """Hash a key for each."""
+        return list(map(xxh3_64_intdigest, repeat(hash_key), self.seeds))
+
+    def greatest(self, hash_key: bytes, count: int) -> list[tuple[int, str]]:
+        """Return the `count` greatest digests, or all; of equal ones the first."""
+        names, digests = self.names, self.digests(hash_key)
+        if count > _FEW:
+            ranked = sorted(zip(digests, names, strict=True), key=_digest, reverse=True)
+            return ranked[:count]
+        found = []
+        for _ in names[:count]:
+            digest = max(digests)
+            place = digests.index(digest)
+            digests[place] = -1
+            found.append((digest, names[place]))
+        return found
+
+
+def _digest(hashed: tuple[int, str]) -> int:
+    return hashed[0]
 
 
 def weighted_score(digest: int, weight: float) -> float:
     """Return -weight / ln(u), where u is the 64-bit `digest` as a fraction of 1.
 
     Grows with the digest and with the weight: a node wins a key with the
-    probability of its share of all weights.
+    probability of its share of all weights. Between neighbouring fractions the
+    logarithm differs by two units in its last place or more, so that no rounding turns
+    the order of two digests.
     """
     uniform = ((digest >> (64 - _UNIFORM_BITS)) + 0.5) / (1 << _UNIFORM_BITS)
     return -weight / math.log(uniform)

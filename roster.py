@@ -46,9 +46,9 @@ class NodeSet:
 
     def home(self, hash_key: bytes) -> list[str]:
         """Return the first `m = min(2r-1, n)` names of the key's ranking."""
-        return self.ranker.rank(hash_key)[: 2 * self.replicas - 1]
+        return self.ranker.first(hash_key, 2 * self.replicas - 1)
 
-    @property
+    @cached_property
     def read_count(self) -> int:
         """Of how many nodes of the home a read needs the answers: `max(1, m-r+1)`."""
         home_size = min(2 * self.replicas - 1, len(self.weights))
@@ -178,6 +178,6 @@ def newest(rosters: Iterable[Roster]) -> list[Roster]:
 
 
 def _is_newer(roster: Roster, other: Roster) -> bool:
-    if roster.generation != other.generation or roster is other:
+    if roster.generation != other.generation or roster == other:
         return roster.generation > other.generation
     return roster.dump("") > other.dump("")

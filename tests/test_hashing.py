@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hashing import Ranker, weighted_score
 
@@ -22,6 +24,9 @@ KEYS = [f"store/{number}".encode() for number in range(40_000)]
 NAMES = [f"node-{number}" for number in range(1, 11)]
 EQUAL = dict.fromkeys(NAMES, 1.0)
 GROUPS = dict(zip(NAMES, "aaaabbbbcc", strict=True))
+
+group_name = st.sampled_from(["", "a", "b", "c"])
+some_group_weights = st.dictionaries(group_name, st.sampled_from([0.5, 1.0, 3.0]))
 
 
 def homes(weights: dict[str, float]) -> list[str]:
@@ -139,12 +144,88 @@ def test_scores_grow_with_the_digest_and_with_the_weight() -> None:
     assert weighted_score(2**60, 2) == pytest.approx(2 * weighted_score(2**60, 1))
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (1.0, 1.0, 0.5)])
-def test_ties_go_to_the_smaller_name(weights: tuple[float, ...]) -> None:
-    ranker = Ranker(dict(zip(("b", "a", "c"), weights, strict=True)))
+@pytest.mark.parametrize("last", [1.0, 0.5])
+@pytest.mark.parametrize("length", [3, 40])
+def test_ties_go_to_the_smaller_name(last: float, length: int) -> None:
+    names = [f"{number:02}" for number in range(length)]
+    weights = dict.fromkeys(reversed(names), 1.0) | {names[-1]: last}
+    ranker = Ranker(weights)
     # The same seed for all: what two names with one hash would be.
-    ranker._nodes = [(name, 7, weight) for name, _, weight in ranker._nodes]
-    assert ranker.rank(b"key") == ["a", "b", "c"]
+    for nodes in (ranker._nodes, *(nodes for nodes, _ in ranker._equals)):
+        nodes.seeds = [7] * len(nodes.seeds)
+    assert ranker.rank(b"key") == names
+    for count in range(length):
+        assert ranker.first(b"key", count) == names[:count]
+
+
+# The beginning of a ranking
+
+
+def ranking_by_definition(weights: dict[str, float], key: bytes) -> list[str]:
+    """Score every node and sort all."""
+
+    def place(name: str) -> tuple[float, int, str]:
+        digest = xxhash.xxh3_64_intdigest(key, xxhash.xxh3_64_intdigest(name.encode()))
+        return -weighted_score(digest, weights[name]), -digest, name
+
+    return sorted(weights, key=place)
+
+
+def some_weights(most: int) -> st.SearchStrategy[dict[str, float]]:
+    """Equal ones, few different ones, all different."""
+    few = st.sampled_from([0.5, 1.0, 1.0000000000000002, 3.0])
+    values = st.sampled_from([st.just(2.0), few, st.floats(0.001, 1000.0)])
+    names = st.text("abcde-", min_size=1, max_size=5)
+    return values.flatmap(lambda value: st.dictionaries(names, value, max_size=most))
+
+
+@settings(deadline=None, max_examples=300)
+@given(some_weights(40), st.binary(max_size=40))
+def test_the_first_are_the_beginning_of_the_ranking(
+    weights: dict[str, float], key: bytes
+) -> None:
+    ranker = Ranker(weights)
+    ranking = ranker.rank(key)
+    assert ranking == ranking_by_definition(weights, key)
+    for count in range(len(weights) + 2):
+        assert ranker.first(key, count) == ranking[:count]
+
+
+@settings(deadline=None, max_examples=300)
+@given(some_weights(25), st.binary(max_size=40), st.data())
+def test_the_first_of_groups_are_the_beginning_of_the_ranking(
+    weights: dict[str, float], key: bytes, data: st.DataObject
+) -> None:
+    some_groups = st.dictionaries(st.sampled_from(sorted(weights) or ["a"]), group_name)
+    ranker = Ranker(weights, data.draw(some_groups), data.draw(some_group_weights))
+    ranking = ranker.rank(key)
+    assert sorted(ranking) == sorted(weights)
+    for count in range(len(weights) + 2):
+        assert ranker.first(key, count) == ranking[:count]
+
+
+@pytest.mark.parametrize("vector", GROUP_VECTORS, ids=lambda vector: vector["about"])
+def test_the_first_of_golden_rankings(vector: dict[str, Any]) -> None:
+    ranker = Ranker(vector["weights"], vector["groups"], vector["group_weights"])
+    for key, ranking in vector["rankings"].items():
+        for count in range(len(ranking)):
+            assert ranker.first(key.encode(), count) == ranking[:count]
+
+
+@pytest.mark.parametrize("least", [0, 2**51, 2**52 - 2**16])
+def test_scores_grow_with_every_step_of_the_fraction(least: int) -> None:
+    """So of equal weights the greater digest wins, whether it is scored or not."""
+    for weight in (0.3, 1.0, 700.0):
+        steps = range(least, least + 2**16 - 1, 7)
+        for step in steps:
+            lower = weighted_score(step << 12, weight)
+            assert lower <= weighted_score((step + 1) << 12, weight)
+
+
+def test_how_many_is_a_whole_number() -> None:
+    for weights in (EQUAL, {**EQUAL, "node-1": 2.0}):
+        with pytest.raises(TypeError):
+            Ranker(weights).first(b"key", 1.0)  # type: ignore[arg-type]
 
 
 # Fairness
