@@ -28,4 +28,4 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:%s/health' % (os.environ.get('PORT') or 3000), timeout=2)"]
 # No USER: the entrypoint gives up root by itself, see there.
 ENTRYPOINT ["docker-entrypoint.sh"]
-CMD ["gunicorn", "wsgi:app"]
+CMD ["python", "serve.py"]

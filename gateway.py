@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from api import Header, Request, Response, Route, Services, json_response
+from api import Handler, Header, Request, Response, Route, Services, json_response
 from api.bodies import drain
+from api.servers import encodable, is_granian
 from errors import (
     BodyError,
     ConflictError,
@@ -30,6 +31,7 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
+from logs import EventRecord
 from settings import Network, parse_networks
 
 RETRY_AFTER = ("Retry-After", "2")
@@ -48,7 +50,10 @@ class Gateway:
     """A WSGI application that serves these routes."""
 
     def __init__(self, routes: Sequence[Route], services: Services) -> None:
-        self._routes = tuple(routes)
+        self._routes: dict[re.Pattern[str], dict[str, Handler]] = {}
+        for route in routes:
+            handlers = self._routes.setdefault(route.pattern, {})
+            handlers[route.method] = route.handler
         self._services = services
         self._trusts = parse_networks(services.settings.forwarded_allow_ips)
 
@@ -66,8 +71,11 @@ class Gateway:
                 error = HTTPError(500, "InternalError", "The gateway failed: a bug")
             response = error_response(request, error)
         transfer = Transfer(request, response, started)
+        headers = final_headers(request, response)
+        if is_granian(environ):
+            headers = encodable(headers)
         try:
-            start_response(_STATUS[response.status], final_headers(request, response))
+            start_response(_STATUS[response.status], headers)
         except BaseException:
             transfer.close()
             raise
@@ -75,29 +83,37 @@ class Gateway:
 
     def _read_request(self, environ: WSGIEnvironment) -> Request:
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        path = environ.get("PATH_INFO", "").encode("latin-1", "replace")
+        path = environ.get("PATH_INFO", "")
+        if not path.isascii():
+            raw = path.encode("latin-1", "replace")
+            path = raw.decode("utf-8", "surrogateescape")
         return Request(
             method=environ["REQUEST_METHOD"],
-            path=path.decode("utf-8", "surrogateescape"),
+            path=path,
             environ=environ,
-            id=given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16),
+            id=given if _REQUEST_ID.fullmatch(given) else new_id(),
             client=client_address(environ, self._trusts),
         )
 
     def _answer(self, request: Request) -> Response:
-        allowed = set()
-        for route in self._routes:
-            match = route.pattern.fullmatch(request.path)
-            if match and route.method == request.method:
-                group = match[1] if match.re.groups else ""
-                return route.handler(request, self._services, group)
+        allowed = set[str]()
+        for pattern, handlers in self._routes.items():
+            match = pattern.fullmatch(request.path)
+            if match and (handler := handlers.get(request.method)):
+                group = match[1] if pattern.groups else ""
+                return handler(request, self._services, group)
             if match:
-                allowed.add(route.method)
+                allowed.update(handlers)
         if not allowed:
             raise HTTPError(404, "NoSuchRoute", "Nothing is served at this path")
         methods = ", ".join(sorted(allowed))
         message = f"This path takes {methods}"
         raise HTTPError(405, "MethodNotAllowed", message, [("Allow", methods)])
+
+
+def new_id() -> str:
+    """Return a request id that no other request has."""
+    return f"{random.getrandbits(128):032x}"
 
 
 class Transfer:
@@ -140,6 +156,8 @@ class Transfer:
         environ[UNREAD_BODY] = not drain(environ)
 
     def _log(self) -> None:
+        if not access_log.isEnabledFor(logging.INFO):
+            return
         fields = {
             "requestId": self._request.id,
             "method": self._request.method,
@@ -152,7 +170,7 @@ class Transfer:
         }
         if self._error:
             fields["error"] = self._error
-        access_log.info("request", extra={"fields": fields})
+        access_log.handle(EventRecord(access_log.name, "request", fields))
 
 
 def final_headers(request: Request, response: Response) -> list[Header]:

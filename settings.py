@@ -225,8 +225,12 @@ class Settings:
         _one_of("debug", "info", "warning", "error"), "info", "", "Least level logged."
     )
     log_debug: bool = _setting(_flag, False, "", "The same as `LOG_LEVEL=debug`.")
-    workers: int = _setting(
-        _integer(1, 256), 2, "", "Gateway processes under gunicorn."
+    workers: int = _setting(_integer(1, 256), 2, "", "Gateway processes.")
+    server: str = _setting(
+        _one_of("gunicorn", "granian"),
+        "gunicorn",
+        "",
+        "What serves HTTP: `gunicorn`, or the faster `granian` (docs/servers.md).",
     )
 
     def __post_init__(self) -> None:

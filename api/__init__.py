@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
@@ -36,11 +37,19 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """Return a header's value by its name in `Some-Name` form; None if missing."""
-        key = name.upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = "HTTP_" + key
-        value: str | None = self.environ.get(key)
+        value: str | None = self.environ.get(variable(name))
         return value
+
+    def has_any(self, variables: Iterable[str]) -> bool:
+        """Whether it has one of these headers, named as the environ has them."""
+        return not self.environ.keys().isdisjoint(variables)
+
+
+@cache
+def variable(name: str) -> str:
+    """Return where the environ has a header of ours to look for."""
+    key = name.upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
 @dataclass(slots=True)

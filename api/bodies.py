@@ -16,6 +16,7 @@ from errno import EDQUOT, ENOSPC, errorcode
 from typing import IO, Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
+from api.servers import is_granian
 from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
 from nodes.blocking import BlockingCalls
@@ -186,7 +187,7 @@ def is_chunked(environ: WSGIEnvironment) -> bool:
     if encoding != "chunked":
         message = "Only the transfer encoding chunked is supported"
         raise HTTPError(501, "NotSupported", message)
-    if not environ.get("wsgi.input_terminated"):
+    if not environ.get("wsgi.input_terminated") or is_granian(environ):
         raise HTTPError(411, "LengthRequired", "Send a Content-Length")
     return True
 
@@ -227,7 +228,10 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     rest must not be taken for the next request: the connection has to be closed.
     """
     announced = None
-    if environ.get("HTTP_TRANSFER_ENCODING"):
+    has_encoding = bool(environ.get("HTTP_TRANSFER_ENCODING"))
+    if not has_encoding and not environ.get("CONTENT_LENGTH"):
+        return True
+    if has_encoding:
         if not environ.get("wsgi.input_terminated"):
             return False
     else:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from wsgiref.types import WSGIEnvironment
 
+from api.servers import is_granian
 from errors import HTTPError
 from nodes.s3_answers import NATIVE_HEADERS
 
@@ -52,6 +53,8 @@ def uploaded_headers(environ: WSGIEnvironment, key: str) -> dict[str, str]:
     refuse_wrapped(environ)
     content_type = _value(environ, "CONTENT_TYPE")
     headers = {"Content-Type": content_type or guessed_type(key)}
+    if is_granian(environ):
+        require_seen(environ)
     for name in KEPT:
         if value := _value(environ, "HTTP_" + name.upper().replace("-", "_")):
             headers[name] = value
@@ -68,6 +71,16 @@ def _value(environ: WSGIEnvironment, variable: str) -> str:
     # A tab is a control character: no WSGI response may have it. HTTP reads a space.
     value: str = environ.get(variable) or ""
     return value.replace("\t", " ").strip(" ")
+
+
+def require_seen(environ: WSGIEnvironment) -> None:
+    """Raise HTTPError 400 if the server may have lost the value of a header we keep."""
+    for variable, value in environ.items():
+        name = variable.removeprefix("HTTP_").replace("_", "-").title()
+        is_ours = variable.startswith("HTTP_X_") and not _REFUSED.fullmatch(name)
+        if value == "" and (is_ours or name in (*KEPT, "Content-Type")):
+            message = f"The header {name} is empty, or not ASCII, which is lost here"
+            raise HTTPError(400, "InvalidHeader", message)
 
 
 def refuse_wrapped(environ: WSGIEnvironment) -> None:

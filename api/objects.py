@@ -5,18 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.utils import formatdate
 from typing import Any
 
-from api import Header, Request, Response, Route, Services, json_response
+from api import (
+    Header,
+    Request,
+    Response,
+    Route,
+    Services,
+    json_response,
+    variable,
+)
 from api.bodies import open_body
 from api.conditions import (
+    CONDITIONAL_HEADERS,
     Conditions,
     NotModified,
     modified_seconds,
     selected_range,
     unsupported_condition,
 )
+from api.dates import http_date
 from api.metadata import returned_headers, uploaded_headers
 from cluster import Download
 from downloads import ByteRange
@@ -26,6 +35,7 @@ from nodes import NodeObject, ObjectInfo, ObjectName
 BUCKET = "store"
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _PATH = re.compile(r"/object/([^/]*)")
+_SELECTING = [variable(name) for name in (*CONDITIONAL_HEADERS, "Range")]
 
 
 def put_object(request: Request, services: Services, object_id: str) -> Response:
@@ -50,9 +60,9 @@ def put_object(request: Request, services: Services, object_id: str) -> Response
 def get_object(request: Request, services: Services, object_id: str) -> Response:
     """Send the object, or the range of it that was asked for."""
     name = object_name(object_id)
-    conditions = Conditions(request.header)
-    if not conditions and request.header("Range") is None:
+    if not request.has_any(_SELECTING):
         return send(request, services.cluster.get(name))
+    conditions = Conditions(request.header)
 
     def choose(info: ObjectInfo) -> ByteRange | None:
         conditions.check(info)
@@ -167,7 +177,7 @@ def object_headers(info: ObjectInfo) -> list[Header]:
 
 def validators(info: ObjectInfo) -> list[Header]:
     """Return ETag and Last-Modified."""
-    modified = formatdate(modified_seconds(info), usegmt=True)
+    modified = http_date(modified_seconds(info))
     return [("ETag", f'"{info.etag}"'), ("Last-Modified", modified)]
 
 

@@ -1,4 +1,4 @@
-"""A gateway under gunicorn as a process of its own, and a client for it."""
+"""A gateway under a real HTTP server as a process of its own, and a client for it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodes import NodeSpec
 
 PROJECT = Path(__file__).resolve().parent.parent
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "gunicorn": ("-m", "gunicorn", "wsgi:app"),
+    "granian": ("serve.py",),
+    "impatient granian": (
+        "-c",
+        "import serve; serve.CLIENT_TIMEOUT_SECONDS = 5; serve.main()",
+    ),
+    "serve": ("serve.py",),
+    "wsgiref": ("-m", "tests.wsgiref_server"),
+}
+"""How each server is started: Python's arguments."""
 
 
 def free_port() -> int:
@@ -49,10 +60,16 @@ class Answer:
 
 
 class GatewayProcess:
-    """`gunicorn wsgi:app` with these settings, in a process group of its own."""
+    """A gateway with these settings, in a process group of its own.
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    `server` is one of `COMMANDS`, if not the one that SERVER names (else gunicorn).
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], server: str = ""
+    ) -> None:
         self.port = free_port()
+        self.server = server or settings.get("SERVER", "gunicorn")
         self.log = folder / f"gateway-{self.port}.log"
         kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
         self._environ = {
@@ -68,7 +85,7 @@ class GatewayProcess:
         """Start it and wait until a worker answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "wsgi:app"],
+                [sys.executable, *COMMANDS[self.server]],
                 cwd=PROJECT,
                 env=self._environ,
                 stdout=log,

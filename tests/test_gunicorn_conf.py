@@ -12,17 +12,22 @@ from typing import Any
 
 import pytest
 from gunicorn.config import Config
+from gunicorn.http import wsgi
 from gunicorn.http.unreader import SocketUnreader
 
+import serve
+
 PROJECT = Path(__file__).resolve().parent.parent
-NOT_KNOBS = ("os", "signal", "subprocess", "sys", "settings")
+NOT_KNOBS = ("os", "serve", "settings", "signal")
 
 
 @pytest.fixture
 def knobs() -> Iterator[dict[str, Any]]:
     """The names that the configuration file defines."""
     default, handler = SocketUnreader.max_body_chunk, signal.getsignal(signal.SIGINT)
+    response = wsgi.Response
     yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
+    wsgi.Response = response  # type: ignore[misc]
     SocketUnreader.max_body_chunk = default
     signal.signal(signal.SIGINT, handler)
 
@@ -35,7 +40,7 @@ def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
         if not name.startswith("_") and name.islower() and name not in NOT_KNOBS
     }
     assert {"bind", "worker_class", "pre_request", "logconfig_dict"} <= ours
-    assert ours - known.keys() <= {"annotations", "logging_config"}
+    assert ours - known.keys() <= {"logging_config", "whole_response"}
 
 
 def test_bodies_are_read_in_large_pieces(knobs: dict[str, Any]) -> None:
@@ -43,12 +48,59 @@ def test_bodies_are_read_in_large_pieces(knobs: dict[str, Any]) -> None:
     assert SocketUnreader.max_body_chunk == 256 * 1024
 
 
+class Sock:
+    """Notes what is sent at a time."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "pieces", "sizes"),
+    [
+        ("GET", 5, [b"whole"], [5]),
+        ("GET", 5, [b"who", b"le"], [0, 3, 2]),
+        ("GET", 0, [], [0]),
+        ("HEAD", 5, [], [0]),
+        ("HEAD", 5, [b"whole"], [0]),
+        ("GET", 2**16, [bytes(2**16)], [2**16]),
+        ("GET", 2**16 + 1, [bytes(2**16 + 1)], [0, 2**16 + 1]),
+        ("GET", 4, [b"whole"], [0, 4]),
+    ],
+)
+def test_a_small_answer_is_sent_with_its_head(
+    knobs: dict[str, Any],
+    method: str,
+    length: int,
+    pieces: list[bytes],
+    sizes: list[int],
+) -> None:
+    knobs["post_worker_init"](None)
+    assert wsgi.Response.__name__ == "WholeResponse"
+    request = SimpleNamespace(
+        method=method, version=(1, 1), should_close=lambda: False, headers=[]
+    )
+    sock = Sock()
+    response = wsgi.Response(request, sock, Config())
+    response.start_response("200 OK", [("Content-Length", str(length))])
+    for piece in pieces:
+        response.write(piece)
+    response.close()
+    head = sock.sent[0].index(b"\r\n\r\n") + 4
+    assert [len(sent) for sent in sock.sent] == [head + sizes[0], *sizes[1:]]
+    assert b"".join(sock.sent)[head:] == b"".join(pieces)[: sum(sizes)]
+    assert response.sent == sum(sizes)
+
+
 def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:
     limits: list[float] = []
     sock = SimpleNamespace(settimeout=limits.append)
     knobs["pre_request"](None, SimpleNamespace(unreader=SimpleNamespace(sock=sock)))
     knobs["pre_request"](None, SimpleNamespace(unreader=object()))
-    assert limits == [knobs["CLIENT_TIMEOUT_SECONDS"]]
+    assert limits == [serve.CLIENT_TIMEOUT_SECONDS]
 
 
 def test_the_container_gets_longer_to_stop_than_running_requests(

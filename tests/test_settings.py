@@ -52,6 +52,7 @@ GOOD = [
     ("LOG_DEBUG", "1", True),
     ("LOG_DEBUG", "Off", False),
     ("WORKERS", "256", 256),
+    ("SERVER", "Granian", "granian"),
 ]
 
 BAD = [
@@ -107,6 +108,7 @@ BAD = [
     ("LOG_DEBUG", "perhaps"),
     ("WORKERS", "0"),
     ("WORKERS", "257"),
+    ("SERVER", "uwsgi"),
 ]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -10,20 +13,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gateway_process import PROJECT, GatewayProcess
+from gateway_process import COMMANDS, PROJECT, GatewayProcess
 
 from hashing import Ranker
 
 
+@pytest.fixture(params=["gunicorn", "granian"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The settings of a gateway on folders, under each server."""
+    folder = str(tmp_path / "my data")
+    return {"SERVER": request.param, "DISCOVERY": "folders", "DATA_DIR": folder}
+
+
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+def gateway(tmp_path: Path, settings: dict[str, str]) -> Iterator[GatewayProcess]:
     """A gateway on folders."""
-    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "my data")}
     gateway = GatewayProcess(tmp_path, settings).start()
     yield gateway
     gateway.stop()
@@ -49,15 +58,60 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
         assert gateway.ask("GET", f"/object/k{number}").body == b"%d" % number
 
 
+def test_as_many_files_may_be_open_as_the_system_allows(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    gateway = GatewayProcess(tmp_path, settings)
+    try:
+        gateway.start()
+        limits = Path(f"/proc/{gateway.workers()[0]}/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gateway.stop()
+    found = re.search(r"^Max open files +(\w+) +(\w+)", limits, re.MULTILINE)
+    assert found
+    assert found[1] == found[2] != "256"
+
+
+def test_granian_ends_when_a_worker_dies_twice_at_once(tmp_path: Path) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
+    gateway = GatewayProcess(tmp_path, {**settings, "SERVER": "granian"}).start()
+    try:
+        os.kill(gateway.workers()[0], signal.SIGKILL)
+        gateway.wait()
+        os.kill(gateway.workers()[0], signal.SIGKILL)
+        assert gateway.process.wait(timeout=20) == 1
+        assert "crash loop" in gateway.log.read_text()
+    finally:
+        gateway.stop()
+
+
+def test_granian_gives_up_a_client_that_takes_nothing(tmp_path: Path) -> None:
+    folders = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
+    settings = {**folders, "SERVER": "granian"}
+    gateway = GatewayProcess(tmp_path, settings, "impatient granian").start()
+    try:
+        assert gateway.ask("PUT", "/object/big", bytes(32 * 2**20)).status == 201
+        with socket.create_connection(("127.0.0.1", gateway.port)) as sock:
+            sock.sendall(b"GET /object/big HTTP/1.1\r\nHost: x\r\n\r\n")
+            deadline = time.monotonic() + 30
+            while "not sent whole" not in gateway.log.read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        gateway.stop()
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [("PUT /object/huge", 413), ("PUT /object/no-id", 422), ("GET /health", 200)],
 )
 def test_a_client_that_floods_is_cut_off_and_keeps_nobody_waiting(
-    tmp_path: Path, request_line: str, status: int
+    tmp_path: Path, settings: dict[str, str], request_line: str, status: int
 ) -> None:
-    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
-    gateway = GatewayProcess(tmp_path, settings).start()
+    gateway = GatewayProcess(tmp_path, {**settings, "WORKERS": "1"}).start()
     flood = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
     is_cut_off = threading.Event()
 
@@ -85,9 +139,10 @@ def test_a_client_that_floods_is_cut_off_and_keeps_nobody_waiting(
         gateway.stop()
 
 
-def test_a_folder_that_hangs_keeps_no_other_folder_waiting(tmp_path: Path) -> None:
-    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
-    gateway = GatewayProcess(tmp_path, settings).start()
+def test_a_folder_that_hangs_keeps_no_other_folder_waiting(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    gateway = GatewayProcess(tmp_path, {**settings, "WORKERS": "1"}).start()
     ranker = Ranker(dict.fromkeys(("node-1", "node-2", "node-3"), 1.0))
     keys: dict[str, list[str]] = {"node-1": [], "node-2": [], "node-3": []}
     for number in range(150):
@@ -96,7 +151,7 @@ def test_a_folder_that_hangs_keeps_no_other_folder_waiting(tmp_path: Path) -> No
     try:
         for node in keys.values():
             assert gateway.ask("PUT", f"/object/{node[0]}", b"old").status == 201
-        index = sqlite3.connect(tmp_path / "node-1" / "index.sqlite")
+        index = sqlite3.connect(f"{settings['DATA_DIR']}/node-1/index.sqlite")
         index.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(40) as crowd:
             waiting = [
@@ -125,20 +180,79 @@ def test_a_folder_that_hangs_keeps_no_other_folder_waiting(tmp_path: Path) -> No
         ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: can't be"),
     ],
 )
+@pytest.mark.parametrize("server", ["gunicorn", "granian"])
 def test_a_wrong_setting_ends_the_start_with_one_sentence(
-    wrong: dict[str, str], says: str
+    server: str, wrong: dict[str, str], says: str
 ) -> None:
+    said = refusal(COMMANDS[server], {"SERVER": server, **wrong})
+    assert said.startswith(f"Settings: {says}")
+    assert "SECRET" not in said
+
+
+def refusal(arguments: Sequence[str], settings: dict[str, str]) -> str:
+    """Return the one line that is said when the start fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "wsgi:app"],
+        [sys.executable, *arguments],
         cwd=PROJECT,
-        env={"PATH": "/usr/bin:/bin", "HOST": "127.0.0.1", **wrong},
+        env={"PATH": "/usr/bin:/bin", "HOST": "127.0.0.1", **settings},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
     assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if line]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"Settings: {says}")
-    assert "SECRET" not in done.stderr + done.stdout
+    assert "SECRET" not in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    return line
+
+
+# The setting SERVER
+
+
+def test_another_server_is_refused() -> None:
+    said = refusal(["serve.py"], {"SERVER": "uwsgi"})
+    assert said.startswith("Settings: SERVER: 'uwsgi' can't be used")
+
+
+def test_a_server_that_is_not_installed_is_refused() -> None:
+    code = "import sys; sys.modules['granian'] = None; import serve; serve.main()"
+    said = refusal(["-c", code], {"SERVER": "granian"})
+    assert said.startswith("Settings: SERVER: no granian here: pip install 'amazin-")
+
+
+def test_a_port_that_is_taken_is_not_shared() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = str(sock.getsockname()[1])
+        said = refusal(["serve.py"], {"SERVER": "granian", "PORT": port})
+    assert said == f"Settings: can't listen on 127.0.0.1, port {port}: " + (
+        "Address already in use"
+    )
+
+
+@pytest.mark.parametrize(
+    ("server", "name"), [("", "gunicorn"), ("gunicorn", "gunicorn"), ("granian",) * 2]
+)
+def test_the_server_is_the_one_that_was_asked_for(
+    tmp_path: Path, server: str, name: str
+) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "SERVER": server}
+    gateway = GatewayProcess(tmp_path, settings, server="serve").start()
+    try:
+        assert gateway.ask("GET", "/health").headers["Server"].startswith(name)
+        assert len(gateway.workers()) == 2
+        assert gateway.stop() == 0
+        lines = gateway.log.read_text().splitlines()
+        assert {json.loads(line)["level"] for line in lines} == {"info"}
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1])
+def test_a_stop_during_the_start_is_obeyed(
+    tmp_path: Path, settings: dict[str, str], delay: float
+) -> None:
+    gateway = GatewayProcess(tmp_path, {**settings, "WORKERS": "4"}).start()
+    time.sleep(delay)  # one worker answers, others have not begun yet
+    start = time.monotonic()
+    assert gateway.stop() == 0
+    assert time.monotonic() - start < 10

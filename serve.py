@@ -1,0 +1,175 @@
+"""Starts the HTTP server that the setting SERVER names: `python serve.py`.
+
+gunicorn reads the rest in `gunicorn.conf.py`; granian is told here. Imports neither
+before it is chosen. What the two can't do: docs/servers.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from errors import SettingsError
+from logs import logging_config
+from settings import Settings
+
+CLIENT_TIMEOUT_SECONDS = 300
+"""A client that is silent for so long in the middle of a body, or takes nothing of a
+download, is cut off."""
+HEAD_SECONDS = 5
+"""For a connection to send its next request, and for a whole request head."""
+STOP_SECONDS = 30
+"""What running transfers get when the server is told to stop."""
+THREADS = 1000
+"""granian: requests at a time in each worker; threads are made as they are needed. A
+slow upload costs 60 KiB, a slow download 2.3 MiB."""
+CONNECTIONS = 10_000
+"""granian: connections of each worker, idle ones among them."""
+BUFFER_BYTES = 64 * 1024
+"""granian: of each connection; no request head may be longer."""
+
+
+def main() -> NoReturn:
+    """Become the server."""
+    try:
+        settings = Settings.from_environ(os.environ)
+    except SettingsError as exc:
+        raise SystemExit(f"Settings: {exc}") from None
+    if settings.server == "granian":
+        run_granian(settings)
+        sys.exit()
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app"])
+
+
+def raise_file_limit() -> None:
+    """Allow this process, and its workers, as many open files as the system does.
+
+    Each client and each node takes one or more; 1024 is a usual default.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # above what the kernel itself allows
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def try_app() -> None:
+    """Try the application out in a process of its own: a wrong setting ends the start.
+
+    A worker that fails would be started again and again; and the master must import
+    nothing that gunicorn's workers have yet to patch.
+    """
+    tried = subprocess.run([sys.executable, "-c", "import wsgi"], check=False)
+    if tried.returncode:
+        sys.exit(tried.returncode)
+
+
+def run_granian(settings: Settings) -> None:
+    """Serve with granian until told to stop."""
+    try:
+        from granian.constants import HTTPModes, Interfaces
+        from granian.http import HTTP1Settings
+        from granian.log import LogLevels
+        from granian.server import Server
+    except ImportError:
+        hint = "pip install 'amazin-object-storage[granian]'"
+        raise SystemExit(f"Settings: SERVER: no granian here: {hint}") from None
+    address = free_address(settings.host, settings.port)
+    try_app()
+    raise_file_limit()
+    os.register_at_fork(after_in_child=end_when_told)
+    advice = (
+        "Python threads"  # that so many are unwise: those of slow clients only wait
+    )
+    logging.getLogger("_granian").addFilter(lambda record: advice not in record.msg)
+    Server(
+        "wsgi:app",
+        address=address,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        workers=settings.workers,
+        blocking_threads=THREADS,
+        backpressure=CONNECTIONS,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEAD_SECONDS * 1000, max_buffer_size=BUFFER_BYTES
+        ),
+        log_level=LogLevels(settings.least_level),
+        log_dictconfig=logging_config(settings.least_level),
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+    ).serve(target_loader=load_app, wrap_loader=False)
+
+
+def free_address(host: str, port: int) -> str:
+    """Return the address of a host; ends the start if its port can't be listened on.
+
+    granian takes no names, and would share the port with whoever has it already.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+            probe.listen()
+    except OSError as exc:
+        message = f"Settings: can't listen on {host}, port {port}: {exc.strerror}"
+        raise SystemExit(message) from None
+    return str(found[4][0])
+
+
+def end_when_told() -> None:
+    """End at once when told to stop: for granian's workers, until they can do better.
+
+    They begin with their master's handlers, which would only take note of it.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def load_app() -> Any:
+    """Return the application; runs in each of granian's workers."""
+    threading.Thread(target=limit_silence_soon, daemon=True).start()
+    from wsgi import app
+
+    return app
+
+
+def limit_silence_soon() -> None:
+    """Limit the silence of this process's clients, once it listens."""
+    deadline = time.monotonic() + 60
+    while not limit_silence(CLIENT_TIMEOUT_SECONDS) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def limit_silence(seconds: int) -> int:
+    """Have the system break connections to clients that vanished or take no bytes.
+
+    granian itself waits for ever, each time with a thread. Connections inherit what is
+    set on the socket that listens. Returns how many of those there are; Linux only.
+    """
+    count = 0
+    files = Path("/proc/self/fd").glob("*")
+    for number in [int(file.name) for file in files if file.is_socket()]:
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                continue
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds // 5)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds // 5)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
+            count += 1
+    return count
+
+
+if __name__ == "__main__":
+    main()
