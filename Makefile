@@ -2,12 +2,13 @@
 # make test   all tests that can run on this machine, but what takes minutes
 # make itest  the tests with real MinIO servers, with containers, and of broken rules
 # make chaos  nodes and gateways killed under load (needs a minio binary)
+# make bench  the gateway beside nginx, HAProxy and a node (needs a minio binary)
 # make bench-failures  what it costs when nodes fail (needs a minio binary)
 # make lint   ruff and mypy
 # make nodes  three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
-.PHONY: help run test itest chaos bench-failures lint nodes
+.PHONY: help run test itest chaos bench bench-failures lint nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,6 +46,9 @@ itest: $(VENV)/develop
 chaos: $(VENV)/develop
 	$(BIN)/python -m tests.chaos --replicas 2 $(CHAOS_ARGS)
 	$(BIN)/python -m tests.chaos --replicas 3 $(CHAOS_ARGS)
+
+bench: $(VENV)/develop
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-failures: $(VENV)/develop
 	$(BIN)/python -m bench.failures $(BENCH_ARGS)

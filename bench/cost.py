@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.floor import measure_floor
-from bench.load import BODY, Client, over_rounds, percentile, run_load
+from bench.load import BODY, Client, run_load
 from bench.nodes import System
+from bench.stats import over_rounds, percentile
 
 COUNTED = 20
 LARGE = bytes(512 * 1024)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,8 +19,10 @@ from typing import Any
 
 from bench.cost import METHODS, count_requests, measure_latency
 from bench.load import BODY, Client
-from bench.nodes import WORKERS, System, find_minio
+from bench.nodes import System, find_minio
 from bench.outage import measure_fall, measure_first_answers, measure_throughput
+from bench.processes import machine
+from bench.stats import milli, span
 
 NODE_COUNTS = {1: 3, 2: 3, 3: 5}
 """Nodes by replicas: `2r-1`, but three at least."""
@@ -57,18 +57,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--only", choices=PARTS, help="measure one part")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     return parser.parse_args()
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": platform.system() + " " + platform.release(),
-        "workers": WORKERS,
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def started(stack: ExitStack, system: System) -> System:
@@ -204,19 +192,6 @@ def print_fall(fall: Mapping[str, Any]) -> None:
 def row(title: str, *cells: str) -> str:
     """Return one line of a table."""
     return f"{title:20}" + "".join(f"{cell:>26}" for cell in cells)
-
-
-def span(found: Mapping[str, float], digits: int = 2) -> str:
-    """Return a median, with least and greatest."""
-    middle, least, most = (
-        f"{found[name]:.{digits}f}" for name in ("median", "min", "max")
-    )
-    return f"{middle} ({least}-{most})"
-
-
-def milli(found: Mapping[str, float]) -> str:
-    """Return seconds as milliseconds."""
-    return span({name: 1000 * value for name, value in found.items()})
 
 
 PARTS = {"cost": measure_cost, "failures": measure_failures}

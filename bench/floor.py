@@ -10,8 +10,9 @@ import socket
 import time
 from collections.abc import Sequence
 
-from bench.load import percentile, receive_answer
+from bench.load import receive_answer
 from bench.nodes import System
+from bench.stats import percentile
 from nodes import ObjectName, TimeLimits
 from nodes.s3_client import S3Client
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import random
 import socket
-import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 BODY = bytes(range(256)) * 4
@@ -144,18 +143,3 @@ def run_load(
     for thread in threads:
         thread.join()
     return samples
-
-
-def percentile(seconds: Iterable[float], share: float) -> float:
-    """Return the value that so large a share is not above; 0.0 of nothing."""
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
-def over_rounds(values: Sequence[float]) -> dict[str, float]:
-    """Return median, least and greatest of what was measured once a round."""
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-    }

@@ -13,6 +13,7 @@ from gateway_process import GatewayProcess, ask, nodes_setting
 from servers import MinioServer, free_port
 
 from bench.counting import CountingProxy
+from bench.processes import cpu
 from nodes import NodeSpec, ObjectName
 from roster import NodeSet
 
@@ -40,6 +41,50 @@ class MeasuredNode(MinioServer):
         return self._process.pid if self._process and self.is_running else None
 
 
+def make_nodes(binary: str, folder: Path, count: int) -> list[MeasuredNode]:
+    """Return nodes with folders and keys of their own, not started."""
+    return [
+        MeasuredNode(
+            binary, folder / f"node-{n}", free_port(), f"access{n}", f"secret-{n}"
+        )
+        for n in range(1, count + 1)
+    ]
+
+
+def gateway_settings(specs: Sequence[NodeSpec], replicas: int) -> dict[str, str]:
+    """Return what a gateway on these nodes is set to."""
+    return {
+        "DISCOVERY": "static",
+        "NODES": nodes_setting(specs),
+        "REPLICAS": str(replicas),
+        "REFRESH_SECONDS": str(REFRESH_SECONDS),
+        "WORKERS": str(WORKERS),
+    }
+
+
+def wait_until_ready(port: int) -> None:
+    """Wait until every worker of a gateway reaches every node. Raises: RuntimeError."""
+    deadline = time.monotonic() + READY_SECONDS
+    streak = 0
+    while streak < READY_ANSWERS:
+        answer = ask(port, "GET", "/health/ready?all")
+        streak = streak + 1 if answer.status == 200 else 0
+        if time.monotonic() > deadline:
+            raise RuntimeError("the gateway does not reach all nodes")
+        time.sleep(0.02)
+
+
+def wait_until_settled(port: int) -> None:
+    """Wait until something can be stored, and the set of nodes is settled.
+
+    Raises: RuntimeError.
+    """
+    wait_until_ready(port)
+    if ask(port, "PUT", "/object/first", b"first").status != 201:
+        raise RuntimeError("nothing can be stored")
+    time.sleep(2 * REFRESH_SECONDS)
+
+
 class System:
     """A cluster of its own: nodes, a gateway, and objects on them."""
 
@@ -49,22 +94,11 @@ class System:
         """With `is_counted` the gateway's requests pass through counting proxies."""
         self.replicas = replicas
         folder.mkdir()
-        self.nodes = [
-            MeasuredNode(
-                binary, folder / f"node-{n}", free_port(), f"access{n}", f"secret-{n}"
-            )
-            for n in range(1, count + 1)
-        ]
+        self.nodes = make_nodes(binary, folder, count)
         self.proxies = [CountingProxy(n.port) for n in self.nodes if is_counted]
         self._set = NodeSet(replicas, dict.fromkeys(self.names, 1.0))
-        settings = {
-            "DISCOVERY": "static",
-            "NODES": nodes_setting(self.specs()),
-            "REPLICAS": str(replicas),
-            "REFRESH_SECONDS": str(REFRESH_SECONDS),
-            "WORKERS": str(WORKERS),
-            "LOG_LEVEL": "warning",
-        }
+        settings = gateway_settings(self.specs(), replicas)
+        settings["LOG_LEVEL"] = "warning"
         self.gateway = GatewayProcess(folder, settings)
         self.port = self.gateway.port
 
@@ -91,10 +125,7 @@ class System:
         for server in self.nodes:
             server.start()
         self.gateway.start()
-        self.wait_until_ready()
-        if ask(self.port, "PUT", "/object/first", b"first").status != 201:
-            raise RuntimeError("nothing can be stored")
-        time.sleep(2 * REFRESH_SECONDS)
+        wait_until_settled(self.port)
 
     def stop(self) -> None:
         """Stop everything, however it stands."""
@@ -106,14 +137,7 @@ class System:
 
     def wait_until_ready(self) -> None:
         """Wait until every worker reaches every node. Raises: RuntimeError."""
-        deadline = time.monotonic() + READY_SECONDS
-        streak = 0
-        while streak < READY_ANSWERS:
-            answer = ask(self.port, "GET", "/health/ready?all")
-            streak = streak + 1 if answer.status == 200 else 0
-            if time.monotonic() > deadline:
-                raise RuntimeError("the gateway does not reach all nodes")
-            time.sleep(0.02)
+        wait_until_ready(self.port)
 
     def needed(self, key: str) -> list[str]:
         """Return the names of the nodes that a request for a key goes to, if up."""
@@ -123,12 +147,6 @@ class System:
         """Return what the gateway and the nodes have used so far, in this order."""
         pids = [node.pid for node in self.nodes if node.pid]
         return sum(map(cpu, self.gateway.workers())), sum(map(cpu, pids))
-
-
-def cpu(pid: int) -> float:
-    """Return the CPU time of a process, all its threads, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Void:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.load import BODY, Client, Sample, over_rounds, percentile, run_load
+from bench.load import BODY, Client, Sample, run_load
 from bench.nodes import System, Void
+from bench.stats import over_rounds, percentile
 
 CONNECTIONS = 16
 FALL_SECONDS = 4.0

@@ -1,0 +1,176 @@
+"""Three questions of their own: many nodes, memory, and a second gateway."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway_process import PROJECT, ask
+from servers import free_port
+
+from bench import programs
+from bench.cells import KIB, LARGE, MIB, Cell, Contender, fill, job_of, keys_of, measure
+from bench.client import Job
+from bench.field import OBJECT_PATH, Cluster, in_turns
+from bench.gateways import GRANIAN, GUNICORN, make_gateway, why_not
+from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
+from bench.processes import MemoryWatch
+from nodes import NodeSpec
+
+NODE_COUNTS = (3, 100)
+STREAMS = 16
+MEMORY_SIZES = (64 * KIB, 4 * MIB, LARGE)
+SMALL_CELLS = tuple(Cell(f"{m} 1 KiB, 16", {m: 1}, KIB, 16) for m in ("GET", "PUT"))
+
+
+@contextmanager
+def fake_nodes(count: int) -> Iterator[tuple[int, list[NodeSpec]]]:
+    """Have nodes of almost no cost: the process that they are, and where they are."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.fake_nodes", str(count)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("no pipes")
+        ports = process.stdout.readline().split()
+        yield (
+            process.pid,
+            [
+                NodeSpec(
+                    f"node-{n}", f"http://127.0.0.1:{port}", f"access{n}", "secret"
+                )
+                for n, port in enumerate(ports, 1)
+            ],
+        )
+        process.stdin.close()
+
+
+def measure_nodes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return rates by server, cell and number of nodes; the nodes are fakes."""
+    result: dict[str, Any] = {}
+    with ExitStack() as stack:
+        field = []
+        for count in NODE_COUNTS:
+            pid, specs = stack.enter_context(fake_nodes(count))
+            gateways = [
+                gateway_on(stack, folder, specs, server)
+                for server in (GUNICORN, GRANIAN)
+                if not why_not(server)
+            ]
+            wait_until_settled(gateways[0].port)
+            fill(gateways[0], KIB)
+            for found in gateways:
+                found.name, found.node_roots = f"{found.name} {count}", [pid]
+            field += gateways
+        for number in range(options.rounds):
+            for cell in SMALL_CELLS:
+                for contender in in_turns(field, number):
+                    name, _, nodes = contender.name.rpartition(" ")
+                    job = job_of(cell, contender, options.seconds)
+                    rounds = result.setdefault(name, {}).setdefault(cell.name, {})
+                    rounds.setdefault(nodes, []).append(measure(contender, job))
+    return result
+
+
+def gateway_on(
+    stack: ExitStack, folder: Path, specs: list[NodeSpec], server: str
+) -> Contender:
+    """Start a gateway on nodes that run already."""
+    gateway = make_gateway(folder, gateway_settings(specs, 1), server)
+    stack.callback(gateway.stop)
+    gateway.start()
+    wait_until_ready(gateway.port)
+    return Contender(server, gateway.port, OBJECT_PATH, [gateway.process.pid])
+
+
+def measure_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return, by gateway and load, by how much a process exceeds its idle size, bytes.
+
+    Each starts anew, so that nothing is left in it; what is uploaded is removed.
+    """
+    result: dict[str, Any] = {}
+    servers = [server for server in (GUNICORN, GRANIAN) if not why_not(server)]
+    for replicas, kinds in ((1, servers), (2, [GUNICORN])):
+        with ExitStack() as stack:
+            cluster = Cluster(stack, folder / f"memory-{replicas}")
+            for server in kinds:
+                name = server if replicas == 1 else f"{server} r={replicas}"
+                contender = cluster.add_gateway(name, server, replicas)
+                result[name] = watch_memory(contender)
+    return result
+
+
+def watch_memory(contender: Contender) -> dict[str, Any]:
+    """Make loads of 16 streams, from small objects to large ones."""
+    watch = MemoryWatch(contender.roots)
+    contender.watch = watch
+    result: dict[str, Any] = {"idle": watch.idle()}
+    for size in MEMORY_SIZES:
+        each = max(1, 16 * MIB // size)
+        keys = keys_of(size, STREAMS)
+        for method in ("PUT", "GET"):
+            job = Job(
+                contender.port,
+                contender.path,
+                keys,
+                size,
+                {method: 1},
+                STREAMS,
+                each=each,
+            )
+            text = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+            title = f"{method} {text}"
+            result[title] = measure(contender, job)
+        for key in keys:
+            ask(contender.port, "DELETE", contender.path.format(key=key))
+    return result
+
+
+def measure_two(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return rates of one and of two gateways behind HAProxy, by cell."""
+    path = programs.find_program("haproxy")
+    if path is None:
+        print("two gateways are left out: haproxy is not installed")
+        return {}
+    result: dict[str, Any] = {}
+    with ExitStack() as stack:
+        cluster = Cluster(stack, folder / "two")
+        gateways = [cluster.add_gateway(GUNICORN, GUNICORN) for _ in range(2)]
+        fill(gateways[0], KIB)
+        field = [
+            behind_haproxy(stack, path, cluster, gateways[:count], name)
+            for count, name in ((1, "one"), (2, "two"))
+        ]
+        for number in range(options.rounds):
+            for cell in SMALL_CELLS:
+                for contender in in_turns(field, number):
+                    job = job_of(cell, contender, options.seconds)
+                    rounds = result.setdefault(cell.name, {})
+                    rounds.setdefault(contender.name, []).append(
+                        measure(contender, job)
+                    )
+    return result
+
+
+def behind_haproxy(
+    stack: ExitStack, path: str, cluster: Cluster, gateways: list[Contender], name: str
+) -> Contender:
+    """Start HAProxy, which asks these gateways in turns."""
+    ports = [gateway.port for gateway in gateways]
+    program = programs.haproxy(
+        path, free_port(), ports, cluster.folder, programs.IN_TURNS
+    )
+    stack.callback(program.stop)
+    program.start()
+    roots = [root for gateway in gateways for root in gateway.roots]
+    return Contender(
+        name, program.port, OBJECT_PATH, [program.pid, *roots], cluster.roots
+    )

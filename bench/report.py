@@ -1,0 +1,215 @@
+"""The measured figures as tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.cells import CELLS, Cell
+from bench.stats import markdown, over_rounds
+from bench.targets import find_targets
+
+MIB, MB = 1024 * 1024, 1_000_000
+NOTE = """\
+nginx, HAProxy and `node`, which is one MinIO server asked directly, pass unsigned
+requests for a public bucket and check nothing; a gateway signs, places, checks what
+came, and logs each request. nginx and HAProxy write their access logs to files, too.
+`gunicorn r=2` has three nodes of its own."""
+COSTS = ("requests/s", "p50, p99, ms", "CPU, us: itself + nodes", "errors")
+CROWD = ("there", "downloads")
+Rounds = Sequence[Mapping[str, Any]]
+Show = Callable[[Rounds, Cell], str]
+
+
+def report(result: Mapping[str, Any]) -> str:
+    """Return everything that was measured."""
+    parts = [", ".join(f"{k} {show(v)}" for k, v in result["machine"].items())]
+    if targets := find_targets(result):
+        head = ("work", "target", "measured", "")
+        parts += ["### Targets", markdown(head, [target.row for target in targets])]
+    if "main" in result:
+        parts += main_tables(result["main"])
+    for name, table in TABLES.items():
+        if result.get(name):
+            parts += table(result[name])
+    return "\n\n".join(parts) + "\n"
+
+
+def show(value: object) -> str:
+    """Return a value as text, numbers short."""
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def number(values: Sequence[float], digits: int = 0) -> str:
+    """Return the median of the rounds, with the least and the greatest."""
+    found = over_rounds(values)
+    middle, least, most = (
+        f"{found[name]:,.{digits}f}" for name in ("median", "min", "max")
+    )
+    return f"{middle} ({least}-{most})"
+
+
+def median(rounds: Rounds, figure: str, scale: float) -> float:
+    """Return the median of a figure."""
+    return scale * over_rounds([one[figure] for one in rounds])["median"]
+
+
+def rate(rounds: Rounds, cell: Cell) -> str:
+    """Return requests/s, or MB/s of large objects."""
+    scale = cell.size / MB if cell.is_large else 1
+    return number([scale * one["rate"] for one in rounds])
+
+
+def latency(rounds: Rounds, cell: Cell) -> str:
+    """Return p50 and p99 in ms."""
+    p50, p99 = (median(rounds, name, 1000) for name in ("p50", "p99"))
+    return f"{p50:.2f}, {p99:.2f}"
+
+
+def cpu(rounds: Rounds, cell: Cell) -> str:
+    """Return CPU time of itself and of the nodes: us a request, or us a MB."""
+    scale = 1e6 / (cell.size / MB if cell.is_large else 1)
+    own, nodes = (median(rounds, name, scale) for name in ("cpu", "nodes_cpu"))
+    return f"{own:.0f} + {nodes:.0f}"
+
+
+def peak(rounds: Rounds, cell: Cell) -> str:
+    """Return the greatest excess over the idle size, in MiB."""
+    peaks = [one.get("peak", 0) for one in rounds]
+    return f"{max(peaks) / MIB:.1f}"
+
+
+def main_tables(cells: Mapping[str, Any]) -> list[str]:
+    """Return the tables of the comparison."""
+    small = [c for c in CELLS if c.name in cells and not c.is_large]
+    large = [c for c in CELLS if c.name in cells and c.is_large]
+    both = small + large
+    wanted: list[tuple[str, list[Cell], Show]] = [
+        ("Requests/s", small, rate),
+        ("MB/s, 256 MiB", large, rate),
+        ("p50 and p99, ms", small, latency),
+        ("CPU, us a request: itself + the nodes", small, cpu),
+        ("CPU, us a MB: itself + the nodes", large, cpu),
+        ("Peak memory over idle, MiB, of the largest process", both, peak),
+    ]
+    parts = ["### Compared", NOTE]
+    for title, rows, cell_text in wanted:
+        if rows:
+            parts += [f"{title}:", table_of(cells, rows, cell_text)]
+    return [*parts, client_line(cells, both), error_line(cells)]
+
+
+def table_of(cells: Mapping[str, Any], rows: Sequence[Cell], text: Show) -> str:
+    """Return a table with a column for each contender."""
+    names = list(cells[rows[0].name])
+    body = [
+        [cell.name, *(text(cells[cell.name][name], cell) for name in names)]
+        for cell in rows
+    ]
+    return markdown(["", *names], body)
+
+
+def client_line(cells: Mapping[str, Any], rows: Sequence[Cell]) -> str:
+    """Return what the client itself cost, which is part of every rate."""
+    parts = []
+    for is_large, unit in ((False, "us a request"), (True, "us a MB")):
+        used = [
+            1e6 * one["client_cpu"] / (cell.size / MB if is_large else 1)
+            for cell in rows
+            if cell.is_large == is_large and cell.connections > 1
+            for rounds in cells[cell.name].values()
+            for one in rounds
+        ]
+        if used:
+            parts.append(f"{number(used)} {unit}")
+    return f"CPU of the client, the same for all: {'; '.join(parts)}."
+
+
+def error_line(cells: Mapping[str, Any]) -> str:
+    """Return all errors: by contender and cell."""
+    lines = [
+        f"{name}, {cell}: {total}"
+        for cell, columns in cells.items()
+        for name, rounds in columns.items()
+        if (total := add_errors(rounds))
+    ]
+    return "Errors: " + ("; ".join(lines) if lines else "none.")
+
+
+def add_errors(rounds: Rounds) -> dict[str, int]:
+    """Return how many errors of each kind there were."""
+    total: dict[str, int] = {}
+    for one in rounds:
+        for kind, count in one["errors"].items():
+            total[kind] = total.get(kind, 0) + count
+    return total
+
+
+def slow_tables(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what slow clients do to others."""
+    yield "### 1000 slow clients"
+    crowded = ("slow ones there", "their downloads begun", "CPUs for them alone")
+    rows = []
+    for server, states in found.items():
+        for state in ("without", "with"):
+            rounds = states[state]
+            crowd = crowd_cells(states["slow"]) if state == "with" else ["", "", ""]
+            rows.append((server, state, *costs(rounds), *crowd))
+    yield markdown(("", "", *COSTS, *crowded), rows)
+
+
+def crowd_cells(rounds: Rounds) -> list[str]:
+    """Return what is known of the slow clients."""
+    there, begun = (number([one[name] for one in rounds]) for name in CROWD)
+    return [there, begun, number([one["cpus"] for one in rounds], 2)]
+
+
+def costs(rounds: Rounds) -> tuple[str, str, str, str]:
+    """Return the cells below `COSTS`, for small objects."""
+    small = CELLS[0]
+    errors = str(add_errors(rounds) or "none")
+    return rate(rounds, small), latency(rounds, small), cpu(rounds, small), errors
+
+
+def nodes_tables(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what many nodes cost."""
+    yield "### 100 nodes instead of 3 (nodes of almost no cost)"
+    rows = [
+        (server, cell, count, *costs(rounds))
+        for server, cells in found.items()
+        for cell, counts in cells.items()
+        for count, rounds in counts.items()
+    ]
+    yield markdown(("", "", "nodes", *COSTS), rows)
+
+
+def memory_tables(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield peaks of memory."""
+    yield "### Memory, 16 streams: peak over idle, MiB, of the largest process"
+    titles = [title for title in next(iter(found.values())) if title != "idle"]
+    rows = []
+    for server, loads in found.items():
+        cells = [f"{loads[t]['peak'] / MIB:.1f}" for t in titles]
+        errors = add_errors([loads[title] for title in titles])
+        idle = f"{loads['idle'] / MIB:.0f}"
+        rows.append((server, idle, *cells, str(errors or "none")))
+    yield markdown(("", "idle", *titles, "errors"), rows)
+
+
+def two_tables(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a second gateway brings."""
+    yield "### One gateway and two, behind HAProxy (whose CPU time is in theirs)"
+    rows = [
+        (cell, name, *costs(rounds))
+        for cell, names in found.items()
+        for name, rounds in names.items()
+    ]
+    yield markdown(("", "", *COSTS), rows)
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "slow": slow_tables,
+    "nodes": nodes_tables,
+    "memory": memory_tables,
+    "two": two_tables,
+}
