@@ -37,7 +37,7 @@ Chooser = Callable[[ObjectInfo], ByteRange | None]
 """Given what an object is, returns which bytes to read (None: all), or raises."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Download:
     """An open object; `byte_range` is what the chooser chose."""
 
@@ -118,7 +118,8 @@ class Cluster:
         for quorum in found.placement.quorums:
             names += [member.name for member in quorum.members]
         members = found.snapshot.members
-        return iter([members[name] for name in dict.fromkeys(names)][1:])
+        for name in [*dict.fromkeys(names)][1:]:
+            yield members[name]
 
     # Writing
 

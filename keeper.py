@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 from changes import Sight, Wishes, form, register, step
 from errors import (
+    GatewayError,
     NodeError,
+    NodeTimeoutError,
     NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
@@ -25,8 +28,10 @@ from member import Member, finish
 from nodes import (
     DATA_BUCKETS,
     Label,
+    Node,
     NodeObject,
     NodeSpec,
+    ObjectInfo,
     ObjectName,
     Pending,
     Stamp,
@@ -39,6 +44,8 @@ LOOK_SECONDS = 2.0
 """Longer no node is waited for: what was seen of the others gets old meanwhile."""
 MAX_ROUNDS = 8
 """How many steps are taken in one go at most."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("amazin.roster")
 
@@ -68,6 +75,7 @@ class Keeper:
         self._recorded: tuple[Roster | None, float] = (None, 0.0)
         self._lost_since: dict[str, float] = {}
         self._copies: dict[str, Copy] = {}
+        self._last: Roster | None = None
         self._told: set[str] = set()
         self.looked_at = 0.0
         """When the look began that `follow` returned last."""
@@ -188,27 +196,39 @@ class Keeper:
     ) -> tuple[dict[str, Copy], set[str], set[str]]:
         copies: dict[str, Copy] = {}
         blank, silent = set[str](), set[str]()
-        asked: dict[str, Pending[NodeObject]] = {}
-        for name, member in members.items():
-            try:
-                asked[name] = member.ask_even_lost(lambda node: node.start_get(NAME))
-            except NodeError:
-                silent.add(name)
         deadline = time.monotonic() + LOOK_SECONDS
-        for name, pending in asked.items():
-            if not pending.is_ready(max(0.0, deadline - time.monotonic())):
-                pending.cancel()
+        known = {name: members[name] for name in members if name in self._copies}
+        for name, info in ask_all(known, start_head, deadline).items():
+            if isinstance(info, ObjectInfo) and info.etag == self._copies[name].etag:
+                copies[name] = self._copies[name]
+            elif isinstance(info, NodeError) and not isinstance(
+                info, NoSuchBucketError
+            ):
                 silent.add(name)
+        decided = copies.keys() | silent
+        unknown = {name: members[name] for name in members if name not in decided}
+        for name, content in ask_all(unknown, start_get, deadline).items():
+            if isinstance(content, NoSuchKeyError):
+                blank.add(name)
                 continue
             try:
-                copies[name] = read_copy(name, pending, self._copies.get(name))
-            except (NoSuchKeyError, NoSuchBucketError):
-                blank.add(name)
+                copies[name] = self._copy_of(name, content)
             except (NodeError, RosterError) as exc:
                 silent.add(name)
                 if isinstance(exc, RosterError):
                     self._tell(f"node {name} can't be used: {exc}")
         return copies, blank, silent
+
+    def _copy_of(self, name: str, content: NodeObject | GatewayError) -> Copy:
+        """Receive a node's copy. Raises: NodeError, RosterError.
+
+        What all nodes say the same is held once.
+        """
+        copy = read_copy(name, content)
+        if copy.roster == self._last:
+            return Copy(self._last, copy.etag)
+        self._last = copy.roster
+        return copy
 
     def _record(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
         """Write a node's copy, if it still is what was seen; return whether it is."""
@@ -232,12 +252,46 @@ class Keeper:
             log.warning("%s", message)
 
 
-def read_copy(name: str, pending: Pending[NodeObject], seen: Copy | None) -> Copy:
-    """Receive a node's copy. Raises: NodeError, NoSuchKeyError, RosterError."""
-    content = pending.wait()
+def start_head(node: Node) -> Pending[ObjectInfo]:
+    """Ask a node for its copy's ETag."""
+    return node.start_head(NAME)
+
+
+def start_get(node: Node) -> Pending[NodeObject]:
+    """Ask a node for its copy."""
+    return node.start_get(NAME)
+
+
+def ask_all(
+    members: Mapping[str, Member], start: Callable[[Node], Pending[T]], deadline: float
+) -> dict[str, T | GatewayError]:
+    """Ask nodes at once, also lost ones; `deadline` is on the monotonic clock."""
+    answers: dict[str, T | GatewayError] = {}
+    asked: dict[str, Pending[T]] = {}
+    for name, member in members.items():
+        try:
+            asked[name] = member.ask_even_lost(start)
+        except NodeError as exc:
+            answers[name] = exc
+    for name, pending in asked.items():
+        if not pending.is_ready(max(0.0, deadline - time.monotonic())):
+            pending.cancel()
+            answers[name] = NodeTimeoutError("the node is silent")
+            continue
+        try:
+            answers[name] = pending.wait()
+        except (NoSuchBucketError, NoSuchKeyError):
+            answers[name] = NoSuchKeyError("the node has none")
+        except NodeError as exc:
+            answers[name] = exc
+    return answers
+
+
+def read_copy(name: str, content: NodeObject | GatewayError) -> Copy:
+    """Receive a node's copy. Raises: NodeError, RosterError."""
+    if isinstance(content, GatewayError):
+        raise content
     try:
-        if seen and content.info.etag == seen.etag:
-            return seen
         if content.info.size > MAX_BYTES:
             raise RosterError("the node's roster is too long")
         data = b"".join(iter(content.read, b""))

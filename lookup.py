@@ -21,7 +21,7 @@ from errors import (
 from member import Member
 from membership import Membership, Snapshot
 from nodes import NodeObject, ObjectInfo, ObjectName
-from quorum import Placement, Quorum, Survey, newest, place
+from quorum import Placement, Quorum, ask, newest, place
 
 MAX_ATTEMPTS = 3
 """How often a request starts anew because the object or the roster changed."""
@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 3
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """The newest version of an object, as a read quorum knows it."""
 
@@ -80,17 +80,16 @@ class Lookup:
 
     def _ask(self, name: ObjectName, opens: bool) -> Found:
         snapshot, placement = self.place(name)
-        survey = Survey(
+        answers = ask(
             placement.quorums,
             lambda node: node.start_head(name),
             (lambda node: node.start_get(name)) if opens else None,
         )
-        survey.run()
-        seen = {node: info_of(answer) for node, answer in survey.answers.items()}
+        seen = {node: info_of(answer) for node, answer in answers.items()}
         copies = newest(placement, seen.items())
         best = copies[0][0] if copies else ""
         content = None
-        for node, answer in survey.answers.items():
+        for node, answer in answers.items():
             if answer is None or isinstance(answer, ObjectInfo):
                 continue
             if node == best:
@@ -111,12 +110,11 @@ class Lookup:
         """
         snapshot, placement = self.place(name)
         everyone = [Quorum(q.members, len(q.members)) for q in placement.quorums]
-        survey = Survey(everyone, lambda node: node.start_head(name))
         try:
-            survey.run()
+            answers = ask(everyone, lambda node: node.start_head(name))
         except NodeError:
             return False
-        seen = {node: info_of(answer) for node, answer in survey.answers.items()}
+        seen = {node: info_of(answer) for node, answer in answers.items()}
         held = [info for _, info in newest(placement, seen.items())]
         is_deleted = all(info.is_deleted for info in held)
         is_safe = not held or len(held) >= placement.replicas
@@ -135,11 +133,12 @@ class Lookup:
         snapshot = membership.fresh_snapshot()
         if snapshot.roster is None and is_write:
             snapshot = membership.form()
-        if snapshot.roster is None and snapshot.is_blank and not is_write:
+        roster = snapshot.roster
+        if roster is None and snapshot.is_blank and not is_write:
             raise NoSuchKeyError("nothing is stored yet")
-        if snapshot.roster is None or not membership.is_fresh(snapshot):
+        if roster is None or not membership.is_fresh(snapshot):
             raise NoNodesError(snapshot.reason)
-        placement = place(snapshot.roster, snapshot.members, name.hash_key)
+        placement = place(roster, snapshot.members, name.hash_key)
         if is_write:
             require_home(placement)
         return snapshot, placement
@@ -179,7 +178,10 @@ class Lookup:
 
 def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
     """Whether copies that a gateway stored as one version are not the same bytes."""
-    return len({(info.size, info.etag) for _, info in copies if info.label}) > 1
+    return (
+        len(copies) > 1
+        and len({(info.size, info.etag) for _, info in copies if info.label}) > 1
+    )
 
 
 def info_of(answer: ObjectInfo | NodeObject | None) -> ObjectInfo | None:

@@ -143,6 +143,9 @@ class Membership:
 
     def fresh_snapshot(self) -> Snapshot:
         """Return the nodes with a roster that may be acted on, if there is any."""
+        snapshot = self._snapshot
+        if self._clock() < snapshot.fresh_until:
+            return snapshot
         snapshot = self.snapshot()
         if not self.is_fresh(snapshot):
             self.refresh()

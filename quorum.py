@@ -24,7 +24,7 @@ Answer = ObjectInfo | NodeObject
 Start = Callable[[Node], Pending[Answer]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Quorum:
     """`needed` of these nodes have to answer, the first ones that can."""
 
@@ -32,7 +32,7 @@ class Quorum:
     needed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placement:
     """Where the copies of one key lie, by one roster."""
 
@@ -113,6 +113,24 @@ class _Inquiry:
     """On the monotonic clock: from then on the node is silent."""
     is_over: bool = False
     is_silent: bool = False
+
+
+def ask(
+    quorums: Sequence[Quorum], start: Start, start_first: Start | None = None
+) -> Mapping[str, Answer | None]:
+    """Ask as few nodes as the quorums allow; returns answers by name, see `Survey`.
+
+    Raises: NodeError, NoNodesError: too few nodes gave a usable answer.
+    """
+    if len(quorums) == 1 and len(quorums[0].members) == 1:  # who else?
+        member = quorums[0].members[0]
+        try:
+            return {member.name: member.ask(start_first or start).wait()}
+        except NoSuchKeyError:
+            return {member.name: None}
+    survey = Survey(quorums, start, start_first)
+    survey.run()
+    return survey.answers
 
 
 class Survey:
@@ -256,5 +274,7 @@ def newest(
         for name, info in infos
         if info and placement.counts(name, info.epoch)
     ]
-    best = max((info.version for _, info in counting), default=None)
+    if len(counting) < 2:
+        return counting
+    best = max(info.version for _, info in counting)
     return [(name, info) for name, info in counting if info.version == best]

@@ -8,12 +8,12 @@ body end the connection's life. RFC 9112.
 from __future__ import annotations
 
 import re
-import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from fcntl import ioctl
+from termios import FIONREAD
 
 from errors import (
     NodeError,
@@ -26,10 +26,15 @@ HEAD_BYTES = 64 * 1024
 """A response head, a chunk's size line or the trailers above this are refused."""
 MAX_INTERIM_RESPONSES = 8
 
+SLACK_SECONDS = 0.01
+"""A time limit may be so much too long, if that saves a system call."""
+
 _STATUS_LINE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?"
+    r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?(?=\r\n|\Z)"
 )
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_NEXT_FIELD = re.compile(rf"\r\n{_FIELD.pattern}(?=\r\n|\Z)")
+_NO_BYTES = bytes(4)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _SINGLETONS = frozenset(
@@ -44,25 +49,18 @@ class NoAnswerError(NodeError):
     """
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn what a socket raises into what a node did."""
-    try:
-        yield
-    except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as exc:
-        raise NodeTimeoutError("the node was silent for too long") from exc
-    except OSError as exc:
-        raise NodeError(f"the connection to the node broke: {exc.strerror}") from exc
-
-
 class Connection:
     """One connection to a node; used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_socket", "idle_since", "is_reused")
+    __slots__ = ("_buffer", "_end", "_limit", "_socket", "idle_since", "is_reused")
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._buffer = b""
+        self._end: NodeError | bool = False
+        """Whether the end was received; what broke the connection, if it broke."""
+        self._limit = -1.0
+        """The socket's timeout, as set last."""
         self.idle_since = 0.0
         self.is_reused = False
 
@@ -72,9 +70,11 @@ class Connection:
         Raises:
             NodeError: how much arrived is unknown.
         """
-        with translated_errors():
-            self._socket.settimeout(timeout)
+        self._set_limit(timeout)
+        try:
             self._socket.sendall(data)
+        except OSError as exc:
+            raise translated(exc) from exc
 
     def receive(self, deadline: float) -> bytes:
         """Return received bytes, at most `CHUNK_BYTES`; b"" at the connection's end.
@@ -85,9 +85,27 @@ class Connection:
             data = self._buffer[:CHUNK_BYTES]
             self._buffer = self._buffer[CHUNK_BYTES:]
             return data
-        with translated_errors():
-            self._socket.settimeout(max(deadline - time.monotonic(), 0))
+        if not self._end:
+            return self._receive_now(deadline - time.monotonic())
+        if isinstance(self._end, NodeError):
+            raise self._end
+        return b""
+
+    def _receive_now(self, timeout: float) -> bytes:
+        self._set_limit(timeout)
+        try:
             return self._socket.recv(CHUNK_BYTES)
+        except OSError as exc:
+            raise translated(exc) from exc
+
+    def _set_limit(self, seconds: float) -> None:
+        """Let the socket wait for so long."""
+        if seconds <= 0:
+            seconds = 0.0
+        elif seconds <= self._limit <= seconds + SLACK_SECONDS:
+            return
+        self._limit = seconds
+        self._socket.settimeout(seconds)
 
     def receive_until(self, mark: bytes, deadline: float) -> bytes:
         """Return the bytes in front of `mark`, and drop the mark.
@@ -117,33 +135,26 @@ class Connection:
 
     def has_input(self) -> bool:
         """Tell, without waiting, whether the node sent something or closed."""
-        if self._buffer:
-            return True
-        self._socket.settimeout(0)
-        try:
-            if isinstance(self._socket, ssl.SSLSocket):  # can't peek
-                self._buffer = self._socket.recv(1)
-            else:
-                self._socket.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError:
-            return True
-        return True
+        return self.wait_readable(0)
+
+    def has_bytes(self) -> bool:
+        """Tell cheaply whether bytes, if only of TLS, came; not whether it closed."""
+        return ioctl(self._socket.fileno(), FIONREAD, _NO_BYTES) != _NO_BYTES
 
     def wait_readable(self, timeout: float) -> bool:
         """Tell whether the node sends something, or closes, within `timeout` seconds.
 
-        Nothing is received by it.
+        What comes is kept for `receive`.
         """
-        deadline = time.monotonic() + timeout
-        while not self.has_input():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            poll.poll(remaining * 1000)
+        if self._buffer or self._end:
+            return True
+        try:
+            self._buffer = self._receive_now(timeout)
+            self._end = not self._buffer
+        except NodeTimeoutError:
+            return False
+        except NodeError as exc:
+            self._end = exc
         return True
 
     def await_answer(self, deadline: float) -> None:
@@ -171,6 +182,13 @@ class Connection:
     def close(self) -> None:
         """Close it. Idempotent."""
         self._socket.close()
+
+
+def translated(error: OSError) -> NodeError:
+    """Return what a socket raised as what a node did."""
+    if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError):
+        return NodeTimeoutError("the node was silent for too long")
+    return NodeError(f"the connection to the node broke: {error.strerror}")
 
 
 class Response:
@@ -296,7 +314,7 @@ class Response:
         size = 0
         while line := self._line(deadline):
             size += len(line) + len(b"\r\n")
-            if size > HEAD_BYTES or not _FIELD.fullmatch(line):
+            if size > HEAD_BYTES or not _FIELD.fullmatch(line.decode("latin-1")):
                 raise NodeProtocolError("the node sent malformed trailers")
         return False
 
@@ -343,16 +361,16 @@ def parse_head(head: bytes) -> tuple[int, int, dict[str, str]]:
     Returns (minor version, status, headers with names in lower case). Raises:
     NodeProtocolError for anything outside the grammar of RFC 9112 section 4.
     """
-    status_line, *lines = head.split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(status_line)
+    text = head.decode("latin-1")
+    match = _STATUS_LINE.match(text)
     if not match:
         raise NodeProtocolError("the node does not speak HTTP/1.1")
+    fields = _NEXT_FIELD.findall(text, match.end())
+    if len(fields) != text.count("\r\n"):
+        raise NodeProtocolError("the node sent a malformed header")
     headers: dict[str, str] = {}
-    for line in lines:
-        found = _FIELD.fullmatch(line)
-        if not found:
-            raise NodeProtocolError("the node sent a malformed header")
-        name, value = found[1].decode().lower(), found[2].decode("latin-1").strip(" \t")
+    for name, value in fields:
+        name, value = name.lower(), value.strip(" \t")
         if name not in headers:
             headers[name] = value
         elif name in _SINGLETONS:

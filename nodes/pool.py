@@ -7,6 +7,7 @@ import ssl
 import struct
 import time
 from collections import deque
+from contextlib import suppress
 from urllib.parse import SplitResult
 
 from errors import NodeUnreachableError
@@ -15,6 +16,8 @@ from nodes.http1 import Connection
 MAX_IDLE_CONNECTIONS = 64
 IDLE_SECONDS = 15.0
 """Idle connections older than this are not used again; servers drop them later."""
+FRESH_SECONDS = 1.0
+"""Idle for less it is hardly closed by the node: that shows when it is used."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing, also by the death of this process, breaks the connection.
 
@@ -43,13 +46,13 @@ class ConnectionPool:
         Raises:
             NodeUnreachableError: no connection, so nothing was sent.
         """
-        oldest = time.monotonic() - IDLE_SECONDS
+        now = time.monotonic()
         while self._idle:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            if connection.idle_since >= oldest and not connection.has_input():
+            if is_fit(connection, now - connection.idle_since):
                 connection.is_reused = True
                 return connection
             connection.close()
@@ -78,8 +81,15 @@ class ConnectionPool:
         if self._is_closed or len(self._idle) >= MAX_IDLE_CONNECTIONS:
             connection.close()
         else:
-            connection.idle_since = time.monotonic()
+            connection.idle_since = now = time.monotonic()
             self._idle.append(connection)
+            self._drop_old(now - IDLE_SECONDS)
+
+    def _drop_old(self, oldest: float) -> None:
+        """Close those that nobody took for long: the last ones are always preferred."""
+        with suppress(IndexError):  # another thread took the last one
+            while self._idle[0].idle_since < oldest:
+                self._idle.popleft().close()
 
     def clear(self) -> None:
         """Close the idle connections: one of them turned out to be dead."""
@@ -93,3 +103,10 @@ class ConnectionPool:
         """Keep no connection from now on; those in use go on."""
         self._is_closed = True
         self.clear()
+
+
+def is_fit(connection: Connection, idle_seconds: float) -> bool:
+    """Whether an idle connection may be used again."""
+    if idle_seconds < FRESH_SECONDS and not connection.has_bytes():
+        return True
+    return idle_seconds <= IDLE_SECONDS and not connection.has_input()

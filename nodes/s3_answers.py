@@ -7,7 +7,7 @@ Source: Amazon S3 API Reference; what MinIO and versitygw answer was measured.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote
 
@@ -27,6 +27,7 @@ from nodes.http1 import Response
 ERROR_BODY_SECONDS = 5.0
 _META = "x-amz-meta-"
 _LABEL = _META + "amazin-stamp"
+_KEPT_META = (_META + "x-", _META + "expires")
 _PLAIN_VALUE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 """Stands unescaped in a metadata value; not the space: signing would fold several."""
 NATIVE_HEADERS = (
@@ -38,6 +39,7 @@ NATIVE_HEADERS = (
 )
 """What S3 itself keeps with an object; every other header goes as metadata. So does
 Expires: MinIO drops one that is no date, like the common 0."""
+_NATIVE_KEYS = [(name, name.lower()) for name in NATIVE_HEADERS]
 _ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
@@ -114,8 +116,9 @@ def read_info(response: Response) -> ObjectInfo:
     """
     require_success(response)
     headers = response.headers
-    total = CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
-    size = total[3] if total else headers.get("content-length", "")
+    size = headers.get("content-length", "")
+    if total := CONTENT_RANGE.fullmatch(headers.get("content-range", "")):
+        size = total[3]
     if not size:
         raise NodeProtocolError("the node sent an object without its length")
     label = read_label(headers)
@@ -124,7 +127,7 @@ def read_info(response: Response) -> ObjectInfo:
         etag=read_etag(response),
         modified_ns=label.stamp.nanoseconds if label else read_modified(headers),
         label=label,
-        headers=dict(stored_headers(headers)),
+        headers=stored_headers(headers),
     )
 
 
@@ -142,14 +145,13 @@ def read_modified(headers: Mapping[str, str]) -> int:
         raise NodeProtocolError("the node sent no usable Last-Modified") from exc
 
 
-def stored_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield what an upload asked to be given back on download."""
-    for name in NATIVE_HEADERS:
-        if value := headers.get(name.lower()):
-            yield name, value
-    for name, value in headers.items():
-        if name.startswith(_META + "x-") or name == _META + "expires":
-            yield name[len(_META) :].title(), unescaped(value)
+def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what an upload asked to be given back on download."""
+    stored = {name: headers[key] for name, key in _NATIVE_KEYS if headers.get(key)}
+    for name in headers:
+        if name.startswith(_KEPT_META):
+            stored[name[len(_META) :].title()] = unescaped(headers[name])
+    return stored
 
 
 def unescaped(value: str) -> str:

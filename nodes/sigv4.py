@@ -8,10 +8,11 @@ Source: AWS General Reference, "Create a signed AWS API request".
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from hmac import digest
+from typing import NamedTuple
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -22,6 +23,21 @@ def canonical_path(bucket: str, key: str = "") -> str:
     """Return `/bucket/key` as it goes on the request line and under the signature."""
     path = f"/{bucket}/{key}" if key else f"/{bucket}"
     return quote(path, safe="/-_.~")
+
+
+class Moment(NamedTuple):
+    """What all signatures of one second share."""
+
+    second: int
+    headers: Sequence[tuple[str, str]]
+    names: str
+    """Of these headers, as they are signed if there are no others."""
+    signed: str
+    lines: str
+    credential: str
+    """The beginning of the header `Authorization`."""
+    hmac: hmac.HMAC
+    """Of what is signed, up to the hash of the request."""
 
 
 class Signer:
@@ -41,6 +57,7 @@ class Signer:
         self._region = region
         self._clock = clock
         self._day = ("", b"", "")
+        self._moment = self._moment_of(0)
 
     def sign(
         self, method: str, path: str, amz_headers: Sequence[tuple[str, str]] = ()
@@ -50,25 +67,42 @@ class Signer:
         `path` is canonical; `amz_headers` are more `x-amz-` headers, lower case, to be
         sent and signed. The lines include Host and end in CRLF.
         """
-        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock()))
-        day_key, scope = self._key_of_day(now[:8])
+        moment = self._moment
+        second = int(self._clock())
+        if moment.second != second:
+            self._moment = moment = self._moment_of(second)
+        if amz_headers:
+            headers = sorted([*moment.headers, *amz_headers])
+            names = ";".join([name for name, _ in headers])
+            signed = "".join([f"{name}:{value}\n" for name, value in headers])
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        else:
+            names, signed, lines = moment.names, moment.signed, moment.lines
+        request = f"{method}\n{path}\n\n{signed}\n{names}\n{PAYLOAD}"
+        hashed = sha256(request.encode("latin-1")).hexdigest()
+        signature = moment.hmac.copy()
+        signature.update(hashed.encode())
+        return (
+            f"{lines}{moment.credential}, "
+            f"SignedHeaders={names}, Signature={signature.hexdigest()}\r\n"
+        )
+
+    def _moment_of(self, second: int) -> Moment:
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        key, scope = self._key_of_day(now[:8])
         headers = [
             ("host", self._host),
             ("x-amz-content-sha256", PAYLOAD),
             ("x-amz-date", now),
-            *amz_headers,
         ]
-        headers.sort()
-        names = ";".join([name for name, _ in headers])
-        signed = "".join([f"{name}:{value}\n" for name, value in headers])
-        request = f"{method}\n{path}\n\n{signed}\n{names}\n{PAYLOAD}"
-        hashed = sha256(request.encode("latin-1")).hexdigest()
-        text = f"{ALGORITHM}\n{now}\n{scope}\n{hashed}"
-        signature = digest(day_key, text.encode(), "sha256").hex()
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        return (
-            f"{lines}Authorization: {ALGORITHM} Credential={self._access_key}/{scope}, "
-            f"SignedHeaders={names}, Signature={signature}\r\n"
+        return Moment(
+            second,
+            headers,
+            ";".join([name for name, _ in headers]),
+            "".join([f"{name}:{value}\n" for name, value in headers]),
+            "".join([f"{name}: {value}\r\n" for name, value in headers]),
+            f"Authorization: {ALGORITHM} Credential={self._access_key}/{scope}",
+            hmac.new(key, f"{ALGORITHM}\n{now}\n{scope}\n".encode(), sha256),
         )
 
     def _key_of_day(self, day: str) -> tuple[bytes, str]:
@@ -77,6 +111,6 @@ class Signer:
             scope = f"{day}/{self._region}/s3/aws4_request"
             key = f"AWS4{self._secret_key}".encode()
             for part in scope.split("/"):
-                key = digest(key, part.encode(), "sha256")
+                key = hmac.digest(key, part.encode(), "sha256")
             self._day = (day, key, scope)
         return key, scope

@@ -246,7 +246,8 @@ class FakeNode:
         return self._ask("get", work)
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
-        return self._ask("head", lambda: self._find(name)[0])
+        method = "head" if name.bucket in DATA_BUCKETS else "look"
+        return self._ask(method, lambda: self._find(name)[0])
 
     def start_put(
         self,

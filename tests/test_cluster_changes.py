@@ -231,7 +231,8 @@ def test_an_answer_that_comes_too_late_counts_by_a_fresh_look_only(
 
     def stall_for_good() -> None:
         world.time += 100
-        first.before["get"] = lambda: first.failures.append(BROKEN)
+        for method in ("look", "get"):
+            first.before[method] = lambda: first.failures.append(BROKEN)
 
     first.before["get"] = first.before["head"] = Once(stall_for_good)
     with pytest.raises(NoNodesError):
@@ -347,7 +348,8 @@ def test_an_upload_after_which_no_node_confirms_the_set_is_not_acknowledged(
     def stall() -> None:
         world.time += 100
         for disk in world.ranked:
-            disk.before["get"] = lambda disk=disk: disk.failures.append(BROKEN)
+            for method in ("look", "get"):
+                disk.before[method] = lambda disk=disk: disk.failures.append(BROKEN)
 
     world.ranked[0].before["commit"] = stall
     with pytest.raises(NoNodesError):

@@ -642,7 +642,7 @@ def test_a_lost_disk_stays_lost_under_a_new_address() -> None:
         assert member.spec == moved
         states.append(member.is_lost)
 
-    world.disks["a"].before["get"] = note
+    world.disks["a"].before["look"] = note
     process.discovery.specs = [A, B, moved]
     process.refresh()
     assert process.membership.snapshot().members["c"].is_lost

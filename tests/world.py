@@ -226,7 +226,7 @@ class World:
     def calls_now(self) -> list[list[str]]:
         """What the nodes were asked since, best node first."""
         return [
-            [call for call in disk.calls if call not in ("abort", "check")]
+            [call for call in disk.calls if call not in ("abort", "check", "look")]
             for disk in self.ranked
         ]
 
