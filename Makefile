@@ -4,11 +4,12 @@
 # make chaos  nodes and gateways killed under load (needs a minio binary)
 # make bench  the gateway beside nginx, HAProxy and a node (needs a minio binary)
 # make bench-failures  what it costs when nodes fail (needs a minio binary)
+# make bench-placement  what placement costs on up to a thousand nodes, and how even it is
 # make lint   ruff and mypy
 # make nodes  three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
-.PHONY: help run test itest chaos bench bench-failures lint nodes
+.PHONY: help run test itest chaos bench bench-failures bench-placement lint nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,6 +53,9 @@ bench: $(VENV)/develop
 
 bench-failures: $(VENV)/develop
 	$(BIN)/python -m bench.failures $(BENCH_ARGS)
+
+bench-placement: $(VENV)/develop
+	$(BIN)/python -m bench.placement $(BENCH_ARGS)
 
 lint: $(VENV)/develop
 	$(BIN)/ruff check .

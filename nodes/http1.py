@@ -65,14 +65,16 @@ class Connection:
         self.is_reused = False
 
     def send(self, data: bytes, timeout: float) -> None:
-        """Send all of `data` within `timeout` seconds.
+        """Send all of `data`; in twice `timeout` seconds it ends, or fails.
 
         Raises:
             NodeError: how much arrived is unknown.
         """
         self._set_limit(timeout)
         try:
-            self._socket.sendall(data)
+            sent = self._socket.send(data)  # all, as a rule; gevent's sendall does more
+            if sent < len(data):
+                self._socket.sendall(memoryview(data)[sent:])
         except OSError as exc:
             raise translated(exc) from exc
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.unreader import SocketUnreader
@@ -18,18 +19,26 @@ from gunicorn.http.unreader import SocketUnreader
 import serve
 
 PROJECT = Path(__file__).resolve().parent.parent
-NOT_KNOBS = ("os", "serve", "settings", "signal")
+NOT_KNOBS = ("os", "serve", "settings", "signal", "time")
 
 
 @pytest.fixture
 def knobs() -> Iterator[dict[str, Any]]:
     """The names that the configuration file defines."""
     default, handler = SocketUnreader.max_body_chunk, signal.getsignal(signal.SIGINT)
-    response = wsgi.Response
+    response, http_date = wsgi.Response, util.http_date
     yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
     wsgi.Response = response  # type: ignore[misc]
+    util.http_date = http_date
     SocketUnreader.max_body_chunk = default
     signal.signal(signal.SIGINT, handler)
+
+
+class Worker:
+    """What a worker has when it begins."""
+
+    def __init__(self) -> None:
+        self.cfg = Config()
 
 
 def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
@@ -43,16 +52,33 @@ def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
     assert ours - known.keys() <= {"logging_config", "whole_response"}
 
 
+def test_what_stays_the_same_is_worked_out_once(knobs: dict[str, Any]) -> None:
+    worker, plain = Worker(), util.http_date
+    knobs["post_worker_init"](worker)
+    known = Config()
+    for name in known.settings:
+        assert getattr(worker.cfg, name) == getattr(known, name), name
+    assert vars(worker.cfg)["limit_request_line"] == known.limit_request_line
+    before, now, after = plain(), util.http_date(), plain()
+    assert now in (before, after)
+
+
 def test_bodies_are_read_in_large_pieces(knobs: dict[str, Any]) -> None:
-    knobs["post_worker_init"](None)
+    knobs["post_worker_init"](Worker())
     assert SocketUnreader.max_body_chunk == 256 * 1024
 
 
 class Sock:
     """Notes what is sent at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 2**20) -> None:
+        """`send` takes `room` bytes at once."""
         self.sent: list[bytes] = []
+        self._room = room
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data[: self._room])
+        return len(self.sent[-1])
 
     def sendall(self, data: bytes) -> None:
         self.sent.append(data)
@@ -78,7 +104,7 @@ def test_a_small_answer_is_sent_with_its_head(
     pieces: list[bytes],
     sizes: list[int],
 ) -> None:
-    knobs["post_worker_init"](None)
+    knobs["post_worker_init"](Worker())
     assert wsgi.Response.__name__ == "WholeResponse"
     request = SimpleNamespace(
         method=method, version=(1, 1), should_close=lambda: False, headers=[]
@@ -93,6 +119,21 @@ def test_a_small_answer_is_sent_with_its_head(
     assert [len(sent) for sent in sock.sent] == [head + sizes[0], *sizes[1:]]
     assert b"".join(sock.sent)[head:] == b"".join(pieces)[: sum(sizes)]
     assert response.sent == sum(sizes)
+
+
+def test_an_answer_for_which_there_is_no_room_is_sent_whole(
+    knobs: dict[str, Any],
+) -> None:
+    knobs["post_worker_init"](Worker())
+    request = SimpleNamespace(
+        method="GET", version=(1, 1), should_close=lambda: False, headers=[]
+    )
+    sock = Sock(room=7)
+    response = wsgi.Response(request, sock, Config())
+    response.start_response("200 OK", [("Content-Length", "5")])
+    response.write(b"whole")
+    assert len(sock.sent) == 2
+    assert b"".join(sock.sent).endswith(b"\r\n\r\nwhole")
 
 
 def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:
