@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 
@@ -18,10 +19,14 @@ PIECE_BYTES = 256 * 1024
 
 
 class CountingProxy:
-    """Passes connections on to a port of loopback; `counts` is by method."""
+    """Passes connections on to a port of loopback; `counts` is by method.
 
-    def __init__(self, target_port: int) -> None:
+    What comes back comes late by `delay_seconds`, as from a server that is far away.
+    """
+
+    def __init__(self, target_port: int, delay_seconds: float = 0.0) -> None:
         self._target_port = target_port
+        self._delay_seconds = delay_seconds
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.counts: Counter[str] = Counter()
@@ -53,6 +58,8 @@ class CountingProxy:
             while data := source.recv(PIECE_BYTES):
                 if is_counted:
                     self._count(data)
+                elif self._delay_seconds:
+                    time.sleep(self._delay_seconds)
                 target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)

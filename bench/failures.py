@@ -55,6 +55,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of one load")
     parser.add_argument("--keys", type=int, default=300)
     parser.add_argument("--only", choices=PARTS, help="measure one part")
+    parser.add_argument(
+        "--distance-ms",
+        type=float,
+        default=0.0,
+        help="by so much the nodes' answers come late while latency is measured",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     return parser.parse_args()
 
@@ -93,7 +99,12 @@ def measure_cost(
         systems = {}
         for replicas, nodes in NODE_COUNTS.items():
             system = System(
-                binary, folder / f"timed-{replicas}", replicas, nodes, is_counted=False
+                binary,
+                folder / f"timed-{replicas}",
+                replicas,
+                nodes,
+                is_counted=False,
+                delay_seconds=options.distance_ms / 1000,
             )
             systems[replicas] = fill(started(stack, system), keys)
         latency = measure_latency(systems, keys, options.rounds, options.seconds)

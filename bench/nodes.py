@@ -89,13 +89,27 @@ class System:
     """A cluster of its own: nodes, a gateway, and objects on them."""
 
     def __init__(
-        self, binary: str, folder: Path, replicas: int, count: int, *, is_counted: bool
+        self,
+        binary: str,
+        folder: Path,
+        replicas: int,
+        count: int,
+        *,
+        is_counted: bool,
+        delay_seconds: float = 0.0,
     ) -> None:
-        """With `is_counted` the gateway's requests pass through counting proxies."""
+        """With `is_counted` the gateway's requests pass through counting proxies.
+
+        So they do with a delay of the nodes' answers.
+        """
         self.replicas = replicas
         folder.mkdir()
         self.nodes = make_nodes(binary, folder, count)
-        self.proxies = [CountingProxy(n.port) for n in self.nodes if is_counted]
+        self.proxies = [
+            CountingProxy(node.port, delay_seconds)
+            for node in self.nodes
+            if is_counted or delay_seconds
+        ]
         self._set = NodeSet(replicas, dict.fromkeys(self.names, 1.0))
         settings = gateway_settings(self.specs(), replicas)
         settings["LOG_LEVEL"] = "warning"
