@@ -375,6 +375,23 @@ def test_old_and_too_many_idle_connections_are_dropped() -> None:
         theirs.close()
 
 
+def test_what_nobody_takes_for_long_is_closed_though_others_are_used() -> None:
+    pool = ConnectionPool(urlsplit("http://127.0.0.1:1"), SECONDS)
+    pairs = [socket.socketpair() for _ in range(5)]
+    for ours, _ in pairs:
+        pool.give_back(Connection(ours))
+    taken = [pool.take() for _ in pairs]
+    for connection in reversed(taken):
+        pool.give_back(connection)
+    for connection in taken[2:]:
+        connection.idle_since -= IDLE_SECONDS + 1
+    pool.give_back(pool.take())
+    assert [is_closed(theirs) for _, theirs in pairs] == [True] * 3 + [False] * 2
+    pool.close()
+    for _, theirs in pairs:
+        theirs.close()
+
+
 def is_closed(sock: socket.socket) -> bool:
     sock.setblocking(False)
     try:

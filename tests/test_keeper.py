@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 from fakes import FakeDisk, FakeNode
@@ -465,6 +466,31 @@ def test_a_forgotten_node_that_is_back_learns_of_it() -> None:
     world.clock.now += WAIT_SECONDS
     gateway.follow()
     assert world.agreed().is_open
+
+
+# What a look costs.
+
+
+def test_only_copies_that_changed_are_read_and_what_all_say_is_held_once() -> None:
+    world = settled()
+    gateway = world.gateway()
+    seen = gateway.follow().copies
+    assert len(set(map(id, seen.values()))) == 1
+    forget_calls(world)
+    assert gateway.follow().copies == seen
+    assert [disk.calls for disk in world.disks.values()] == [["look"]] * 3
+    newer = replace(world.agreed(), generation=9)
+    world.store("b", newer)
+    forget_calls(world)
+    assert gateway.follow().copies["b"] == newer
+    first, second, third = (disk.calls for disk in world.disks.values())
+    assert second[:2] == ["look", "get"]
+    assert "get" not in first[:1] + third[:1]
+
+
+def forget_calls(world: World) -> None:
+    for disk in world.disks.values():
+        disk.calls.clear()
 
 
 # Nodes that fail.
