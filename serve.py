@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,7 +91,7 @@ def run_granian(settings: Settings) -> None:
         "Python threads"  # that so many are unwise: those of slow clients only wait
     )
     logging.getLogger("_granian").addFilter(lambda record: advice not in record.msg)
-    Server(
+    server = Server(
         "wsgi:app",
         address=address,
         port=settings.port,
@@ -107,7 +108,43 @@ def run_granian(settings: Settings) -> None:
         log_dictconfig=logging_config(settings.least_level),
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
-    ).serve(target_loader=load_app, wrap_loader=False)
+    )
+    server.main_loop_interrupt = Reminder(server)  # type: ignore[assignment]
+    server.serve(target_loader=load_app, wrap_loader=False)
+
+
+class Reminder:
+    """What wakes granian's master; in the place of its `threading.Event`.
+
+    That one it clears when it replaces a worker: told to stop just then, it would
+    forget it. And a signal's handler that sets it while it is being cleared would wait
+    for itself.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._changed = threading.Condition()  # which a handler may enter again
+        self._is_set = False
+
+    def set(self) -> None:
+        """Wake the master. May be called by a signal's handler."""
+        with self._changed:
+            self._is_set = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Let the master wait again, unless it was told to stop."""
+        with self._changed:
+            self._is_set = False
+            if self._server.interrupt_signal:
+                self._is_set = True
+
+    def wait(self) -> bool:
+        """Wait until there is something to do."""
+        with self._changed:
+            while not self._is_set:
+                self._changed.wait()
+        return True
 
 
 def free_address(host: str, port: int) -> str:
@@ -137,11 +174,42 @@ def end_when_told() -> None:
 
 
 def load_app() -> Any:
-    """Return the application; runs in each of granian's workers."""
-    threading.Thread(target=limit_silence_soon, daemon=True).start()
+    """Return the application; runs in each of granian's workers, in its main thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for work in (partial(repeat_signals, reader, stopping()), limit_silence_soon):
+        threading.Thread(target=work, daemon=True).start()
     from wsgi import app
 
     return app
+
+
+def stopping() -> threading.Event:
+    """Return what is set when this worker says that it stops."""
+    event, log = threading.Event(), logging.getLogger("_granian.serve")
+    least = log.getEffectiveLevel()
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("Stopping worker"):
+            event.set()
+        return record.levelno >= least
+
+    log.setLevel(logging.INFO)
+    log.addFilter(note)
+    return event
+
+
+def repeat_signals(reader: int, is_stopping: threading.Event) -> None:
+    """Send this process what tells it to stop again, until it does.
+
+    Just before granian's worker begins to serve a signal is lost on it; a second one
+    that it hears would cut off what is running.
+    """
+    while (number := os.read(reader, 1)[0]) not in (signal.SIGTERM, signal.SIGINT):
+        pass
+    while not is_stopping.wait(0.5):
+        os.kill(os.getpid(), number)
 
 
 def limit_silence_soon() -> None:

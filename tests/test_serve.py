@@ -5,11 +5,15 @@ The rest needs processes: test_start.py, test_matrix.py, test_server.py.
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
+from types import SimpleNamespace
 
 import pytest
 
-from serve import free_address, limit_silence
+from serve import Reminder, free_address, limit_silence, repeat_signals
 
 
 def test_a_name_is_turned_into_an_address() -> None:
@@ -20,6 +24,59 @@ def test_a_name_is_turned_into_an_address() -> None:
 def test_an_address_that_is_not_here_ends_the_start() -> None:
     with pytest.raises(SystemExit, match=r"^Settings: can't listen on 192\.0\.2\.1"):
         free_address("192.0.2.1", 0)
+
+
+def test_who_was_told_to_stop_is_not_kept_waiting() -> None:
+    server = SimpleNamespace(interrupt_signal=False)
+    reminder = Reminder(server)
+
+    def interrupt(*_: object) -> None:
+        server.interrupt_signal = True
+        reminder.set()
+
+    reminder.set()
+    assert reminder.wait()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        while not server.interrupt_signal:  # the signal comes while this is cleared
+            reminder.clear()
+        reminder.clear()
+        assert reminder.wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_ends_the_waiting() -> None:
+    reminder = Reminder(SimpleNamespace(interrupt_signal=False))
+    before = signal.signal(signal.SIGALRM, lambda *_: reminder.set())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert reminder.wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_worker_is_told_again_until_it_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    is_stopping, sent = threading.Event(), list[tuple[int, int]]()
+
+    def kill(pid: int, number: int) -> None:
+        sent.append((pid, number))
+        if len(sent) == 2:
+            is_stopping.set()
+
+    monkeypatch.setattr(os, "kill", kill)
+    os.write(writer, bytes([signal.SIGHUP, signal.SIGTERM]))
+    repeat_signals(reader, is_stopping)
+    assert sent == [(os.getpid(), signal.SIGTERM)] * 2
+    os.write(writer, bytes([signal.SIGINT]))
+    repeat_signals(reader, is_stopping)
+    assert len(sent) == 2
+    os.close(reader)
+    os.close(writer)
 
 
 def test_connections_to_silent_clients_are_given_up() -> None:

@@ -59,12 +59,18 @@ def settings(
 
 @pytest.fixture(scope="module")
 def gateway(
-    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory,
+    nodes: dict[str, MinioServer],
+    settings: dict[str, str],
 ) -> Iterator[GatewayProcess]:
     """A gateway that serves all tests of this module."""
     process = GatewayProcess(tmp_path_factory.mktemp("gateway"), settings).start()
     yield process
     process.stop()
+    for server in nodes.values():  # the next one finds nothing
+        node = sdk(server)
+        for found in node.list_objects("store", recursive=True):
+            node.remove_object("store", found.object_name or "")
 
 
 @pytest.fixture(autouse=True)
