@@ -201,9 +201,7 @@ class Keeper:
         for name, info in ask_all(known, start_head, deadline).items():
             if isinstance(info, ObjectInfo) and info.etag == self._copies[name].etag:
                 copies[name] = self._copies[name]
-            elif isinstance(info, NodeError) and not isinstance(
-                info, NoSuchBucketError
-            ):
+            elif isinstance(info, NodeError):
                 silent.add(name)
         decided = copies.keys() | silent
         unknown = {name: members[name] for name in members if name not in decided}

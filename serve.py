@@ -87,9 +87,8 @@ def run_granian(settings: Settings) -> None:
     try_app()
     raise_file_limit()
     os.register_at_fork(after_in_child=end_when_told)
-    advice = (
-        "Python threads"  # that so many are unwise: those of slow clients only wait
-    )
+    # It advises against so many threads: those of slow clients only wait.
+    advice = "Python threads"
     logging.getLogger("_granian").addFilter(lambda record: advice not in record.msg)
     server = Server(
         "wsgi:app",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway_process import PROJECT, ask
+from gateway_process import ask
 from servers import free_port
 
 from bench import programs
@@ -19,7 +17,7 @@ from bench.client import Job
 from bench.field import OBJECT_PATH, Cluster, in_turns
 from bench.gateways import GRANIAN, GUNICORN, make_gateway, why_not
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
-from bench.processes import MemoryWatch
+from bench.processes import MemoryWatch, beside
 from nodes import NodeSpec
 
 NODE_COUNTS = (3, 100)
@@ -31,18 +29,10 @@ SMALL_CELLS = tuple(Cell(f"{m} 1 KiB, 16", {m: 1}, KIB, 16) for m in ("GET", "PU
 @contextmanager
 def fake_nodes(count: int) -> Iterator[tuple[int, list[NodeSpec]]]:
     """Have nodes of almost no cost: the process that they are, and where they are."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.fake_nodes", str(count)],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
-        ports = process.stdout.readline().split()
+    with beside("bench.fake_nodes", str(count)) as (pid, _, output):
+        ports = output.readline().split()
         yield (
-            process.pid,
+            pid,
             [
                 NodeSpec(
                     f"node-{n}", f"http://127.0.0.1:{port}", f"access{n}", "secret"
@@ -50,7 +40,6 @@ def fake_nodes(count: int) -> Iterator[tuple[int, list[NodeSpec]]]:
                 for n, port in enumerate(ports, 1)
             ],
         )
-        process.stdin.close()
 
 
 def measure_nodes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -8,8 +8,6 @@ least and the greatest.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ from bench.cost import METHODS, count_requests, measure_latency
 from bench.load import BODY, Client
 from bench.nodes import System, find_minio
 from bench.outage import measure_fall, measure_first_answers, measure_throughput
-from bench.processes import machine
+from bench.processes import conclude, machine
 from bench.stats import milli, span
 
 NODE_COUNTS = {1: 3, 2: 3, 3: 5}
@@ -41,10 +39,8 @@ def main() -> int:
         for name, measure in PARTS.items():
             if options.only in (None, name):
                 result |= measure(folder, keys, options)
-    result["machine"]["load_after"] = os.getloadavg()[0]
+    conclude(result, options.json)
     print_all(result)
-    if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 

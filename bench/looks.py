@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
-import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.processes import machine
+from bench.extras import fake_nodes
+from bench.processes import conclude, machine
 from bench.stats import markdown, over_rounds, span
 from changes import Wishes
 from lookup import Lookup
@@ -55,12 +52,10 @@ def main() -> int:
     sys.addaudithook(count_connection)
     result: dict[str, Any] = {"machine": machine(), "options": vars(options)}
     for count in options.nodes:
-        with fake_nodes(count) as specs:
+        with fake_nodes(count) as (_, specs):
             result[str(count)] = measure(specs, options)
+    conclude(result, options.json)
     print_all({count: result[str(count)] for count in options.nodes})
-    result["machine"]["load_after"] = os.getloadavg()[0]
-    if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
@@ -72,26 +67,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     return parser.parse_args()
-
-
-@contextmanager
-def fake_nodes(count: int) -> Iterator[list[NodeSpec]]:
-    """Run so many empty nodes."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.fake_nodes", str(count)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        try:
-            ports = (process.stdout or sys.stdin.buffer).readline().split()
-            yield [
-                NodeSpec(
-                    f"node-{number}", f"http://127.0.0.1:{int(port)}", "key", "secret"
-                )
-                for number, port in enumerate(ports, 1)
-            ]
-        finally:
-            process.terminate()
 
 
 def measure(specs: Sequence[NodeSpec], options: argparse.Namespace) -> dict[str, Any]:

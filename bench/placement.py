@@ -14,10 +14,9 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bench.processes import machine
+from bench.processes import conclude, machine
 from bench.scatter import SIZES, by_law, count_keys, count_moves, node_names
 from bench.stats import markdown, over_rounds, span
 from hashing import Ranker
@@ -40,10 +39,8 @@ def main() -> int:
     for name, part in PARTS.items():
         if options.only in (None, name):
             result[name] = part(options)
-    result["machine"]["load_after"] = os.getloadavg()[0]
+    conclude(result, options.json)
     print_all(result)
-    if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 

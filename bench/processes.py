@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import subprocess
+import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from gateway_process import PROJECT
 
 RESET_PEAK = "5"
 """Source: proc(5), /proc/pid/clear_refs."""
@@ -81,6 +86,32 @@ class MemoryWatch:
     def idle(self) -> int:
         """Return the idle size of the largest, bytes."""
         return max(self._idle.values(), default=0)
+
+
+@contextmanager
+def beside(module: str, *arguments: str) -> Iterator[tuple[int, TextIO, TextIO]]:
+    """Run one of our modules: its process id, standard input and standard output.
+
+    It ends when its standard input does.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("no pipes")
+        yield process.pid, process.stdin, process.stdout
+        process.stdin.close()
+
+
+def conclude(result: dict[str, Any], path: str | None) -> None:
+    """Note how busy the machine is in the end; write all as JSON, if to a path."""
+    result["machine"]["load_after"] = os.getloadavg()[0]
+    if path:
+        Path(path).write_text(json.dumps(result, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:

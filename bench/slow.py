@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,13 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gateway_process import PROJECT
-
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, measure, run_client
 from bench.client import Job
 from bench.field import Cluster, in_turns
 from bench.gateways import GRANIAN, GTHREAD, GUNICORN, why_not
-from bench.processes import total_cpu
+from bench.processes import beside, total_cpu
 from bench.slow_clients import Crowd
 
 SLOW = 1000
@@ -49,23 +45,15 @@ def crowded(contender: Contender) -> Iterator[dict[str, Any]]:
     path = contender.path
     crowd = Crowd(contender.port, SLOW, path.format(key=BODY_KEY), path, BODY_BYTES)
     seen: dict[str, Any] = {}
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.slow_clients"],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
-        process.stdin.write(json.dumps(asdict(crowd)) + "\n")
-        process.stdin.flush()
-        if process.stdout.readline() != "ready\n":
+    with beside("bench.slow_clients") as (_, orders, answers):
+        orders.write(json.dumps(asdict(crowd)) + "\n")
+        orders.flush()
+        if answers.readline() != "ready\n":
             raise RuntimeError("the slow clients can't connect")
         seen["cpus"] = wait_until_calm(contender)
         yield seen
-        process.stdin.close()
-        seen.update(json.loads(process.stdout.readline()))
+        orders.close()
+        seen.update(json.loads(answers.readline()))
 
 
 def measure_slow(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
