@@ -4,7 +4,7 @@
 thread on epoll, requests made beforehand: the client must not be what is measured. Each
 answer's status and length are verified; what is wrong is counted as an error, never as
 an answer. Latencies are from before the first byte sent to the last one received.
-Only for answers with a Content-Length.
+Answers have a Content-Length, or are small and come in chunks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ GRACE_SECONDS = 5.0
 """So long after the end an answer may come; then it counts as an error."""
 MOST_ERRORS = 1000
 """With so many the load is given up."""
-GOOD = {"GET": (200,), "HEAD": (200,), "PUT": (200, 201)}
+GOOD = {"GET": (200,), "HEAD": (200,), "PUT": (200, 201, 204)}
+IN_CHUNKS = -1
+"""Instead of a length."""
+MOST_CHUNKED_BYTES = 256 * 1024
+"""Chunks are looked at only when they are all there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class BadAnswerError(Exception):
 def read_head(head: bytes, request: Request) -> tuple[int, bool]:
     """Return the answer's length, and whether the connection ends with it.
 
-    Raises: BadAnswerError.
+    Its length is `IN_CHUNKS` if they say so. Raises: BadAnswerError.
     """
     status = head[9:12]
     if not head.startswith(b"HTTP/1.") or not status.isdigit():
@@ -111,13 +115,36 @@ def read_head(head: bytes, request: Request) -> tuple[int, bool]:
     if int(status) not in GOOD[request.method]:
         raise BadAnswerError(f"status {int(status)}")
     lower = head.lower()
+    is_last = b"\r\nconnection: close" in lower
     _, found, rest = lower.partition(b"\r\ncontent-length:")
-    if not found:
+    if found:
+        length = int(rest.split(b"\r\n", 1)[0])
+    elif request.has_body and b"\r\ntransfer-encoding: chunked" in lower:
+        return IN_CHUNKS, is_last
+    elif status == b"204":
+        length = 0
+    else:
         raise BadAnswerError("no Content-Length")
-    length = int(rest.split(b"\r\n", 1)[0])
     if request.length is not None and length != request.length:
         raise BadAnswerError(f"length {length}")
-    return length, b"\r\nconnection: close" in lower
+    return length, is_last
+
+
+def read_chunks(data: bytes, request: Request) -> bool:
+    """Whether these chunks are the whole body. Raises: BadAnswerError."""
+    length = start = 0
+    while (end := data.find(b"\r\n", start)) >= 0:
+        size = int(data[start:end], 16)
+        length += size
+        start = end + 2 + size + 2
+        if size or start > len(data):
+            continue
+        if start < len(data) or request.length not in (None, length):
+            raise BadAnswerError(f"length {length} in chunks")
+        return True
+    if len(data) > MOST_CHUNKED_BYTES:
+        raise BadAnswerError("too long for chunks")
+    return False
 
 
 class Stream:
@@ -251,6 +278,10 @@ class Load:
         length, stream.is_last = read_head(stream.head[: end + 2], stream.request)
         if stream.asked:
             raise BadAnswerError("answered early")
+        if length == IN_CHUNKS:
+            is_whole = read_chunks(stream.head[end + 4 :], stream.request)
+            stream.missing = 0 if is_whole else -1
+            return
         expected = length if stream.request.has_body else 0
         stream.missing = expected - (len(stream.head) - end - 4)
         if stream.missing < 0:

@@ -19,7 +19,15 @@ from gateway_process import PROJECT
 from servers import find_binary
 
 from bench.cells import CELLS, Contender, job_of
-from bench.client import BadAnswerError, Job, Load, Request, encode, read_head
+from bench.client import (
+    BadAnswerError,
+    Job,
+    Load,
+    Request,
+    encode,
+    read_chunks,
+    read_head,
+)
 from bench.fake_nodes import Node, body_length
 from bench.picture import SHOWN, picture
 from bench.processes import MemoryWatch, total_cpu, tree
@@ -234,7 +242,7 @@ def test_a_good_answer_says_its_length_and_whether_it_is_the_last() -> None:
         ("HTTP/1.1 404 No\nContent-Length: 5\n", "status 404"),
         ("HTTP/1.1 206 Part\nContent-Length: 5\n", "status 206"),
         ("HTTP/1.1 200 OK\nContent-Length: 4\n", "length 4"),
-        ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n", "no Content-Length"),
+        ("HTTP/1.1 200 OK\nServer: old\n", "no Content-Length"),
         ("SSH-2.0-server\n", "not HTTP"),
     ],
 )
@@ -286,9 +294,24 @@ def test_large_bodies_are_streamed_and_counted(serve: Serve, method: str) -> Non
     assert (found["answers"], found["errors"]) == (6, {})
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_small_answers_may_come_in_chunks(serve: Serve) -> None:
+    chunks = b"2\r\n01\r\n3\r\n234\r\n0\r\n\r\n"
+    get = Request(job(), "GET", "a")
+    for end in range(len(chunks)):
+        assert not read_chunks(chunks[:end], get)
+    assert read_chunks(chunks, get)
+    found = Load(job(serve(lambda head: CHUNKED + chunks))).run()
+    assert (found["answers"], found["errors"]) == (6, {})
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
+        (CHUNKED + b"3\r\n012\r\n0\r\n\r\n", "length 3 in chunks"),
+        (CHUNKED + b"5\r\n01234\r\n0\r\n\r\nmore", "length 5 in chunks"),
         (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "status 503"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n012345", "length 6"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n012345", "too long"),
