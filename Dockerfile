@@ -25,7 +25,7 @@ RUN python -m compileall -q . && chmod -R a+rX . && mv docker-entrypoint.sh /usr
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:%s/health' % (os.environ.get('PORT') or 3000), timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as u; from config_file import load_settings; s = load_settings(os.environ); u.urlopen(f'http://127.0.0.1:{s.port}{s.health_path}', timeout=2)"]
 # No USER: the entrypoint gives up root by itself, see there.
 ENTRYPOINT ["docker-entrypoint.sh"]
 CMD ["python", "serve.py"]

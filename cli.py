@@ -2,7 +2,7 @@
 
 Each command looks at the nodes, does one thing, and ends: 0 all is well, 1 something
 is left to be done, 2 a setting or an argument can't be used. What the commands do:
-`cli_repair.py`, `cli_locate.py`. Settings come from the environment, as the gateway's.
+`cli_repair.py`, `cli_locate.py`, `cli_config.py`. Settings are the gateway's.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from typing import Any
 import click
 from rich.console import Console
 
+import cli_config
 from api.objects import object_name
 from changes import forget as forget_nodes
 from cli_locate import FOUND, Location, as_json, as_table, locate, problems
 from cli_nodes import known_nodes, log_to, look
 from cli_repair import Job, Watch, attempt, ended_by_signals, show_report, work
+from config_file import load, load_settings
 from errors import GatewayError, HTTPError, RepairError, RosterError, SettingsError
 from logs import logging_config
 from membership import Snapshot
@@ -122,8 +124,8 @@ json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON."
 def main() -> None:
     """Look after a cluster of storage nodes.
 
-    Settings are those of the gateway, from the environment: DISCOVERY and what it
-    needs say who the nodes are.
+    Settings are those of the gateway (`amazin config` shows them): DISCOVERY and what
+    it needs say who the nodes are.
     """
 
 
@@ -234,6 +236,22 @@ def forget(names: tuple[str, ...], yes: bool, force: bool) -> None:
     click.echo(f"Forgotten: {enumerated(given_up)}. `amazin repair` finishes it.")
 
 
+@main.command("config")
+@json_option
+def config_command(is_json: bool) -> None:
+    """Show every setting: its value, its unit, and who says so.
+
+    Secrets are hidden. The file is the one that CONFIG names, which is written if it is
+    missing, or configs/config.yaml.
+    """
+    found = cli_config.rows(*load(os.environ))
+    if is_json:
+        click.echo(json.dumps(cli_config.as_json(found)))
+    else:
+        console = Console(width=max(TABLE_WIDTH, Console().width), highlight=False)
+        console.print(cli_config.as_table(found))
+
+
 def without(names: frozenset[str]) -> Callable[[Roster], Roster]:
     """Return the step that gives nodes up; it raises MistakeError if they can't be."""
 
@@ -282,8 +300,8 @@ def enumerated(names: frozenset[str]) -> str:
 
 
 def read_settings() -> Settings:
-    """Read the environment. Raises: SettingsError."""
-    settings = Settings.from_environ(os.environ)
+    """Read environment and file. Raises: SettingsError."""
+    settings = load_settings(os.environ)
     if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
         raise SettingsError(f"DATA_DIR: there is no folder {settings.data_dir!r}")
     if ":" in settings.discovery:

@@ -22,10 +22,11 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
+from listing import Listing
 from lookup import MAX_ATTEMPTS, Found, Lookup, require_home
 from member import Member
 from membership import Membership
-from nodes import Label, NodeObject, ObjectInfo, ObjectName, Pending, Stamp
+from nodes import BUCKET, Label, NodeObject, ObjectInfo, ObjectName, Pending, Stamp
 from quorum import Placement
 from uploads import Body, Draft, Fanout, HeldBody, Stored, complete, hold_if_small
 
@@ -83,6 +84,14 @@ class Cluster:
         """Find the newest version of an object. Raises: as `get`."""
         found = self._lookup.find(name)
         return Stored(info=found.info, member=found.member)
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[tuple[str, ObjectInfo]]:
+        """Yield the keys of `BUCKET` that start so and sort behind `after`.
+
+        Each once, in its newest version, in the order of their UTF-8. Raises, also in
+        the middle: NodeError, NoNodesError, ConflictError: see `Listing.run`.
+        """
+        return Listing(self._lookup, BUCKET, prefix, after).run()
 
     def _open(
         self, name: ObjectName, found: Found, byte_range: ByteRange | None

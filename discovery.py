@@ -1,5 +1,6 @@
 """Who the nodes are: asked of the Docker daemon, read from a list, or from folders.
 
+Asked of Consul: `discovery_consul.py`; of DNS: `discovery_dns.py`.
 Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
 the last good answer itself. One's own discovery is any class with a `find`, named by
 `DISCOVERY=package.module:Class` and constructed with the settings.
@@ -7,7 +8,7 @@ the last good answer itself. One's own discovery is any class with a `find`, nam
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
 import os
 import re
@@ -29,6 +30,12 @@ from nodes import NodeSpec
 from settings import Settings
 
 log = logging.getLogger("amazin.discovery")
+
+_EXTRAS = {
+    "consul": ("consul", "discovery_consul", "ConsulDiscovery"),
+    "dns": ("dns", "discovery_dns", "DnsDiscovery"),
+}
+"""What needs a library of its own: its package, our module and class."""
 
 
 class Discovery(Protocol):
@@ -67,11 +74,26 @@ def load_discovery(settings: Settings) -> Discovery:
         )
     if settings.discovery == "static" and settings.nodes_file:
         return NodesFileDiscovery(Path(settings.nodes_file))
+    if node := settings.single_node:
+        return SingleNodeDiscovery(node)
     if settings.discovery == "static":
         return StaticDiscovery(settings.nodes)
     if settings.discovery == "folders":
         return FolderDiscovery(Path(settings.data_dir), settings.folder_nodes)
+    if settings.discovery in _EXTRAS:
+        return _load_extra(settings)
     return _load_own(settings)
+
+
+def _load_extra(settings: Settings) -> Discovery:
+    """Import what needs a library that not everybody has."""
+    package, module_name, class_name = _EXTRAS[settings.discovery]
+    if importlib.util.find_spec(package) is None:
+        hint = f"pip install 'amazin-object-storage[{settings.discovery}]'"
+        text = f"DISCOVERY: what {settings.discovery} needs is not installed: {hint}"
+        raise SettingsError(text)
+    module = importlib.import_module(module_name)
+    return cast(Discovery, getattr(module, class_name)(settings))
 
 
 def _load_own(settings: Settings) -> Discovery:
@@ -99,6 +121,16 @@ class StaticDiscovery:
         self._specs = parse_list((f"NODES: entry {n}", text) for n, text in entries)
         if not self._specs:
             raise SettingsError("NODES: there is no node in it")
+
+    def find(self) -> Sequence[NodeSpec]:
+        return self._specs
+
+
+class SingleNodeDiscovery:
+    """The one node of `MINIO_ENDPOINT`."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self._specs = [spec]
 
     def find(self) -> Sequence[NodeSpec]:
         return self._specs

@@ -58,6 +58,10 @@ class BodyError(GatewayError):
     """The client's request body could not be read to its end."""
 
 
+class LateError(GatewayError):
+    """The time for the whole request is over."""
+
+
 class NodeError(GatewayError):
     """A node gave no usable answer; whether it did the work is unknown."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import random
 import re
 import time
@@ -15,14 +16,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from api import Handler, Header, Request, Response, Route, Services, json_response
-from api.bodies import drain
+from api import Header, Request, Response, Route, Services, json_response
+from api.access import require_access
+from api.bodies import DEADLINE, drain
 from api.servers import encodable, is_granian
 from errors import (
     BodyError,
     ConflictError,
     GatewayError,
     HTTPError,
+    LateError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -50,17 +53,18 @@ class Gateway:
     """A WSGI application that serves these routes."""
 
     def __init__(self, routes: Sequence[Route], services: Services) -> None:
-        self._routes: dict[re.Pattern[str], dict[str, Handler]] = {}
+        self._routes: dict[re.Pattern[str], dict[str, Route]] = {}
         for route in routes:
-            handlers = self._routes.setdefault(route.pattern, {})
-            handlers[route.method] = route.handler
+            self._routes.setdefault(route.pattern, {})[route.method] = route
         self._services = services
         self._trusts = parse_networks(services.settings.forwarded_allow_ips)
+        self._timeout = services.settings.request_timeout or math.inf
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         started = time.monotonic()
+        environ[DEADLINE] = started + self._timeout
         request = self._read_request(environ)
         try:
             response = self._answer(request)
@@ -97,13 +101,14 @@ class Gateway:
 
     def _answer(self, request: Request) -> Response:
         allowed = set[str]()
-        for pattern, handlers in self._routes.items():
+        for pattern, routes in self._routes.items():
             match = pattern.fullmatch(request.path)
-            if match and (handler := handlers.get(request.method)):
-                group = match[1] if pattern.groups else ""
-                return handler(request, self._services, group)
+            if match and (route := routes.get(request.method)):
+                if not route.is_open:
+                    require_access(request, self._services.settings)
+                return route.handler(request, self._services, *match.groups(""))
             if match:
-                allowed.update(handlers)
+                allowed.update(routes)
         if not allowed:
             raise HTTPError(404, "NoSuchRoute", "Nothing is served at this path")
         methods = ", ".join(sorted(allowed))
@@ -133,10 +138,16 @@ class Transfer:
             body = b""
         if isinstance(body, bytes):
             body = (body,) if body else ()
+        deadline: float = self._request.environ[DEADLINE]
         try:
             for chunk in body:
+                if time.monotonic() > deadline:
+                    raise LateError("not sent within REQUEST_TIMEOUT")
                 yield chunk
                 self._sent += len(chunk)
+        except LateError as exc:
+            self._error = f"broken: {exc}"
+            raise
         except NodeError as exc:
             # Too late for an answer: the server breaks the connection.
             self._error = f"broken: node {self._request.node}: {exc}"
@@ -199,6 +210,7 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
         "The object is not in the state that the request's condition names",
     ),
     (BodyError, 400, "IncompleteBody", "{error}"),
+    (LateError, 408, "RequestTimeout", "{error}"),
     (NotSupportedError, 501, "NotSupported", "{error}"),
     (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
     (

@@ -12,12 +12,12 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 import serve
+from config_file import load_settings
 from errors import SettingsError
 from logs import logging_config
-from settings import Settings
 
 try:
-    settings = Settings.from_environ(os.environ)
+    settings = load_settings(os.environ)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
 bind = (
@@ -55,8 +55,22 @@ logger_class = NoAccessLogger
 
 def on_starting(server: Any) -> None:
     """End the start if a setting is wrong."""
+    serve.check_registration(settings)
     serve.try_app()
     serve.raise_file_limit()
+
+
+def when_ready(server: Any) -> None:
+    """Register the gateway, once for all workers."""
+    if settings.consul_enabled:
+        server.registrar = serve.Registrar()
+
+
+def on_exit(server: Any) -> None:
+    """Wait until it is deregistered; that began when the stop did."""
+    registrar: serve.Registrar | None = getattr(server, "registrar", None)
+    if registrar:
+        registrar.stop()
 
 
 def pre_request(worker: Any, request: Any) -> None:

@@ -22,6 +22,7 @@ from member import Member
 from membership import Membership, Snapshot
 from nodes import NodeObject, ObjectInfo, ObjectName
 from quorum import Placement, Quorum, ask, newest, place
+from roster import Roster
 
 MAX_ATTEMPTS = 3
 """How often a request starts anew because the object or the roster changed."""
@@ -72,7 +73,7 @@ class Lookup:
         """
         for _ in range(MAX_ATTEMPTS):
             found = self.with_fresh_keys(lambda: self._ask(name, opens))
-            if self._still_holds(found.snapshot):
+            if self.still_holds(found.snapshot):
                 return found
             if found.content:
                 found.content.close()
@@ -118,7 +119,7 @@ class Lookup:
         held = [info for _, info in newest(placement, seen.items())]
         is_deleted = all(info.is_deleted for info in held)
         is_safe = not held or len(held) >= placement.replicas
-        return is_deleted and is_safe and self._still_holds(snapshot)
+        return is_deleted and is_safe and self.still_holds(snapshot)
 
     def place(
         self, name: ObjectName, *, is_write: bool = False
@@ -129,21 +130,25 @@ class Lookup:
             NoSuchKeyError: nothing was ever stored.
             NoNodesError: it is not known now, or can't be written to.
         """
-        membership = self.membership
-        snapshot = membership.fresh_snapshot()
-        if snapshot.roster is None and is_write:
-            snapshot = membership.form()
-        roster = snapshot.roster
-        if roster is None and snapshot.is_blank and not is_write:
-            raise NoSuchKeyError("nothing is stored yet")
-        if roster is None or not membership.is_fresh(snapshot):
-            raise NoNodesError(snapshot.reason)
+        snapshot, roster = self.current(is_write=is_write)
         placement = place(roster, snapshot.members, name.hash_key)
         if is_write:
             require_home(placement)
         return snapshot, placement
 
-    def _still_holds(self, snapshot: Snapshot) -> bool:
+    def current(self, *, is_write: bool = False) -> tuple[Snapshot, Roster]:
+        """Return the nodes, and a roster that may be acted on. Raises: as `place`."""
+        membership = self.membership
+        snapshot = membership.fresh_snapshot()
+        if snapshot.roster is None and is_write:
+            snapshot = membership.form()
+        if snapshot.roster is None and snapshot.is_blank and not is_write:
+            raise NoSuchKeyError("nothing is stored yet")
+        if snapshot.roster is None or not membership.is_fresh(snapshot):
+            raise NoNodesError(snapshot.reason)
+        return snapshot, snapshot.roster
+
+    def still_holds(self, snapshot: Snapshot) -> bool:
         """Whether what was found by this roster may be told to a client."""
         now = self.membership.fresh_snapshot()
         return self.membership.is_fresh(now) and (

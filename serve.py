@@ -6,6 +6,7 @@ before it is chosen. What the two can't do: docs/servers.md.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import resource
@@ -18,8 +19,10 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
+from config_file import load_settings
 from errors import SettingsError
 from logs import logging_config
 from settings import Settings
@@ -31,6 +34,9 @@ HEAD_SECONDS = 5
 """For a connection to send its next request, and for a whole request head."""
 STOP_SECONDS = 30
 """What running transfers get when the server is told to stop."""
+REGISTRATION = Path(__file__).with_name("registration.py")
+DEREGISTER_SECONDS = 2.0
+"""From being told to stop: so long an agent that does not answer may delay the end."""
 THREADS = 1000
 """granian: requests at a time in each worker; threads are made as they are needed. A
 slow upload costs 60 KiB, a slow download 2.3 MiB."""
@@ -43,7 +49,7 @@ BUFFER_BYTES = 64 * 1024
 def main() -> NoReturn:
     """Become the server."""
     try:
-        settings = Settings.from_environ(os.environ)
+        settings = load_settings(os.environ)
     except SettingsError as exc:
         raise SystemExit(f"Settings: {exc}") from None
     if settings.server == "granian":
@@ -73,6 +79,71 @@ def try_app() -> None:
         sys.exit(tried.returncode)
 
 
+def check_registration(settings: Settings) -> None:
+    """End the start if the gateway is to register itself, but can't."""
+    if settings.consul_enabled and importlib.util.find_spec("consul") is None:
+        hint = "pip install 'amazin-object-storage[consul]'"
+        raise SystemExit(f"Settings: CONSUL_ENABLED: no py-consul here: {hint}")
+
+
+class Registrar:
+    """Has a process of its own keep this gateway known to Consul: one for all workers.
+
+    The master of the workers must neither import what gunicorn's have yet to patch nor
+    have a thread while it forks. The process ends itself when all others are gone.
+    """
+
+    def __init__(self, program: Path = REGISTRATION) -> None:
+        """Begin; told to stop, this process from now on also has it deregister."""
+        self._owner = os.getpid()
+        self._told_at: float | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, str(program)], stdin=subprocess.PIPE, bufsize=0
+        )
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self._listen_to(number)
+
+    def _listen_to(self, number: signal.Signals) -> None:
+        handler = signal.getsignal(number)
+        if not callable(handler):
+            return
+
+        def tell_and_handle(number: int, frame: FrameType | None) -> None:
+            self.tell()
+            handler(number, frame)
+
+        signal.signal(number, tell_and_handle)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process.poll() is None
+
+    def tell(self) -> None:
+        """Have the gateway deregistered, without waiting for it; nothing in a worker.
+
+        Before the workers finish their transfers: nobody is to be sent here any more.
+        """
+        if os.getpid() != self._owner or self._told_at is not None:
+            return
+        self._told_at = time.monotonic()
+        with suppress(OSError):  # it is gone
+            os.write(self._process.stdin.fileno(), b"x")  # type: ignore[union-attr]
+
+    def stop(self) -> None:
+        """Wait until the gateway is deregistered, but not for long."""
+        if os.getpid() != self._owner:
+            return
+        self.tell()
+        deadline = (self._told_at or 0.0) + DEREGISTER_SECONDS
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdin.close()  # type: ignore[union-attr]
+
+
 def run_granian(settings: Settings) -> None:
     """Serve with granian until told to stop."""
     try:
@@ -83,6 +154,7 @@ def run_granian(settings: Settings) -> None:
     except ImportError:
         hint = "pip install 'amazin-object-storage[granian]'"
         raise SystemExit(f"Settings: SERVER: no granian here: {hint}") from None
+    check_registration(settings)
     address = free_address(settings.host, settings.port)
     try_app()
     raise_file_limit()
@@ -108,6 +180,8 @@ def run_granian(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
     )
+    if settings.consul_enabled:
+        server.on_startup(lambda: server.on_shutdown(Registrar().stop))
     server.main_loop_interrupt = Reminder(server)  # type: ignore[assignment]
     server.serve(target_loader=load_app, wrap_loader=False)
 

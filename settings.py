@@ -1,247 +1,312 @@
-"""Every setting as data: name, unit, default, meaning, and how it is read.
+"""Every setting as data: name, place in the file, unit, default, meaning, converter.
 
-Pure: `Settings.from_environ` takes a mapping. Only `wsgi.py` (and the tests) hand it
-the process environment. The README's table holds the same rows; a test compares them.
+Pure: `Settings.from_environ` takes a mapping. The configuration file and the process
+environment are read by `config_file.py`. The README's table holds the same rows; a test
+compares them. How each is read: `setting_types.py`.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
+import setting_types as kind
 from errors import SettingsError
-from nodelist import as_name, as_weight
-from nodes import TimeLimits
+from nodelist import parse_list
+from nodes import NodeSpec, TimeLimits
+from setting_rules import MOST_OBJECT_BYTES, contradictions
+from setting_types import Network, parse_group_weights, parse_networks, setting
 
-_SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def convert(value: str) -> str:
-        if value.lower() not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}")
-        return value.lower()
-
-    return convert
+__all__ = [
+    "ContradictionError",
+    "Given",
+    "Network",
+    "Settings",
+    "parse_group_weights",
+    "parse_networks",
+]
 
 
-def _flag(value: str) -> bool:
-    if value.lower() in _TRUE:
-        return True
-    if value.lower() in _FALSE:
-        return False
-    raise ValueError("expected true or false")
+class ContradictionError(SettingsError):
+    """Settings that don't go together."""
+
+    def __init__(self, names: Sequence[str], sentence: str) -> None:
+        """`names` are fields, the one that is to be changed first."""
+        super().__init__(f"{names[0].upper()}: {sentence}")
+        self.names = names
+        self.sentence = sentence
 
 
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def convert(value: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,18}", value) or not low <= int(value) <= high:
-            raise ValueError(f"expected a whole number from {low} to {high}")
-        return int(value)
+class Given(NamedTuple):
+    """What somebody wrote for a setting."""
 
-    return convert
+    text: str
+    name: str
+    """What it is called there: `PORT`, `server.port`."""
+    file_line: str = ""
+    """`file:line`; empty: it is a variable of the environment."""
 
-
-def _seconds(value: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or float(value) <= 0:
-        raise ValueError("expected a number of seconds above 0")
-    return float(value)
-
-
-def _bytes(value: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,18}) ?([A-Za-z]*)", value)
-    if not match or match[2].upper() not in _SIZE_UNITS:
-        raise ValueError(
-            "expected bytes: a whole number, or one with KB, MiB, GiB, ..."
-        )
-    return int(match[1]) * _SIZE_UNITS[match[2].upper()]
-
-
-def _selector(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
-        raise ValueError("expected part of a container name: letters, digits, _ . -")
-    return value
-
-
-def _discovery(value: str) -> str:
-    if value in ("docker", "static", "folders"):
-        return value
-    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
-        return value
-    raise ValueError("expected docker, static, folders or package.module:Class")
-
-
-def _host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
-        raise ValueError("expected an address or a host name, without a port")
-    return value
-
-
-def _docker_host(value: str) -> str:
-    if not re.fullmatch(r"(unix|tcp|http|https)://\S+", value):
-        raise ValueError(
-            "expected unix:///path, tcp://host:port or http(s)://host:port"
-        )
-    return value
-
-
-def parse_networks(text: str) -> list[Network]:
-    """Read addresses and networks, with commas; `*` is all. Raises: ValueError."""
-    if text.strip() == "*":
-        text = "0.0.0.0/0,::/0"
-    parts = [part.strip() for part in text.split(",")]
-    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
-
-
-def _networks(value: str) -> str:
-    try:
-        parse_networks(value)
-    except ValueError:
-        raise ValueError("expected IP addresses or networks, with commas") from None
-    return value
-
-
-def parse_group_weights(text: str) -> dict[str, float]:
-    """Read `fast=2,slow=1`, blank entries skipped. Raises: ValueError."""
-    weights: dict[str, float] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        group, _, number = part.partition("=")
-        weight = as_weight(number)
-        if not as_name(group) or not weight:
-            raise ValueError("expected group=weight,... with weights above 0")
-        if group in weights:
-            raise ValueError("expected each group once")
-        weights[group] = weight
-    return weights
-
-
-def _group_weights(value: str) -> str:
-    parse_group_weights(value)
-    return value
-
-
-def _setting(
-    convert: Callable[[str], Any], default: Any, unit: str, meaning: str
-) -> Any:
-    is_secret = meaning.startswith("Secret")
-    metadata = {
-        "convert": convert,
-        "unit": unit,
-        "meaning": meaning,
-        "is_secret": is_secret,
-    }
-    return field(default=default, metadata=metadata, repr=not is_secret)
+    def __str__(self) -> str:
+        return f"{self.file_line}: {self.name}" if self.file_line else self.name
 
 
 @dataclass(frozen=True)
 class Settings:
     """What an operator decides. The environment's name of a field is its upper case."""
 
-    host: str = _setting(_host, "0.0.0.0", "", "Address to listen on.")
-    port: int = _setting(_integer(1, 65535), 3000, "", "Port to listen on.")
-    discovery: str = _setting(
-        _discovery,
-        "docker",
-        "",
-        "Who the nodes are: `docker`, `static`, `folders` or `package.module:Class`.",
+    instance_id: str = setting(
+        kind.name, "", "Name of this gateway; by default made of host and port."
     )
-    storage_instances_selector: str = _setting(
-        _selector,
+    host: str = setting(
+        kind.host, "0.0.0.0", "Address to listen on.", place="server.host"
+    )
+    port: int = setting(
+        kind.integer(1, 65535),
+        3000,
+        "Port to listen on; a file that is written anew says 8082.",
+        place="server.port",
+        in_file=8082,
+    )
+    server: str = setting(
+        kind.one_of("gunicorn", "granian"),
+        "gunicorn",
+        "What serves HTTP: `gunicorn`, or the faster `granian` (docs/servers.md).",
+        place="server.kind",
+    )
+    workers: int = setting(kind.integer(1, 256), 2, "Gateway processes.")
+    discovery: str = setting(
+        kind.discovery,
+        "docker",
+        "Who the nodes are: `docker`, `static`, `folders`, `consul`, `dns` or "
+        "`package.module:Class`; with `MINIO_ENDPOINT` it is `static` unless set.",
+    )
+    storage_instances_selector: str = setting(
+        kind.selector,
         "amazin-object-storage-node",
-        "",
         "Docker: a node's container has this in its name.",
     )
-    node_port: int = _setting(
-        _integer(1, 65535), 9000, "", "Docker: the port nodes listen on."
+    node_port: int = setting(
+        kind.integer(1, 65535), 9000, "Docker, DNS: the port nodes listen on."
     )
-    docker_host: str = _setting(
-        _docker_host,
+    docker_host: str = setting(
+        kind.docker_host,
         "unix:///var/run/docker.sock",
-        "",
         "Docker: URL of the daemon or of a read-only socket proxy.",
     )
-    nodes: str = _setting(
-        _text,
-        "",
+    nodes: str = setting(
+        kind.node_list,
         "",
         "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
+        is_list=True,
     )
-    nodes_file: str = _setting(
-        _text, "", "", "Static: a file with one node a line, in the form of `NODES`."
+    nodes_file: str = setting(
+        kind.folder, "", "Static: a file with one node a line, in the form of `NODES`."
     )
-    data_dir: str = _setting(
-        _text, "data", "", "Folders: where `node-1`, `node-2`, ... lie."
+    data_dir: str = setting(
+        kind.folder, "data", "Folders: where `node-1`, `node-2`, ... lie."
     )
-    folder_nodes: int = _setting(
-        _integer(1, 1000), 3, "", "Folders: how many there are."
+    folder_nodes: int = setting(
+        kind.integer(1, 1000), 3, "Folders: how many there are."
     )
-    refresh_seconds: float = _setting(
-        _seconds, 5.0, "s", "How often the list of nodes is read anew."
+    dns_name: str = setting(
+        kind.host, "", "DNS: name of the nodes; one that begins with `_` is an SRV one."
     )
-    replicas: int = _setting(
-        _integer(1, 9), 1, "", "On how many nodes each object is stored."
+    node_access_key: str = setting(
+        kind.text, "", "Secret. Consul, DNS: the nodes' access key."
     )
-    group_weights: str = _setting(
-        _group_weights,
-        "",
+    node_secret_key: str = setting(
+        kind.text, "", "Secret. Consul, DNS: the nodes' secret key."
+    )
+    node_use_ssl: bool = setting(
+        kind.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
+    )
+    refresh_seconds: float = setting(
+        kind.seconds, 5.0, "How often the list of nodes is read anew.", unit="s"
+    )
+    replicas: int = setting(
+        kind.integer(1, 9), 1, "On how many nodes each object is stored."
+    )
+    group_weights: str = setting(
+        kind.group_weights,
         "",
         "Groups: shares of the objects other than 1, `group=weight,...`.",
+        is_list=True,
     )
-    max_object_bytes: int = _setting(
-        _bytes, 5 * 2**30, "bytes", "Larger uploads are refused (413)."
+    max_object_bytes: int = setting(
+        kind.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
     )
-    spool_dir: str = _setting(
-        _text, "/var/tmp", "", "Disk folder for uploads of unknown length."
+    spool_dir: str = setting(
+        kind.folder, "/var/tmp", "Disk folder for uploads of unknown length."
     )
-    spool_bytes: int = _setting(
-        _bytes, 10 * 2**30, "bytes", "Room for all of them at once, per worker (507)."
+    spool_bytes: int = setting(
+        kind.size,
+        10 * 2**30,
+        "Room for all of them at once, per worker (507).",
+        unit="bytes",
     )
-    node_connect_timeout: float = _setting(
-        _seconds, 1.0, "s", "For a connection to a node."
+    node_connect_timeout: float = setting(
+        kind.seconds, 1.0, "For a connection to a node.", unit="s"
     )
-    node_answer_timeout: float = _setting(
-        _seconds, 5.0, "s", "For the first byte of a node's answer to a read."
+    node_answer_timeout: float = setting(
+        kind.seconds, 5.0, "For the first byte of a node's answer to a read.", unit="s"
     )
-    node_transfer_timeout: float = _setting(
-        _seconds, 30.0, "s", "Between two pieces of a body, and for storing it."
+    node_transfer_timeout: float = setting(
+        kind.seconds, 30.0, "Between two pieces of a body, and to store it.", unit="s"
     )
-    forwarded_allow_ips: str = _setting(
-        _networks,
+    request_timeout: float = setting(
+        kind.duration,
+        0.0,
+        "For a whole request, with its bodies (408, or broken); 0: no limit.",
+        unit="s",
+    )
+    health_path: str = setting(
+        kind.path, "/health", "Where the gateway says that it lives."
+    )
+    public_url: str = setting(
+        kind.base_url, "", "How clients reach the gateway: `https://host[:port]`."
+    )
+    forwarded_allow_ips: str = setting(
+        kind.networks,
         "127.0.0.1,::1",
-        "",
         "Proxies whose `X-Forwarded-For` is believed, with commas; `*` for all.",
+        is_list=True,
     )
-    log_level: str = _setting(
-        _one_of("debug", "info", "warning", "error"), "info", "", "Least level logged."
+    log_level: str = setting(
+        kind.one_of("debug", "info", "warning", "error", warn="warning"),
+        "info",
+        "Least level logged.",
     )
-    log_debug: bool = _setting(_flag, False, "", "The same as `LOG_LEVEL=debug`.")
-    workers: int = _setting(_integer(1, 256), 2, "", "Gateway processes.")
-    server: str = _setting(
-        _one_of("gunicorn", "granian"),
-        "gunicorn",
+    log_debug: bool = setting(kind.flag, False, "The same as `LOG_LEVEL=debug`.")
+    access: str = setting(
+        kind.one_of("open", "signed"),
+        "open",
+        "`open`, or `signed`: requests need a token or a signed URL.",
+    )
+    api_tokens: str = setting(
+        kind.words, "", "Secret. Tokens that open all, with commas.", is_list=True
+    )
+    signing_key_id: str = setting(
+        kind.name, "amazin", "Access key id in signed URLs; no secret."
+    )
+    signing_secret: str = setting(
+        kind.secret, "", "Secret. What URLs are signed with, by all gateways."
+    )
+    presign: str = setting(
+        kind.one_of("gateway", "direct"),
+        "gateway",
+        "Signed URLs lead to the `gateway`, or `direct` to the node.",
+    )
+    consul_enabled: bool = setting(
+        kind.flag,
+        False,
+        "Whether the gateway registers itself with Consul.",
+        place="consul.enabled",
+    )
+    consul_address: str = setting(
+        kind.agent_address,
+        "localhost:8500",
+        "The Consul agent, `host:port`.",
+        place="consul.address",
+    )
+    consul_token: str = setting(
+        kind.word, "", "Secret. ACL token for the agent.", place="consul.token"
+    )
+    consul_nodes_service: str = setting(
+        kind.name,
+        "amazin-object-storage-node",
+        "Consul: the service whose instances are the nodes.",
+        place="consul.nodes_service",
+    )
+    consul_service_name: str = setting(
+        kind.name,
+        "storage-service",
+        "As which service the gateway is registered.",
+        place="consul.registration.service_name",
+    )
+    consul_service_id_prefix: str = setting(
+        kind.name,
+        "storage-svc-",
+        "The id of the registration is this and `INSTANCE_ID`.",
+        place="consul.registration.service_id_prefix",
+    )
+    consul_service_tags: str = setting(
+        kind.words,
         "",
-        "What serves HTTP: `gunicorn`, or the faster `granian` (docs/servers.md).",
+        "Tags of the registration, with commas.",
+        place="consul.registration.service_tags",
+        is_list=True,
+    )
+    consul_service_address: str = setting(
+        kind.host,
+        "",
+        "Where others reach the gateway; by default where it reaches the agent from.",
+        place="consul.registration.service_address",
+    )
+    consul_health_check_path: str = setting(
+        kind.path,
+        "",
+        "What the agent asks the gateway for; by default `HEALTH_PATH`.",
+        place="consul.registration.health_check_path",
+    )
+    consul_health_check_interval: float = setting(
+        kind.seconds,
+        10.0,
+        "How often the agent asks.",
+        unit="s",
+        place="consul.registration.health_check_interval",
+    )
+    consul_health_check_timeout: float = setting(
+        kind.seconds,
+        5.0,
+        "How long the agent waits for the answer.",
+        unit="s",
+        place="consul.registration.health_check_timeout",
+    )
+    minio_endpoint: str = setting(
+        kind.host_port,
+        "",
+        "Single node: where it is, `host:port`.",
+        place="minio.endpoint",
+    )
+    minio_access_key_id: str = setting(
+        kind.text,
+        "",
+        "Secret. Single node: its access key.",
+        place="minio.accessKeyID",
+    )
+    minio_secret_access_key: str = setting(
+        kind.text,
+        "",
+        "Secret. Single node: its secret key.",
+        place="minio.secretAccessKey",
+    )
+    minio_use_ssl: bool = setting(
+        kind.flag,
+        False,
+        "Single node: whether it speaks HTTPS.",
+        place="minio.useSSL",
+    )
+    minio_region: str = setting(
+        kind.name, "us-east-1", "Single node: its region.", place="minio.region"
+    )
+    default_bucket: str = setting(
+        kind.bucket,
+        "default",
+        "Bucket of the requests that name none.",
+        place="minio.defaultBucket",
+    )
+    auto_create_default_bucket: bool = setting(
+        kind.flag,
+        True,
+        "Whether that bucket is made on first need.",
+        place="minio.autoCreateDefaultBucket",
     )
 
     def __post_init__(self) -> None:
-        if self.discovery == "static" and not (self.nodes or self.nodes_file):
-            raise SettingsError("NODES: DISCOVERY=static needs NODES or NODES_FILE")
-        if self.discovery == "static" and self.nodes and self.nodes_file:
-            raise SettingsError("NODES_FILE: set NODES or NODES_FILE, not both")
-        if self.max_object_bytes > 5 * 2**30:
-            raise SettingsError(
-                "MAX_OBJECT_BYTES: nodes take at most 5 GiB in one upload"
-            )
+        for names, sentence in contradictions(self):
+            raise ContradictionError(names, sentence)
 
     @property
     def least_level(self) -> str:
@@ -257,22 +322,69 @@ class Settings:
             self.node_transfer_timeout,
         )
 
+    @property
+    def single_node(self) -> NodeSpec | None:
+        """The node of `MINIO_ENDPOINT`, if that says who the nodes are."""
+        if self.discovery != "static" or not self.minio_endpoint:
+            return None
+        pair = self.minio_access_key_id, self.minio_secret_access_key
+        keys = ":".join(quote(key, safe="") for key in pair)
+        scheme = "https" if self.minio_use_ssl else "http"
+        entry = f"minio={scheme}://{keys}@{self.minio_endpoint}"
+        [spec] = parse_list([("MINIO_ENDPOINT", entry)])
+        return replace(spec, region=self.minio_region)
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the settings; unset and empty variables take their defaults.
+        """Read the environment alone; empty variables take their defaults.
 
         Raises:
             SettingsError: naming the variable and what was expected.
         """
-        values = {}
-        for setting in fields(cls):
-            text = environ.get(setting.name.upper(), "").strip()
-            if not text:
-                continue
-            try:
-                values[setting.name] = setting.metadata["convert"](text)
-            except ValueError as exc:
-                shown = "" if setting.metadata["is_secret"] else f" {text!r}"
-                name = setting.name.upper()
-                raise SettingsError(f"{name}:{shown} can't be used: {exc}") from None
-        return cls(**values)
+        return cls.from_given(given_by(environ))
+
+    @classmethod
+    def from_given(cls, given: Mapping[str, Given]) -> Settings:
+        """Make settings of what was written for fields. Raises: SettingsError."""
+        given = with_implied(given)
+        values = {
+            name: convert(cls.__dataclass_fields__[name], written)
+            for name, written in given.items()
+        }
+        try:
+            return cls(**values)
+        except ContradictionError as exc:
+            written = [given[name] for name in exc.names if name in given]
+            for one in written:
+                if one.file_line:
+                    raise SettingsError(f"{one}: {exc.sentence}") from None
+            raise
+
+
+def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Return what the environment says for each field; nothing if it is empty."""
+    found = {}
+    for field in fields(Settings):
+        variable = field.name.upper()
+        if written := environ.get(variable, "").strip():
+            found[field.name] = Given(written, variable)
+    return found
+
+
+def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
+    """Return it with what follows: a single node's endpoint is a list of nodes."""
+    completed = dict(given)
+    if "minio_endpoint" in given and "discovery" not in given:
+        completed["discovery"] = given["minio_endpoint"]._replace(text="static")
+    return completed
+
+
+def convert(field: Any, given: Given) -> Any:
+    """Return the value of a field. Raises: SettingsError."""
+    try:
+        return field.metadata["convert"](given.text)
+    except ValueError as exc:
+        shown = "" if field.metadata["is_secret"] else f" {given.text!r}"
+        raise SettingsError(f"{given}:{shown} can't be used: {exc}") from None
+
+

@@ -1,22 +1,24 @@
-"""Put together from the environment's settings: `gunicorn wsgi:app`."""
+"""Put together from the settings: `gunicorn wsgi:app`."""
 
 import logging.config
 import os
 
-from api import Services, objects, operations
+from api import Services
 from api.bodies import SpoolRoom
+from api.routes import all_routes
 from changes import Wishes
 from cluster import Cluster
+from config_file import load_settings
 from discovery import load_discovery
 from errors import SettingsError
 from gateway import Gateway
 from logs import logging_config
 from membership import Membership
 from nodes.build import node_builder
-from settings import Settings, parse_group_weights
+from settings import parse_group_weights
 
 try:
-    settings = Settings.from_environ(os.environ)
+    settings = load_settings(os.environ)
     logging.config.dictConfig(logging_config(settings.least_level))
     discovery = load_discovery(settings)
 except SettingsError as exc:
@@ -27,4 +29,4 @@ membership = Membership(
 )
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
 services = Services(Cluster(membership), settings, spool)
-app = Gateway([*objects.ROUTES, *operations.ROUTES], services)
+app = Gateway(all_routes(settings), services)

@@ -11,11 +11,12 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from api.bodies import SpoolRoom
+from buckets import Buckets
 from cluster import Cluster
 from settings import Settings
 
@@ -71,9 +72,15 @@ class Services:
     settings: Settings
     spool: SpoolRoom
 
+    @cached_property
+    def buckets(self) -> Buckets:
+        """What this process knows of the cluster's buckets."""
+        return Buckets(self.cluster)
 
-Handler = Callable[[Request, Services, str], Response]
-"""Takes the request, and what the pattern's group matched ("" without a group)."""
+
+Handler = Callable[..., Response]
+"""Takes the request, the services, and what each group of the pattern matched, ""
+for a group that took no part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,8 @@ class Route:
     method: str
     pattern: re.Pattern[str]
     handler: Handler
+    is_open: bool = False
+    """Whether anybody may ask, whatever `ACCESS` says."""
 
 
 def json_response(status: int, value: Any, headers: Iterable[Header] = ()) -> Response:

@@ -6,6 +6,7 @@ Source: RFC 9112 section 6; PEP 3333 on `wsgi.input`.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import tempfile
 import threading
@@ -17,7 +18,7 @@ from typing import IO, Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
 from api.servers import is_granian
-from errors import BodyError, HTTPError
+from errors import BodyError, HTTPError, LateError
 from nodes import CHUNK_BYTES
 from nodes.blocking import BlockingCalls
 from uploads import Body
@@ -26,6 +27,8 @@ DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """How much of a refused upload is read, so that its client sees the refusal."""
 DRAIN_SILENCE_SECONDS = 2.0
 """After this long without a byte the client is waiting, not sending."""
+DEADLINE = "amazin.deadline"
+"""In the environ: until when the request has to be over, on the monotonic clock."""
 _LENGTH = re.compile(r"[0-9]{1,999}")
 
 log = logging.getLogger("amazin.bodies")
@@ -34,14 +37,18 @@ log = logging.getLogger("amazin.bodies")
 class StreamedBody:
     """A body of known length, read from the client as it is asked for."""
 
-    def __init__(self, stream: InputStream, length: int) -> None:
+    def __init__(
+        self, stream: InputStream, length: int, deadline: float = math.inf
+    ) -> None:
         self.length = length
         self._stream = stream
+        self._deadline = deadline
         self._missing = length
 
     def chunks(self) -> Iterator[bytes]:
         """See `uploads.Body`."""
         while self._missing:
+            require_time(self._deadline)
             chunk = read_some(self._stream, min(CHUNK_BYTES, self._missing))
             if not chunk:
                 raise BodyError(
@@ -163,16 +170,18 @@ def open_body(
         HTTPError: 400 malformed or doubtful framing, 411 no length, 413 longer than
             `limit` bytes (before reading, where the length is told), 507 no room.
         BodyError: the client sent less than it announced.
+        LateError: it took longer than the request may.
     """
     stream = environ["wsgi.input"]
+    deadline = environ.get(DEADLINE, math.inf)
     if is_chunked(environ):
-        return room.spool(limited(stream, limit))
+        return room.spool(limited(stream, limit, deadline))
     length = content_length(environ)
     if length is None:
         raise HTTPError(411, "LengthRequired", "Send a Content-Length")
     if length > limit:
         raise too_large(limit)
-    body = StreamedBody(stream, length)
+    body = StreamedBody(stream, length, deadline)
     return room.spool(body.chunks()) if whole else body
 
 
@@ -202,14 +211,23 @@ def content_length(environ: WSGIEnvironment) -> int | None:
     return int(text)
 
 
-def limited(stream: InputStream, limit: int) -> Iterator[bytes]:
-    """Yield a body of unknown length. Raises: HTTPError 413, BodyError."""
+def limited(
+    stream: InputStream, limit: int, deadline: float = math.inf
+) -> Iterator[bytes]:
+    """Yield a body of unknown length. Raises: HTTPError 413, BodyError, LateError."""
     size = 0
     while chunk := read_some(stream, CHUNK_BYTES):
+        require_time(deadline)
         size += len(chunk)
         if size > limit:
             raise too_large(limit)
         yield chunk
+
+
+def require_time(deadline: float) -> None:
+    """Raises: LateError, if the request should be over by now."""
+    if time.monotonic() > deadline:
+        raise LateError("The body did not arrive within REQUEST_TIMEOUT")
 
 
 def read_some(stream: InputStream, size: int) -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from api import Request, Response, Route, Services, json_response
+from settings import Settings
 
 
-def health(request: Request, services: Services, _: str) -> Response:
+def health(request: Request, services: Services) -> Response:
     """Liveness: 200 while the process can answer at all."""
     return json_response(200, {"status": "UP"})
 
 
-def ready(request: Request, services: Services, _: str) -> Response:
+def ready(request: Request, services: Services) -> Response:
     """Readiness: asks the nodes; 200 while any answers, with `?all` while all do."""
     states = services.cluster.states()
     answering = [state == "up" for state in states.values()]
@@ -29,9 +31,13 @@ def ready(request: Request, services: Services, _: str) -> Response:
     return json_response(200 if is_ready else 503, body)
 
 
-ROUTES = (
-    Route("GET", re.compile("/health"), health),
-    Route("HEAD", re.compile("/health"), health),
-    Route("GET", re.compile("/health/ready"), ready),
-    Route("HEAD", re.compile("/health/ready"), ready),
-)
+def routes(settings: Settings) -> Sequence[Route]:
+    """Return the routes: liveness at `health_path`, readiness at `/ready` below it."""
+    live = re.compile(re.escape(settings.health_path))
+    readiness = re.compile(re.escape(settings.health_path) + "/ready")
+    return (
+        Route("GET", live, health, is_open=True),
+        Route("HEAD", live, health, is_open=True),
+        Route("GET", readiness, ready, is_open=True),
+        Route("HEAD", readiness, ready, is_open=True),
+    )

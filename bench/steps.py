@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from api import Request
 from api import Response as Answer
-from api.objects import object_headers
+from api.content import object_headers
 from gateway import Transfer, final_headers
 from hashing import Ranker
 from logs import JsonFormatter, LineHandler

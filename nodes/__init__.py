@@ -16,7 +16,9 @@ from typing import NamedTuple, Protocol, TypeVar
 CHUNK_BYTES = 256 * 1024
 """Size of one read of a body; below 64 KiB the system calls dominate."""
 
-DATA_BUCKETS = ("store",)
+BUCKET = "store"
+"""Where nodes keep what clients store."""
+DATA_BUCKETS = (BUCKET,)
 """Buckets for objects; every node that takes part has them."""
 
 _LABEL = re.compile(
@@ -249,3 +251,5 @@ class NodeSpec:
     """The mirror set that it belongs to; "" is one, too."""
     identity: str = ""
     """Changes when the node behind the name is another one (a container's id)."""
+    region: str = "us-east-1"
+    """What requests to an S3 server are signed for."""

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
+from xml.parsers.expat import errors as xml_errors
 
 import urllib3
 from minio import Minio
+from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 
 from errors import (
@@ -26,12 +28,14 @@ from errors import (
 from nodes import NodeSpec, ObjectInfo, ObjectName, TimeLimits
 from nodes.http1 import Connection, NoAnswerError, Response
 from nodes.pool import ConnectionPool
-from nodes.s3_answers import bucket_exists, error_for
+from nodes.s3_answers import bucket_exists, error_for, read_label, stored_headers
 from nodes.sigv4 import Signer, canonical_path
 
-REGION = "us-east-1"
 PROBE_KEY = "amazin.probe"
 """No object has this key: a gateway never stores one."""
+_PAGE_KEYS = 1000
+"""Keys in one answer of a server, at most."""
+_UNREADABLE_NAME = xml_errors.codes[xml_errors.XML_ERROR_INVALID_TOKEN]
 
 T = TypeVar("T")
 
@@ -44,8 +48,9 @@ class S3Client:
         self.limits = limits
         self._endpoint = urlsplit(spec.endpoint or "")
         self._keys = (spec.access_key, spec.secret_key)
+        self._region = spec.region
         self.pool = ConnectionPool(self._endpoint, limits.connect)
-        self._signer = Signer(self._endpoint.netloc, *self._keys, REGION)
+        self._signer = Signer(self._endpoint.netloc, *self._keys, spec.region)
 
     def request_head(
         self,
@@ -101,16 +106,46 @@ class S3Client:
         """See `Node`."""
         with translated_sdk_errors():
             try:
-                for found in self._sdk().list_objects(
-                    bucket, prefix, recursive=True, start_after=after or None
-                ):
-                    modified = found.last_modified
-                    seconds = modified.timestamp() if modified else 0
-                    modified_ns = int(seconds * 10**9)
-                    info = ObjectInfo(found.size or 0, found.etag or "", modified_ns)
-                    yield found.object_name or "", info
+                for found in self._listed(bucket, prefix, after):
+                    yield found.object_name or "", listed_info(found)
             except S3Error as exc:
                 if exc.code != "NoSuchBucket":
+                    raise
+
+    def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
+        """List in such steps that nothing is left out.
+
+        Where MinIO goes on behind a place, which it also does in the middle of a long
+        listing, it counts what it reads before that place, and may end there.
+        """
+        for directory, last in steps_behind(prefix, after):
+            count = 0
+            for found in self._pages(bucket, directory, last):
+                yield found
+                count, last = count + 1, found.object_name or last
+            if count >= _PAGE_KEYS:
+                yield from self._listed(bucket, directory, last)
+
+    def _pages(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
+        """List with metadata, which MinIO tells; but from where that fails without.
+
+        MinIO makes XML elements of the names of all metadata, also of such as were
+        stored past the gateway and can't be one.
+        """
+        for with_metadata in (True, False):
+            try:
+                for found in self._sdk().list_objects(
+                    bucket,
+                    prefix,
+                    recursive=True,
+                    start_after=after or None,
+                    include_user_meta=with_metadata,
+                ):
+                    after = found.object_name or after
+                    yield found
+                return
+            except ParseError as exc:
+                if exc.code != _UNREADABLE_NAME or not with_metadata:
                     raise
 
     def _sdk(self) -> Minio:
@@ -120,7 +155,7 @@ class S3Client:
             self._endpoint.netloc,
             *self._keys,
             secure=self._endpoint.scheme == "https",
-            region=REGION,
+            region=self._region,
             http_client=urllib3.PoolManager(timeout=timeout, retries=False),
         )
 
@@ -221,6 +256,36 @@ def send_on_new(client: S3Client, data: bytes, timeout: float) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:
+    """Yield (prefix, place) of listings that together are one behind `after`.
+
+    First the rest of its directory, then that of the one above, up to the prefix: there
+    each place is behind the directory before, `a0` behind `a/`. (So a key that is just
+    this is left out; a gateway stores none there.)
+    """
+    if not after.startswith(prefix):
+        if after.encode() < prefix.encode():
+            yield prefix, after
+        return
+    while (end := after.rfind("/") + 1) > len(prefix):
+        yield after[:end], after
+        after = after[: end - 1] + "0"  # what comes behind the slash
+    yield prefix, after
+
+
+def listed_info(found: Object) -> ObjectInfo:
+    """Return what a listing says of an object, which may be little."""
+    metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
+    label = read_label(metadata)
+    if label:
+        modified_ns = label.stamp.nanoseconds
+    else:
+        modified = found.last_modified
+        modified_ns = int((modified.timestamp() if modified else 0) * 10**9)
+    headers = stored_headers(metadata)
+    return ObjectInfo(found.size or 0, found.etag or "", modified_ns, label, headers)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from api import Route, Services, objects, operations
+from api import Route, Services
 from api.bodies import SpoolRoom
+from api.routes import all_routes
 from changes import Sight
 from cluster import Cluster
 from gateway import Gateway
@@ -36,8 +37,6 @@ from nodes import (
 from nodes.folder import FolderNode
 from roster import NodeSet, Roster
 from settings import Settings
-
-ROUTES = (*objects.ROUTES, *operations.ROUTES)
 
 
 class FixedMembership:
@@ -70,7 +69,7 @@ def make_app(
     nodes: Iterable[Node] | Path,
     settings: Settings | None = None,
     *,
-    routes: Iterable[Route] = ROUTES,
+    routes: Iterable[Route] | None = None,
     problem: str = "",
     spool: SpoolRoom | None = None,
     membership: Membership | None = None,
@@ -86,6 +85,7 @@ def make_app(
         fixed = FixedMembership(nodes, settings.replicas, problem)
         membership = cast(Membership, fixed)
     spool = spool or SpoolRoom(settings.spool_dir, settings.spool_bytes)
+    routes = all_routes(settings) if routes is None else routes
     return Gateway(tuple(routes), Services(Cluster(membership), settings, spool))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from errors import (
@@ -32,6 +32,10 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
 
 
+def skip() -> None:
+    """Nothing happens."""
+
+
 @dataclass
 class FakeDisk:
     """What a node stores: outlives the `FakeNode`s that serve it."""
@@ -54,6 +58,8 @@ class FakeDisk:
     """Whether it refuses an older stamp, as folder nodes do."""
     opened: list[FakeContent] = field(default_factory=list)
     """The downloads that began, in order."""
+    lists_briefly: bool = False
+    """Whether a listing tells no more than size and ETag."""
     breaks_at: int | None = None
     """Downloads fail when they come to this byte of the object."""
 
@@ -300,8 +306,16 @@ class FakeNode:
             raise NodeTimeoutError("silent")
         self.disk.answer("list")
         for name in sorted(self.disk.objects):
-            if name.bucket == bucket and name.key.startswith(prefix):
-                yield name.key, self.disk.objects[name][0]
+            is_behind = name.key > after
+            if name.bucket == bucket and name.key.startswith(prefix) and is_behind:
+                self.disk.before.get("entry", skip)()
+                if self.disk.failing:
+                    raise self.disk.failing
+                if name in self.disk.objects:
+                    info = self.disk.objects[name][0]
+                    if self.disk.lists_briefly:
+                        info = replace(info, label=None, headers={})
+                    yield name.key, info
 
     def close(self) -> None:
         self.is_closed = True

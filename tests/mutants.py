@@ -13,6 +13,7 @@ from typing import Any
 
 import cluster
 import keeper
+import listing
 import lookup
 import member
 import mending
@@ -178,7 +179,7 @@ def read_one_home() -> Any:
 
 def believe_old_views() -> Any:
     """What was read by an old roster is told all the same."""
-    return replaced(lookup.Lookup, "_still_holds", lambda self, snapshot: True)
+    return replaced(lookup.Lookup, "still_holds", lambda self, snapshot: True)
 
 
 def acknowledge_by_old_views() -> Any:
@@ -204,6 +205,32 @@ def acknowledge_one_copy() -> Any:
     return replaced(cluster, "complete", complete)
 
 
+def list_too_few() -> Any:
+    """A listing does without one node more than replicas cover."""
+    real = listing.spare
+    return replaced(listing, "spare", lambda nodes, roster: real(nodes, roster) + 1)
+
+
+@contextmanager
+def list_lost_disks() -> Iterator[None]:
+    """What a listing does not show is not there, also on a disk that is a new one."""
+
+    def answering(self: Any, snapshot: Any, roster: Any) -> Any:
+        quorums = listing.quorums_of_all(roster, snapshot.members)
+        named = {m.name: m for q in quorums for m in q.members[: q.needed]}
+        return list(named.values())
+
+    def open_blindly(self: Any, node: Any) -> Any:
+        for key, info in node.node.list_objects("store", self._prefix, self._last):
+            yield key.encode(), node.name, info
+
+    with (
+        replaced(listing.Listing, "_answering", answering),
+        replaced(listing.Listing, "_open", open_blindly),
+    ):
+        yield
+
+
 MUTANTS = (
     write_too_few,
     read_too_few,
@@ -219,4 +246,6 @@ MUTANTS = (
     acknowledge_by_old_views,
     believe_leftovers,
     acknowledge_one_copy,
+    list_too_few,
+    list_lost_disks,
 )

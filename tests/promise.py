@@ -306,6 +306,27 @@ class World:
 
         return self.begin(work, event)
 
+    def listing(self, gateway: int, names: Sequence[ObjectName]) -> int:
+        """Begin a listing of all keys; it counts as a look at each of these."""
+        begin = next(self._moments)
+        events = [Event("head", name, ABSENT, begin) for name in names]
+        self.history += events
+        cluster = self.gateways[gateway].cluster
+
+        def work() -> None:
+            outcome = "ok"
+            try:
+                listed = {key: info.etag.encode() for key, info in cluster.list("")}
+                for event in events:
+                    event.value = listed.get(event.name.key, ABSENT)
+            except ERRORS as exc:
+                outcome = type(exc).__name__
+            end = next(self._moments)
+            for event in events:
+                event.outcome, event.end = outcome, end
+
+        return self.begin(work, events[0])
+
     def _read(self, cluster: Cluster, name: ObjectName) -> bytes:
         download = cluster.get(name)
         try:

@@ -10,7 +10,10 @@ from typing import Any
 
 from settings import Settings
 
-HEAD = ("| Setting | Default | Unit | Meaning |", "|---|---|---|---|")
+HEAD = (
+    "| Setting | In the file | Unit | Default | Meaning |",
+    "|---|---|---|---|---|",
+)
 
 
 def default_text(value: object) -> str:
@@ -23,8 +26,9 @@ def row(setting: Field[Any]) -> str:
     default = default_text(setting.default)
     cells = (
         f"`{setting.name.upper()}`",
-        f"`{default}`" if default else "",
+        f"`{setting.metadata['place'] or setting.name}`",
         setting.metadata["unit"],
+        f"`{default}`" if default else "",
         setting.metadata["meaning"].replace("|", r"\|"),
     )
     return f"| {' | '.join(cells)} |"

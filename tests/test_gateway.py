@@ -54,7 +54,7 @@ class Body:
 def app_of(outcome: Response | Exception, settings: Settings | None = None) -> Gateway:
     """Return an application whose routes at `/x` all have this outcome."""
 
-    def handler(request: Request, services: Services, _: str) -> Response:
+    def handler(request: Request, services: Services) -> Response:
         request.node = "node-7"
         if isinstance(outcome, Exception):
             raise outcome
@@ -197,7 +197,7 @@ def test_a_bug_is_logged_with_its_traceback_and_told_to_nobody(
 
 
 def test_what_ends_the_process_is_no_bug() -> None:
-    def handler(request: Request, services: Services, _: str) -> Response:
+    def handler(request: Request, services: Services) -> Response:
         raise KeyboardInterrupt
 
     app = make_app([], routes=[Route("GET", re.compile("/x"), handler)])

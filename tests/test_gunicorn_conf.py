@@ -49,7 +49,7 @@ def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
         if not name.startswith("_") and name.islower() and name not in NOT_KNOBS
     }
     assert {"bind", "worker_class", "pre_request", "logconfig_dict"} <= ours
-    assert ours - known.keys() <= {"logging_config", "whole_response"}
+    assert ours - known.keys() <= {"load_settings", "logging_config", "whole_response"}
 
 
 def test_what_stays_the_same_is_worked_out_once(knobs: dict[str, Any]) -> None:

@@ -30,6 +30,8 @@ LIKELY = {
     "believe_lost_disks": (*CLIENTS, "lose_disk"),
     "read_one_home": ("put", "get", "join", "refresh", "pass_time", "calm"),
     "believe_leftovers": ("put", "leave_something_behind"),
+    "list_too_few": ("put", "look_at_all"),
+    "list_lost_disks": ("put", "lose_disk", "look_at_all"),
 }
 """What has to happen for a mutant to show; all rules, where it isn't said."""
 

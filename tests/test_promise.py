@@ -101,6 +101,12 @@ class PromiseMachine(RuleBasedStateMachine):
         self.check()
 
     @begun
+    @rule(gateway=GATEWAYS)
+    def look_at_all(self, gateway: int) -> None:
+        self.world.finish(self.world.listing(gateway, KEYS))
+        self.check()
+
+    @begun
     @rule(name=name, gateway=GATEWAYS)
     def delete(self, name: ObjectName, gateway: int) -> None:
         self.finish("delete", gateway, name, False)
@@ -119,6 +125,12 @@ class PromiseMachine(RuleBasedStateMachine):
         """An operation that others overlap."""
         number = self.world.operation(kind, gateway, name, is_stream)
         self.step(number, steps)
+
+    @precondition(lambda self: self.world.gateways and len(self.world.running) < 4)
+    @rule(gateway=GATEWAYS, steps=st.integers(0, 6))
+    def begin_list(self, gateway: int, steps: int) -> None:
+        """A listing under which others write."""
+        self.step(self.world.listing(gateway, KEYS), steps)
 
     def step(self, number: int, steps: int) -> None:
         for _ in range(steps):
@@ -460,6 +472,8 @@ class PromiseMachine(RuleBasedStateMachine):
         if writes and len(nodes.weights) >= 2 * nodes.replicas - 1:
             event = self.finish("put", gateway, name, False)
             assert event.outcome == "ok", event
+        self.world.finish(self.world.listing(gateway, KEYS))
+        assert self.world.history[-1].outcome == "ok"
         self.check()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from api import objects, operations
+from api.routes import all_routes
+from settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -16,11 +18,13 @@ def test_the_example_of_ones_own_discovery_is_the_one_that_is_tested() -> None:
     assert f"```python\n{code.strip()}\n```" in README
 
 
-def test_every_route_is_in_the_table() -> None:
-    for route in (*objects.ROUTES, *operations.ROUTES):
-        path = route.pattern.pattern.replace("([^/]*)", "{id}")
-        if route.method != "HEAD" or path == "/object/{id}":
-            assert f"`{route.method} {path}`" in README
+def test_the_routes_of_every_api_are_in_its_tables() -> None:
+    for route in all_routes(Settings()):
+        family = re.match("/[a-z-]+", route.pattern.pattern)
+        assert family
+        assert f" {family[0]}" in README
+    for path in ("/object/{id}", "/health", "/health/ready"):
+        assert f"`GET {path}`" in README
 
 
 def test_the_pinned_versions_fit_what_setup_cfg_asks_for() -> None:

@@ -9,11 +9,21 @@ from pathlib import Path
 import pytest
 
 from errors import SettingsError
+from nodes import NodeSpec
 from settings import Settings, parse_group_weights, parse_networks
 from tests.settings_table import row, settings_table
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-SECRETS = ("nodes",)
+SECRETS = {
+    "nodes",
+    "node_access_key",
+    "node_secret_key",
+    "api_tokens",
+    "signing_secret",
+    "consul_token",
+    "minio_access_key_id",
+    "minio_secret_access_key",
+}
 MIB = 2**20
 
 GOOD = [
@@ -53,7 +63,54 @@ GOOD = [
     ("LOG_DEBUG", "Off", False),
     ("WORKERS", "256", 256),
     ("SERVER", "Granian", "granian"),
+    ("INSTANCE_ID", "gateway-1", "gateway-1"),
+    ("REQUEST_TIMEOUT", "0", 0.0),
+    ("REQUEST_TIMEOUT", "30", 30.0),
+    ("REQUEST_TIMEOUT", "1h1m1.5s", 3661.5),
+    ("REQUEST_TIMEOUT", "100ms", 0.1),
+    ("REQUEST_TIMEOUT", "1\u00b5s", 1e-06),
+    ("DEFAULT_BUCKET", "my-bucket", "my-bucket"),
+    ("AUTO_CREATE_DEFAULT_BUCKET", "false", False),
+    ("ACCESS", "Open", "open"),
+    ("NODE_ACCESS_KEY", "key", "key"),
+    ("NODE_SECRET_KEY", "s p a c e", "s p a c e"),
+    ("MINIO_ENDPOINT", "localhost", "localhost"),
+    ("MINIO_ENDPOINT", "[::1]:9000", "[::1]:9000"),
+    ("MINIO_ACCESS_KEY_ID", "key", "key"),
+    ("MINIO_SECRET_ACCESS_KEY", "secret", "secret"),
+    ("API_TOKENS", "one,two==", "one,two=="),
+    ("SIGNING_KEY_ID", "team-a", "team-a"),
+    ("SIGNING_SECRET", "12345678", "12345678"),
+    ("PRESIGN", "direct", "direct"),
+    ("PUBLIC_URL", "https://objects.example/", "https://objects.example"),
+    ("PUBLIC_URL", "HTTP://[::1]:80", "http://[::1]:80"),
+    ("HEALTH_PATH", "/my/health_1", "/my/health_1"),
+    ("CONSUL_ENABLED", "yes", True),
+    ("CONSUL_ADDRESS", "[::1]:8500", "[::1]:8500"),
+    ("CONSUL_ADDRESS", "https://consul", "https://consul"),
+    ("CONSUL_TOKEN", "b1gs33cr3t", "b1gs33cr3t"),
+    ("CONSUL_NODES_SERVICE", "minio", "minio"),
+    ("CONSUL_SERVICE_NAME", "objects", "objects"),
+    ("CONSUL_SERVICE_ID_PREFIX", "objects-", "objects-"),
+    ("CONSUL_SERVICE_TAGS", "v1, a=b", "v1, a=b"),
+    ("CONSUL_SERVICE_ADDRESS", "10.0.0.7", "10.0.0.7"),
+    ("CONSUL_HEALTH_CHECK_PATH", "/health/ready", "/health/ready"),
+    ("CONSUL_HEALTH_CHECK_INTERVAL", "10s", 10.0),
+    ("CONSUL_HEALTH_CHECK_TIMEOUT", "500ms", 0.5),
+    ("NODE_USE_SSL", "on", True),
+    ("DNS_NAME", "_minio._tcp.nodes.example", "_minio._tcp.nodes.example"),
+    ("MINIO_USE_SSL", "true", True),
+    ("MINIO_REGION", "eu-central-1", "eu-central-1"),
+    ("LOG_LEVEL", "warn", "warning"),
 ]
+
+MINIO_KEYS = {"MINIO_ACCESS_KEY_ID": "k", "MINIO_SECRET_ACCESS_KEY": "s"}
+TOGETHER = {
+    "NODE_ACCESS_KEY": {"NODE_SECRET_KEY": "s"},
+    "NODE_SECRET_KEY": {"NODE_ACCESS_KEY": "k"},
+    "MINIO_ENDPOINT": MINIO_KEYS,
+}
+"""What else a setting needs."""
 
 BAD = [
     ("HOST", "my host"),
@@ -97,7 +154,13 @@ BAD = [
     ("MAX_OBJECT_BYTES", "6GiB"),
     ("SPOOL_BYTES", "much"),
     ("SPOOL_BYTES", "GiB"),
-    ("NODE_CONNECT_TIMEOUT", "1s"),
+    ("NODE_CONNECT_TIMEOUT", "1 s"),
+    ("NODE_CONNECT_TIMEOUT", "s"),
+    ("NODE_CONNECT_TIMEOUT", "1d"),
+    ("NODE_CONNECT_TIMEOUT", "1m30"),
+    ("NODE_CONNECT_TIMEOUT", "-1s"),
+    ("NODE_CONNECT_TIMEOUT", "99999h"),
+    ("NODE_CONNECT_TIMEOUT", "0h0m"),
     ("NODE_ANSWER_TIMEOUT", "0.0"),
     ("NODE_TRANSFER_TIMEOUT", "1,5"),
     ("FORWARDED_ALLOW_IPS", "proxy.example"),
@@ -109,12 +172,60 @@ BAD = [
     ("WORKERS", "0"),
     ("WORKERS", "257"),
     ("SERVER", "uwsgi"),
+    ("INSTANCE_ID", "a b"),
+    ("INSTANCE_ID", "a/b"),
+    ("REQUEST_TIMEOUT", "-1"),
+    ("REQUEST_TIMEOUT", "soon"),
+    ("DEFAULT_BUCKET", "Bucket"),
+    ("DEFAULT_BUCKET", "store"),
+    ("ACCESS", "closed"),
+    ("ACCESS", "signed"),  # without a token or a secret
+    ("API_TOKENS", "one two"),
+    ("API_TOKENS", "t\u00f6ken"),
+    ("SIGNING_KEY_ID", "a/b"),
+    ("SIGNING_SECRET", "1234567"),
+    ("PRESIGN", "yes"),
+    ("PUBLIC_URL", "objects.example"),
+    ("PUBLIC_URL", "https://objects.example/path"),
+    ("PUBLIC_URL", "ftp://objects.example"),
+    ("PUBLIC_URL", "https://user@objects.example"),
+    ("HEALTH_PATH", "health"),
+    ("HEALTH_PATH", "/"),
+    ("HEALTH_PATH", "/objects/health"),
+    ("HEALTH_PATH", "/health/"),
+    ("CONSUL_ENABLED", "perhaps"),
+    ("CONSUL_ADDRESS", "localhost:0"),
+    ("CONSUL_ADDRESS", "localhost:65536"),
+    ("CONSUL_ADDRESS", "[::g]:8500"),
+    ("CONSUL_ADDRESS", "::1:8500"),
+    ("CONSUL_ADDRESS", "user:hush@localhost"),
+    ("CONSUL_TOKEN", "a b"),
+    ("CONSUL_NODES_SERVICE", "a/b"),
+    ("CONSUL_SERVICE_NAME", "a b"),
+    ("CONSUL_SERVICE_ID_PREFIX", "a/"),
+    ("CONSUL_SERVICE_TAGS", "a b"),
+    ("CONSUL_SERVICE_ADDRESS", "http://h"),
+    ("CONSUL_HEALTH_CHECK_PATH", "health"),
+    ("CONSUL_HEALTH_CHECK_INTERVAL", "0"),
+    ("CONSUL_HEALTH_CHECK_TIMEOUT", "0s"),
+    ("NODE_ACCESS_KEY", "a\nb"),
+    ("NODE_ACCESS_KEY", "alone"),
+    ("NODE_USE_SSL", "2"),
+    ("DISCOVERY", "dns"),
+    ("DNS_NAME", "a b"),
+    ("NODES", "hush"),
+    ("NODES", "a=http://k:s@h:1,a=http://k:s@h:2"),
+    ("MINIO_ENDPOINT", "http://localhost:9000"),
+    ("MINIO_ENDPOINT", "localhost:9000"),  # without keys
+    ("MINIO_USE_SSL", "tls"),
+    ("MINIO_REGION", "a b"),
 ]
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
 def test_a_good_value_is_taken(name: str, text: str, value: object) -> None:
-    found = getattr(Settings.from_environ({name: text}), name.lower())
+    environ = {**TOGETHER.get(name, {}), name: text}
+    found = getattr(Settings.from_environ(environ), name.lower())
     assert (found, type(found)) == (value, type(value))
 
 
@@ -124,7 +235,8 @@ def test_a_bad_value_stops_the_start_and_names_the_variable(
 ) -> None:
     with pytest.raises(SettingsError) as refusal:
         Settings.from_environ({name: text})
-    expected = "NODES" if (name, text) == ("DISCOVERY", "static") else name
+    others = {("DISCOVERY", "static"): "NODES", ("DISCOVERY", "dns"): "DNS_NAME"}
+    expected = others.get((name, text), name)
     assert str(refusal.value).startswith(expected + ":")
 
 
@@ -188,6 +300,45 @@ def test_an_error_of_a_plain_setting_shows_the_value() -> None:
         Settings.from_environ({"PORT": "x"})
 
 
+# A single node
+
+
+def test_a_single_nodes_endpoint_is_a_list_of_nodes() -> None:
+    settings = Settings.from_environ({"MINIO_ENDPOINT": "Minio:9000", **MINIO_KEYS})
+    assert settings.discovery == "static"
+    assert settings.single_node == NodeSpec("minio", "http://minio:9000", "k", "s")
+
+
+def test_its_keys_may_be_anything_and_its_port_be_left_out() -> None:
+    settings = Settings(
+        discovery="static",
+        minio_endpoint="[::1]",
+        minio_access_key_id="a/b@c:d",
+        minio_secret_access_key="%41 ö;weight=2,=",
+        minio_use_ssl=True,
+        minio_region="eu-central-1",
+    )
+    assert settings.single_node == NodeSpec(
+        "minio",
+        "https://[::1]:443",
+        "a/b@c:d",
+        "%41 ö;weight=2,=",
+        region="eu-central-1",
+    )
+
+
+def test_another_discovery_leaves_it_out() -> None:
+    environ = {"MINIO_ENDPOINT": "minio:9000", **MINIO_KEYS, "DISCOVERY": "folders"}
+    assert Settings.from_environ(environ).single_node is None
+    assert Settings().single_node is None
+
+
+def test_it_stands_beside_no_other_list() -> None:
+    environ = {"MINIO_ENDPOINT": "minio:9000", **MINIO_KEYS, "NODES_FILE": "nodes"}
+    with pytest.raises(SettingsError, match=r"^MINIO_ENDPOINT: only one of MINIO_END"):
+        Settings.from_environ(environ)
+
+
 # Groups
 
 
@@ -224,9 +375,13 @@ def test_the_readme_has_the_table() -> None:
     assert settings_table() in README.read_text(encoding="utf-8")
 
 
-def test_a_row_shows_name_default_unit_and_meaning() -> None:
+def test_a_row_shows_name_place_unit_default_and_meaning() -> None:
     rows = {setting.name: row(setting) for setting in dataclasses.fields(Settings)}
-    assert rows["port"] == "| `PORT` | `3000` |  | Port to listen on. |"
-    assert rows["max_object_bytes"].startswith("| `MAX_OBJECT_BYTES` | `5368709120` | ")
-    assert rows["nodes"].startswith("| `NODES` |  |  | Secret.")
-    assert rows["log_debug"].startswith("| `LOG_DEBUG` | `false` | ")
+    assert rows["folder_nodes"] == (
+        "| `FOLDER_NODES` | `folder_nodes` |  | `3` | Folders: how many there are. |"
+    )
+    assert rows["port"].startswith("| `PORT` | `server.port` |  | `3000` | Port to ")
+    size = "| `MAX_OBJECT_BYTES` | `max_object_bytes` | bytes | `5368709120` | "
+    assert rows["max_object_bytes"].startswith(size)
+    assert rows["nodes"].startswith("| `NODES` | `nodes` |  |  | Secret.")
+    assert rows["log_debug"].startswith("| `LOG_DEBUG` | `log_debug` |  | `false` | ")

@@ -1,0 +1,159 @@
+"""Many deletes in one request: `{"keys": ["a", "b/c", ...]}`.
+
+A request that is wrong anywhere deletes nothing. Of a right one each key is deleted on
+its own: one that fails does not keep the others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from api import Request, Response, Services, json_response
+from api.bodies import (
+    DEADLINE,
+    StreamedBody,
+    content_length,
+    is_chunked,
+    limited,
+)
+from api.bucket_requests import Address, address_of, bucket_of
+from buckets import no_such_bucket
+from errors import (
+    ConflictError,
+    HTTPError,
+    NodeError,
+    NodeFullError,
+    NoNodesError,
+)
+
+MAX_KEYS = 1000
+MAX_BYTES = 2 * 2**20
+"""Of the body: 1000 keys of 1024 bytes, with room for escapes."""
+AT_ONCE = 8
+"""Keys that are being deleted at the same time."""
+_FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
+    (NodeFullError, "NodeFull", "The node of this object has no room left"),
+    (NodeError, "NodeUnreachable", "A node that is needed does not answer; try again"),
+    (NoNodesError, "NoNodes", "Too few nodes are known now; try again"),
+    (ConflictError, "Conflict", "The object keeps changing; try again"),
+)
+"""What a client is told of one key; the first class that fits counts."""
+
+
+def delete_objects(request: Request, services: Services, bucket: str) -> Response:
+    """Delete these objects; 200 with what became of each key."""
+    bucket = bucket_of(services.settings, bucket)
+    keys = keys_in(read_json(request))
+    addresses = [
+        addressed(services, bucket, key, number) for number, key in enumerate(keys, 1)
+    ]
+    if not services.buckets.was_there(bucket):
+        raise no_such_bucket()
+
+    def failure(address: Address) -> dict[str, str] | None:
+        try:
+            services.cluster.delete(address.name)
+        except (NodeError, NoNodesError, ConflictError) as exc:
+            return described(address.key, exc)
+        return None
+
+    with ThreadPoolExecutor(AT_ONCE, "delete") as pool:
+        failures = list(pool.map(failure, addresses))
+    deleted = [
+        key for key, failed in zip(keys, failures, strict=True) if failed is None
+    ]
+    errors = [failed for failed in failures if failed]
+    return json_response(200, {"deleted": deleted, "errors": errors})
+
+
+def addressed(services: Services, bucket: str, key: str, number: int) -> Address:
+    """Return the object of a key. Raises: HTTPError 422, telling which it is."""
+    try:
+        return address_of(services.settings, bucket, key)
+    except HTTPError as exc:
+        message = f"Key {number} of the list: {exc.message}"
+        raise HTTPError(exc.status, exc.code, message) from None
+
+
+def described(key: str, error: Exception) -> dict[str, str]:
+    """Return what a client is told of a key that was perhaps not deleted."""
+    code, message = next(
+        (code, message) for kind, code, message in _FAILURES if isinstance(error, kind)
+    )
+    return {"key": key, "code": code, "error": message}
+
+
+def keys_in(value: Any) -> list[str]:
+    """Return the keys that the body names, each once. Raises: HTTPError 400."""
+    if not isinstance(value, dict) or value.keys() != {"keys"}:
+        raise invalid('The body is a JSON object with nothing but "keys"')
+    keys = value["keys"]
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise invalid('"keys" is an array of strings')
+    if len(keys) > MAX_KEYS:
+        message = f"At most {MAX_KEYS} keys can be deleted at once"
+        raise HTTPError(400, "TooManyKeys", message)
+    return list(dict.fromkeys(keys))
+
+
+def read_json(request: Request) -> Any:
+    """Return the body as what its JSON means.
+
+    Raises:
+        HTTPError: 400 no JSON, 411 no length, 413 too long.
+        BodyError: the client sent less than it announced.
+    """
+    try:
+        return json.loads(
+            read_body(request).decode(),
+            object_pairs_hook=without_duplicates,
+            parse_constant=refuse_constant,
+        )
+    except (ValueError, RecursionError):
+        raise invalid("The body is not JSON in UTF-8, or has a name twice") from None
+
+
+def read_body(request: Request) -> bytes:
+    """Return a small body. Raises: as `read_json`."""
+    environ = request.environ
+    stream, deadline = environ["wsgi.input"], environ.get(DEADLINE, math.inf)
+    if is_chunked(environ):
+        data = bytearray()
+        for chunk in limited(stream, 2 * MAX_BYTES, deadline):
+            data += chunk
+            if len(data) > MAX_BYTES:
+                raise too_long()
+        return bytes(data)
+    length = content_length(environ)
+    if length is None:
+        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
+    if length > MAX_BYTES:
+        raise too_long()
+    return b"".join(StreamedBody(stream, length, deadline).chunks())
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises: ValueError, if it has a name twice."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a name comes twice")
+    return value
+
+
+def refuse_constant(name: str) -> None:
+    """Raise ValueError: NaN and Infinity are no JSON."""
+    raise ValueError(name)
+
+
+def invalid(message: str) -> HTTPError:
+    """Return the refusal of a body."""
+    return HTTPError(400, "InvalidBody", message)
+
+
+def too_long() -> HTTPError:
+    """Return the refusal of a body above `MAX_BYTES`."""
+    message = f"The body may have {MAX_BYTES} bytes at most"
+    return HTTPError(413, "BodyTooLarge", message)

@@ -1,0 +1,241 @@
+"""Objects over HTTP, whatever their names: uploads, downloads, and their headers.
+
+What the object API and the bucket API have in common. Knows no route and no rule for
+names. Source: RFC 9110.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from api import (
+    Header,
+    Request,
+    Response,
+    Services,
+    json_response,
+    variable,
+)
+from api.bodies import AnyBody, content_length, is_chunked, open_body, too_large
+from api.conditions import (
+    CONDITIONAL_HEADERS,
+    Conditions,
+    NotModified,
+    modified_seconds,
+    selected_range,
+    unsupported_condition,
+)
+from api.dates import http_date
+from api.metadata import require_fit, returned_headers, uploaded_headers
+from cluster import Download
+from downloads import ByteRange
+from errors import HTTPError, NodeProtocolError
+from nodes import NodeObject, ObjectInfo, ObjectName
+from uploads import Stored
+
+_SELECTING = [variable(name) for name in (*CONDITIONAL_HEADERS, "Range")]
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a PUT wants, as far as its headers tell."""
+
+    headers: dict[str, str]
+    """To be stored with the object."""
+    if_match: str | None
+    if_absent: bool
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the client set a condition."""
+        return bool(self.if_match) or self.if_absent
+
+
+def intent_of(
+    request: Request, services: Services, key: str, extra: Mapping[str, str] = _NOTHING
+) -> Intent:
+    """Judge an upload before a byte of its body is read, or a node asked.
+
+    `key` suggests the content type if the client sends none; `extra` is stored with
+    the object beside the client's headers.
+
+    Raises: HTTPError 400, 411, 412, 413, 501.
+    """
+    headers = uploaded_headers(request.environ, key)
+    if extra:
+        headers |= extra
+        require_fit(headers)
+    intent = Intent(headers, *Conditions(request.header).for_upload())
+    require_allowed_length(request, services.settings.max_object_bytes)
+    return intent
+
+
+def require_allowed_length(request: Request, limit: int) -> None:
+    """Raise HTTPError 400, 411 or 413, if the headers tell that a body is refused."""
+    if not is_chunked(request.environ):
+        length = content_length(request.environ)
+        if length is None:
+            raise HTTPError(411, "LengthRequired", "Send a Content-Length")
+        if length > limit:
+            raise too_large(limit)
+
+
+def store_body(
+    request: Request, services: Services, name: ObjectName, intent: Intent
+) -> Stored:
+    """Store the request's body. Raises: as `open_body` and `Cluster.put`."""
+    limit = services.settings.max_object_bytes
+    whole = intent.is_conditional
+    body = open_body(request.environ, limit, services.spool, whole=whole)
+    copy = store(services, name, body, intent)
+    request.node = copy.member.name
+    return copy
+
+
+def store(
+    services: Services, name: ObjectName, body: AnyBody, intent: Intent
+) -> Stored:
+    """Store a body and close it. Raises: as `Cluster.put`."""
+    try:
+        return services.cluster.put(
+            name,
+            body,
+            intent.headers,
+            if_match=intent.if_match,
+            if_absent=intent.if_absent,
+        )
+    finally:
+        body.close()
+
+
+def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
+    """Return 201 with the info of an object stored with these headers."""
+    return json_response(201, describe(key, info, headers), validators(info))
+
+
+def get_content(request: Request, services: Services, name: ObjectName) -> Response:
+    """Send the object, or the range of it that was asked for."""
+    if not request.has_any(_SELECTING):
+        return send(request, services.cluster.get(name))
+    conditions = Conditions(request.header)
+
+    def choose(info: ObjectInfo) -> ByteRange | None:
+        conditions.check(info)
+        return selected_range(request.header, info)
+
+    try:
+        return send(request, services.cluster.get(name, choose))
+    except NotModified as answer:
+        return not_modified(answer.info)
+
+
+def head_content(request: Request, services: Services, name: ObjectName) -> Response:
+    """Answer as GET without a range would, without the body."""
+    copy = services.cluster.head(name)
+    request.node = copy.member.name
+    try:
+        Conditions(request.header).check(copy.info)
+    except NotModified as answer:
+        return not_modified(answer.info)
+    return Response(200, object_headers(copy.info), b"", copy.info.size)
+
+
+def delete_content(request: Request, services: Services, name: ObjectName) -> Response:
+    """Remove the object; 204 also if there was none."""
+    if Conditions(request.header):
+        raise unsupported_condition()
+    request.node = services.cluster.delete(name).name
+    return Response(204)
+
+
+def send(request: Request, download: Download) -> Response:
+    """Return a response that streams an open object and closes it at its end."""
+    request.node = download.member.name
+    content, info = download.content, download.content.info
+    headers = object_headers(info)
+    status, length = 200, info.size
+    if download.byte_range:
+        first, last = download.byte_range
+        status, length = 206, last - first + 1
+        headers.append(("Content-Range", f"bytes {first}-{last}/{info.size}"))
+    try:
+        start = content.read()
+    except BaseException:
+        content.close()
+        raise
+    if len(start) == length:
+        content.close()
+        return Response(status, headers, start)
+    if not start or len(start) > length:
+        content.close()
+        raise NodeProtocolError("the node sent another number of bytes")
+    return Response(status, headers, DownloadBody(start, content, length), length)
+
+
+class DownloadBody:
+    """The bytes of a download; owns the node's connection or file until closed."""
+
+    def __init__(self, start: bytes, content: NodeObject, length: int) -> None:
+        self._start = start
+        self._content = content
+        self._length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield exactly the promised length. Raises: NodeError, if it can't be met."""
+        return exactly(self._start, self._content, self._length)
+
+    def close(self) -> None:
+        """Release the node's connection or file."""
+        self._content.close()
+
+
+def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
+    """Yield `start`, then what is read: `length` bytes in all, or raise NodeError."""
+    missing, chunk = length, start
+    while chunk:
+        missing -= len(chunk)
+        if missing < 0:
+            break
+        yield chunk
+        chunk = content.read()
+    if missing:
+        raise NodeProtocolError("the node sent another number of bytes")
+
+
+def not_modified(info: ObjectInfo) -> Response:
+    """Return 304 with what RFC 9110 section 15.4.5 wants in it."""
+    kept = ("Cache-Control", "Expires")
+    headers = [item for item in returned_headers(info.headers) if item[0] in kept]
+    return Response(304, [*validators(info), *headers])
+
+
+def object_headers(info: ObjectInfo) -> list[Header]:
+    """Return the headers of an answer that carries, or could carry, the object."""
+    return [
+        *returned_headers(info.headers),
+        *validators(info),
+        ("Accept-Ranges", "bytes"),
+    ]
+
+
+def validators(info: ObjectInfo) -> list[Header]:
+    """Return ETag and Last-Modified."""
+    modified = http_date(modified_seconds(info))
+    return [("ETag", f'"{info.etag}"'), ("Last-Modified", modified)]
+
+
+def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return an object's info as JSON shows it; times are RFC 3339 in UTC."""
+    modified = datetime.fromtimestamp(info.modified_ns / 10**9, UTC)
+    _, content_type = next(iter(returned_headers(headers)))
+    return {
+        "key": key,
+        "size": info.size,
+        "last_modified": modified.isoformat().replace("+00:00", "Z"),
+        "content_type": content_type,
+        "etag": info.etag,
+    }

@@ -1,0 +1,78 @@
+"""Small JSON bodies, read whole. What they mean is their handlers' business."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+from wsgiref.types import WSGIEnvironment
+
+from api.bodies import (
+    DEADLINE,
+    StreamedBody,
+    content_length,
+    is_chunked,
+    read_some,
+    require_time,
+)
+from errors import HTTPError
+from nodes import CHUNK_BYTES
+
+
+def read_json(environ: WSGIEnvironment, limit: int) -> Any:
+    """Return what the request's body means; nothing is guessed, no name comes twice.
+
+    Raises:
+        HTTPError: 400 no JSON, 411 no length, 413 more than `limit` bytes.
+        BodyError: the client sent less than it announced.
+        LateError: it took longer than the request may.
+    """
+    try:
+        return json.loads(
+            _read(environ, limit).decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+        )
+    except (ValueError, RecursionError):
+        message = "The body is not JSON in UTF-8, or has a name twice"
+        raise HTTPError(400, "InvalidJson", message) from None
+
+
+def _read(environ: WSGIEnvironment, limit: int) -> bytes:
+    stream, deadline = environ["wsgi.input"], environ.get(DEADLINE, math.inf)
+    if is_chunked(environ):
+        return b"".join(_limited(environ, limit, deadline))
+    length = content_length(environ)
+    if length is None:
+        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
+    if length > limit:
+        raise _too_large(limit)
+    return b"".join(StreamedBody(stream, length, deadline).chunks())
+
+
+def _limited(environ: WSGIEnvironment, limit: int, deadline: float) -> Iterator[bytes]:
+    size = 0
+    while chunk := read_some(environ["wsgi.input"], CHUNK_BYTES):
+        require_time(deadline)
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+def _too_large(limit: int) -> HTTPError:
+    message = f"The body may have {limit} bytes at most"
+    return HTTPError(413, "BodyTooLarge", message)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name comes twice")
+    return members
+
+
+def _refuse(name: str) -> None:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
