@@ -20,6 +20,7 @@ import click
 from rich.console import Console
 
 import cli_config
+from api.bucket_requests import address_of
 from api.objects import object_name
 from changes import forget as forget_nodes
 from cli_locate import FOUND, Location, as_json, as_table, locate, problems
@@ -30,7 +31,7 @@ from errors import GatewayError, HTTPError, RepairError, RosterError, SettingsEr
 from logs import logging_config
 from membership import Snapshot
 from mending import Options
-from nodes import DATA_BUCKETS, ObjectName
+from nodes import DATA_BUCKETS
 from roster import Roster
 from settings import Settings
 
@@ -180,16 +181,18 @@ def repair(
 
 @main.command("locate")
 @click.argument("key")
-@bucket_option
 @json_option
-def locate_command(key: str, bucket: str | None, is_json: bool) -> None:
+def locate_command(key: str, is_json: bool) -> None:
     """Show on which nodes an object lies, and in which version.
+
+    KEY is the id of an object, or its bucket and key: photos/2026/a.jpg
 
     Exit code 1 means that there is none, or that it can't be told.
     """
     settings = read_settings()
     log_to(Console(stderr=True), settings)
-    name = ObjectName(bucket or DATA_BUCKETS[0], object_name(key).key)
+    bucket, slash, rest = key.partition("/")
+    name = address_of(settings, bucket, rest).name if slash else object_name(key)
     with known_nodes(settings) as membership:
         location = locate(look(membership), name)
     if is_json:

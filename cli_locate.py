@@ -13,6 +13,7 @@ from rich.table import Table
 from errors import NodeError, NoSuchBucketError, NoSuchKeyError
 from membership import Snapshot
 from nodes import ObjectInfo, ObjectName, Pending
+from object_names import shown
 from quorum import Placement, place
 from repair_plan import is_valid
 from roster import NodeSet, Roster
@@ -51,7 +52,7 @@ class Location:
     def sentence(self) -> str:
         """What an operator wants to know."""
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.name.bucket}/{self.name.key}: {self.verdict}{reason}"
+        return f"{shown(self.name)}: {self.verdict}{reason}"
 
 
 Answer = ObjectInfo | NodeError | None
@@ -228,6 +229,7 @@ def as_json(location: Location) -> dict[str, Any]:
     return {
         "bucket": location.name.bucket,
         "key": location.name.key,
+        "object": shown(location.name),
         "verdict": location.verdict,
         "reason": location.reason,
         "nodes": [node_as_json(held) for held in location.holdings],

@@ -136,9 +136,10 @@ class Transfer:
         body = self._response.body
         if self._request.method == "HEAD":
             body = b""
+        deadline: float = self._request.environ[DEADLINE]
         if isinstance(body, bytes):
             body = (body,) if body else ()
-        deadline: float = self._request.environ[DEADLINE]
+            deadline = math.inf  # it is here
         try:
             for chunk in body:
                 if time.monotonic() > deadline:

@@ -61,7 +61,11 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Register the gateway, once for all workers."""
+    """Register the gateway, once for all workers.
+
+    Workers, once forked, end when told to stop, though they have no handlers yet.
+    """
+    os.register_at_fork(after_in_child=serve.end_when_told)
     if settings.consul_enabled:
         server.registrar = serve.Registrar()
 

@@ -25,6 +25,9 @@ LONGEST_SECONDS = 7 * 24 * 60 * 60
 """No URL is valid for longer; S3's limit, too."""
 SKEW_SECONDS = 5 * 60
 """How far a signer's clock may be ahead of ours."""
+MAX_PARAMETERS = 100
+"""More are not read: each costs time before anything is known of the client."""
+
 _NAMES = (
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -87,7 +90,8 @@ def signed_url(
     """Return a URL that allows `method` on `base` + `path` for `expires` seconds.
 
     `base` is `http://host[:port]`; `path` is not escaped yet, and begins with a slash.
-    Segments `.` and `..` are escaped, so that curl leaves them where they are.
+    Segments `.` and `..` are escaped, so that curl leaves them where they are, and so
+    is a slash at the end, behind which it would put the name of the file it uploads.
     """
     scheme, host = _place_of(base)
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -103,12 +107,14 @@ def signed_url(
         segment.replace(".", "%2E") if segment in (".", "..") else segment
         for segment in _escaped_path(path).split("/")
     ]
-    return f"{scheme}://{host}{'/'.join(segments)}?{query}&X-Amz-Signature={signature}"
+    shown = re.sub("/$", "%2F", "/".join(segments))
+    return f"{scheme}://{host}{shown}?{query}&X-Amz-Signature={signature}"
 
 
 def is_signed(query: str) -> bool:
     """Whether a query claims to be signed; it may still lack something."""
-    return any(name in _NAMES for name, _ in _canonical_pairs(query))
+    names = (part.partition("=")[0] for part in query.split("&"))
+    return any((unquote(name) if "%" in name else name) in _NAMES for name in names)
 
 
 def verify(
@@ -175,6 +181,8 @@ def _require_time(claim: _Claim, now: float) -> None:
 
 def _read_claim(query: str) -> _Claim:
     """Read a signed query. Raises: HTTPError 403."""
+    if query.count("&") >= MAX_PARAMETERS:
+        raise _malformed(f"there are more than {MAX_PARAMETERS} parameters")
     pairs = _canonical_pairs(query)
     credential, date, expires, headers, signature = _read_values(pairs)
     scope = _CREDENTIAL.fullmatch(credential)

@@ -22,6 +22,7 @@ from member import Member
 from membership import Membership
 from mending import Mender, Options, Report, Scene
 from nodes import DATA_BUCKETS, ObjectInfo, ObjectName
+from object_names import shown
 from repair_plan import is_well
 from roster import Roster
 
@@ -200,7 +201,7 @@ def mend_or_note(
     except RepairError:
         raise
     except (GatewayError, OSError) as exc:
-        log.warning("%s/%s can't be repaired now: %s", *name, where(exc))
+        log.warning("%s can't be repaired now: %s", shown(name), where(exc))
         mender.note_failure()
 
 

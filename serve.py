@@ -238,7 +238,7 @@ def free_address(host: str, port: int) -> str:
 
 
 def end_when_told() -> None:
-    """End at once when told to stop: for granian's workers, until they can do better.
+    """End at once when told to stop: for workers, until they can do better.
 
     They begin with their master's handlers, which would only take note of it.
     """

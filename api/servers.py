@@ -5,8 +5,8 @@
   is not stored (400).
 - Headers of a response are encoded in UTF-8, not in Latin-1: `encodable`.
 
-And an answer without a Content-Length that fails on the way would end as if it were
-whole: no route has one.
+And an answer without a Content-Length that fails on the way ends as if it were whole:
+such answers show by themselves whether they are (`api/streams.py`).
 """
 
 from __future__ import annotations

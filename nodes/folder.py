@@ -33,7 +33,8 @@ from nodes.folder_index import (
 )
 from nodes.folder_uploads import Conditions, FolderUpload, Write
 
-_BATCH_ROWS = 500
+_FIRST_ROWS, _BATCH_ROWS = 32, 1024
+"""Of a listing: read at first, and at once later; doubles."""
 _READ_ATTEMPTS = 10
 
 
@@ -113,13 +114,15 @@ class FolderNode:
         """Yield (key, info) in the order of the keys' UTF-8 bytes, read in batches."""
         first = max(prefix.encode(), after.encode() + b"\0" if after else b"")
         end = prefix.encode() + b"\xff"  # no UTF-8 has this byte
+        count = _FIRST_ROWS
         while True:
-            rows = ask(self._calls, self._batch, bucket, first, end)
+            rows = ask(self._calls, self._batch, bucket, first, end, count)
             for row in rows:
                 yield row.key, row.info
-            if len(rows) < _BATCH_ROWS:
+            if len(rows) < count:
                 return
             first = rows[-1].key.encode() + b"\0"
+            count = min(2 * count, _BATCH_ROWS)
 
     def close(self) -> None:
         """Close the index; transfers that run go on."""
@@ -171,9 +174,9 @@ class FolderNode:
         with self._index.connect() as connection:
             make_bucket(connection, bucket)
 
-    def _batch(self, bucket: str, first: bytes, end: bytes) -> list[Row]:
+    def _batch(self, bucket: str, first: bytes, end: bytes, count: int) -> list[Row]:
         with self._index.connect() as connection:
-            return find_all(connection, bucket, first, end, _BATCH_ROWS)
+            return find_all(connection, bucket, first, end, count)
 
 
 def _require_etag(row: Row, if_match: str | None) -> None:

@@ -13,6 +13,7 @@ from botocore.credentials import Credentials
 
 from api import Request, variable
 from api.access import require_access
+from api.routes import all_routes
 from errors import HTTPError
 from gateway import Gateway
 from query_signing import SigningKey, signed_url
@@ -271,3 +272,50 @@ def test_a_signed_copy_source_is_the_signers_will() -> None:
     with pytest.raises(HTTPError) as caught:
         check(sent.url)
     assert caught.value.code == "MissingSignedHeader"
+
+
+def test_blanks_in_a_signed_copy_source_are_refused() -> None:
+    """Signatures don't tell one blank from two, but keys differ by them."""
+    for source in ("/photos/a b", "/photos/a  b", "/photos/a\tb"):
+        headers = {"X-Copy-Source": source}
+        sent = AWSRequest("PUT", BASE + PATH, headers=headers)
+        credentials = Credentials(KEY.key_id, KEY.secret)
+        S3SigV4QueryAuth(credentials, "s3", "us-east-1", expires=60).add_auth(sent)
+        with pytest.raises(HTTPError) as caught:
+            check(sent.url, X_Copy_Source=source)
+        assert caught.value.code == "UnsignedHeader"
+
+
+def test_copies_as_s3_asks_for_them_are_refused() -> None:
+    """Else they would be empty uploads."""
+    with pytest.raises(HTTPError) as caught:
+        check(url_of("PUT"), X_Amz_Copy_Source="/photos/a")
+    assert caught.value.status == 501
+
+
+# Every route
+
+_OPEN = {"/health", "/health/ready", "/docs", "/openapi.yaml"}
+_PATHS = (
+    *_OPEN,
+    *("/object/abc", "/object/", "/buckets", "/buckets/photos", "/objects/a"),
+    *("/objects/photos/a", "/objects/list", "/objects/photos/list", "/objects/"),
+    *("/objects/delete", "/objects/photos/delete", "/archive", "/archive/photos"),
+    *("/presigned-url/a", "/presigned-url/photos/a/b", "/presigned-url/"),
+)
+
+
+def test_every_route_but_the_open_ones_is_guarded(signed_app: Gateway) -> None:
+    asked = set()
+    for route in all_routes(settings_with()):
+        for path in filter(route.pattern.fullmatch, _PATHS):
+            asked.add(route)
+            answer = call(signed_app, route.method, path, b"")
+            assert (answer.status == 401) is (path not in _OPEN), (route.method, path)
+            assert route.is_open is (path in _OPEN)
+    assert asked == set(all_routes(settings_with()))
+
+
+def test_no_token_opens_by_a_path_beside_an_open_one(signed_app: Gateway) -> None:
+    for path in ("/health/../buckets", "/docs/../buckets", "/health%0A", "//buckets"):
+        assert call(signed_app, "GET", path).status == 404

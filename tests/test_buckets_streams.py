@@ -44,6 +44,11 @@ class Watched:
             self.is_closed = True
 
 
+def stopped() -> float:
+    """Tell the time of a clock that stands."""
+    return 0.0
+
+
 def body_of(response: Response) -> Iterator[bytes]:
     """Return the pieces of an answer that is streamed."""
     assert not isinstance(response.body, bytes)
@@ -66,7 +71,7 @@ def test_what_fails_early_is_an_error_and_not_an_answer() -> None:
 
 
 def test_what_fails_late_breaks_and_does_not_close_the_array() -> None:
-    response = streamed([], json_array(counting(1000, NodeError("away"))))
+    response = streamed([], json_array(counting(1000, NodeError("away"))), stopped)
     pieces = body_of(response)
     sent = bytearray(next(pieces))
     assert START_BYTES <= len(sent) < START_BYTES + 200
@@ -88,7 +93,7 @@ def test_what_breaks_is_raised_to_the_server() -> None:
 
 
 def test_later_pieces_are_worth_a_system_call() -> None:
-    response = streamed([], json_array(counting(5000)))
+    response = streamed([], json_array(counting(5000)), stopped)
     start, *pieces, _ = body_of(response)
     assert len(start) < START_BYTES + 200
     assert len(pieces) > 3
@@ -156,7 +161,7 @@ def test_a_failure_at_the_start_leaves_nothing_open() -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_entries() -> None:
-    response = streamed([], json_array(counting(300_000)))
+    response = streamed([], json_array(counting(300_000)), stopped)
     pieces = body_of(response)
     next(pieces)
     tracemalloc.start()

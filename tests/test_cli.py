@@ -31,6 +31,7 @@ from membership import Membership
 from mending import Report
 from nodes import DATA_BUCKETS, Node, NodeSpec, ObjectName
 from nodes.build import node_builder
+from object_names import stored_name
 from settings import Settings
 from uploads import HeldBody
 
@@ -666,11 +667,31 @@ def test_both_homes_are_shown_while_the_set_of_nodes_changes(tmp_path: Path) -> 
     assert homes == {(False, False), (False, True)}
 
 
-@pytest.mark.parametrize("key", ["", "a/b", "../x", "x" * 33, "ä"])
+@pytest.mark.parametrize("key", ["", "x" * 33, "ä"])
 def test_only_ids_are_located(tmp_path: Path, key: str) -> None:
     result = Lab(tmp_path).amazin("locate", key)
     assert result.exit_code == 2
     assert result.stderr == "An id is 1 to 32 letters or digits (A-Z, a-z, 0-9)\n"
+
+
+@pytest.mark.parametrize("key", ["a/b", "../x", "store/x", "photos/"])
+def test_only_buckets_and_keys_there_may_be_are_located(
+    tmp_path: Path, key: str
+) -> None:
+    result = Lab(tmp_path).amazin("locate", key)
+    assert result.exit_code == 2
+    assert "bucket" in result.stderr or "key" in result.stderr
+
+
+def test_an_object_of_a_bucket_is_located(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    name = stored_name("photos", "2026/a b.jpg")[0]
+    lab.put(name.key)
+    result = lab.amazin("locate", "photos/2026/a b.jpg")
+    assert result.stdout.startswith("photos/2026/a b.jpg: found")
+    found = json.loads(lab.amazin("locate", "photos/2026/a b.jpg", "--json").stdout)
+    assert found["object"] == "photos/2026/a b.jpg"
+    assert (found["bucket"], found["key"]) == name
 
 
 # forget

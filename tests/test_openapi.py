@@ -19,6 +19,7 @@ from gateway_process import GatewayProcess
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from openapi_spec_validator import validate
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -40,7 +41,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = {"open": 16, "signed": 6}
+EXAMPLES = {"open": 12, "signed": 5}
 """How many requests of each kind, for each operation and value of ACCESS."""
 TOKEN = "a-token-for-tests"
 NAMES = {
@@ -82,6 +83,10 @@ def documented(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 # The document and the code
+
+
+def test_it_is_openapi(document: dict[str, Any]) -> None:
+    validate(document)
 
 
 def test_both_have_the_same_routes(document: dict[str, Any]) -> None:
@@ -202,8 +207,8 @@ def gateway(
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[requests.Session]:
-    """Connections that are kept open; follows nothing from the environment."""
+def session(gateway: GatewayProcess) -> Iterator[requests.Session]:
+    """Connections to the gateway, kept open; closed before it is stopped."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -235,20 +240,23 @@ def test_every_answer_is_documented(
 
 @st.composite
 def requested(
-    draw: st.DrawFn, cases: st.SearchStrategy[Case], names: dict[str, list[str]]
-) -> tuple[Case, dict[str, str]]:
+    draw: st.DrawFn, cases: st.SearchStrategy[Case[Any]], names: dict[str, list[str]]
+) -> tuple[Case[Any], dict[str, str]]:
     """Make requests, some of which are of these names, with credentials."""
     case = draw(cases)
     for name in case.path_parameters or {}:
         if draw(st.booleans()):
             case.path_parameters[name] = quote(draw(st.sampled_from(names[name])), "")
+    if draw(st.booleans()):  # they are refused too often to leave much else
+        for name in [name for name in case.headers if name.startswith("If-")]:
+            del case.headers[name]
     return case, draw(st.sampled_from(CREDENTIALS))
 
 
 def answered(
     gateway: GatewayProcess,
     session: requests.Session,
-    requests_made: st.SearchStrategy[tuple[Case, dict[str, str]]],
+    requests_made: st.SearchStrategy[tuple[Case[Any], dict[str, str]]],
     count: int,
 ) -> set[int]:
     """Hold answers against the document; returns their statuses."""
@@ -264,9 +272,9 @@ def answered(
         suppress_health_check=list(HealthCheck),
     )
     @given(requests_made)
-    def check(made: tuple[Case, dict[str, str]]) -> None:
+    def check(made: tuple[Case[Any], dict[str, str]]) -> None:
         case, headers = made
-        response = case.call(base_url=base_url, session=session, headers=headers)
+        response = case.call(base_url, session, headers, timeout=30)
         seen.add(response.status_code)
         assert response.status_code not in NOT_HERE
         case.validate_response(response, checks=CHECKS)

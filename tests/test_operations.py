@@ -10,6 +10,7 @@ import pytest
 from errors import NodeError, NodeTimeoutError
 from gateway import Gateway
 from nodes import Node
+from settings import Settings
 from tests.app import ScriptedNode, call, make_app
 
 UP = None
@@ -105,3 +106,22 @@ def test_ready_says_why_nodes_may_be_missing() -> None:
         "nodes": [],
         "problem": "The Docker daemon does not answer",
     }
+
+
+@pytest.mark.parametrize("path", ["/alive", "/a.b+c(d"])
+def test_the_path_can_be_set_and_readiness_is_below_it(
+    tmp_path: Path, path: str
+) -> None:
+    app = make_app(tmp_path, Settings(health_path=path))
+    assert call(app, "GET", path).body == b'{"status":"UP"}'
+    assert call(app, "GET", path + "/ready").status == 200
+    for other in ("/health", "/health/ready", path.replace(".", "x") + "x"):
+        assert call(app, "GET", other).status == 404
+
+
+def test_nobody_needs_a_token_to_ask(tmp_path: Path) -> None:
+    app = make_app(tmp_path, Settings(access="signed", api_tokens="x"))
+    for path in ("/health", "/health/ready"):
+        for method in ("GET", "HEAD"):
+            assert call(app, method, path).status == 200
+    assert call(app, "GET", "/object/a").status == 401

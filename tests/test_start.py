@@ -185,7 +185,7 @@ def test_a_folder_that_hangs_keeps_no_other_folder_waiting(
         ({"PORT": "http"}, "PORT: 'http' can't be used"),
         ({"DISCOVERY": "static"}, "NODES: DISCOVERY=static needs"),
         ({"DISCOVERY": "static", "NODES_FILE": "/no/file"}, "NODES_FILE: can't be"),
-        ({"DISCOVERY": "static", "NODES": "a=http://k:SECRET@h:x"}, "NODES: entry 1"),
+        ({"DISCOVERY": "static", "NODES": "a=http://k:SECRET@h:x"}, "NODES: can't be"),
         ({"DISCOVERY": "no.module:Class"}, "DISCOVERY: can't import no.module"),
         ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: can't be"),
     ],

@@ -1,0 +1,49 @@
+"""REQUEST_TIMEOUT: a whole request, its body and its answer; 0 is no limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from errors import LateError
+from gateway import Gateway
+from nodes import CHUNK_BYTES
+from settings import Settings
+from tests.app import call, make_app
+
+BODY = bytes(3 * CHUNK_BYTES)
+AT_ONCE = Settings(request_timeout=1e-9)
+
+
+def apps(path: Path) -> tuple[Gateway, Gateway]:
+    """Return an application without a limit, and one for which all is too late."""
+    return make_app(path), make_app(path, AT_ONCE)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}])
+@pytest.mark.parametrize("path", ["/object/a", "/objects/b"])
+def test_an_upload_that_takes_too_long_is_not_stored(
+    tmp_path: Path, path: str, headers: dict[str, str]
+) -> None:
+    app, late = apps(tmp_path)
+    call(app, "PUT", path, b"old")
+    environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""} if headers else {}
+    answer = call(late, "PUT", path, BODY, headers, environ=environ)
+    assert (answer.status, answer.json["code"]) == (408, "RequestTimeout")
+    assert call(app, "GET", path).body == b"old"
+
+
+def test_a_download_that_takes_too_long_breaks(tmp_path: Path) -> None:
+    app, late = apps(tmp_path)
+    call(app, "PUT", "/object/a", BODY)
+    assert call(app, "GET", "/object/a").body == BODY
+    with pytest.raises(LateError):
+        call(late, "GET", "/object/a")
+
+
+def test_an_answer_that_is_here_is_sent(tmp_path: Path) -> None:
+    app, late = apps(tmp_path)
+    call(app, "PUT", "/object/a", b"small")
+    assert call(late, "GET", "/object/a").body == b"small"
+    assert call(late, "GET", "/object/none").status == 404
