@@ -85,7 +85,9 @@ class Cluster:
         found = self._lookup.find(name)
         return Stored(info=found.info, member=found.member)
 
-    def list(self, prefix: str = "", after: str = "") -> Iterator[tuple[str, ObjectInfo]]:
+    def list(
+        self, prefix: str = "", after: str = ""
+    ) -> Iterator[tuple[str, ObjectInfo]]:
         """Yield the keys of `BUCKET` that start so and sort behind `after`.
 
         Each once, in its newest version, in the order of their UTF-8. Raises, also in

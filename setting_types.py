@@ -15,6 +15,7 @@ from dataclasses import field
 from decimal import Decimal
 from typing import Any
 
+from errors import SettingsError
 from nodelist import as_name, as_weight, parse_list
 from object_names import check_bucket
 
@@ -208,7 +209,7 @@ def node_list(value: str) -> str:
     entries = enumerate(value.split(","), start=1)
     try:
         parse_list((f"entry {number}", entry) for number, entry in entries)
-    except Exception as exc:
+    except SettingsError as exc:
         raise ValueError(str(exc)) from None
     return value
 

@@ -386,5 +386,3 @@ def convert(field: Any, given: Given) -> Any:
     except ValueError as exc:
         shown = "" if field.metadata["is_secret"] else f" {given.text!r}"
         raise SettingsError(f"{given}:{shown} can't be used: {exc}") from None
-
-
