@@ -6,20 +6,12 @@ its own: one that fails does not keep the others.
 
 from __future__ import annotations
 
-import json
-import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from api import Request, Response, Services, json_response
-from api.bodies import (
-    DEADLINE,
-    StreamedBody,
-    content_length,
-    is_chunked,
-    limited,
-)
 from api.bucket_requests import Address, address_of, bucket_of
+from api.json_body import read_json
 from buckets import no_such_bucket
 from errors import (
     ConflictError,
@@ -46,7 +38,7 @@ _FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
 def delete_objects(request: Request, services: Services, bucket: str) -> Response:
     """Delete these objects; 200 with what became of each key."""
     bucket = bucket_of(services.settings, bucket)
-    keys = keys_in(read_json(request))
+    keys = keys_in(read_json(request.environ, MAX_BYTES))
     addresses = [
         addressed(services, bucket, key, number) for number, key in enumerate(keys, 1)
     ]
@@ -99,61 +91,6 @@ def keys_in(value: Any) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def read_json(request: Request) -> Any:
-    """Return the body as what its JSON means.
-
-    Raises:
-        HTTPError: 400 no JSON, 411 no length, 413 too long.
-        BodyError: the client sent less than it announced.
-    """
-    try:
-        return json.loads(
-            read_body(request).decode(),
-            object_pairs_hook=without_duplicates,
-            parse_constant=refuse_constant,
-        )
-    except (ValueError, RecursionError):
-        raise invalid("The body is not JSON in UTF-8, or has a name twice") from None
-
-
-def read_body(request: Request) -> bytes:
-    """Return a small body. Raises: as `read_json`."""
-    environ = request.environ
-    stream, deadline = environ["wsgi.input"], environ.get(DEADLINE, math.inf)
-    if is_chunked(environ):
-        data = bytearray()
-        for chunk in limited(stream, 2 * MAX_BYTES, deadline):
-            data += chunk
-            if len(data) > MAX_BYTES:
-                raise too_long()
-        return bytes(data)
-    length = content_length(environ)
-    if length is None:
-        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
-    if length > MAX_BYTES:
-        raise too_long()
-    return b"".join(StreamedBody(stream, length, deadline).chunks())
-
-
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object. Raises: ValueError, if it has a name twice."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a name comes twice")
-    return value
-
-
-def refuse_constant(name: str) -> None:
-    """Raise ValueError: NaN and Infinity are no JSON."""
-    raise ValueError(name)
-
-
 def invalid(message: str) -> HTTPError:
     """Return the refusal of a body."""
     return HTTPError(400, "InvalidBody", message)
-
-
-def too_long() -> HTTPError:
-    """Return the refusal of a body above `MAX_BYTES`."""
-    message = f"The body may have {MAX_BYTES} bytes at most"
-    return HTTPError(413, "BodyTooLarge", message)

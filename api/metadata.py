@@ -90,6 +90,9 @@ def refuse_wrapped(environ: WSGIEnvironment) -> None:
     if "aws-chunked" in coding or signing.startswith("STREAMING-"):
         message = "Send the plain bytes: the encoding aws-chunked is not supported"
         raise HTTPError(501, "NotSupported", message)
+    if environ.get("HTTP_X_AMZ_COPY_SOURCE") is not None:
+        message = "Copy an object of a bucket with X-Copy-Source: /bucket/key"
+        raise HTTPError(501, "NotSupported", message)
     if environ.get("HTTP_CONTENT_RANGE") is not None:
         message = "Send whole objects: uploads of a Content-Range are not supported"
         raise HTTPError(400, "PartialUpload", message)

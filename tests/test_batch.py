@@ -110,7 +110,8 @@ def test_a_body_that_is_wrong_is_400_and_deletes_nothing(
     app: Gateway, body: bytes
 ) -> None:
     answer = call(app, "POST", PATH, body)
-    assert (answer.status, answer.code) == (400, "InvalidBody")
+    assert answer.status == 400
+    assert answer.code in ("InvalidBody", "InvalidJson")
     assert len(kept(app)) == 3
 
 

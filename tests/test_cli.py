@@ -31,7 +31,7 @@ from membership import Membership
 from mending import Report
 from nodes import DATA_BUCKETS, Node, NodeSpec, ObjectName
 from nodes.build import node_builder
-from object_names import stored_name
+from object_names import marker_name, stored_name
 from settings import Settings
 from uploads import HeldBody
 
@@ -695,6 +695,31 @@ def test_an_object_of_a_bucket_is_located(tmp_path: Path) -> None:
 
 
 # forget
+
+
+def test_whatever_a_key_is_it_is_repaired(tmp_path: Path) -> None:
+    names = [
+        "a",
+        "a/b",
+        "a//b",
+        "/",
+        "../..",
+        "a ",
+        "a /b",
+        "\x00\n",
+        "ä/\U0001f600",
+        "x" * 1024,
+    ]
+    keys = [stored_name("photos", name)[0].key for name in names]
+    keys.append(marker_name("photos").key)
+    lab = Lab(tmp_path, replicas=2)
+    lab.put(*keys)
+    lab.lose_copies(5)
+    assert len(lab.copies()) == 2 * len(keys) - 5
+    result = lab.amazin("repair")
+    assert result.exit_code == 0, result.stderr
+    assert lab.copies() == sorted(2 * keys)
+    assert lab.bodies(keys) == keys
 
 
 def test_a_dead_node_is_forgotten_and_its_copies_made_anew(tmp_path: Path) -> None:

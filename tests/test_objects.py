@@ -341,6 +341,7 @@ def test_wrapped_and_partial_uploads_are_refused(app: Gateway) -> None:
     for headers, status in (
         ({"Content-Encoding": "aws-chunked"}, 501),
         ({"X-Amz-Content-Sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, 501),
+        ({"X-Amz-Copy-Source": "/a/b"}, 501),
         ({"Content-Range": "bytes 0-9/20"}, 400),
     ):
         assert call(app, "PUT", "/object/abc", BODY, headers).status == status
