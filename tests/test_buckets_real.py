@@ -89,6 +89,7 @@ def stores(
             "DISCOVERY": "static",
             "NODES": nodes_setting(specs),
             "REPLICAS": f"{replicas}",
+            "WORKERS": "1",  # each of which finds out by itself that a node is back
         }
         folder = tmp_path_factory.mktemp("gateways")
         for server in SERVERS:
