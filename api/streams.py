@@ -22,7 +22,7 @@ START_BYTES = 8 * 1024
 """Of the first piece: some 60 entries of a list. The status waits for it."""
 PIECE_BYTES = 64 * 1024
 """Of the later ones, at least, but for the last and for slow ones."""
-PIECE_SECONDS = 0.05
+PIECE_SECONDS = 0.02
 """So long anything waits for more to be sent with it, on arrival of the next entry."""
 
 Pieces = Generator[bytes, None, None]

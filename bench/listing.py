@@ -56,7 +56,7 @@ def main() -> int:
             gateway.ask("POST", f"/buckets/{BUCKET}")
             gateway.ask("PUT", f"/objects/{BUCKET}/a", b"")
             fill(folder / "data", options.objects, options.replicas)
-            for query in ("", "?recursive=false", "?prefix=0500/", "?limit=1"):
+            for query in ("?limit=1", "?prefix=0500/", "", "?recursive=false"):
                 show(gateway, query, options.rounds)
         finally:
             gateway.stop()
