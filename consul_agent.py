@@ -44,7 +44,7 @@ def connect_agent(address: str, token: str = "") -> Consul:
     Raises: ValueError, for an address that is none.
     """
     scheme, host, port = split_address(address)
-    client = Consul(f"[{host}]" if ":" in host else host, port, scheme=scheme)
+    client = Consul(bracketed(host), port, scheme=scheme)
     client.token = token or client.token  # else that of CONSUL_HTTP_TOKEN
     client.http.session.close()
     client.http.session = TimedSession()
@@ -64,6 +64,11 @@ def split_address(address: str) -> tuple[str, str, int]:
     if not parts.hostname:
         raise ValueError("the address of the Consul agent has no host")
     return parts.scheme, parts.hostname, parts.port or DEFAULT_PORT
+
+
+def bracketed(host: str) -> str:
+    """Return a host as URLs have it; it is not checked."""
+    return f"[{host}]" if ":" in host else host
 
 
 def describe(error: BaseException) -> str:

@@ -7,10 +7,8 @@ API: https://developer.hashicorp.com/consul/api-docs/health.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -20,7 +18,7 @@ from consul import Consul
 
 from consul_agent import AGENT_ERRORS, Connect, connect_agent, describe, disconnect
 from errors import DiscoveryError
-from nodelist import as_name, as_weight
+from nodelist import as_name, as_weight, url_host
 from nodes import NodeSpec
 from settings import Settings
 
@@ -133,8 +131,11 @@ class ConsulDiscovery:
     def _endpoint(self, instance: Instance) -> str | None:
         default = "https" if self._settings.node_use_ssl else "http"
         scheme = instance.metadata.get("scheme", default)
-        host = url_host(instance.host)
-        if scheme not in ("http", "https") or host is None:
+        try:
+            host = url_host(instance.host)
+        except ValueError:
+            host = ""
+        if scheme not in ("http", "https") or not host:
             self._warn_once(instance.id, "has an address or a scheme that is none")
             return None
         return f"{scheme}://{host}:{instance.port or self._settings.node_port}"
@@ -185,13 +186,3 @@ def without_rivals(specs: Sequence[NodeSpec], healthy: Set[str]) -> list[NodeSpe
         spec if owners[spec.endpoint] == spec.name else replace(spec, endpoint=None)
         for spec in specs
     ]
-
-
-def url_host(host: str) -> str | None:
-    """Return a host as URLs have it (IPv6 in brackets), or None if it can't be one."""
-    try:
-        if ":" in host:
-            return f"[{ipaddress.IPv6Address(host)}]"
-    except ValueError:
-        return None
-    return host if re.fullmatch(r"[A-Za-z0-9_.-]+", host) else None

@@ -18,21 +18,13 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from api import Header, Request, Response, Route, Services, json_response
 from api.access import require_access
+from api.answers import answer_to
 from api.bodies import DEADLINE, drain
 from api.servers import encodable, is_granian
 from errors import (
-    BodyError,
-    ConflictError,
-    GatewayError,
     HTTPError,
     LateError,
     NodeError,
-    NodeFullError,
-    NodeProtocolError,
-    NoNodesError,
-    NoSuchKeyError,
-    NotSupportedError,
-    PreconditionError,
 )
 from logs import EventRecord
 from settings import Network, parse_networks
@@ -202,36 +194,6 @@ def final_headers(request: Request, response: Response) -> list[Header]:
     return headers
 
 
-_ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
-    (NoSuchKeyError, 404, "NoSuchObject", "There is no such object"),
-    (
-        PreconditionError,
-        412,
-        "PreconditionFailed",
-        "The object is not in the state that the request's condition names",
-    ),
-    (BodyError, 400, "IncompleteBody", "{error}"),
-    (LateError, 408, "RequestTimeout", "{error}"),
-    (NotSupportedError, 501, "NotSupported", "{error}"),
-    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
-    (
-        NodeProtocolError,
-        502,
-        "NodeNonsense",
-        "A node sent an answer that can't be trusted",
-    ),
-    (
-        NodeError,
-        503,
-        "NodeUnreachable",
-        "A node that is needed for this object does not answer; try again later",
-    ),
-    (NoNodesError, 503, "NoNodes", "{error}"),
-    (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
-)
-"""What a client is told; the first class that fits counts."""
-
-
 def error_response(request: Request, error: HTTPError) -> Response:
     """Return what a client is told of an error."""
     body = {"error": error.message, "code": error.code, "requestId": request.id}
@@ -245,10 +207,7 @@ def told(request: Request, error: Exception) -> HTTPError | None:
     if isinstance(error, NodeError):
         request.node = error.node or request.node
         log.debug("node %s: %s", request.node, error)
-    for kind, status, code, message in _ANSWERS:
-        if isinstance(error, kind):
-            return HTTPError(status, code, message.format(error=error))
-    return None
+    return answer_to(error)
 
 
 def client_address(

@@ -125,15 +125,16 @@ def _http_endpoint(parts: SplitResult) -> str:
         port = 0
     if not port:
         raise ValueError("the port must be a number from 1 to 65535")
-    return f"{parts.scheme}://{_url_host(parts.hostname or '')}:{port}"
+    return f"{parts.scheme}://{url_host(parts.hostname or '')}:{port}"
 
 
-def _url_host(host: str) -> str:
+def url_host(host: str) -> str:
+    """Return a host as URLs have it: IPv6 in brackets. Raises: ValueError."""
     try:
         if ":" in host:
             return f"[{ipaddress.IPv6Address(host)}]"
     except ValueError:
         raise ValueError("the host is no IPv6 address") from None
-    if not re.fullmatch(r"[a-z0-9_.-]+", host):
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", host):
         raise ValueError("the URL has no host that can be used")
     return host

@@ -19,7 +19,7 @@ from hashlib import sha256
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from errors import HTTPError
-from nodes.sigv4 import ALGORITHM, PAYLOAD
+from nodes.sigv4 import ALGORITHM, PAYLOAD, derived_key
 
 LONGEST_SECONDS = 7 * 24 * 60 * 60
 """No URL is valid for longer; S3's limit, too."""
@@ -262,9 +262,7 @@ def _canonical_request(
 
 
 def _signature(key: SigningKey, date: str, scope: str, text: str) -> str:
-    secret = f"AWS4{key.secret}".encode()
-    for part in scope.split("/"):
-        secret = hmac.digest(secret, part.encode(), "sha256")
+    secret = derived_key(key.secret, scope)
     hashed = sha256(text.encode("latin-1", "replace")).hexdigest()
     signed = f"{ALGORITHM}\n{date}\n{scope}\n{hashed}"
     return hmac.digest(secret, signed.encode(), "sha256").hex()

@@ -24,6 +24,7 @@ from config_file import load_settings
 from consul_agent import (
     AGENT_ERRORS,
     Connect,
+    bracketed,
     connect_agent,
     describe,
     disconnect,
@@ -78,7 +79,7 @@ def describe_gateway(settings: Settings, host_name: str, route: str) -> Service:
         address = settings.host
     if not address and not is_loopback(route):
         address = route
-    shown = url_host(address or route)
+    shown = bracketed(address or route)
     path = settings.consul_health_check_path or settings.health_path
     own_id = settings.instance_id or f"{host_name}-{settings.port}"
     tags = map(str.strip, settings.consul_service_tags.split(","))
@@ -97,11 +98,6 @@ def describe_gateway(settings: Settings, host_name: str, route: str) -> Service:
 def is_loopback(address: str) -> bool:
     """Whether only this host can reach that address."""
     return address == "::1" or address.startswith("127.")
-
-
-def url_host(host: str) -> str:
-    """Return a host as URLs have it."""
-    return f"[{host}]" if ":" in host else host
 
 
 def route_to(host: str, port: int) -> str:

@@ -12,9 +12,9 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import field
-from decimal import Decimal
 from typing import Any
 
+from durations import parse_duration
 from errors import SettingsError
 from nodelist import as_name, as_weight, parse_list
 from object_names import check_bucket
@@ -23,11 +23,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
-_TIME_UNITS = {"ns": "1e-9", "us": "1e-6", "\u00b5s": "1e-6", "\u03bcs": "1e-6"}
-_TIME_UNITS |= {"ms": "1e-3", "s": "1", "m": "60", "h": "3600"}
-_TIME_PART = re.compile(
-    r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
-)
 MOST_SECONDS = 10**7
 """Longer times are mistakes: sockets and timers refuse them."""
 
@@ -150,10 +145,8 @@ def duration(value: str) -> float:
     """Take seconds: a number, or a duration as Go writes them (`1m30s`, `500ms`)."""
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
         return float(value)
-    parts = _TIME_PART.findall(value[:64])
-    total = sum(Decimal(number) * Decimal(_TIME_UNITS[unit]) for number, unit in parts)
-    is_whole = "".join(number + unit for number, unit in parts) == value
-    if not parts or not is_whole or total > MOST_SECONDS:
+    total = parse_duration(value)
+    if total is None or total > MOST_SECONDS:
         raise ValueError("expected seconds: a number, or as 30s, 1m30s, 500ms")
     return float(total)
 

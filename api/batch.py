@@ -10,29 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from api import Request, Response, Services, json_response
+from api.answers import answer_to
 from api.bucket_requests import Address, address_of, bucket_of
 from api.json_body import read_json
 from buckets import no_such_bucket
-from errors import (
-    ConflictError,
-    HTTPError,
-    NodeError,
-    NodeFullError,
-    NoNodesError,
-)
+from errors import GatewayError, HTTPError
 
 MAX_KEYS = 1000
 MAX_BYTES = 2 * 2**20
 """Of the body: 1000 keys of 1024 bytes, with room for escapes."""
 AT_ONCE = 8
 """Keys that are being deleted at the same time."""
-_FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
-    (NodeFullError, "NodeFull", "The node of this object has no room left"),
-    (NodeError, "NodeUnreachable", "A node that is needed does not answer; try again"),
-    (NoNodesError, "NoNodes", "Too few nodes are known now; try again"),
-    (ConflictError, "Conflict", "The object keeps changing; try again"),
-)
-"""What a client is told of one key; the first class that fits counts."""
 
 
 def delete_objects(request: Request, services: Services, bucket: str) -> Response:
@@ -48,8 +36,14 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
     def failure(address: Address) -> dict[str, str] | None:
         try:
             services.cluster.delete(address.name)
-        except (NodeError, NoNodesError, ConflictError) as exc:
-            return described(address.key, exc)
+        except GatewayError as exc:
+            if answer := answer_to(exc):
+                return {
+                    "key": address.key,
+                    "code": answer.code,
+                    "error": answer.message,
+                }
+            raise
         return None
 
     with ThreadPoolExecutor(AT_ONCE, "delete") as pool:
@@ -68,14 +62,6 @@ def addressed(services: Services, bucket: str, key: str, number: int) -> Address
     except HTTPError as exc:
         message = f"Key {number} of the list: {exc.message}"
         raise HTTPError(exc.status, exc.code, message) from None
-
-
-def described(key: str, error: Exception) -> dict[str, str]:
-    """Return what a client is told of a key that was perhaps not deleted."""
-    code, message = next(
-        (code, message) for kind, code, message in _FAILURES if isinstance(error, kind)
-    )
-    return {"key": key, "code": code, "error": message}
 
 
 def keys_in(value: Any) -> list[str]:

@@ -174,13 +174,9 @@ def open_body(
     """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
-    if is_chunked(environ):
-        return room.spool(limited(stream, limit, deadline))
-    length = content_length(environ)
+    length = announced_length(environ, limit)
     if length is None:
-        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
-    if length > limit:
-        raise too_large(limit)
+        return room.spool(limited(stream, limit, deadline))
     body = StreamedBody(stream, length, deadline)
     return room.spool(body.chunks()) if whole else body
 
@@ -209,6 +205,21 @@ def content_length(environ: WSGIEnvironment) -> int | None:
     if not _LENGTH.fullmatch(text):
         raise HTTPError(400, "InvalidLength", "Content-Length must be a number")
     return int(text)
+
+
+def announced_length(environ: WSGIEnvironment, limit: int) -> int | None:
+    """Return the length of a body that may be sent; None: it is chunked.
+
+    Raises: HTTPError 400, 411, 413, 501.
+    """
+    if is_chunked(environ):
+        return None
+    length = content_length(environ)
+    if length is None:
+        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
+    if length > limit:
+        raise too_large(limit)
+    return length
 
 
 def limited(

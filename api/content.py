@@ -19,7 +19,7 @@ from api import (
     json_response,
     variable,
 )
-from api.bodies import AnyBody, content_length, is_chunked, open_body, too_large
+from api.bodies import AnyBody, announced_length, open_body
 from api.conditions import (
     CONDITIONAL_HEADERS,
     Conditions,
@@ -32,7 +32,7 @@ from api.dates import http_date
 from api.metadata import require_fit, returned_headers, uploaded_headers
 from cluster import Download
 from downloads import ByteRange
-from errors import HTTPError, NodeProtocolError
+from errors import NodeProtocolError
 from nodes import NodeObject, ObjectInfo, ObjectName
 from uploads import Stored
 
@@ -70,18 +70,8 @@ def intent_of(
         headers |= extra
         require_fit(headers)
     intent = Intent(headers, *Conditions(request.header).for_upload())
-    require_allowed_length(request, services.settings.max_object_bytes)
+    announced_length(request.environ, services.settings.max_object_bytes)
     return intent
-
-
-def require_allowed_length(request: Request, limit: int) -> None:
-    """Raise HTTPError 400, 411 or 413, if the headers tell that a body is refused."""
-    if not is_chunked(request.environ):
-        length = content_length(request.environ)
-        if length is None:
-            raise HTTPError(411, "LengthRequired", "Send a Content-Length")
-        if length > limit:
-            raise too_large(limit)
 
 
 def store_body(

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from api.bodies import (
     DEADLINE,
     StreamedBody,
-    content_length,
-    is_chunked,
-    read_some,
-    require_time,
+    announced_length,
+    limited,
 )
 from errors import HTTPError
-from nodes import CHUNK_BYTES
 
 
 def read_json(environ: WSGIEnvironment, limit: int) -> Any:
@@ -41,24 +37,13 @@ def read_json(environ: WSGIEnvironment, limit: int) -> Any:
 
 def _read(environ: WSGIEnvironment, limit: int) -> bytes:
     stream, deadline = environ["wsgi.input"], environ.get(DEADLINE, math.inf)
-    if is_chunked(environ):
-        return b"".join(_limited(environ, limit, deadline))
-    length = content_length(environ)
-    if length is None:
-        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
-    if length > limit:
-        raise _too_large(limit)
+    try:
+        length = announced_length(environ, limit)
+        if length is None:
+            return b"".join(limited(stream, limit, deadline))
+    except HTTPError as exc:
+        raise _too_large(limit) if exc.status == 413 else exc from None
     return b"".join(StreamedBody(stream, length, deadline).chunks())
-
-
-def _limited(environ: WSGIEnvironment, limit: int, deadline: float) -> Iterator[bytes]:
-    size = 0
-    while chunk := read_some(environ["wsgi.input"], CHUNK_BYTES):
-        require_time(deadline)
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        yield chunk
 
 
 def _too_large(limit: int) -> HTTPError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from fractions import Fraction
 from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
 
@@ -16,6 +15,7 @@ from api import Request, Response, Route, Services, json_response
 from api.access import require_token, signing_key
 from api.bucket_requests import Address, address_of
 from api.json_body import read_json
+from durations import parse_duration
 from errors import HTTPError
 from query_signing import LONGEST_SECONDS, SigningKey, signed_url
 from settings import Settings
@@ -23,17 +23,6 @@ from settings import Settings
 MAX_BODY_BYTES = 64 * 1024
 DEFAULT_EXPIRY = "15m"
 _PATH = re.compile(r"/presigned-url/(?:([^/]+)/)?(.*)", re.DOTALL)
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 10**3,
-    "\u00b5s": 10**3,
-    "\u03bcs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
-_TERM = re.compile(r"([0-9]{1,18}\.?[0-9]{0,18}|\.[0-9]{1,18})([a-z\u00b5\u03bc]{1,2})")
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -124,19 +113,6 @@ def read_order(environ: WSGIEnvironment) -> Order:
 
 
 def seconds_of(duration: str) -> int | None:
-    """Return the whole seconds in a duration as Go writes it.
-
-    None: it is not one, or not a positive one.
-    Source: Go, package time, `ParseDuration`.
-    """
-    unsigned = duration.removeprefix("+")
-    if not 1 <= len(unsigned) <= 64:
-        return None
-    total, position = Fraction(0), 0
-    while position < len(unsigned):
-        term = _TERM.match(unsigned, position)
-        if not term or term[2] not in _NANOSECONDS:
-            return None
-        total += Fraction("0" + term[1]) * _NANOSECONDS[term[2]]
-        position = term.end()
-    return int(total / 10**9)
+    """Return the whole seconds in a duration as Go writes it; None: it is none."""
+    seconds = parse_duration(duration)
+    return None if seconds is None else int(seconds)

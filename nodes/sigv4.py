@@ -25,6 +25,14 @@ def canonical_path(bucket: str, key: str = "") -> str:
     return quote(path, safe="/-_.~")
 
 
+def derived_key(secret: str, scope: str) -> bytes:
+    """Return what signs in a scope, `day/region/service/aws4_request`."""
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
 class Moment(NamedTuple):
     """What all signatures of one second share."""
 
@@ -109,8 +117,6 @@ class Signer:
         kept_day, key, scope = self._day
         if kept_day != day:
             scope = f"{day}/{self._region}/s3/aws4_request"
-            key = f"AWS4{self._secret_key}".encode()
-            for part in scope.split("/"):
-                key = hmac.digest(key, part.encode(), "sha256")
+            key = derived_key(self._secret_key, scope)
             self._day = (day, key, scope)
         return key, scope
