@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from downloads import ByteRange, ResumedObject, open_copy
 from errors import (
     ConflictError,
+    HTTPError,
     NodeError,
     NoSuchKeyError,
     NotSupportedError,
@@ -45,6 +46,12 @@ class Download:
     member: Member
     content: NodeObject
     byte_range: ByteRange | None = None
+
+
+def different_content() -> HTTPError:
+    """Return the refusal to store other bytes under a name that has some."""
+    message = "Something else is stored under this id; its bytes never change"
+    return HTTPError(409, "DifferentContent", message)
 
 
 class Cluster:
@@ -163,6 +170,31 @@ class Cluster:
         return self._lookup.with_fresh_keys(
             lambda: self._write(draft, body), body.can_restart
         )
+
+    def put_once(
+        self, name: ObjectName, body: Body, headers: Mapping[str, str]
+    ) -> Stored:
+        """Store an object whose name says what its bytes are, unless it is stored.
+
+        What is there stays, with its headers; then the body is not read.
+
+        Raises:
+            HTTPError: 409, something of another size has this name.
+            BodyError, NodeError, NoNodesError: as `put`.
+        """
+        self._lookup.place(name, is_write=True)
+        found = self._lookup.find(name)
+        try:
+            info = found.info
+        except NoSuchKeyError:
+            return self.put(name, body, headers)
+        if info.size != body.length:
+            raise different_content()
+        home = {member.name for member in found.placement.home}
+        copies = sum(node in home for node, _ in found.copies)
+        if copies >= require_home(found.placement).replicas:
+            return Stored(found.member, info)
+        return self.put(name, body, info.headers)
 
     def delete(self, name: ObjectName) -> Member:
         """Delete an object; returns a node that took part.

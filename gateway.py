@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from api import Header, Request, Response, Route, Services, json_response
+from api import Header, Request, Response, Route, Served, json_response
 from api.access import require_access
 from api.answers import answer_to
 from api.bodies import DEADLINE, drain
@@ -44,7 +44,7 @@ access_log = logging.getLogger("amazin.access")
 class Gateway:
     """A WSGI application that serves these routes."""
 
-    def __init__(self, routes: Sequence[Route], services: Services) -> None:
+    def __init__(self, routes: Sequence[Route], services: Served) -> None:
         self._routes: dict[re.Pattern[str], dict[str, Route]] = {}
         for route in routes:
             self._routes.setdefault(route.pattern, {})[route.method] = route

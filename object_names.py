@@ -31,6 +31,8 @@ KEY_HEADER = "X-Amazin-Key"
 """Header of an object in the long form: its key, in URL-safe Base64."""
 MARKERS = "-b/"
 """Before the name of a bucket: the key of the object that says that it exists."""
+BLOBS = "-h/"
+"""Before the id of a blob: the key that it is stored under."""
 RESERVED_BUCKETS = frozenset({"store", "blobs", "amazin-system"})
 
 _OBJECTS = "-o/"
@@ -231,8 +233,15 @@ def bucket_of_marker(stored_key: str) -> str:
     return stored_key.removeprefix(MARKERS)
 
 
+def blob_name(blob_id: str) -> ObjectName:
+    """Return where the blob of this id lies."""
+    return ObjectName(BUCKET, BLOBS + blob_id)
+
+
 def shown(name: ObjectName) -> str:
     """Return what a stored object is, on one line for people."""
+    if name.bucket == BUCKET and name.key.startswith(BLOBS):
+        return _printable(f"blobs/{name.key.removeprefix(BLOBS)}")
     if name.bucket == BUCKET and name.key.startswith(MARKERS):
         return _printable(f"bucket {bucket_of_marker(name.key)}")
     bucket, key = name.bucket, name.key

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 MOST_OBJECT_BYTES = 5 * 2**30
 """What S3 takes in one upload."""
+LEAST_CHUNK_BYTES = 2**20
+MOST_CHUNKS = 10_000
 Contradiction = tuple[tuple[str, ...], str]
 """The fields, the one to be changed first; and what is wrong with them."""
 
@@ -18,13 +20,24 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
     """Find all there are."""
     yield from _of_nodes(settings)
     yield from _of_access(settings)
-    if settings.max_object_bytes > MOST_OBJECT_BYTES:
-        yield ("max_object_bytes",), "nodes take at most 5 GiB in one upload"
+    yield from _of_sizes(settings)
     if settings.discovery == "dns" and not settings.dns_name:
         yield ("dns_name", "discovery"), "DISCOVERY=dns needs DNS_NAME"
     if bool(settings.node_access_key) != bool(settings.node_secret_key):
         names = ("node_access_key", "node_secret_key")
         yield names, "NODE_ACCESS_KEY and NODE_SECRET_KEY need each other"
+
+
+def _of_sizes(settings: Settings) -> Iterator[Contradiction]:
+    most, part = settings.max_object_bytes, settings.chunk_bytes
+    if not part and most > MOST_OBJECT_BYTES:
+        sentence = "nodes take at most 5 GiB in one upload; CHUNK_BYTES makes parts"
+        yield ("max_object_bytes", "chunk_bytes"), sentence
+    if part and not LEAST_CHUNK_BYTES <= part <= MOST_OBJECT_BYTES:
+        yield ("chunk_bytes",), "expected 0, or 1 MiB to 5 GiB"
+    elif part and most > part * MOST_CHUNKS:
+        sentence = f"MAX_OBJECT_BYTES would need more than {MOST_CHUNKS:,} parts"
+        yield ("chunk_bytes", "max_object_bytes"), sentence
 
 
 def _of_nodes(settings: Settings) -> Iterator[Contradiction]:

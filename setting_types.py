@@ -10,9 +10,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 from durations import parse_duration
 from errors import SettingsError
@@ -25,6 +25,29 @@ _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 MOST_SECONDS = 10**7
 """Longer times are mistakes: sockets and timers refuse them."""
+
+
+class ContradictionError(SettingsError):
+    """Settings that don't go together."""
+
+    def __init__(self, names: Sequence[str], sentence: str) -> None:
+        """`names` are fields, the one that is to be changed first."""
+        super().__init__(f"{names[0].upper()}: {sentence}")
+        self.names = names
+        self.sentence = sentence
+
+
+class Given(NamedTuple):
+    """What somebody wrote for a setting."""
+
+    text: str
+    name: str
+    """What it is called there: `PORT`, `server.port`."""
+    file_line: str = ""
+    """`file:line`; empty: it is a variable of the environment."""
+
+    def __str__(self) -> str:
+        return f"{self.file_line}: {self.name}" if self.file_line else self.name
 
 
 def setting(

@@ -7,9 +7,9 @@ compares them. How each is read: `setting_types.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import setting_types as kind
@@ -17,7 +17,14 @@ from errors import SettingsError
 from nodelist import parse_list
 from nodes import NodeSpec, TimeLimits
 from setting_rules import MOST_OBJECT_BYTES, contradictions
-from setting_types import Network, parse_group_weights, parse_networks, setting
+from setting_types import (
+    ContradictionError,
+    Given,
+    Network,
+    parse_group_weights,
+    parse_networks,
+    setting,
+)
 
 __all__ = [
     "ContradictionError",
@@ -27,29 +34,6 @@ __all__ = [
     "parse_group_weights",
     "parse_networks",
 ]
-
-
-class ContradictionError(SettingsError):
-    """Settings that don't go together."""
-
-    def __init__(self, names: Sequence[str], sentence: str) -> None:
-        """`names` are fields, the one that is to be changed first."""
-        super().__init__(f"{names[0].upper()}: {sentence}")
-        self.names = names
-        self.sentence = sentence
-
-
-class Given(NamedTuple):
-    """What somebody wrote for a setting."""
-
-    text: str
-    name: str
-    """What it is called there: `PORT`, `server.port`."""
-    file_line: str = ""
-    """`file:line`; empty: it is a variable of the environment."""
-
-    def __str__(self) -> str:
-        return f"{self.file_line}: {self.name}" if self.file_line else self.name
 
 
 @dataclass(frozen=True)
@@ -137,6 +121,12 @@ class Settings:
     max_object_bytes: int = setting(
         kind.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
     )
+    chunk_bytes: int = setting(
+        kind.size,
+        0,
+        "Larger uploads are stored in parts of this size; 0: none are.",
+        unit="bytes",
+    )
     spool_dir: str = setting(
         kind.folder, "/var/tmp", "Disk folder for uploads of unknown length."
     )
@@ -179,6 +169,9 @@ class Settings:
         "Least level logged.",
     )
     log_debug: bool = setting(kind.flag, False, "The same as `LOG_LEVEL=debug`.")
+    blob_api: bool = setting(
+        kind.flag, False, "Whether `/upload` and `/fetch/{id}` are served."
+    )
     access: str = setting(
         kind.one_of("open", "signed"),
         "open",

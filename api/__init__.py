@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Protocol
 from wsgiref.types import WSGIEnvironment
 
 from api.bodies import SpoolRoom
+from blobs import Blobs, ClusterBlobs
 from buckets import Buckets
 from cluster import Cluster
 from settings import Settings
@@ -64,13 +65,38 @@ class Response:
     """Content-Length, if it isn't that of `body`: for HEAD and for streams."""
 
 
+class Served(Protocol):
+    """What every application has, whatever it serves."""
+
+    @property
+    def settings(self) -> Settings:
+        """What the operator decided."""
+
+    @property
+    def spool(self) -> SpoolRoom:
+        """Where bodies of unknown length are held."""
+
+
+class BlobServices(Served, Protocol):
+    """What handlers of blobs work with."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where the blobs are."""
+
+
 @dataclass(frozen=True)
 class Services:
-    """What handlers work with."""
+    """What handlers of the gateway work with."""
 
     cluster: Cluster
     settings: Settings
     spool: SpoolRoom
+
+    @cached_property
+    def blobs(self) -> ClusterBlobs:
+        """The cluster as a store of blobs."""
+        return ClusterBlobs(self.cluster)
 
     @cached_property
     def buckets(self) -> Buckets:

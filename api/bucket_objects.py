@@ -7,6 +7,7 @@ why, `buckets.py` says. Reading an object that is there never asks for the bucke
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from api import Request, Response, Services
@@ -55,7 +56,7 @@ def get_object(request: Request, services: Services, bucket: str, key: str) -> R
     """Send the object, or the range of it that was asked for."""
     address = address_of(services.settings, bucket, key)
     try:
-        return get_content(request, services, address.name)
+        return get_content(request, partial(services.cluster.get, address.name))
     except NoSuchKeyError:
         raise_if_missing(services, address.bucket)
         raise
@@ -69,7 +70,7 @@ def head_object(
     And without a look for the bucket: the answer could not tell of it.
     """
     address = address_of(services.settings, bucket, key)
-    return head_content(request, services, address.name)
+    return head_content(request, services.cluster.head(address.name))
 
 
 def delete_object(

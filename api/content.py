@@ -6,7 +6,7 @@ names. Source: RFC 9110.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +30,7 @@ from api.conditions import (
 )
 from api.dates import http_date
 from api.metadata import require_fit, returned_headers, uploaded_headers
-from cluster import Download
+from cluster import Chooser, Download
 from downloads import ByteRange
 from errors import NodeProtocolError
 from nodes import NodeObject, ObjectInfo, ObjectName
@@ -107,10 +107,15 @@ def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
     return json_response(201, describe(key, info, headers), validators(info))
 
 
-def get_content(request: Request, services: Services, name: ObjectName) -> Response:
-    """Send the object, or the range of it that was asked for."""
+def get_content(
+    request: Request, fetch: Callable[[Chooser | None], Download]
+) -> Response:
+    """Send the object, or the range of it that was asked for.
+
+    `fetch` opens it, as `Cluster.get` does.
+    """
     if not request.has_any(_SELECTING):
-        return send(request, services.cluster.get(name))
+        return send(request, fetch(None))
     conditions = Conditions(request.header)
 
     def choose(info: ObjectInfo) -> ByteRange | None:
@@ -118,14 +123,13 @@ def get_content(request: Request, services: Services, name: ObjectName) -> Respo
         return selected_range(request.header, info)
 
     try:
-        return send(request, services.cluster.get(name, choose))
+        return send(request, fetch(choose))
     except NotModified as answer:
         return not_modified(answer.info)
 
 
-def head_content(request: Request, services: Services, name: ObjectName) -> Response:
+def head_content(request: Request, copy: Stored) -> Response:
     """Answer as GET without a range would, without the body."""
-    copy = services.cluster.head(name)
     request.node = copy.member.name
     try:
         Conditions(request.header).check(copy.info)

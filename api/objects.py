@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from api import Request, Response, Route, Services
 from api.content import (
@@ -30,12 +31,13 @@ def put_object(request: Request, services: Services, object_id: str) -> Response
 
 def get_object(request: Request, services: Services, object_id: str) -> Response:
     """Send the object, or the range of it that was asked for."""
-    return get_content(request, services, object_name(object_id))
+    name = object_name(object_id)
+    return get_content(request, partial(services.cluster.get, name))
 
 
 def head_object(request: Request, services: Services, object_id: str) -> Response:
     """Answer as GET without a range would, without the body."""
-    return head_content(request, services, object_name(object_id))
+    return head_content(request, services.cluster.head(object_name(object_id)))
 
 
 def delete_object(request: Request, services: Services, object_id: str) -> Response:

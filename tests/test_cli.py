@@ -23,9 +23,10 @@ from click.testing import CliRunner, Result
 from fakes import FakeDiscovery, FakeDisk, FakeNode
 
 from changes import Wishes
-from cli import as_rate, as_seconds, main
-from cli_repair import is_worth_it, number, plan, summary
+from cli import main
 from cluster import Cluster
+from commands import as_rate, as_seconds
+from commands.repair_runs import is_worth_it, number, plan, summary
 from errors import NodeTimeoutError
 from membership import Membership
 from mending import Report

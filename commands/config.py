@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import click
 from rich.table import Table
 from rich.text import Text
 
+from commands import json_option, wide_console
+from config_file import load
 from settings import Given, Settings
 
 HIDDEN = "(hidden)"
@@ -76,3 +81,18 @@ def as_json(found: list[Row]) -> dict[str, Any]:
         }
         for row in found
     }
+
+
+@click.command("config")
+@json_option
+def config_command(is_json: bool) -> None:
+    """Show every setting: its value, its unit, and who says so.
+
+    Secrets are hidden. The file is the one that CONFIG names, which is written if it is
+    missing, or configs/config.yaml.
+    """
+    found = rows(*load(os.environ))
+    if is_json:
+        click.echo(json.dumps(as_json(found)))
+    else:
+        wide_console().print(as_table(found))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import JustifyMethod
+import click
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from api.bucket_requests import address_of
+from api.objects import object_name
+from commands import json_option, read_settings, wide_console
+from commands.nodes import known_nodes, log_to, look
 from errors import NodeError, NoSuchBucketError, NoSuchKeyError
 from membership import Snapshot
 from nodes import ObjectInfo, ObjectName, Pending
@@ -190,6 +197,14 @@ def moment(info: ObjectInfo) -> str:
 # Shown
 
 
+def show(location: Location) -> None:
+    """Print it for people; a narrow terminal breaks lines, and cuts none."""
+    click.echo(location.sentence)
+    wide_console().print(as_table(location))
+    for problem in problems(location):
+        click.echo(problem, err=True)
+
+
 def as_table(location: Location) -> Table:
     """Return the nodes, a row each."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -255,3 +270,32 @@ def node_as_json(held: Holding) -> dict[str, Any]:
         "problem": held.problem,
         "copy": copy,
     }
+
+
+# The command
+
+
+# The command
+
+
+@click.command("locate")
+@click.argument("key")
+@json_option
+def locate_command(key: str, is_json: bool) -> None:
+    """Show on which nodes an object lies, and in which version.
+
+    KEY is the id of an object, or its bucket and key: photos/2026/a.jpg
+
+    Exit code 1 means that there is none, or that it can't be told.
+    """
+    settings = read_settings()
+    log_to(Console(stderr=True), settings)
+    bucket, slash, rest = key.partition("/")
+    name = address_of(settings, bucket, rest).name if slash else object_name(key)
+    with known_nodes(settings) as membership:
+        location = locate(look(membership), name)
+    if is_json:
+        click.echo(json.dumps(as_json(location)))
+    else:
+        show(location)
+    sys.exit(0 if location.verdict == FOUND else 1)

@@ -1,0 +1,90 @@
+"""The commands of `amazin`, one module each; `cli.py` lists them.
+
+Each does one thing and ends: 0 all is well, 1 something is left to be done or went
+wrong, 2 a setting or an argument can't be used. Here is what they share.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from config_file import load_settings
+from errors import SettingsError
+from settings import Settings
+
+TABLE_WIDTH = 160
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class MistakeError(click.ClickException):
+    """The user has to write something else; shown as one sentence."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        click.echo(self.format_message(), err=True)
+
+
+class FailureError(MistakeError):
+    """The nodes don't let it be done now."""
+
+    exit_code = 1
+
+
+def as_rate(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> float | None:
+    """Read `50MB/s` as bytes a second."""
+    if value is None:
+        return None
+    match = re.fullmatch(
+        r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?:([KMGT]I?)?B)?(?:/S)?", value.upper()
+    )
+    if not match or not float(match[1]):
+        raise click.BadParameter(
+            f"{value!r} is no rate like 50MB/s, 8MiB/s or 100000", context, option
+        )
+    unit = match[2] or ""
+    base = 1024.0 if unit.endswith("I") else 1000.0
+    return float(match[1]) * base ** _POWERS[unit[:1]]
+
+
+def as_seconds(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> float | None:
+    """Read `90s`, `15m`, `1h`, `1.5d` as seconds."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) ?([smhd])", value)
+    if not match or not float(match[1]):
+        raise click.BadParameter(
+            f"{value!r} is no duration like 90s, 15m, 1h or 1d", context, option
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+
+
+def read_settings() -> Settings:
+    """Read environment and file. Raises: SettingsError."""
+    settings = load_settings(os.environ)
+    if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
+        raise SettingsError(f"DATA_DIR: there is no folder {settings.data_dir!r}")
+    if ":" in settings.discovery:
+        sys.path.insert(0, str(Path.cwd()))  # one's own class is found as by gunicorn
+    return settings
+
+
+def wide_console() -> Console:
+    """Return where tables go: a narrow terminal breaks lines, and cuts none."""
+    return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)
