@@ -92,6 +92,19 @@ class Cluster:
         found = self._lookup.find(name)
         return Stored(info=found.info, member=found.member)
 
+    def holder(self, name: ObjectName) -> Member:
+        """Return a node that gives out an object's bytes as clients know them.
+
+        Raises:
+            NotSupportedError: none does; the object lies in parts.
+            Else as `get`.
+        """
+        return self.head(name).member
+
+    def _told(self, info: ObjectInfo) -> ObjectInfo:
+        """Return what clients are told of what nodes hold."""
+        return info
+
     def list(
         self, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
@@ -185,7 +198,7 @@ class Cluster:
         self._lookup.place(name, is_write=True)
         found = self._lookup.find(name)
         try:
-            info = found.info
+            info = self._told(found.info)
         except NoSuchKeyError:
             return self.put(name, body, headers)
         if info.size != body.length:
@@ -282,17 +295,21 @@ class Cluster:
 
     def _judged(self, draft: Draft, placement: Placement) -> Draft:
         """Return a draft whose condition the one node judges as a client means it."""
-        if not placement.is_single:
-            raise NotSupportedError(
-                "A conditional upload needs REPLICAS=1 and a set of nodes that does "
-                "not change now"
-            )
+        self._require_single(placement)
         held = placement.home[0].head(draft.name)
         if held is None or not held.is_deleted:
             return draft
         if draft.if_match:
             raise PreconditionError("the object was deleted")
         return replace(draft, if_absent=False, if_match=TOMBSTONE_ETAG)
+
+    def _require_single(self, placement: Placement) -> None:
+        """Raise NotSupportedError if no one node can judge a condition."""
+        if not placement.is_single:
+            raise NotSupportedError(
+                "A conditional upload needs REPLICAS=1 and a set of nodes that does "
+                "not change now"
+            )
 
     # Nodes
 

@@ -107,3 +107,33 @@ class NoSuchKeyError(GatewayError):
 
 class PreconditionError(GatewayError):
     """The node answered that `if_match` or `if_absent` does not hold (412)."""
+
+
+class ClientError(GatewayError):
+    """Of our programs that talk to a gateway: it did not answer as it should.
+
+    `retry_after_seconds`: when to try again at the earliest; None: that is of no use.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RefusedError(ClientError):
+    """A gateway answered with an error: `status`, and its `code`, if it has one."""
+
+    def __init__(
+        self, status: int, code: str, message: str, retry_after_seconds: float | None
+    ) -> None:
+        super().__init__(message, retry_after_seconds)
+        self.status = status
+        self.code = code
+
+
+class ObjectChangedError(ClientError):
+    """A download can't go on: another version of the object is there now."""
+
+
+class DamagedError(ClientError):
+    """A download is whole, but has not the MD5 that its ETag says."""

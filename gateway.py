@@ -179,11 +179,10 @@ class Transfer:
 
 def final_headers(request: Request, response: Response) -> list[Header]:
     """Return the response's headers with those that every answer has."""
-    headers = [
-        *response.headers,
-        ("X-Content-Type-Options", "nosniff"),
-        ("X-Request-Id", request.id),
-    ]
+    headers = list(response.headers)
+    if not response.is_bare:
+        headers.append(("X-Content-Type-Options", "nosniff"))
+        headers.append(("X-Request-Id", request.id))
     if response.status == 503:
         headers.append(RETRY_AFTER)
     length = response.length

@@ -85,27 +85,31 @@ class Keeper:
     ) -> Sight:
         """Look at the nodes, and take the steps that are due.
 
-        With `may_form` empty nodes become a cluster: something is to be stored.
+        With `may_form` empty nodes become a cluster: something is to be stored. A step
+        that somebody else was faster with is followed at once. A node seems to have
+        lost its disk, too, if a roster spreads while the nodes are looked at: that is
+        believed if it is seen again.
         """
         specs = list(found)
         sight = self._look(members)
         for _ in range(MAX_ROUNDS):
             new = self._due(sight, specs, may_form)
             if new:
-                if not self.decide(new, sight, members):
-                    break
-                log.info("the set of nodes changes: %s", describe(new))
-            elif sight.outdated:
+                is_done = self.decide(new, sight, members)
+                if is_done:
+                    log.info("the set of nodes changes: %s", describe(new))
+            elif sight.roster and sight.outdated:
                 told = [
-                    self._record(name, sight.roster, members)
-                    for name in sight.outdated
-                    if sight.roster
+                    self._record(name, sight.roster, members) for name in sight.outdated
                 ]
-                if not all(told):
-                    break
+                is_done = all(told)
+            elif self.looked_at in self._lost_since.values():
+                is_done = True
             else:
                 break
-            sight = self._look(members)
+            before, sight = sight, self._look(members)
+            if sight == before and not is_done:
+                break
         return sight
 
     def has_waited(self, roster: Roster) -> bool:

@@ -132,6 +132,10 @@ class Lookup:
         """
         snapshot, roster = self.current(is_write=is_write)
         placement = place(roster, snapshot.members, name.hash_key)
+        if is_write and not placement.home:  # maybe another gateway has formed it now
+            self.membership.refresh()
+            snapshot, roster = self.current(is_write=is_write)
+            placement = place(roster, snapshot.members, name.hash_key)
         if is_write:
             require_home(placement)
         return snapshot, placement

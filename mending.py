@@ -68,6 +68,10 @@ class Report:
     copies: int = 0
     bytes: int = 0
     removals: int = 0
+    parts: int = 0
+    """Of uploads that were replaced, deleted or broken off: removed."""
+    part_bytes: int = 0
+    """What they took of all nodes."""
     failures: int = 0
     """Keys that are not as they should be yet."""
     is_whole: bool = False

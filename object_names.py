@@ -33,6 +33,8 @@ MARKERS = "-b/"
 """Before the name of a bucket: the key of the object that says that it exists."""
 BLOBS = "-h/"
 """Before the id of a blob: the key that it is stored under."""
+PARTS = "-p/"
+"""Before the id of an upload: the keys that its parts are stored under."""
 RESERVED_BUCKETS = frozenset({"store", "blobs", "amazin-system"})
 
 _OBJECTS = "-o/"
@@ -59,6 +61,7 @@ _UNSAFE = re.compile(
     r"|__XLDIR__(?:/|\Z)|\[minio_cache:"
 )
 """What a name in the plain form must not have, beside a slash at its end."""
+_PART = re.compile(r"-p/(?P<upload>[0-9a-f]{32})/(?P<index>[0-9]{6})", re.ASCII)
 _JUST_BELOW_A_DOT = "-\U0010ffff"
 
 
@@ -238,25 +241,38 @@ def blob_name(blob_id: str) -> ObjectName:
     return ObjectName(BUCKET, BLOBS + blob_id)
 
 
+def part_name(upload_id: str, index: int) -> ObjectName:
+    """Return where a part of a large object lies; they sort as they follow."""
+    return ObjectName(BUCKET, f"{PARTS}{upload_id}/{index:06}")
+
+
+def upload_of_part(name: ObjectName) -> str | None:
+    """Return the id of the upload that a part is of; None: no part has this name."""
+    found = _PART.fullmatch(name.key)
+    return found["upload"] if found else None
+
+
 def shown(name: ObjectName) -> str:
     """Return what a stored object is, on one line for people."""
     if name.bucket == BUCKET and name.key.startswith(BLOBS):
-        return _printable(f"blobs/{name.key.removeprefix(BLOBS)}")
+        return printable(f"blobs/{name.key.removeprefix(BLOBS)}")
     if name.bucket == BUCKET and name.key.startswith(MARKERS):
-        return _printable(f"bucket {bucket_of_marker(name.key)}")
+        return printable(f"bucket {bucket_of_marker(name.key)}")
+    if name.bucket == BUCKET and (part := _PART.fullmatch(name.key)):
+        return f"part {int(part['index'])} of upload {part['upload']}"
     bucket, key = name.bucket, name.key
     if bucket == BUCKET and key.startswith(_OBJECTS):
         owner, letter, text = (*key.removeprefix(_OBJECTS).split("/", 2), "", "")[:3]
         if letter == "z":
             start, _, digest = text.rpartition("/")
             data = bytes.fromhex(_digits(start))
-            return _printable(
+            return printable(
                 f"{owner}/{data.decode(errors='ignore')}... ({digest[:12]})"
             )
         if letter in FORMS:
             decoded = FORMS[letter].decode(text, {})
             bucket, key = (bucket, key) if decoded is None else (owner, decoded)
-    return _printable(f"{bucket}/{key}")
+    return printable(f"{bucket}/{key}")
 
 
 def _is_safe(key: str) -> bool:
@@ -289,7 +305,8 @@ def _digits(text: str) -> str:
     return found[0] if found else ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return text on one line that a terminal shows as it is, the rest escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in text

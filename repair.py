@@ -21,8 +21,9 @@ from errors import GatewayError, NodeError, RepairError, RosterError
 from member import Member
 from membership import Membership
 from mending import Mender, Options, Report, Scene
-from nodes import DATA_BUCKETS, ObjectInfo, ObjectName
-from object_names import shown
+from nodes import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
+from object_names import PARTS, shown
+from part_collection import PartCollection
 from repair_plan import is_well
 from roster import Roster
 
@@ -79,6 +80,7 @@ class Repair:
 
         Raises: RepairError, NodeError, if it can't begin.
         """
+        begin_ns = self._clock_ns()
         scene, problems = self._begin()
         mender = Mender(self._membership, scene, self._options, self._clock_ns)
         report = mender.report
@@ -98,6 +100,8 @@ class Repair:
                 self._finish(scene, mender)
             except (RepairError, RosterError) as exc:
                 problems.append(f"Not settled: {exc}")
+        if not problems:
+            self._collect(scene, mender, begin_ns, tell)
         return report
 
     def _begin(self) -> tuple[Scene, list[str]]:
@@ -144,25 +148,15 @@ class Repair:
         self, scene: Scene, mender: Mender, tell: Callable[[Report], object]
     ) -> None:
         with Crew(self._options.workers) as crew:
-            for name, listed in self._all_listed(scene):
+            listed_objects = itertools.chain.from_iterable(
+                all_listed(scene, bucket) for bucket in self._options.buckets
+            )
+            for name, listed in listed_objects:
                 mender.report.objects += 1
                 tell(mender.report)
                 if not is_well(scene.place(name), listed, scene.names):
                     crew.do(partial(mend_or_note, mender, name, listed))
         tell(mender.report)
-
-    def _all_listed(
-        self, scene: Scene
-    ) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
-        """Yield every key with what the nodes' listings say of it, in key order."""
-        for bucket in self._options.buckets:
-            listings = [
-                listing(scene.members[name], bucket) for name in sorted(scene.names)
-            ]
-            merged = heapq.merge(*listings, key=itemgetter(0))
-            for key, entries in itertools.groupby(merged, key=itemgetter(0)):
-                listed = {name: info for _, name, info in entries}
-                yield ObjectName(bucket, key.decode()), listed
 
     def _finish(self, scene: Scene, mender: Mender) -> None:
         """Every object is where it should be: say so in the roster.
@@ -183,6 +177,34 @@ class Repair:
             report.has_settled = self._membership.change(step)
             if not report.has_settled:
                 report.problems.append("The set of nodes could not be settled yet")
+
+    def _collect(
+        self,
+        scene: Scene,
+        mender: Mender,
+        begin_ns: int,
+        tell: Callable[[Report], object],
+    ) -> None:
+        """Remove the parts of large objects that no object needs.
+
+        Only when all nodes took part and every object is in its place: nothing that
+        names a part can come to light later.
+        """
+        report = mender.report
+        is_sure = scene.is_complete and scene.roster.is_settled
+        if not is_sure or self._options.buckets != DATA_BUCKETS:
+            return
+        is_dry_run = self._options.is_dry_run
+        collection = PartCollection(scene, mender, is_dry_run, begin_ns)
+        failures = report.failures
+        try:
+            for _ in collection.run(all_listed(scene, BUCKET, PARTS)):
+                tell(report)
+        except (NodeError, RepairError) as exc:
+            report.problems.append(f"Not all parts were looked at: {where(exc)}")
+        if report.failures > failures:
+            count = report.failures - failures
+            report.problems.append(f"Parts that need another run: {count}")
 
 
 def settle_exactly(expected: Roster, roster: Roster) -> Roster:
@@ -205,9 +227,25 @@ def mend_or_note(
         mender.note_failure()
 
 
-def listing(member: Member, bucket: str) -> Iterator[tuple[bytes, str, ObjectInfo]]:
+def all_listed(
+    scene: Scene, bucket: str, prefix: str = ""
+) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
+    """Yield every key with what the nodes' listings say of it, in key order."""
+    members = [scene.members[name] for name in sorted(scene.names)]
+    listings = [listing(member, bucket, prefix) for member in members]
+    merged = heapq.merge(*listings, key=itemgetter(0))
+    for key, entries in itertools.groupby(merged, key=itemgetter(0)):
+        yield (
+            ObjectName(bucket, key.decode()),
+            {name: info for _, name, info in entries},
+        )
+
+
+def listing(
+    member: Member, bucket: str, prefix: str
+) -> Iterator[tuple[bytes, str, ObjectInfo]]:
     """Yield (key in UTF-8, node, info) in key order. Raises: NodeError."""
-    for key, info in member.node.list_objects(bucket):
+    for key, info in member.node.list_objects(bucket, prefix):
         yield key.encode(), member.name, info
 
 

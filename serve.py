@@ -1,6 +1,6 @@
 """Starts the HTTP server that the setting SERVER names: `python serve.py`.
 
-gunicorn reads the rest in `gunicorn.conf.py`; granian is told here. Imports neither
+gunicorn reads the rest in `gunicorn_knobs.py`; granian is told here. Imports neither
 before it is chosen. What the two can't do: docs/servers.md.
 """
 
@@ -34,6 +34,9 @@ HEAD_SECONDS = 5
 """For a connection to send its next request, and for a whole request head."""
 STOP_SECONDS = 30
 """What running transfers get when the server is told to stop."""
+GATEWAY = "wsgi:app"
+LAUNCH = (sys.executable, "-P", str(Path(__file__).with_name("launch.py")))
+"""The command that runs gunicorn, wherever these modules are."""
 REGISTRATION = Path(__file__).with_name("registration.py")
 DEREGISTER_SECONDS = 2.0
 """From being told to stop: so long an agent that does not answer may delay the end."""
@@ -55,7 +58,19 @@ def main() -> NoReturn:
     if settings.server == "granian":
         run_granian(settings)
         sys.exit()
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app"])
+    run_gunicorn(GATEWAY)
+
+
+def run_gunicorn(app: str, *addresses: str) -> NoReturn:
+    """Become gunicorn, with our knobs, serving `module:app` at these addresses."""
+    options = [option for address in addresses for option in ("--bind", address)]
+    knobs = ("-c", "python:gunicorn_knobs")
+    os.execv(sys.executable, [*LAUNCH, *knobs, *options, app])
+
+
+def bind_address(host: str, port: int) -> str:
+    """Return `host:port`, as URLs have it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def raise_file_limit() -> None:
@@ -68,13 +83,13 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def try_app() -> None:
+def try_app(app: str = GATEWAY) -> None:
     """Try the application out in a process of its own: a wrong setting ends the start.
 
     A worker that fails would be started again and again; and the master must import
     nothing that gunicorn's workers have yet to patch.
     """
-    tried = subprocess.run([sys.executable, "-c", "import wsgi"], check=False)
+    tried = subprocess.run([*LAUNCH, "--try", app], check=False)
     if tried.returncode:
         sys.exit(tried.returncode)
 

@@ -64,3 +64,6 @@ def _of_access(settings: Settings) -> Iterator[Contradiction]:
     if settings.presign == "direct" and settings.discovery == "folders":
         sentence = "PRESIGN=direct needs nodes that speak S3; folders don't"
         yield ("presign", "discovery"), sentence
+    if settings.presign == "direct" and settings.chunk_bytes:
+        sentence = "PRESIGN=direct: no one node has an object that CHUNK_BYTES cut up"
+        yield ("presign", "chunk_bytes"), sentence

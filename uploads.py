@@ -70,6 +70,8 @@ class HeldBody:
 
 def hold_if_small(body: Body) -> Body:
     """Read a small body whole. Raises: BodyError."""
+    if isinstance(body, HeldBody):
+        return body
     if body.can_restart() and body.length <= CHUNK_BYTES:
         return HeldBody(b"".join(body.chunks()))
     return body

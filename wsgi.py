@@ -5,9 +5,10 @@ import os
 
 from api import Services
 from api.bodies import SpoolRoom
+from api.metadata import require_fit
 from api.routes import all_routes
 from changes import Wishes
-from cluster import Cluster
+from chunked import ChunkedCluster
 from config_file import load_settings
 from discovery import load_discovery
 from errors import SettingsError
@@ -24,9 +25,8 @@ try:
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
 wishes = Wishes(settings.replicas, parse_group_weights(settings.group_weights))
-membership = Membership(
-    discovery, node_builder(settings.node_limits), settings.refresh_seconds, wishes
-)
+build = node_builder(settings.node_limits)
+membership = Membership(discovery, build, settings.refresh_seconds, wishes)
+cluster = ChunkedCluster(membership, settings.chunk_bytes, require_fit)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
-services = Services(Cluster(membership), settings, spool)
-app = Gateway(all_routes(settings), services)
+app = Gateway(all_routes(settings), Services(cluster, settings, spool))

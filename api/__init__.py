@@ -63,6 +63,9 @@ class Response:
     body: bytes | Iterable[bytes] = b""
     length: int | None = None
     """Content-Length, if it isn't that of `body`: for HEAD and for streams."""
+    is_bare: bool = False
+    """Whether it goes out without X-... headers of the gateway's own: for clients that
+    store all they find."""
 
 
 class Served(Protocol):

@@ -11,7 +11,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC, errorcode
 from typing import IO, Protocol
@@ -19,7 +19,7 @@ from wsgiref.types import InputStream, WSGIEnvironment
 
 from api.servers import is_granian
 from errors import BodyError, HTTPError, LateError
-from nodes import CHUNK_BYTES
+from nodes import CHUNK_BYTES, UNKNOWN_SIZE
 from nodes.blocking import BlockingCalls
 from uploads import Body
 
@@ -65,8 +65,30 @@ class StreamedBody:
         """Nothing is held."""
 
 
+class ChunkedBody:
+    """A body of unknown length, read from the client as it is asked for, once."""
+
+    length = UNKNOWN_SIZE
+
+    def __init__(
+        self, stream: InputStream, limit: int, deadline: float = math.inf
+    ) -> None:
+        self._chunks = limited(stream, limit, deadline)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what there is. Raises: HTTPError 413, BodyError, LateError."""
+        return self._chunks
+
+    def can_restart(self) -> bool:
+        """See `uploads.Body`."""
+        return False
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class SpooledBody:
-    """A body that is here as a whole, in a temporary file (small: in memory)."""
+    """Bytes that are here as a whole, in a temporary file (small: in memory)."""
 
     def __init__(self, file: IO[bytes], length: int, room: SpoolRoom) -> None:
         self.length = length
@@ -79,6 +101,10 @@ class SpooledBody:
         while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
             yield chunk
 
+    def __iter__(self) -> Iterator[bytes]:
+        """The same, for an answer that is made of it."""
+        return self.chunks()
+
     def can_restart(self) -> bool:
         """See `uploads.Body`."""
         return True
@@ -90,8 +116,11 @@ class SpooledBody:
             self._room.give_back(self.length)
 
 
+Observer = Callable[[bytes], object]
+
+
 class AnyBody(Body, Protocol):
-    """`StreamedBody` or `SpooledBody`."""
+    """Any of those above."""
 
     def close(self) -> None:
         """Release what it holds. Idempotent."""
@@ -162,9 +191,16 @@ def spool_error(error: OSError) -> HTTPError:
 
 
 def open_body(
-    environ: WSGIEnvironment, limit: int, room: SpoolRoom, *, whole: bool = False
+    environ: WSGIEnvironment,
+    limit: int,
+    room: SpoolRoom,
+    *,
+    whole: bool = False,
+    observe: Observer | None = None,
 ) -> AnyBody:
     """Return the request's body; with `whole` it is here entirely on return.
+
+    An observer is told every piece while the body is spooled, and makes it whole.
 
     Raises:
         HTTPError: 400 malformed or doubtful framing, 411 no length, 413 longer than
@@ -172,13 +208,31 @@ def open_body(
         BodyError: the client sent less than it announced.
         LateError: it took longer than the request may.
     """
+    body = stream_body(environ, limit)
+    if isinstance(body, StreamedBody) and not whole and observe is None:
+        return body
+    chunks = body.chunks()
+    return room.spool(observed(chunks, observe) if observe else chunks)
+
+
+def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedBody:
+    """Return the request's body, to be read as it arrives, whatever its framing.
+
+    Raises: HTTPError 400, 411, 413, as `open_body`.
+    """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
     length = announced_length(environ, limit)
     if length is None:
-        return room.spool(limited(stream, limit, deadline))
-    body = StreamedBody(stream, length, deadline)
-    return room.spool(body.chunks()) if whole else body
+        return ChunkedBody(stream, limit, deadline)
+    return StreamedBody(stream, length, deadline)
+
+
+def observed(chunks: Iterator[bytes], observe: Observer) -> Iterator[bytes]:
+    """Yield these chunks, each after it was shown."""
+    for chunk in chunks:
+        observe(chunk)
+        yield chunk
 
 
 def is_chunked(environ: WSGIEnvironment) -> bool:

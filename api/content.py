@@ -33,11 +33,16 @@ from api.metadata import require_fit, returned_headers, uploaded_headers
 from cluster import Chooser, Download
 from downloads import ByteRange
 from errors import NodeProtocolError
-from nodes import NodeObject, ObjectInfo, ObjectName
+from nodes import UNKNOWN_SIZE, NodeObject, ObjectInfo, ObjectName
 from uploads import Stored
 
 _SELECTING = [variable(name) for name in (*CONDITIONAL_HEADERS, "Range")]
 _NOTHING: Mapping[str, str] = {}
+Shown = Callable[[ObjectInfo], ObjectInfo]
+
+
+def _as_it_is(info: ObjectInfo) -> ObjectInfo:
+    return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +113,27 @@ def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
 
 
 def get_content(
-    request: Request, fetch: Callable[[Chooser | None], Download]
+    request: Request,
+    fetch: Callable[[Chooser | None], Download],
+    shown: Shown = _as_it_is,
 ) -> Response:
     """Send the object, or the range of it that was asked for.
 
-    `fetch` opens it, as `Cluster.get` does.
+    `fetch` opens it, as `Cluster.get` does; `shown` is how clients are to see it.
     """
     if not request.has_any(_SELECTING):
-        return send(request, fetch(None))
+        return send(request, fetch(None), shown)
     conditions = Conditions(request.header)
 
-    def choose(info: ObjectInfo) -> ByteRange | None:
+    def choose(found: ObjectInfo) -> ByteRange | None:
+        info = shown(found)
         conditions.check(info)
+        if info.size == UNKNOWN_SIZE:
+            return None
         return selected_range(request.header, info)
 
     try:
-        return send(request, fetch(choose))
+        return send(request, fetch(choose), shown)
     except NotModified as answer:
         return not_modified(answer.info)
 
@@ -135,6 +145,8 @@ def head_content(request: Request, copy: Stored) -> Response:
         Conditions(request.header).check(copy.info)
     except NotModified as answer:
         return not_modified(answer.info)
+    if copy.info.size == UNKNOWN_SIZE:
+        return Response(200, object_headers(copy.info), ())
     return Response(200, object_headers(copy.info), b"", copy.info.size)
 
 
@@ -146,11 +158,13 @@ def delete_content(request: Request, services: Services, name: ObjectName) -> Re
     return Response(204)
 
 
-def send(request: Request, download: Download) -> Response:
+def send(request: Request, download: Download, shown: Shown = _as_it_is) -> Response:
     """Return a response that streams an open object and closes it at its end."""
     request.node = download.member.name
-    content, info = download.content, download.content.info
+    content, info = download.content, shown(download.content.info)
     headers = object_headers(info)
+    if info.size == UNKNOWN_SIZE:
+        return Response(200, headers, UnmeasuredBody(content))
     status, length = 200, info.size
     if download.byte_range:
         first, last = download.byte_range
@@ -187,6 +201,21 @@ class DownloadBody:
         self._content.close()
 
 
+class UnmeasuredBody:
+    """The bytes of a download whose length only their end tells."""
+
+    def __init__(self, content: NodeObject) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield them. Raises: NodeError, if they break off."""
+        return iter(self._content.read, b"")
+
+    def close(self) -> None:
+        """Release the node's connection."""
+        self._content.close()
+
+
 def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
     """Yield `start`, then what is read: `length` bytes in all, or raise NodeError."""
     missing, chunk = length, start
@@ -209,17 +238,18 @@ def not_modified(info: ObjectInfo) -> Response:
 
 def object_headers(info: ObjectInfo) -> list[Header]:
     """Return the headers of an answer that carries, or could carry, the object."""
-    return [
-        *returned_headers(info.headers),
-        *validators(info),
-        ("Accept-Ranges", "bytes"),
-    ]
+    headers = [*returned_headers(info.headers), *validators(info)]
+    if info.size != UNKNOWN_SIZE:
+        headers.append(("Accept-Ranges", "bytes"))
+    return headers
 
 
 def validators(info: ObjectInfo) -> list[Header]:
-    """Return ETag and Last-Modified."""
-    modified = http_date(modified_seconds(info))
-    return [("ETag", f'"{info.etag}"'), ("Last-Modified", modified)]
+    """Return ETag and Last-Modified, those that are known."""
+    found = [("ETag", f'"{info.etag}"')] if info.etag else []
+    if info.modified_ns:
+        found.append(("Last-Modified", http_date(modified_seconds(info))))
+    return found
 
 
 def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -45,7 +45,9 @@ _NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
 _VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
-def uploaded_headers(environ: WSGIEnvironment, key: str) -> dict[str, str]:
+def uploaded_headers(
+    environ: WSGIEnvironment, key: str, most_bytes: int = MAX_METADATA_BYTES
+) -> dict[str, str]:
     """Return what to store with an object: Content-Type, the kept ones, X-....
 
     Raises: HTTPError 400, if it is more than a node takes; 501 for `aws-chunked`.
@@ -63,7 +65,7 @@ def uploaded_headers(environ: WSGIEnvironment, key: str) -> dict[str, str]:
             name = variable[5:].replace("_", "-").title()
             if not _REFUSED.fullmatch(name):
                 headers[name] = _value(environ, variable)
-    require_fit(headers)
+    require_fit(headers, most_bytes)
     return headers
 
 
@@ -106,7 +108,9 @@ def guessed_type(key: str) -> str:
     return content_type or DEFAULT_TYPE
 
 
-def require_fit(headers: Mapping[str, str]) -> None:
+def require_fit(
+    headers: Mapping[str, str], most_bytes: int = MAX_METADATA_BYTES
+) -> None:
     """Raise HTTPError 400 if these headers can't be stored."""
     size = _STAMP_BYTES
     for name, value in headers.items():
@@ -118,8 +122,9 @@ def require_fit(headers: Mapping[str, str]) -> None:
             raise HTTPError(400, "InvalidHeader", message)
         size += len(name)
         size += len(value) if is_plain else _PREFIX_BYTES + escaped_size(value)
-    if size > MAX_METADATA_BYTES:
-        message = "The headers to be stored with the object have more than 2 KiB"
+    if size > most_bytes:
+        most = f"{most_bytes // 1024} KiB"
+        message = f"The headers to be stored with the object have more than {most}"
         raise HTTPError(400, "MetadataTooLarge", message)
 
 

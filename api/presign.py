@@ -73,7 +73,8 @@ def node_url(services: Services, address: Address, order: Order) -> str:
 
     Raises:
         HTTPError: 501 for anything but GET, and for a node without a URL.
-        NoSuchKeyError, NodeError, NoNodesError: see `Cluster.head`.
+        NoSuchKeyError, NodeError, NoNodesError, NotSupportedError: see
+            `Cluster.holder`.
     """
     if order.method != "GET":
         # A node knows neither stamps nor replicas: the object would be an unknown,
@@ -81,7 +82,7 @@ def node_url(services: Services, address: Address, order: Order) -> str:
         message = "With PRESIGN=direct there are URLs for GET only; upload here"
         raise HTTPError(501, "NotSupported", message)
     name = address.name
-    spec = services.cluster.head(name).member.spec
+    spec = services.cluster.holder(name).spec
     endpoint = spec.endpoint or ""
     if not endpoint.startswith(("http://", "https://")):
         message = "The node of this object is a folder: no URL leads to it"

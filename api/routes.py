@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api import Route, buckets, docs, objects, operations, presign
+from api import Route, blobs, buckets, docs, objects, operations, presign
 from settings import Settings
 
 
@@ -12,6 +12,7 @@ def all_routes(settings: Settings) -> list[Route]:
         *objects.ROUTES,
         *buckets.ROUTES,
         *presign.ROUTES,
+        *(blobs.ROUTES if settings.blob_api else ()),
         *operations.routes(settings),
         *docs.ROUTES,
     ]

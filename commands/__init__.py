@@ -1,7 +1,8 @@
 """The commands of `amazin`, one module each; `cli.py` lists them.
 
 Each does one thing and ends: 0 all is well, 1 something is left to be done or went
-wrong, 2 a setting or an argument can't be used. Here is what they share.
+wrong, 2 a setting or an argument can't be used. Here is what they share; it imports
+nothing that the help of `amazin` can do without.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from config_file import load_settings
 from errors import SettingsError
-from settings import Settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from rich.console import Console
+
+    from settings import Settings
 
 TABLE_WIDTH = 160
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -38,6 +42,12 @@ class FailureError(MistakeError):
     """The nodes don't let it be done now."""
 
     exit_code = 1
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: how it is called, a line each."""
+    title = "Example" if len(lines) == 1 else "Examples"
+    return "\n".join(["\b", f"{title}:", *(f"  {line}" for line in lines)])
 
 
 def as_rate(
@@ -72,12 +82,26 @@ def as_seconds(
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def as_files(
+    context: click.Context, argument: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Have a shell complete an argument that names a file, or may name one."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 
 
 def read_settings() -> Settings:
     """Read environment and file. Raises: SettingsError."""
-    settings = load_settings(os.environ)
+    from config_file import load
+
+    settings, given = load(os.environ)
+    if "discovery" not in given and (Path(settings.data_dir) / "node-1").is_dir():
+        note = "DISCOVERY is not set: the nodes are Docker's, not the folders in "
+        click.echo(f"{note}{settings.data_dir}", err=True)
     if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
         raise SettingsError(f"DATA_DIR: there is no folder {settings.data_dir!r}")
     if ":" in settings.discovery:
@@ -87,4 +111,6 @@ def read_settings() -> Settings:
 
 def wide_console() -> Console:
     """Return where tables go: a narrow terminal breaks lines, and cuts none."""
+    from rich.console import Console
+
     return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)

@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from commands import json_option, wide_console
+from commands import examples, json_option, wide_console
 from config_file import load
 from settings import Given, Settings
 
@@ -83,7 +83,10 @@ def as_json(found: list[Row]) -> dict[str, Any]:
     }
 
 
-@click.command("config")
+@click.command(
+    "config",
+    epilog=examples("CONFIG=/etc/amazin.yaml amazin config", "amazin config --json"),
+)
 @json_option
 def config_command(is_json: bool) -> None:
     """Show every setting: its value, its unit, and who says so.

@@ -8,14 +8,14 @@ import click
 from rich.console import Console
 
 from changes import forget as forget_nodes
-from commands import MistakeError, read_settings
+from commands import MistakeError, examples, read_settings
 from commands.nodes import known_nodes, log_to, look
 from errors import RepairError, RosterError
 from membership import Snapshot
 from roster import Roster
 
 
-@click.command()
+@click.command(epilog=examples("amazin forget node-3"))
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--force", is_flag=True, help="Even if a node answers.")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from api.bucket_requests import address_of
 from api.objects import object_name
-from commands import json_option, read_settings, wide_console
+from commands import examples, json_option, read_settings, wide_console
 from commands.nodes import known_nodes, log_to, look
 from errors import NodeError, NoSuchBucketError, NoSuchKeyError
 from membership import Snapshot
@@ -275,10 +275,9 @@ def node_as_json(held: Holding) -> dict[str, Any]:
 # The command
 
 
-# The command
-
-
-@click.command("locate")
+@click.command(
+    "locate", epilog=examples("amazin locate readme", "amazin locate photos/2026/a.jpg")
+)
 @click.argument("key")
 @json_option
 def locate_command(key: str, is_json: bool) -> None:

@@ -8,7 +8,7 @@ import sys
 import click
 from rich.console import Console
 
-from commands import as_rate, as_seconds, json_option, read_settings
+from commands import as_rate, as_seconds, examples, json_option, read_settings
 from commands.nodes import known_nodes, log_to
 from commands.repair_runs import (
     Job,
@@ -38,7 +38,13 @@ bucket_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "amazin repair --dry-run",
+        "amazin repair --rate 50MB/s",
+        "amazin repair --every 1h",
+    )
+)
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @click.option(
     "--rate",

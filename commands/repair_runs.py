@@ -261,6 +261,8 @@ def plan(report: Report) -> str:
         parts.append(f"{number(report.copies, 'copy')} ({size}) to make")
     if report.removals:
         parts.append(f"{report.removals} to remove")
+    if report.parts:
+        parts.append(f"{unused_parts(report)} to remove")
     return ", ".join(parts) or "nothing to do"
 
 
@@ -272,9 +274,16 @@ def deeds(report: Report) -> str:
         parts.append(f"made {number(report.copies, 'copy')} ({size})")
     if report.removals:
         parts.append(f"removed {report.removals}")
+    if report.parts:
+        parts.append(f"removed {unused_parts(report)}")
     if report.has_settled:
         parts.append("settled the new set of nodes")
     return ", ".join(parts) or ("nothing to do" if report.is_well else "nothing done")
+
+
+def unused_parts(report: Report) -> str:
+    """Return how many parts of large objects no object needs, and their size."""
+    return f"{number(report.parts, 'unused part')} ({decimal(report.part_bytes)})"
 
 
 def number(count: int, noun: str) -> str:

@@ -21,6 +21,9 @@ BUCKET = "store"
 DATA_BUCKETS = (BUCKET,)
 """Buckets for objects; every node that takes part has them."""
 
+UNKNOWN_SIZE = -1
+"""Size of a blob on a server that tells it only by the end of its bytes."""
+
 _LABEL = re.compile(
     r"([0-9]{1,19})\.([0-9]{1,10})(?:\.([0-9]{1,18}))?(\.deleted)?", re.ASCII
 )

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from errors import NodeError, NoSuchKeyError, PreconditionError
-from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName
+from nodes import CHUNK_BYTES, UNKNOWN_SIZE, Label, ObjectInfo, ObjectName
 from nodes.blocking import BlockingCalls
 from nodes.folder_calls import Question, ask
 from nodes.folder_index import (
@@ -26,15 +26,19 @@ from nodes.folder_index import (
     Row,
     find,
     find_all,
+    find_keys,
     make_bucket,
     remove,
     require_bucket,
     transaction,
 )
-from nodes.folder_uploads import Conditions, FolderUpload, Write
+from nodes.folder_uploads import Conditions, FolderUpload, Write, adopt
 
 _FIRST_ROWS, _BATCH_ROWS = 32, 1024
 """Of a listing: read at first, and at once later; doubles."""
+_BATCH_KEYS = 4096
+_BEHIND_ALL = b"\xff"
+"""No UTF-8 has this byte."""
 _READ_ATTEMPTS = 10
 
 
@@ -78,7 +82,7 @@ class FolderNode:
     def start_put(
         self,
         name: ObjectName,
-        length: int,
+        length: int | None,
         label: Label,
         headers: Mapping[str, str],
         *,
@@ -86,9 +90,9 @@ class FolderNode:
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> FolderUpload:
-        """Begin an upload of `length` bytes."""
-        nanoseconds = label.stamp.nanoseconds
-        info = ObjectInfo(length, "", nanoseconds, label, dict(headers))
+        """Begin an upload of `length` bytes; None: of as many as will be written."""
+        size = UNKNOWN_SIZE if length is None else length
+        info = ObjectInfo(size, "", label.stamp.nanoseconds, label, dict(headers))
         conditions = Conditions(if_match, if_absent, keeps_newer)
         return ask(
             self._calls, FolderUpload, self._index, name, info, conditions, self._write
@@ -113,7 +117,7 @@ class FolderNode:
     ) -> Iterator[tuple[str, ObjectInfo]]:
         """Yield (key, info) in the order of the keys' UTF-8 bytes, read in batches."""
         first = max(prefix.encode(), after.encode() + b"\0" if after else b"")
-        end = prefix.encode() + b"\xff"  # no UTF-8 has this byte
+        end = prefix.encode() + _BEHIND_ALL
         count = _FIRST_ROWS
         while True:
             rows = ask(self._calls, self._batch, bucket, first, end, count)
@@ -123,6 +127,27 @@ class FolderNode:
                 return
             first = rows[-1].key.encode() + b"\0"
             count = min(2 * count, _BATCH_ROWS)
+
+    def list_keys(self, bucket: str) -> Iterator[list[str]]:
+        """Yield all keys of a bucket, in order, many at a time."""
+        first = b""
+        while keys := ask(self._calls, self._keys, bucket, first, _BATCH_KEYS):
+            yield keys
+            first = keys[-1].encode() + b"\0"
+
+    def adopt(
+        self, name: ObjectName, path: Path, label: Label, headers: Mapping[str, str]
+    ) -> ObjectInfo:
+        """Make an object of a file of the same file system, by a second name of it.
+
+        From then on nobody may write to the file; its old name is the caller's to
+        remove. Raises:
+            PreconditionError: there is an object of this name.
+            NodeError: it can't be linked, or failed.
+        """
+        nanoseconds = label.stamp.nanoseconds
+        info = ObjectInfo(UNKNOWN_SIZE, "", nanoseconds, label, dict(headers))
+        return ask(self._calls, adopt, self._index, name, path, info)
 
     def close(self) -> None:
         """Close the index; transfers that run go on."""
@@ -151,7 +176,7 @@ class FolderNode:
             row = self._find(name)
             _require_etag(row, if_match)
             try:
-                path = self._index.path_of(row.file)
+                path = self._index.content.path_of(row.file)
                 return FolderObject(self._calls, path, row.info, byte_range)
             except FileNotFoundError:
                 # Overwritten since the row was read: then there is another row now.
@@ -168,11 +193,15 @@ class FolderNode:
                 return
             _require_etag(row, if_match)
             remove(connection, name)
-        self._index.discard(row.file)
+        self._index.content.discard(row.file)
 
     def _make_bucket(self, bucket: str) -> None:
         with self._index.connect() as connection:
             make_bucket(connection, bucket)
+
+    def _keys(self, bucket: str, first: bytes, count: int) -> list[str]:
+        with self._index.connect() as connection:
+            return find_keys(connection, bucket, first, _BEHIND_ALL, count)
 
     def _batch(self, bucket: str, first: bytes, end: bytes, count: int) -> list[Row]:
         with self._index.connect() as connection:

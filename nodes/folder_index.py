@@ -6,14 +6,10 @@ errors. Source: https://www.sqlite.org/howtocorrupt.html, for what is avoided he
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import random
-import re
 import secrets
 import sqlite3
-import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +25,7 @@ from errors import (
 )
 from nodes import Label, ObjectInfo, ObjectName
 from nodes.blocking import BlockingCalls
+from nodes.folder_content import Content, sync_folder
 
 _SCHEMA_VERSION = 2
 _BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
@@ -65,9 +62,6 @@ _UPGRADE_FROM_1 = (
 )
 _COLUMNS = "key, file, size, etag, stamp, headers"
 _BUSY_SECONDS = 4.0
-_SWEEP_SECONDS = 0.5
-_SHARDS = [f"{shard:02x}" for shard in range(256)]
-_FILE = re.compile(r"[0-9a-f]{32}")
 
 
 class Row(NamedTuple):
@@ -92,7 +86,7 @@ class Index:
     """
 
     def __init__(self, root: Path, orphan_age_seconds: float) -> None:
-        self.content = root / "content"
+        self.content = Content(root / "content")
         self.calls = BlockingCalls()
         self._root = root
         self._path = root / "index.sqlite"
@@ -130,15 +124,6 @@ class Index:
             self._uses.discard(use)
             if self._closed:
                 self.close_idle()
-
-    def path_of(self, file: str) -> Path:
-        """Return where a content file lies."""
-        return self.content / file[:2] / file
-
-    def discard(self, file: str) -> None:
-        """Remove a content file; if that fails, a later start of the node does it."""
-        with suppress(OSError):
-            self.path_of(file).unlink()
 
     def close(self) -> None:
         """Close all connections; those in use as soon as they are given back."""
@@ -198,7 +183,7 @@ class Index:
                 _upgrade_from_1(connection)
             if not self._identity:
                 sync_folder(self._root)
-                _sweep(connection, self.content, self._orphan_age_seconds)
+                self.content.sweep(connection, self._orphan_age_seconds)
                 self._identity = identity
         except BaseException:
             connection.close()
@@ -208,10 +193,7 @@ class Index:
     def _initialise(self) -> None:
         """Fill an empty folder: the index last and whole, whoever else does it too."""
         self._refuse_lost_index()
-        self.content.mkdir(exist_ok=True)
-        for shard in _SHARDS:
-            (self.content / shard).mkdir(exist_ok=True)
-        sync_folder(self.content)
+        self.content.path.mkdir(exist_ok=True)
         new = self._root / f"index.{secrets.token_hex(8)}.new"
         try:
             with closing(_connect(new, "rwc")) as connection:
@@ -225,11 +207,7 @@ class Index:
 
     def _refuse_lost_index(self) -> None:
         log = self._path.with_name("index.sqlite-wal")
-        shards = (self.content / shard for shard in _SHARDS)
-        remains = log.exists() or any(
-            any(shard.iterdir()) for shard in shards if shard.is_dir()
-        )
-        if remains and not self._path.exists():
+        if (log.exists() or self.content.has_files()) and not self._path.exists():
             raise NodeError("the folder has content but no index")
 
 
@@ -289,6 +267,18 @@ def find_all(
     return [_row(*columns) for columns in found]
 
 
+def find_keys(
+    connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
+) -> list[str]:
+    """Return the keys with first <= key < end, in order of their bytes."""
+    found = connection.execute(
+        "SELECT key FROM objects"
+        " WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+        (bucket.encode(), first, end, limit),
+    )
+    return [key.decode() for (key,) in found]
+
+
 def put(
     connection: sqlite3.Connection, name: ObjectName, file: str, info: ObjectInfo
 ) -> None:
@@ -334,46 +324,6 @@ def _row(
     modified_ns = label.stamp.nanoseconds if label else 0
     info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers))
     return Row(key.decode(), file, info)
-
-
-def sync_folder(path: Path) -> None:
-    """Put a folder's list of names on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(connection: sqlite3.Connection, content: Path, age_seconds: float) -> None:
-    """Remove what crashes left; of a big node a part each time, begun anywhere."""
-    deadline = time.monotonic() + _SWEEP_SECONDS
-    start = random.randrange(len(_SHARDS))
-    for shard in _SHARDS[start:] + _SHARDS[:start]:
-        with os.scandir(content / shard) as entries:
-            names = {entry.name for entry in entries if _FILE.fullmatch(entry.name)}
-        known = "SELECT file FROM objects WHERE file >= ? AND file < ?"
-        names.difference_update(
-            file for (file,) in connection.execute(known, (shard, shard + "g"))
-        )
-        for name in names:
-            with suppress(FileNotFoundError, BlockingIOError):
-                _remove_orphan(connection, content / shard / name, age_seconds)
-        if time.monotonic() > deadline:
-            return
-
-
-def _remove_orphan(
-    connection: sqlite3.Connection, path: Path, age_seconds: float
-) -> None:
-    with path.open("rb", buffering=0) as file:
-        if time.time() - os.fstat(file.fileno()).st_mtime < age_seconds:
-            return
-        # An upload holds this lock until its key means the file: ask again behind it.
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        known = "SELECT 1 FROM objects WHERE file = ?"
-        if not connection.execute(known, (path.name,)).fetchone():
-            path.unlink(missing_ok=True)
 
 
 _indexes: weakref.WeakSet[Index] = weakref.WeakSet()

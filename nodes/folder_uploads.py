@@ -6,20 +6,21 @@ import fcntl
 import hashlib
 import io
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from errors import NodeError, PreconditionError
-from nodes import ObjectInfo, ObjectName
+from nodes import UNKNOWN_SIZE, ObjectInfo, ObjectName
 from nodes.folder_calls import Question, ask
+from nodes.folder_content import sync_folder
 from nodes.folder_index import (
     Index,
     find,
     put,
     require_bucket,
-    sync_folder,
     transaction,
 )
 
@@ -58,7 +59,8 @@ class FolderUpload:
 
     Whoever takes the file out of `_files` ends the upload: a commit goes on in its
     thread although the greenlet that waits for it is killed, and an abort that
-    follows must not remove what a key may mean already.
+    follows must not remove what a key may mean already. The size in `info` may be
+    unknown: then any number of bytes may be written.
     """
 
     def __init__(
@@ -79,18 +81,24 @@ class FolderUpload:
         self._write = write
         self._written = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._path = index.path_of(secrets.token_hex(16))
+        self._path = index.content.new_path()
         file = self._path.open("xb", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._files = [file]
 
     def write(self, chunk: bytes) -> None:
         """Write the next bytes. Raises: NodeError."""
-        if self._written + len(chunk) > self._info.size:
+        size = self._info.size
+        if size != UNKNOWN_SIZE and self._written + len(chunk) > size:
             raise NodeError("the upload is longer than was said")
         if not self._files:
             raise NodeError("the upload has ended")
         ask(self._calls, self._append, self._files[0], chunk)
+
+    @property
+    def written(self) -> tuple[int, str]:
+        """How many bytes were written so far, and their ETag."""
+        return self._written, self._md5.hexdigest()
 
     def start_commit(self) -> Question[ObjectInfo]:
         """Ask to store the object; until it is waited for, nothing has happened."""
@@ -112,7 +120,7 @@ class FolderUpload:
 
     def _drop(self) -> None:
         with suppress(IndexError), self._files.pop():
-            self._index.discard(self._path.name)
+            self._index.content.discard(self._path.name)
 
     def _store(self) -> ObjectInfo:
         try:
@@ -131,17 +139,51 @@ class FolderUpload:
                         is_needed = True  # a commit that fails may have happened
             finally:
                 if not is_needed:
-                    self._index.discard(self._path.name)
+                    self._index.content.discard(self._path.name)
         if is_needed and old is not None:
-            self._index.discard(old.file)
+            self._index.content.discard(old.file)
         return info
 
     def _complete(self, file: io.FileIO) -> ObjectInfo:
-        if self._written != self._info.size:
+        if self._info.size not in (self._written, UNKNOWN_SIZE):
             raise NodeError("the upload is shorter than was said")
         os.fsync(file.fileno())
         sync_folder(self._path.parent)
         found = os.fstat(file.fileno())
-        if not found.st_nlink or found.st_size != self._info.size:
+        if not found.st_nlink or found.st_size != self._written:
             raise NodeError("the upload's content is not what was written")
-        return replace(self._info, etag=self._md5.hexdigest())
+        size, etag = self.written
+        return replace(self._info, size=size, etag=etag)
+
+
+def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> ObjectInfo:
+    """Make a key mean a file by a hard link; see `FolderNode.adopt`. Blocks."""
+    with index.connect() as connection:
+        require_bucket(connection, name.bucket)
+    link = index.content.new_path()
+    is_needed = False
+    with path.open("rb", buffering=0) as file:
+        # Until the key means the file; the age of an old one would not protect it.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        link.hardlink_to(path)
+        try:
+            info = _adopted(file, link, info)
+            with index.connect() as connection, transaction(connection):
+                old = find(connection, name)
+                Conditions(if_absent=True).judge(old and old.info)
+                put(connection, name, link.name, info)
+                is_needed = True  # a commit that fails may have happened
+        finally:
+            if not is_needed:
+                index.content.discard(link.name)
+    return info
+
+
+def _adopted(file: io.FileIO, link: Path, info: ObjectInfo) -> ObjectInfo:
+    digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+    os.fsync(file.fileno())
+    sync_folder(link.parent)
+    found = os.fstat(file.fileno())
+    if found.st_size != file.tell() or not os.path.samestat(found, link.lstat()):
+        raise NodeError("the file changed while it was read")
+    return replace(info, size=found.st_size, etag=digest.hexdigest())

@@ -1,15 +1,14 @@
 """Talking to one S3 server: signed requests over our own connections, the SDK's calls.
 
 Knows no Node protocol and no uploads; those are built of this (`s3.py`,
-`s3_uploads.py`). The only retry is that of a request whose kept connection had died.
+`s3_uploads.py`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 from xml.parsers.expat import errors as xml_errors
@@ -26,8 +25,9 @@ from errors import (
     NodeUnreachableError,
 )
 from nodes import NodeSpec, ObjectInfo, ObjectName, TimeLimits
-from nodes.http1 import Connection, NoAnswerError, Response
+from nodes.http1 import Response
 from nodes.pool import ConnectionPool
+from nodes.questions import Question
 from nodes.s3_answers import bucket_exists, error_for, read_label, stored_headers
 from nodes.sigv4 import Signer, canonical_path
 
@@ -75,7 +75,8 @@ class S3Client:
     ) -> Question[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
         head = self.request_head(method, name, headers)
-        return Question(self, method, head, interpret, timeout or self.limits.answer)
+        timeout = timeout or self.limits.answer
+        return Question(self.pool, method, head, interpret, timeout)
 
     def ask_for_bucket(
         self, bucket: str, timeout: float | None = None
@@ -161,101 +162,6 @@ class S3Client:
 
     def __repr__(self) -> str:
         return f"<S3Client of {self._endpoint.netloc}>"
-
-
-class Question(Generic[T]):
-    """A request without a body, sent; it may be sent again on a new connection."""
-
-    def __init__(
-        self,
-        client: S3Client,
-        method: str,
-        head: bytes,
-        interpret: Callable[[Response], T],
-        timeout: float,
-    ) -> None:
-        self._client = client
-        self._method = method
-        self._head = head
-        self._interpret = interpret
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-        self._is_over = False
-        """Whether the connection is the response's, or somebody else's again."""
-        self._connection = send_first(client, head, self._timeout)
-
-    def is_ready(self, timeout: float) -> bool:
-        """See `Pending`. It is ready at its time limit: then waiting fails at once."""
-        if self._is_over:
-            return True
-        remaining = self._deadline - time.monotonic()
-        is_readable = self._connection.wait_readable(min(timeout, remaining))
-        return is_readable or remaining <= timeout
-
-    def wait(self) -> T:
-        """See `Pending`."""
-        self._is_over = True
-        try:
-            response = self._receive(self._connection)
-        except NoAnswerError:
-            if not self._connection.is_reused:
-                raise
-            self._deadline = time.monotonic() + self._timeout
-            again = send_again(self._client, self._head, self._timeout)
-            response = self._receive(again)
-        try:
-            return self._interpret(response)
-        except BaseException:
-            response.close()
-            raise
-
-    def _receive(self, connection: Connection) -> Response:
-        response = Response(connection, self._method, self._client.pool.give_back)
-        try:
-            response.receive_head(self._deadline)
-        except BaseException:
-            response.close()
-            raise
-        return response
-
-    def cancel(self) -> None:
-        """See `Pending`."""
-        if not self._is_over:
-            self._is_over = True
-            self._connection.close()
-
-
-def send_first(client: S3Client, data: bytes, timeout: float) -> Connection:
-    """Send on a kept connection, on a new one if that one is dead."""
-    connection = client.pool.take()
-    try:
-        connection.send(data, timeout)
-    except NodeTimeoutError:
-        connection.close()
-        raise
-    except NodeError:
-        connection.close()
-        if not connection.is_reused:
-            raise
-        return send_again(client, data, timeout)
-    return connection
-
-
-def send_again(client: S3Client, data: bytes, timeout: float) -> Connection:
-    """Send on a new connection; those kept are as old as the dead one: drop them."""
-    client.pool.clear()
-    return send_on_new(client, data, timeout)
-
-
-def send_on_new(client: S3Client, data: bytes, timeout: float) -> Connection:
-    """Send on a new connection."""
-    connection = client.pool.connect()
-    try:
-        connection.send(data, timeout)
-    except NodeError:
-        connection.close()
-        raise
-    return connection
 
 
 def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:

@@ -5,9 +5,9 @@ Nothing is hashed, retried or stored here but what `Upload` promises.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from errors import (
     GatewayError,
@@ -19,9 +19,11 @@ from errors import (
     PreconditionError,
 )
 from nodes import ObjectInfo
-from nodes.http1 import Connection, NoAnswerError, Response
+from nodes.http1 import Connection, Response
+from nodes.late_answers import LateAnswer, LateQuestion
+from nodes.questions import send_again, send_first, send_on_new
 from nodes.s3_answers import read_etag, require_success
-from nodes.s3_client import Question, S3Client, send_again, send_first, send_on_new
+from nodes.s3_client import S3Client
 
 PROBE_BUCKET = "store"
 """Asked for when a node is silent; whether it exists doesn't matter."""
@@ -43,24 +45,24 @@ class SmallUpload:
         self._is_repeatable = is_repeatable
         self._pieces = [head]
         self._missing = stored.size
-        self._commit: Commit | None = None
+        self._commit: LateQuestion[ObjectInfo] | None = None
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
         self._pieces.append(chunk)
         self._missing -= len(chunk)
 
-    def start_commit(self) -> Commit:
+    def start_commit(self) -> LateQuestion[ObjectInfo]:
         """See `Upload`."""
         if self._missing:
             raise GatewayError("an upload was committed before it was complete")
         client, data = self._client, b"".join(self._pieces)
         if self._is_repeatable:
-            connection = send_first(client, data, client.limits.answer)
-            self._commit = Commit(client, connection, self._stored, data)
+            connection = send_first(client.pool, data, client.limits.answer)
+            self._commit = commit(client, connection, self._stored, data)
         else:  # a kept connection may be dying, which would look like a lost answer
-            connection = send_on_new(client, data, client.limits.answer)
-            self._commit = Commit(client, connection, self._stored)
+            connection = send_on_new(client.pool, data, client.limits.answer)
+            self._commit = commit(client, connection, self._stored)
         return self._commit
 
     def abort(self) -> None:
@@ -87,10 +89,10 @@ class StreamedUpload:
         self._client = client
         self._stored = stored
         self._missing = stored.size
-        self._commit: Commit | None = None
+        self._commit: LateQuestion[ObjectInfo] | None = None
         self._is_over = False
         """Whether the connection is closed, or the commit's."""
-        self._connection = send_first(client, head, client.limits.answer)
+        self._connection = send_first(client.pool, head, client.limits.answer)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -114,16 +116,20 @@ class StreamedUpload:
         The connection, on which a body is unfinished, is of no further use.
         """
         self._is_over = True
-        LateAnswer(self._client, self._connection, Connection.close).receive()
+        answer = late_answer(self._client, self._connection, Connection.close)
+        try:
+            answer.receive(require_stored)
+        finally:
+            answer.close()
         raise NodeProtocolError("the node answered before the upload was complete")
 
-    def start_commit(self) -> Commit:
+    def start_commit(self) -> LateQuestion[ObjectInfo]:
         """See `Upload`."""
         if self._missing:
             self.abort()
             raise GatewayError("an upload was committed before it was complete")
         self._is_over = True
-        self._commit = Commit(self._client, self._connection, self._stored)
+        self._commit = commit(self._client, self._connection, self._stored)
         return self._commit
 
     def abort(self) -> None:
@@ -135,128 +141,47 @@ class StreamedUpload:
             self._connection.close()
 
 
-class Commit:
-    """See `Pending`: an upload that was sent to its end."""
-
-    def __init__(
-        self,
-        client: S3Client,
-        connection: Connection,
-        stored: ObjectInfo,
-        repeatable: bytes = b"",
-    ) -> None:
-        """Take the whole request, if it may be sent again on a new connection."""
-        self._client = client
-        self._stored = stored
-        self._repeatable = repeatable if connection.is_reused else b""
-        self._answer = LateAnswer(client, connection)
-        self._is_over = False
-        """Whether the connection is closed, or somebody else's again."""
-
-    def is_ready(self, timeout: float) -> bool:
-        """See `Pending`."""
-        return self._is_over or self._answer.is_ready(timeout)
-
-    def wait(self) -> ObjectInfo:
-        """See `Pending`."""
-        self._is_over = True
-        try:
-            etag = self._answer.receive()
-        except NoAnswerError:
-            if not self._repeatable:
-                raise
-            client, timeout = self._client, self._client.limits.answer
-            connection = send_again(client, self._repeatable, timeout)
-            etag = LateAnswer(client, connection).receive()
-        return replace(self._stored, etag=etag)
-
-    def cancel(self) -> None:
-        """See `Pending`."""
-        if not self._is_over:
-            self._is_over = True
-            self._answer.close()
+def late_answer(
+    client: S3Client,
+    connection: Connection,
+    release: Callable[[Connection], None] | None = None,
+) -> LateAnswer:
+    """Return the answer that is to come to a PUT."""
+    probe = partial(client.ask_for_bucket, PROBE_BUCKET)
+    return LateAnswer(client.pool, connection, "PUT", client.limits, probe, release)
 
 
-class LateAnswer:
-    """The answer to a PUT, which may take long.
+def commit(
+    client: S3Client,
+    connection: Connection,
+    stored: ObjectInfo,
+    repeatable: bytes = b"",
+) -> LateQuestion[ObjectInfo]:
+    """Return the commit of what was sent; `stored` is its info, without the ETag.
 
-    A slow disk may be slow; a frozen node shall not. So a node that is silent for
-    half of the time limit of an answer is asked something easy beside it, and has the
-    other half for that.
+    Takes the whole request, if it may be sent again on a new connection.
     """
 
-    def __init__(
-        self,
-        client: S3Client,
-        connection: Connection,
-        release: Callable[[Connection], None] | None = None,
-    ) -> None:
-        """Take the connection on which the whole request was sent just now."""
-        now = time.monotonic()
-        self._client = client
-        self._connection = connection
-        self._response = Response(connection, "PUT", release or client.pool.give_back)
-        self._deadline = now + client.limits.transfer
-        self._patience = client.limits.answer / 2
-        self._patient_until = min(now + self._patience, self._deadline)
-        self._probe: Question[bool] | None = None
-        self._failure: NodeError | None = None
+    def interpret(response: Response) -> ObjectInfo:
+        require_stored(response)
+        response.read_all(client.limits.transfer)
+        return replace(stored, etag=read_etag(response))
 
-    def is_ready(self, timeout: float) -> bool:
-        """Whether it, or a failure, begins to arrive within `timeout` seconds.
+    def repeat() -> LateAnswer:
+        again = send_again(client.pool, repeatable, client.limits.answer)
+        return late_answer(client, again)
 
-        May take longer by the time limit of connecting, if the node is gone.
-        """
-        until = time.monotonic() + timeout
-        while self._failure is None:
-            moment = min(until, self._patient_until)
-            if self._connection.wait_readable(moment - time.monotonic()):
-                return True
-            if time.monotonic() < self._patient_until:
-                return False
-            try:
-                self._probe_node()
-            except NodeError as exc:
-                self._failure = exc
-        return True
+    may_repeat = repeatable and connection.is_reused
+    answer = late_answer(client, connection)
+    return LateQuestion(answer, interpret, repeat if may_repeat else None)
 
-    def receive(self) -> str:
-        """Return the ETag.
 
-        Raises:
-            PreconditionError: also for `If-Match` without an object, as S3 says 404.
-            NodeError: no usable answer.
-        """
-        try:
-            self._receive_head()
-            require_success(self._response)
-            self._response.read_all(self._client.limits.transfer)
-            return read_etag(self._response)
-        except NoSuchKeyError as exc:
-            raise PreconditionError("there is no object to match") from exc
-        finally:
-            self.close()
+def require_stored(response: Response) -> None:
+    """Return if a PUT succeeded. Raises: as `require_success`.
 
-    def _receive_head(self) -> None:
-        while self._failure is None:
-            try:
-                self._response.receive_head(self._patient_until)
-                return
-            except NodeTimeoutError:
-                self._probe_node()
-        raise self._failure
-
-    def _probe_node(self) -> None:
-        """Ask again whether the node lives; raises if the last time it didn't say."""
-        if time.monotonic() >= self._deadline:
-            raise NodeTimeoutError("the node was silent for too long")
-        if self._probe:
-            self._probe.wait()
-        self._probe = self._client.ask_for_bucket(PROBE_BUCKET, self._patience)
-        self._patient_until = min(time.monotonic() + self._patience, self._deadline)
-
-    def close(self) -> None:
-        """Release the connection, if it isn't yet. Idempotent."""
-        self._response.close()
-        if self._probe:
-            self._probe.cancel()
+    PreconditionError also for `If-Match` without an object: S3 says 404.
+    """
+    try:
+        require_success(response)
+    except NoSuchKeyError as exc:
+        raise PreconditionError("there is no object to match") from exc

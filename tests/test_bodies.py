@@ -16,6 +16,7 @@ from api.bodies import (
     StreamedBody,
     drain,
     open_body,
+    stream_body,
 )
 from errors import BodyError, HTTPError
 from nodes import CHUNK_BYTES
@@ -165,6 +166,37 @@ def test_a_whole_body_is_spooled_before_it_is_returned(room: SpoolRoom) -> None:
     body = open_body(environ, MIB, room, whole=True)
     assert (stream.was_read, body.length) == (MIB, MIB)
     body.close()
+
+
+@pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": str(MIB)}, CHUNKED])
+def test_an_observer_sees_every_byte_while_it_is_spooled(
+    room: SpoolRoom, framing: dict[str, Any]
+) -> None:
+    data = bytes(range(256)) * (MIB // 256)
+    seen: list[bytes] = []
+    environ = {"wsgi.input": Input(data), **framing}
+    body = open_body(environ, MIB, room, observe=seen.append)
+    assert b"".join(seen) == data
+    assert len(seen) == MIB // CHUNK_BYTES
+    assert b"".join(body.chunks()) == data
+    assert len(seen) == MIB // CHUNK_BYTES
+    body.close()
+    assert free_bytes(room) == ROOM
+
+
+def test_a_chunked_body_can_be_read_as_it_arrives() -> None:
+    stream = Input(bytes(CHUNK_BYTES + 1))
+    body = stream_body({"wsgi.input": stream, **CHUNKED}, MIB)
+    assert (body.length, body.can_restart(), stream.was_read) == (-1, False, 0)
+    assert [len(chunk) for chunk in body.chunks()] == [CHUNK_BYTES, 1]
+    body.close()
+
+
+def test_a_chunked_body_that_is_not_held_has_a_limit_too() -> None:
+    stream = Input(bytes(MIB + 1))
+    body = stream_body({"wsgi.input": stream, **CHUNKED}, MIB)
+    with pytest.raises(HTTPError, match="bytes at most"):
+        list(body.chunks())
 
 
 def test_a_chunked_body_above_the_limit_is_413_and_gives_its_room_back(

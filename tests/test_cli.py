@@ -801,7 +801,6 @@ def test_who_cannot_be_forgotten(tmp_path: Path, names: list[str], says: str) ->
         (["repair", "--rate", "fast"], {}, "Invalid value for '--rate': 'fast' is no"),
         (["repair", "--every", "1"], {}, "Invalid value for '--every': '1' is no"),
         (["locate"], {}, "Missing argument 'KEY'"),
-        (["sing"], {}, "No such command 'sing'"),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(
@@ -823,18 +822,3 @@ def test_where_no_node_is_found_nothing_can_be_done(tmp_path: Path) -> None:
     result = run("forget", "abc", environ=environ)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "The Docker daemon does not answer"
-
-
-# Installed
-
-
-def test_every_module_is_installed() -> None:
-    setup = (PROJECT / "setup.cfg").read_text()
-    _, _, rest = setup.partition("py_modules =\n")
-    listed = rest.partition("packages =\n")[0].split()
-    modules = {path.stem for path in PROJECT.glob("*.py")}
-    assert listed == sorted(modules - {"gunicorn.conf"})
-    _, _, rest = setup.partition("packages =\n")
-    listed = rest.partition("#")[0].split()
-    packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
-    assert listed == sorted(packages - {"bench", "tests"})

@@ -258,6 +258,7 @@ CONTRADICTIONS: list[tuple[str, Mapping[str, str], str]] = [
     ("access: signed", {}, r"1: access: ACCESS=signed needs API_TOKENS or SIGNING_SEC"),
     ("access: signed\napi_tokens: ' , '", {}, r"1: access: ACCESS=signed needs"),
     ("presign: direct", {"DISCOVERY": "folders"}, r"1: presign: PRESIGN=direct needs"),
+    ("presign: direct", {"CHUNK_BYTES": "1MiB"}, r"1: presign: PRESIGN=direct: no one"),
     ("discovery: dns", {}, r"1: discovery: DISCOVERY=dns needs DNS_NAME"),
     ("node_access_key: k", {}, r"1: node_access_key: NODE_ACCESS_KEY and NODE_SECRET"),
 ]

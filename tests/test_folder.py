@@ -33,7 +33,14 @@ from errors import (  # noqa: E402
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp  # noqa: E402
+from nodes import (  # noqa: E402
+    CHUNK_BYTES,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+    folder_uploads,
+)
 from nodes.folder import FolderNode  # noqa: E402
 
 NAME = ObjectName("store", "abc")
@@ -92,6 +99,102 @@ def fetch(node: FolderNode, name: ObjectName = NAME, **options: object) -> bytes
 
 def content(folder: Path) -> list[Path]:
     return [path for path in (folder / "content").rglob("*") if path.is_file()]
+
+
+# Uploads of unknown length, and files that are adopted
+
+
+@pytest.mark.parametrize("size", [0, 5, CHUNK_BYTES + 1])
+def test_an_upload_of_unknown_length_is_as_long_as_what_was_written(
+    node: FolderNode, size: int
+) -> None:
+    upload = node.start_put(NAME, None, OLD, {})
+    for start in range(0, size, CHUNK_BYTES):
+        upload.write(bytes(min(CHUNK_BYTES, size - start)))
+    etag = hashlib.md5(bytes(size)).hexdigest()
+    assert upload.written == (size, etag)
+    info = upload.start_commit().wait()
+    assert (info.size, info.etag) == (size, etag)
+    assert fetch(node) == bytes(size)
+    assert node.start_head(NAME).wait() == info
+
+
+def test_an_aborted_upload_of_unknown_length_leaves_nothing(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    upload = node.start_put(NAME, None, OLD, {})
+    upload.write(b"12345")
+    upload.abort()
+    assert content(tmp_path) == []
+    with pytest.raises(NoSuchKeyError):
+        node.start_head(NAME).wait()
+
+
+def test_a_file_is_adopted_by_a_second_name(node: FolderNode, tmp_path: Path) -> None:
+    path = tmp_path / "mia"
+    path.write_bytes(b"a cat")
+    info = node.adopt(NAME, path, OLD, {"X-Name": "Mia"})
+    assert (info.size, info.etag) == (5, hashlib.md5(b"a cat").hexdigest())
+    assert (info.label, info.headers) == (OLD, {"X-Name": "Mia"})
+    [file] = content(tmp_path)
+    assert file.samefile(path)
+    path.unlink()
+    assert fetch(node) == b"a cat"
+
+
+def test_a_file_is_not_adopted_over_an_object(node: FolderNode, tmp_path: Path) -> None:
+    store(node, b"12345")
+    path = tmp_path / "mia"
+    path.write_bytes(b"a cat")
+    with pytest.raises(PreconditionError):
+        node.adopt(NAME, path, NEW, {})
+    assert fetch(node) == b"12345"
+    assert len(content(tmp_path)) == 1
+    assert path.read_bytes() == b"a cat"
+
+
+def test_a_file_that_is_being_adopted_is_not_swept(
+    node: FolderNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mia"
+    path.write_bytes(b"a cat")
+    os.utime(path, (0, 0))
+    real = folder_uploads.sync_folder
+
+    def sweep_meanwhile(folder: Path) -> None:
+        FolderNode("other", tmp_path).start_check().wait()
+        real(folder)
+
+    monkeypatch.setattr(folder_uploads, "sync_folder", sweep_meanwhile)
+    node.adopt(NAME, path, OLD, {})
+    path.unlink()
+    assert fetch(node) == b"a cat"
+
+
+def test_what_a_crash_left_of_an_adoption_is_swept(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    path = tmp_path / "mia"
+    path.write_bytes(b"a cat")
+    os.utime(path, (0, 0))
+    node.start_check().wait()
+    (tmp_path / "content" / "ab").mkdir()
+    (tmp_path / "content" / "ab" / ("ab" * 16)).hardlink_to(path)
+    FolderNode("other", tmp_path).start_check().wait()
+    assert content(tmp_path) == []
+    assert path.read_bytes() == b"a cat"
+
+
+def test_keys_alone_are_listed_in_order(
+    node: FolderNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.folder._BATCH_KEYS", 2)
+    for key in ("b", "a", "ä", "a/b", "c"):
+        store(node, b"", ObjectName("store", key))
+    store(node, b"", ObjectName("zzz", "another"))
+    found = list(node.list_keys("store"))
+    assert found == [["a", "a/b"], ["b", "c"], ["ä"]]
+    assert list(node.list_keys("none")) == []
 
 
 def python(folder: Path, script: str, *args: str) -> subprocess.Popen[bytes]:
@@ -577,6 +680,7 @@ def test_lost_content_is_an_error(node: FolderNode, tmp_path: Path) -> None:
 
 def make_orphan(folder: Path, age_seconds: float) -> Path:
     path = folder / "content" / "ab" / ("ab" + os.urandom(15).hex())
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"orphan")
     then = time.time() - age_seconds
     os.utime(path, (then, then))

@@ -20,6 +20,7 @@ import serve
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOT_KNOBS = ("os", "serve", "settings", "signal", "time")
+HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
         if not name.startswith("_") and name.islower() and name not in NOT_KNOBS
     }
     assert {"bind", "worker_class", "pre_request", "logconfig_dict"} <= ours
-    assert ours - known.keys() <= {"load_settings", "logging_config", "whole_response"}
+    assert ours - known.keys() <= HELPERS
 
 
 def test_what_stays_the_same_is_worked_out_once(knobs: dict[str, Any]) -> None:
@@ -134,6 +135,21 @@ def test_an_answer_for_which_there_is_no_room_is_sent_whole(
     response.write(b"whole")
     assert len(sock.sent) == 2
     assert b"".join(sock.sent).endswith(b"\r\n\r\nwhole")
+
+
+@pytest.mark.parametrize(
+    ("app", "is_gateway"),
+    [
+        ("wsgi:app", True),
+        ("my.own:app", True),
+        ("blobs.apps:blob_server('/store')", False),
+    ],
+)
+def test_only_the_gateway_registers_itself(
+    knobs: dict[str, Any], app: str, is_gateway: bool
+) -> None:
+    server = SimpleNamespace(app=SimpleNamespace(app_uri=app))
+    assert knobs["is_gateway"](server) is is_gateway
 
 
 def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:

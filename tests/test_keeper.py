@@ -234,10 +234,11 @@ def test_nodes_without_weight_learn_of_it() -> None:
 
 def test_a_first_roster_that_a_node_missed_is_completed() -> None:
     world = World()
-    world.disks["c"].before["bucket"] = once(fail)
+    world.disks["c"].before["bucket"] = fail
     assert world.gateway().form().roster
     assert world.copy("c") is None
     assert world.copy("a").is_new
+    del world.disks["c"].before["bucket"]
     world.passive().follow()
     assert names_of(world.agreed().settled) == "abc"
 
@@ -360,10 +361,7 @@ def test_a_step_whose_answer_was_lost_counts() -> None:
     disk = world.disks["a"]
     disk.commit_is_lost = True
     disk.before["commit"] = once(fail)
-    gateway = world.gateway(a=3.0)
-    gateway.follow()
-    assert [roster.generation for roster in world.copies() if roster] == [3, 2, 2]
-    gateway.follow()
+    world.gateway(a=3.0).follow()
     assert world.agreed().generation == 3
 
 

@@ -6,6 +6,7 @@ answers of a running gateway against it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ from api.routes import all_routes
 from settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+SETTINGS = Settings(blob_api=True)
+PURR = hashlib.sha1(b"purr" * 100).hexdigest()
 CHECKS = [
     status_code_conformance,
     content_type_conformance,
@@ -48,6 +51,7 @@ NAMES = {
     "id": ["cat1", "empty", "missing"],
     "bucket": ["photos", "letters", "missing"],
     "key": ["notes.txt", "2026/11/cat.jpg", "a b//\u00fc+%?#", "missing"],
+    "blob": [PURR, f"{PURR}.txt", "0" * 40, "no.tar.gz"],
 }
 """Names that the driven gateway has, or not, beside those that are made up."""
 DOOMED = {
@@ -90,10 +94,11 @@ def test_it_is_openapi(document: dict[str, Any]) -> None:
 
 
 def test_both_have_the_same_routes(document: dict[str, Any]) -> None:
-    routes = all_routes(Settings())
+    routes = all_routes(SETTINGS)
     found: dict[Route, set[tuple[bool, ...]]] = {route: set() for route in routes}
     for method, path in documented(document):
         example = path.replace("{bucket}", "photos").replace("{id}", "cat1")
+        example = example.replace("{blob}", "cafe.jpg")
         keys = ("a/b.txt", "b.txt") if "{bucket}/{key}" in path else ("b.txt",)
         for key in keys:
             route, groups = served_by(routes, method, example.replace("{key}", key))
@@ -116,10 +121,11 @@ def served_by(
 
 
 def test_open_routes_are_those_without_security(document: dict[str, Any]) -> None:
-    routes = all_routes(Settings())
+    routes = all_routes(SETTINGS)
     for method, path in documented(document):
         node = document["paths"][path][method.lower()]
         example = path.replace("{bucket}", "photos").replace("{id}", "a")
+        example = example.replace("{blob}", "cafe")
         route, _ = served_by(routes, method, example.replace("{key}", "b"))
         is_open = node.get("security", document["security"]) == []
         assert is_open == route.is_open, (method, path)
@@ -143,7 +149,7 @@ def codes_in_source() -> Iterator[str]:
             yield "".join(groups)
 
 
-NORTH = ("gateway.py", "buckets.py", "query_signing.py")
+NORTH = ("gateway.py", "cluster.py", "buckets.py", "query_signing.py")
 
 
 def test_every_reference_leads_somewhere_and_every_component_is_used(
@@ -189,6 +195,7 @@ def gateway(
         "DISCOVERY": "folders",
         "DATA_DIR": str(folder / "data"),
         "ACCESS": access,
+        "BLOB_API": "on",
         "API_TOKENS": TOKEN,
         "SIGNING_SECRET": "correct-horse-battery-staple",
     }
@@ -202,6 +209,7 @@ def gateway(
     for path in ("/objects/notes.txt", "/object/cat1"):
         assert gateway.ask("PUT", path, b"purr" * 100, token).status == 201
     assert gateway.ask("PUT", "/object/empty", b"", token).status == 201
+    assert gateway.ask("POST", "/upload", b"purr" * 100, token).status == 200
     yield gateway
     gateway.stop()
 

@@ -1,7 +1,7 @@
 """Blobs: bytes under an id that never means other bytes. No HTTP.
 
 What the blob APIs need of a store, and the store that a cluster is. Others:
-`blob_folder.py` (a folder), `blob_servers.py` (other blob servers).
+`blobs/folder.py` (a folder), `blobs/servers.py` (other blob servers).
 """
 
 from __future__ import annotations

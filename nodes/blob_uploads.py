@@ -1,0 +1,178 @@
+"""Uploads to one blob server: small ones held in memory, others streamed.
+
+The server has but one condition, which can't be left out: ours never stores other
+bytes under an id that has some; an old one replaces whatever is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from errors import GatewayError, NodeError, NodeProtocolError, NodeTimeoutError
+from nodes import ObjectInfo
+from nodes.blob_answers import blob_headers, require_stored, sent_headers
+from nodes.blob_client import BlobClient
+from nodes.http1 import Connection, Response
+from nodes.late_answers import LateAnswer, LateQuestion
+from nodes.questions import send_again, send_first
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class BlobPost:
+    """What is known of an upload before its bytes; makes sense of the answer."""
+
+    def __init__(
+        self,
+        client: BlobClient,
+        blob_id: str,
+        length: int | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        """`length` None: it is sent in chunks, to an end that isn't known yet."""
+        self.client = client
+        self.length = length
+        self.written = 0
+        """Bytes of the blob so far."""
+        framing = (
+            ("Transfer-Encoding", "chunked")
+            if length is None
+            else ("Content-Length", str(length))
+        )
+        lines = sent_headers(headers)
+        self.head = client.request_head("POST", f"/blob/{blob_id}", [framing, *lines])
+        self._id = blob_id
+        self._headers = blob_headers({name.lower(): value for name, value in lines})
+
+    def framed(self, chunk: bytes) -> bytes:
+        """Return the next bytes as they are sent. Raises: GatewayError, too many."""
+        self.written += len(chunk)
+        if self.length is None:
+            return b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
+        if self.written > self.length:  # the rest would be read as the next request
+            raise GatewayError("an upload is longer than was announced")
+        return chunk
+
+    def end(self) -> bytes:
+        """Return what is sent behind all bytes. Raises: GatewayError, too few."""
+        if self.length is None:
+            return _LAST_CHUNK
+        if self.written < self.length:
+            raise GatewayError("an upload was committed before it was complete")
+        return b""
+
+    def interpret(self, response: Response) -> ObjectInfo:
+        """Return what is stored. Raises: as `require_stored`."""
+        require_stored(response, self._id, self.written)
+        return ObjectInfo(self.written, "", 0, None, self._headers)
+
+    def answer(self, connection: Connection, *, is_early: bool = False) -> LateAnswer:
+        """Return the answer to come; an early one ends the connection."""
+        release = Connection.close if is_early else None
+        return self.client.late_answer("POST", connection, release)
+
+
+class HeldBlob:
+    """See `Upload`: held in memory, sent at once and, if needed, once more."""
+
+    def __init__(self, post: BlobPost) -> None:
+        """Take an upload of a known, small length."""
+        self._post = post
+        self._pieces = [post.head]
+        self._commit: LateQuestion[ObjectInfo] | None = None
+
+    def write(self, chunk: bytes) -> None:
+        """See `Upload`."""
+        self._pieces.append(self._post.framed(chunk))
+
+    def start_commit(self) -> LateQuestion[ObjectInfo]:
+        """See `Upload`."""
+        post, client = self._post, self._post.client
+        data = b"".join([*self._pieces, post.end()])
+        connection = send_first(client.pool, data, client.limits.answer)
+
+        def repeat() -> LateAnswer:
+            return post.answer(send_again(client.pool, data, client.limits.answer))
+
+        self._commit = LateQuestion(
+            post.answer(connection),
+            post.interpret,
+            repeat if connection.is_reused else None,
+        )
+        return self._commit
+
+    def abort(self) -> None:
+        """See `Upload`."""
+        self._pieces.clear()
+        if self._commit:
+            self._commit.cancel()
+
+
+class StreamedBlob:
+    """See `Upload`: each chunk goes to the server as it comes.
+
+    A stream can't be sent twice, so the server is asked first whether it lives: then
+    the connection does, too.
+    """
+
+    def __init__(self, post: BlobPost) -> None:
+        """Ask, and send the head. Raises: NodeError."""
+        post.client.ask_for_life().wait()
+        self._post = post
+        self._commit: LateQuestion[ObjectInfo] | None = None
+        self._is_over = False
+        """Whether the connection is closed, or the commit's."""
+        client = post.client
+        self._connection = send_first(client.pool, post.head, client.limits.answer)
+
+    def write(self, chunk: bytes) -> None:
+        """See `Upload`."""
+        try:
+            data = self._post.framed(chunk)
+        except GatewayError:
+            self.abort()
+            raise
+        if self._connection.has_input():
+            self._explain()
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._connection.send(data, self._post.client.limits.transfer)
+        except NodeTimeoutError:
+            self.abort()
+            raise
+        except NodeError:
+            self._explain()
+
+    def _explain(self) -> None:
+        """The server ended the upload early: raise what it says of that, if anything.
+
+        The connection, on which a body is unfinished, is of no further use.
+        """
+        self._is_over = True
+        self._post.answer(self._connection, is_early=True).receive(self._post.interpret)
+        raise NodeProtocolError("the server answered before the upload was complete")
+
+    def start_commit(self) -> LateQuestion[ObjectInfo]:
+        """See `Upload`."""
+        try:
+            end = self._post.end()
+        except GatewayError:
+            self.abort()
+            raise
+        if end:
+            self._send(end)
+        self._is_over = True
+        self._commit = LateQuestion(
+            self._post.answer(self._connection), self._post.interpret
+        )
+        return self._commit
+
+    def abort(self) -> None:
+        """See `Upload`."""
+        if self._commit:
+            self._commit.cancel()
+        elif not self._is_over:
+            self._is_over = True
+            self._connection.close()

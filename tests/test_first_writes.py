@@ -1,0 +1,81 @@
+"""Several gateways that all find the same fresh nodes, and write at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from changes import Wishes
+from cluster import Cluster
+from membership import Membership
+from nodes import NodeSpec, ObjectName, TimeLimits
+from nodes.build import node_builder
+from uploads import HeldBody
+
+GATEWAYS, ROUNDS = 4, 5
+
+
+class FixedDiscovery:
+    """Nodes that never change."""
+
+    def __init__(self, specs: list[NodeSpec]) -> None:
+        self._specs = specs
+
+    def find(self) -> list[NodeSpec]:
+        """See `Discovery`."""
+        return self._specs
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_nobody_is_refused_because_others_form_the_cluster(
+    tmp_path: Path, replicas: int
+) -> None:
+    for turn in range(ROUNDS):
+        folders = [tmp_path / f"{turn}-{number}" for number in range(3)]
+        for folder in folders:
+            folder.mkdir()
+        specs = [NodeSpec(f"n{i}", path.as_uri()) for i, path in enumerate(folders)]
+        clusters = [make_cluster(specs, replicas) for _ in range(GATEWAYS)]
+        failures = write_at_once(clusters)
+        assert not failures
+        for cluster in clusters:
+            for number in range(GATEWAYS):
+                assert cluster.head(ObjectName("store", f"k{number}")).info.size == 3
+
+
+def make_cluster(specs: list[NodeSpec], replicas: int) -> Cluster:
+    """Return a gateway's, which looks at the nodes when it is asked for anything."""
+    membership = Membership(
+        FixedDiscovery(specs),
+        node_builder(TimeLimits()),
+        60.0,
+        Wishes(replicas, {}),
+        is_watching=False,
+    )
+    return Cluster(membership)
+
+
+def write_at_once(clusters: list[Cluster]) -> list[Exception]:
+    """Have each store an object; return what was raised."""
+    failures: list[Exception] = []
+    barrier = threading.Barrier(len(clusters))
+
+    def write(number: int) -> None:
+        barrier.wait()
+        try:
+            name = ObjectName("store", f"k{number}")
+            clusters[number].put(name, HeldBody(b"cat"), {})
+        except Exception as exc:  # noqa: BLE001 - told by the assertion
+            failures.append(exc)
+
+    threads = [
+        threading.Thread(target=write, args=(number,))
+        for number in range(len(clusters))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
