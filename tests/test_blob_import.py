@@ -16,18 +16,23 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from gateway_process import PROJECT
 
 import nodes.folder_uploads
 from blobs import importing
 from blobs.folder import BlobFolder
 from blobs.importing import Import
-from commands.import_blobs import import_blobs
+from cli import main
 from nodes.folder_index import put
 from uploads import HeldBody
 
 HEADERS = {"X-Name": "Mia"}
+
+
+def run(arguments: list[str]) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(main, ["import-blobs", *arguments])
 
 
 def leave(path: Path, blob_id: str, body: bytes, headers: object = None) -> None:
@@ -182,7 +187,7 @@ def test_a_full_disk_ends_it_and_loses_nothing(
     BlobFolder(tmp_path).node.close()
     leave(tmp_path, "mia", b"a cat")
     monkeypatch.setattr(nodes.folder_uploads, "sync_folder", refuse)
-    result = CliRunner().invoke(import_blobs, ["-store", str(tmp_path)])
+    result = run(["-store", str(tmp_path)])
     assert result.exit_code == 1
     assert "full" in result.output
     assert old_files(tmp_path) == ["mia"]
@@ -252,13 +257,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     leave(tmp_path, "mia", b"a cat")
-    result = CliRunner().invoke(import_blobs, ["--store", str(tmp_path)])
+    result = run(["--store", str(tmp_path)])
     assert (result.exit_code, result.output) == (
         0,
         "Imported 1 blobs (5 bytes); 0 were stored already.\n",
     )
     leave(tmp_path, "mia", b"a dog")
-    result = CliRunner().invoke(import_blobs, [f"-store={tmp_path}", "--json"])
+    result = run([f"-store={tmp_path}", "--json"])
     assert result.exit_code == 1
     assert '"mia": "Something else' in result.output
     assert "1 blobs were left where they are." in result.output
@@ -267,16 +272,18 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
 def test_its_own_folder_as_the_source_means_moving(tmp_path: Path) -> None:
     leave(tmp_path, "mia", b"a cat")
     store, source = str(tmp_path), f"{tmp_path}/../{tmp_path.name}"
-    assert CliRunner().invoke(import_blobs, ["-store", store, source]).exit_code == 0
+    assert run(["-store", store, source]).exit_code == 0
     assert old_files(tmp_path) == []
 
 
 def test_a_folder_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
     missing = str(tmp_path / "none")
-    result = CliRunner().invoke(import_blobs, ["-store", missing])
+    result = run(["-store", missing])
     assert (result.exit_code, result.output) == (
         2,
         f"-store: there is no folder {missing}\n",
     )
-    result = CliRunner().invoke(import_blobs, ["-store", str(tmp_path), missing])
+    result = CliRunner().invoke(
+        main, ["import-blobs", "-store", str(tmp_path), missing]
+    )
     assert result.exit_code == 2
