@@ -41,6 +41,7 @@ from manifest import (
     as_whole,
     outline_of,
     owner_header,
+    require_understood,
 )
 from member import Member
 from membership import Membership
@@ -80,6 +81,11 @@ class ChunkedCluster(Cluster):
         info = download.content.info
         outline = outline_of(info)
         if outline is None:
+            try:
+                require_understood(info)
+            except NodeProtocolError:
+                download.content.close()
+                raise
             return download
         md5s = outline.load(_read_manifest(download.content))
         byte_range = choice.byte_range if choice else None
@@ -94,11 +100,13 @@ class ChunkedCluster(Cluster):
     def head(self, name: ObjectName) -> Stored:
         """See `Cluster`."""
         stored = super().head(name)
+        require_understood(stored.info)
         return Stored(stored.member, as_whole(stored.info))
 
     def holder(self, name: ObjectName) -> Member:
         """See `Cluster`."""
         stored = super().head(name)
+        require_understood(stored.info)
         if outline_of(stored.info):
             raise NotSupportedError("The object lies in parts, on several nodes")
         return stored.member
@@ -112,6 +120,19 @@ class ChunkedCluster(Cluster):
 
     def _told(self, info: ObjectInfo) -> ObjectInfo:
         return as_whole(info)
+
+    def _is_whole(self, info: ObjectInfo) -> bool:
+        outline = outline_of(info)
+        if outline is None:
+            return True
+        try:
+            for span in outline.spans(0, outline.size - 1):
+                part = super().head(part_name(outline.upload_id, span.index))
+                if part.info.size != span.size:
+                    return False
+        except NoSuchKeyError:
+            return False
+        return True
 
     def _open_part(
         self, outline: Outline, md5s: Sequence[str], span: Span

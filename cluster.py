@@ -105,6 +105,10 @@ class Cluster:
         """Return what clients are told of what nodes hold."""
         return info
 
+    def _is_whole(self, info: ObjectInfo) -> bool:
+        """Whether all is there that a stored object consists of. Raises: as `get`."""
+        return True
+
     def list(
         self, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
@@ -205,7 +209,8 @@ class Cluster:
             raise different_content()
         home = {member.name for member in found.placement.home}
         copies = sum(node in home for node, _ in found.copies)
-        if copies >= require_home(found.placement).replicas:
+        is_stored = copies >= require_home(found.placement).replicas
+        if is_stored and self._is_whole(found.info):
             return Stored(found.member, info)
         return self.put(name, body, info.headers)
 

@@ -125,7 +125,7 @@ class Outline:
             value = json.loads(body)
             is_ours = value["upload"] == self.upload_id
             digests = b64decode(value["part_md5s"], validate=True)
-        except (ValueError, TypeError, KeyError) as exc:
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise NodeProtocolError("a manifest can't be read") from exc
         if not is_ours or len(digests) != _MD5_BYTES * self.count:
             raise NodeProtocolError("a manifest is not the one that it should be")
@@ -171,3 +171,9 @@ def owner_of(part: ObjectInfo) -> ObjectName | None:
     except ValueError:
         return None
     return ObjectName(BUCKET, key) if key else None
+
+
+def require_understood(info: ObjectInfo) -> None:
+    """Raise NodeProtocolError if it is a manifest of a kind that is not known here."""
+    if PARTS_HEADER in info.headers and outline_of(info) is None:
+        raise NodeProtocolError("a manifest can't be understood")

@@ -191,6 +191,8 @@ class Mender:
         now = self._membership.fresh_snapshot()
         if not self._membership.is_fresh(now) or now.roster != self._scene.roster:
             raise RepairError("the set of nodes changed")
+        if now.lost - self._scene.snapshot.lost:
+            raise RepairError("a node has lost its disk")
 
     def _look(
         self,

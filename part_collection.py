@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from errors import NodeError, PreconditionError
 from manifest import owner_of, refers_to
+from member import Member
 from mending import Mender, Scene, head
 from nodes import Node, ObjectInfo, ObjectName, Pending
 from object_names import shown, upload_of_part
@@ -141,7 +142,9 @@ class _Judge:
         home = [member.name for member in scene.place(owner).home]
         best = [name for name in home if name in scene.names]
         for name in dict.fromkeys([*best, *sorted(scene.names)]):
-            held = head(scene.members[name], owner)
+            # A bucket that was there, and is not now, is no answer.
+            ask = head if name in scene.snapshot.lost else Member.head
+            held = ask(scene.members[name], owner)
             if held and refers_to(held, self._upload_id):
                 return True
         return False

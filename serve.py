@@ -64,6 +64,8 @@ def main() -> NoReturn:
 def run_gunicorn(app: str, *addresses: str) -> NoReturn:
     """Become gunicorn, with our knobs, serving `module:app` at these addresses."""
     options = [option for address in addresses for option in ("--bind", address)]
+    if app != GATEWAY:  # blobs may have longer headers than objects on nodes
+        options += ["--limit-request-field_size", "65536"]
     knobs = ("-c", "python:gunicorn_knobs")
     os.execv(sys.executable, [*LAUNCH, *knobs, *options, app])
 

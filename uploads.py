@@ -266,9 +266,10 @@ def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
         if draft.is_outdone(held):
             stamp = draft.label.stamp
             return ObjectInfo(body.length, body.etag, stamp.nanoseconds, draft.label)
+        chunks = body.chunks()
         upload = replace(draft, seen={member.name: held}).start(member)
         try:
-            return finish(upload, body.chunks())
+            return finish(upload, chunks)
         except PreconditionError:  # somebody was faster: look again
             continue
     raise NodeError("the object keeps changing")

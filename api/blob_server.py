@@ -19,7 +19,9 @@ from nodes import ObjectInfo
 from settings import Settings
 from uploads import Stored
 
-_BLOB, _ALIVE = re.compile(r"/blob/([^/]*)"), re.compile("/alive")
+_BLOB, _ALIVE = re.compile(r"//?blob/([^/]*)"), re.compile("/alive")
+_BLOBS = re.compile("//?blobs")
+"""Old clients put the path behind a URL as it is written, with its last slash."""
 _JSON = ("Content-Type", "application/json")
 
 
@@ -90,8 +92,8 @@ def routes(settings: Settings) -> Sequence[Route]:
         Route("GET", _BLOB, get_blob),
         Route("HEAD", _BLOB, head_blob),
         Route("POST", _BLOB, post_blob),
-        Route("GET", re.compile("/blobs"), list_blobs),
-        Route("HEAD", re.compile("/blobs"), list_blobs),
+        Route("GET", _BLOBS, list_blobs),
+        Route("HEAD", _BLOBS, list_blobs),
         *life_routes(settings),
     ]
 

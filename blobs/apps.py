@@ -5,9 +5,10 @@ gunicorn calls them in each worker: `blobs.apps:blob_server('/store')`.
 
 from __future__ import annotations
 
+import json
 import logging.config
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -19,7 +20,7 @@ from api.bodies import SpoolRoom
 from blobs import Blobs
 from blobs.folder import BlobFolder
 from blobs.servers import ServerBlobs
-from blobs.sos_conf import BlobServer
+from blobs.sos_conf import SERVERS_VARIABLE, BlobServer
 from config_file import load_settings
 from errors import SettingsError
 from gateway import Gateway
@@ -59,12 +60,10 @@ def blob_server(store: str) -> Gateway:
     return Gateway(routes(settings), services)
 
 
-def api_server(
-    servers: Sequence[tuple[str, str]], upload_port: int, download_port: int
-) -> ByPort:
-    """Return the api-server over these blob servers, (group, URL) each."""
+def api_server(upload_port: int, download_port: int) -> ByPort:
+    """Return the api-server over the servers that `SERVERS_VARIABLE` says."""
     settings = started_settings()
-    known = [BlobServer(*server) for server in servers]
+    known = [BlobServer(*server) for server in json.loads(os.environ[SERVERS_VARIABLE])]
     blobs = ServerBlobs(known, settings.node_limits, settings.replicas)
     services = ServerServices(blobs, settings, spool_of(settings))
 

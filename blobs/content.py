@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from downloads import ByteRange
@@ -42,6 +42,7 @@ class CheckedContent:
         opened: tuple[Member, NodeObject],
         others: Iterator[Member],
         byte_range: ByteRange | None = None,
+        note_damage: Callable[[Member], object] = lambda member: None,
     ) -> None:
         """Take an open copy, which this closes, and who may have others.
 
@@ -52,6 +53,7 @@ class CheckedContent:
         self.info = self._content.info
         self._name = name
         self._others = others
+        self._note_damage = note_damage
         self._first, self._last = byte_range or (0, self.info.size - 1)
         self._is_whole = byte_range is None
         self._is_measured = self.info.size != UNKNOWN_SIZE
@@ -114,6 +116,7 @@ class CheckedContent:
         Raises: WrongBytesError, if there is none.
         """
         log.warning("blob %s is damaged on %s", self._name.key, self.member.name)
+        self._note_damage(self.member)
         error = WrongBytesError("the server has wrong bytes under this id")
         if self._is_measured or self._next < CHUNK_BYTES:
             raise error
@@ -173,6 +176,8 @@ class CheckedContent:
             info.size != self.info.size
         ):
             raise NodeProtocolError("the server holds another number of bytes")
+        elif info.etag and self.info.etag and info.etag != self.info.etag:
+            raise NodeProtocolError("the server holds other bytes")
 
     def _drop(self, content: NodeObject) -> None:
         """Read to the next byte that is wanted.

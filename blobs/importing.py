@@ -111,6 +111,8 @@ class Import:
         headers = self._old.headers(name.key)
         path = self._old.file_of(name.key)
         try:
+            if self._old.is_damaged(name.key):
+                raise NodeError("it is damaged: its bytes have another SHA-1")
             found = path.lstat()
             label = new_label(found.st_mtime_ns)
             if self._moves and found.st_nlink == 1:

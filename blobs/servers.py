@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import zip_longest
 from urllib.parse import urlsplit
 
@@ -35,6 +36,9 @@ from uploads import Body, Stored
 
 log = logging.getLogger("amazin.blobs")
 
+MOST_DAMAGED = 10_000
+"""Wrong copies that are remembered."""
+
 
 class ServerBlobs:
     """See `Blobs`. Thread-safe; servers that fail are skipped for a while."""
@@ -52,16 +56,22 @@ class ServerBlobs:
         self._members = list(members.values())
         self._groups: Groups = list(groups.values())
         self._replicas = replicas
+        self._damaged: dict[tuple[str, str], None] = {}
+        """Blobs, and servers that were found to have a wrong copy; the last ones."""
 
     def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
         """See `Blobs`. A whole blob whose id is a SHA-1 is never given out wrong."""
         name = ObjectName(BLOB_BUCKET, blob_id)
-        tiers: list[Sequence[Member]] = list(self._tiers())
+        damaged = [m for m in self._members if (blob_id, m.name) in self._damaged]
+        tiers = [[m for m in tier if m not in damaged] for tier in self._tiers()]
+        tiers.append(damaged)
         info: ObjectInfo | None = None
         byte_range: ByteRange | None = None
         if choose:
             first, info = Search(tiers, starting_head(name)).run()
             byte_range = choose(info)
+            if damaged:  # who asks may have begun with a wrong copy: all of it
+                byte_range = None
             tiers = [[first], *tiers]
         search = Search(tiers, starting_get(name, byte_range))
         try:
@@ -73,7 +83,10 @@ class ServerBlobs:
             content.close()
             raise NodeProtocolError("the servers hold different bytes")
         others = self._others(member, search.absent)
-        checked = CheckedContent(name, (member, content), others, byte_range)
+        note_damage = partial(self._note_damage, blob_id)
+        checked = CheckedContent(
+            name, (member, content), others, byte_range, note_damage
+        )
         return Download(checked.member, checked, byte_range)
 
     def head(self, blob_id: str) -> Stored:
@@ -90,6 +103,12 @@ class ServerBlobs:
         """Drop idle connections, and probe no server any more."""
         for member in self._members:
             member.retire()
+
+    def _note_damage(self, blob_id: str, member: Member) -> None:
+        """Ask this server for this blob last from now on."""
+        self._damaged[blob_id, member.name] = None
+        while len(self._damaged) > MOST_DAMAGED:
+            self._damaged.pop(next(iter(self._damaged)), None)
 
     def _refuse_if_unreadable(self, name: ObjectName) -> None:
         """Raise NodeError if a server has the blob after all.

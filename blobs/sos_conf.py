@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from errors import SettingsError
 
 DEFAULT_GROUP = "default"
+SERVERS_VARIABLE = "AMAZIN_BLOB_SERVERS"
+"""In the environment of an api-server's processes: its servers, as JSON."""
 _UNGROUPED = "DEFAULT"
 """What `sos` calls the lines before the first section, which it drops."""
 _HEADER = re.compile(r"\[([^\]]*)\]\s*(?:[#;].*)?")
@@ -96,7 +98,16 @@ def _read_file(path: Path) -> list[BlobServer]:
     return [
         BlobServer(DEFAULT_GROUP, checked_url(without_comment(line), place))
         for place, line in _meaningful(path, lines)
+        if _is_url(place, line)
     ]
+
+
+def _is_url(place: str, line: str) -> bool:
+    """Whether `sos` takes a line for a server: others it passes over."""
+    if _URL.match(line):
+        return True
+    log.warning("%s: is no URL, so it is not used", place)
+    return False
 
 
 def _meaningful(path: Path, lines: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ OWN_FOLDER = "content"
 """The one id whose file can't lie in a folder of ours."""
 MOST_HEADER_BYTES = 64 * 1024
 """A file of headers that is longer is something else."""
-_ID = re.compile(r"[a-z0-9]{1,255}")
+_ID, _SHA1 = re.compile(r"[a-z0-9]{1,255}"), re.compile("[0-9a-f]{40}")
 _MOST_NAME_BYTES = 255
 _MOST_WARNINGS = 1000
 
@@ -55,7 +55,7 @@ class SosFolder:
             return sorted(
                 entry.name
                 for entry in entries
-                if _ID.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+                if _ID.fullmatch(entry.name) and entry.is_file()
             )
 
     def ids_of_lone_headers(self) -> list[str]:
@@ -74,7 +74,7 @@ class SosFolder:
         found: list[int | None] = []
         for blob_id in ids:
             try:
-                found.append(self.file_of(blob_id).lstat().st_size)
+                found.append(self.file_of(blob_id).stat().st_size)
             except FileNotFoundError:
                 found.append(None)
         return found
@@ -88,7 +88,7 @@ class SosFolder:
         """
         headers = self.headers_or_none(blob_id)  # first: they are removed last
         try:
-            found = self.file_of(blob_id).lstat()
+            found = self.file_of(blob_id).stat()
         except FileNotFoundError:
             raise NoSuchKeyError("no such blob") from None
         if not stat.S_ISREG(found.st_mode):
@@ -137,6 +137,17 @@ class SosFolder:
             new = partial(hashlib.md5, usedforsecurity=False)
             digest = hashlib.file_digest(file, new).hexdigest()
             return file.tell(), digest
+
+    def is_damaged(self, blob_id: str) -> bool:
+        """Whether the id is a SHA-1, and not that of the bytes. Raises: OSError.
+
+        So a power cut leaves what sos was writing.
+        """
+        if not _SHA1.fullmatch(blob_id):
+            return False
+        with self.file_of(blob_id).open("rb", buffering=0) as file:
+            new = partial(hashlib.sha1, usedforsecurity=False)
+            return hashlib.file_digest(file, new).hexdigest() != blob_id
 
     def remove(self, blob_id: str) -> None:
         """Remove a blob that is stored elsewhere; its headers last. Raises: OSError."""

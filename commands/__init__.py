@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TABLE_WIDTH = 160
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -89,6 +90,27 @@ def as_files(
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+class GoCommand(click.Command):
+    """A command whose flags may also be written as Go has them: `-verbose=true`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        flags = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and option.is_flag
+            for name in option.opts
+        }
+        plain = []
+        for arg in args:
+            name, _, value = arg.partition("=")
+            if name not in flags or value.lower() not in _BOOLEANS:
+                plain.append(arg)
+            elif _BOOLEANS[value.lower()]:
+                plain.append(name)
+        return super().parse_args(ctx, plain)
 
 
 json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")

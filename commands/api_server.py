@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
-from blobs.sos_conf import BlobServer, dump, read_servers
-from commands import MistakeError, examples
+from blobs.sos_conf import SERVERS_VARIABLE, BlobServer, dump, read_servers
+from commands import GoCommand, MistakeError, examples
 from config_file import load_settings
 from serve import bind_address, run_gunicorn
 
@@ -21,6 +22,7 @@ NO_SERVERS = (
 
 @click.command(
     "api-server",
+    cls=GoCommand,
     epilog=examples("amazin api-server -blob-server http://b1:3001,http://b2:3001"),
 )
 @click.option(
@@ -72,7 +74,8 @@ def api_server(
     Of the settings those of the server, of uploads, of access, the time limits of nodes
     and REPLICAS apply.
     """
-    servers = read_servers(given or None, Path.home())
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - there may be none
+    servers = read_servers(given or None, home)
     if is_dump:
         click.echo(dump(servers).removesuffix("\n"))
         return
@@ -86,8 +89,8 @@ def api_server(
     upload = bind_address(api_host, upload_port)
     download = bind_address(api_host, download_port)
     click.echo(start_lines(upload, download, servers))
-    known = [tuple(server) for server in servers]
-    app = f"blobs.apps:api_server({known!r}, {upload_port}, {download_port})"
+    os.environ[SERVERS_VARIABLE] = json.dumps(servers)  # a command line is public
+    app = f"blobs.apps:api_server({upload_port}, {download_port})"
     run_gunicorn(app, upload, download)
 
 

@@ -175,7 +175,9 @@ class Partial:
     def finish(self) -> None:
         """Put it in its place: it is whole."""
         with suppress(FileNotFoundError):
-            os.fchmod(self._fd, stat.S_IMODE(self._target.lstat().st_mode) & 0o777)
+            mode = self._target.lstat().st_mode
+            if stat.S_ISREG(mode):
+                os.fchmod(self._fd, stat.S_IMODE(mode) & 0o777)
         os.fsync(self._fd)
         if not is_at(self._fd, self._path):
             raise ClientError("Its partial file was taken away")

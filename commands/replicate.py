@@ -28,7 +28,7 @@ from rich.text import Text
 from blobs.replication import JOBS, Options, Replication, Stage, Tell, mute
 from blobs.replication_work import Report
 from blobs.sos_conf import BlobServer, dump, read_servers
-from commands import examples, json_option
+from commands import GoCommand, examples, json_option
 from commands.nodes import log_to
 from commands.repair_runs import ended_by_signals, number
 from config_file import load_settings
@@ -40,7 +40,8 @@ NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob se
 
 
 @click.command(
-    epilog=examples("amazin replicate -blob-server http://n1:3001,http://n2:3001")
+    cls=GoCommand,
+    epilog=examples("amazin replicate -blob-server http://n1:3001,http://n2:3001"),
 )
 @click.option(
     "-v",

@@ -125,7 +125,7 @@ def files_below(folder: Path, board: Board) -> Iterator[str]:
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders.sort()
         for name in folders:
-            if Path(place, name).is_symlink():
+            if is_link(Path(place, name)):
                 path = os.path.relpath(Path(place, name), folder)
                 board.say(f"{printable(path)}: left out: a link to a folder")
         for name in sorted(names):
@@ -136,15 +136,20 @@ def files_below(folder: Path, board: Board) -> Iterator[str]:
                 yield path
 
 
+def is_link(path: Path) -> bool:
+    """Whether it is a link, as far as that can be told."""
+    return os.path.islink(path)  # noqa: PTH114 - it raises nothing
+
+
 def why_not(path: Path, root: str) -> str:
     """Return why a file is left out; empty: it is not."""
     if path.name.endswith(PARTIAL_SUFFIX):
         return "of a download that is not complete"
-    if path.is_symlink():
+    if is_link(path):
         target = os.path.realpath(path)
         if os.path.commonpath((target, root)) != root:
             return "a link out of the folder"
-        if not Path(target).is_file():
+        if not os.path.isfile(target):  # noqa: PTH113 - it raises nothing
             return "a link to no file"
         return ""
     try:

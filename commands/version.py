@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from commands import examples, json_option
+from commands import GoCommand, examples, json_option
 
 PACKAGE = "amazin-object-storage"
 HERE = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ def release(folder: Path = HERE) -> str:
         return "unknown"
 
 
-@click.command(epilog=examples("amazin version --verbose"))
+@click.command(cls=GoCommand, epilog=examples("amazin version --verbose"))
 @click.option(
     "-verbose", "--verbose", "-v", "is_verbose", is_flag=True, help="Python's, too."
 )

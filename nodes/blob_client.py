@@ -30,7 +30,7 @@ class BlobClient:
         """Take where the server is; nothing is connected yet.
 
         A path in the URL stands in front of the server's own; a user and a password
-        in it are sent along.
+        in it are sent along, or an API token: `http://TOKEN@host:port`.
         """
         self.limits = limits
         endpoint = urlsplit(url)
@@ -39,8 +39,7 @@ class BlobClient:
         user, _, self._host = endpoint.netloc.rpartition("@")
         lines = f"Host: {self._host}\r\n"
         if user:
-            token = b64encode(unquote(user).encode()).decode()
-            lines += f"Authorization: Basic {token}\r\n"
+            lines += f"Authorization: {credentials(user)}\r\n"
         self._lines = lines
 
     def request_head(
@@ -104,3 +103,11 @@ class BlobClient:
 
     def __repr__(self) -> str:
         return f"<BlobClient of {self._host}>"
+
+
+def credentials(user: str) -> str:
+    """Return what stands before the @ of a URL as `Authorization` has it."""
+    name, colon, _ = user.partition(":")
+    if colon:
+        return "Basic " + b64encode(unquote(user).encode()).decode()
+    return "Bearer " + quote(unquote(name), safe="!$&'()*+,;=-._~/:@")

@@ -58,7 +58,7 @@ class Content:
         deadline = time.monotonic() + _SWEEP_SECONDS
         start = random.randrange(len(_SHARDS))
         for shard in _SHARDS[start:] + _SHARDS[:start]:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # it may be missing, or somebody else's
                 self._sweep_shard(connection, shard, age_seconds)
             if time.monotonic() > deadline:
                 return
@@ -73,7 +73,7 @@ class Content:
             file for (file,) in connection.execute(known, (shard, shard + "g"))
         )
         for name in names:
-            with suppress(FileNotFoundError, BlockingIOError):
+            with suppress(OSError):  # it is gone, an upload's, or somebody else's
                 _remove_orphan(connection, self.path_of(name), age_seconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -306,17 +307,17 @@ def test_headers_are_never_missed_while_a_blob_is_imported(
     store: BlobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(tmp_path, "mia", CAT, {"X-Name": "Mia"})
-    lstat = Path.lstat
+    stat = Path.stat
 
-    def import_first(path: Path) -> os.stat_result:
-        if path.name == "mia" and path.exists():
+    def import_first(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "mia" and os.path.lexists(path):
             name = ObjectName(BUCKET, "mia")
             headers = store.old.headers("mia")
             store.node.adopt(name, path, new_label(1), headers)
             store.old.remove("mia")
-        return lstat(path)
+        return stat(path, **options)
 
-    monkeypatch.setattr(sos_folder.Path, "lstat", import_first)
+    monkeypatch.setattr(sos_folder.Path, "stat", import_first)
     assert store.head("mia").info.headers == {"X-Name": "Mia"}
     assert store.head("mia").info.etag
 
@@ -343,7 +344,7 @@ def test_blobs_are_there_at_every_moment_of_an_import(
 def test_what_is_no_plain_file_is_no_blob(
     store: BlobFolder, tmp_path: Path, blob_id: str
 ) -> None:
-    (tmp_path / "link").symlink_to("/etc/hostname")
+    (tmp_path / "link").symlink_to("/etc")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "UPPER").write_bytes(CAT)
@@ -449,3 +450,22 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
 def test_the_store_is_one_of_blobs(store: BlobFolder) -> None:
     headers: Mapping[str, str] = {}
     assert store.put("mia", HeldBody(CAT), headers).member.name == "store"
+
+
+def test_the_part_of_a_blob_that_sos_left_is_stored_anew(
+    store: BlobFolder, tmp_path: Path
+) -> None:
+    blob_id = hashlib.sha1(b"a cat", usedforsecurity=False).hexdigest()
+    leave(tmp_path, blob_id, b"a c")
+    store.put(blob_id, HeldBody(b"a cat"), {})
+    assert read(store, blob_id) == b"a cat"
+    assert ids(store) == [blob_id]
+
+
+def test_a_link_to_a_blob_is_one(store: BlobFolder, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "mia"
+    other.parent.mkdir()
+    other.write_bytes(b"a cat")
+    (tmp_path / "tom").symlink_to(other)
+    assert read(store, "tom") == b"a cat"
+    assert ids(store) == ["tom"]

@@ -287,3 +287,12 @@ def test_a_folder_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
         main, ["import-blobs", "-store", str(tmp_path), missing]
     )
     assert result.exit_code == 2
+
+
+def test_the_part_of_a_blob_is_not_imported(tmp_path: Path) -> None:
+    blob_id = "0" * 40
+    leave(tmp_path, blob_id, b"a c")
+    result = run(["-store", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+    assert (tmp_path / blob_id).read_bytes() == b"a c"

@@ -37,6 +37,7 @@ from errors import (
 )
 from nodes import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp, TimeLimits
 from nodes.blob import BlobNode
+from nodes.blob_client import BlobClient
 from nodes.json_stream import array_items
 
 LIMITS = TimeLimits(connect=2.0, answer=2.0, transfer=5.0)
@@ -721,3 +722,17 @@ def test_a_warning_names_a_stray_file_safely(
     with caplog.at_level(logging.WARNING):
         assert list(node.ids()) == ["a"]
     assert caplog.text.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("user", "header"),
+    [
+        ("ann:secret", "Basic YW5uOnNlY3JldA=="),
+        ("ann:", "Basic YW5uOg=="),
+        ("t0ken", "Bearer t0ken"),
+        ("t%2Fo", "Bearer t/o"),
+    ],
+)
+def test_a_url_may_have_a_password_or_a_token(user: str, header: str) -> None:
+    client = BlobClient(f"http://{user}@localhost:1", TimeLimits())
+    assert f"Authorization: {header}\r\n".encode() in client.request_head("GET", "/")

@@ -292,3 +292,9 @@ def test_the_port_that_a_request_came_in_by_decides(tmp_path: Path) -> None:
     for port in ("1", "2"):
         answer = call(ports, "GET", "/blobs", environ={"SERVER_PORT": port})
         assert answer.json == [f"by{port}"]
+
+
+def test_old_clients_may_have_two_slashes(app: Gateway) -> None:
+    assert call(app, "POST", "//blob/mia", CAT).status == 200
+    assert call(app, "GET", "//blob/mia").body == CAT
+    assert call(app, "GET", "//blobs").body == b'["mia"]'

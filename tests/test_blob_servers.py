@@ -634,6 +634,37 @@ def test_an_old_server_that_breaks_is_gone_on_with_from_ours(
     assert get(mixed(servers, old, ours), sha1(BIG))[1] == BIG
 
 
+def test_who_got_the_beginning_of_a_damaged_blob_never_gets_the_end_of_another(
+    servers: Servers, ours: OurServer, ours_too: OurServer
+):
+    wrong = bytearray(BIG)
+    wrong[10] ^= 1
+    request = urllib.request.Request(f"{ours.url}/blob/{sha1(BIG)}", data=bytes(wrong))
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+    put(mixed(servers, ours_too), BIG)
+    store = mixed(servers, ours, ours_too)
+    content = store.get(sha1(BIG)).content
+    with closing(content), pytest.raises(NodeProtocolError):
+        list(iter(content.read, b""))
+    resumed = store.get(sha1(BIG), middle)
+    with closing(resumed.content):
+        assert resumed.byte_range is None
+        assert b"".join(iter(resumed.content.read, b"")) == BIG
+
+
+def test_a_download_never_goes_on_with_other_content(
+    servers: Servers, ours: OurServer, ours_too: OurServer
+):
+    for server, data in ((ours, BIG), (ours_too, BIG[::-1])):
+        request = urllib.request.Request(f"{server.url}/blob/mine", data=data)
+        urllib.request.urlopen(request).close()
+    ours.cut_at = 1_000_000
+    content = mixed(servers, ours, ours_too).get("mine").content
+    with closing(content), pytest.raises(NodeError):
+        list(iter(content.read, b""))
+
+
 @pytest.mark.parametrize("wrong", [b"a smaLl blob", b"short", b""])
 def test_our_server_with_other_bytes_is_passed_by(
     servers: Servers, ours: OurServer, ours_too: OurServer, wrong: bytes

@@ -8,6 +8,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -968,3 +969,41 @@ def test_any_range_over_http_is_what_it_names(
     last = data.draw(st.integers(first, 2 * size))
     answer = call(app, "GET", "/object/any", None, {"Range": f"bytes={first}-{last}"})
     assert (answer.status, answer.body) == (206, body[first : last + 1])
+
+
+@any_replicas
+def test_put_once_heals_a_blob_whose_parts_are_gone(replicas: int) -> None:
+    world = world_of(replicas)
+    cluster = chunked(world)
+    blob = blob_name(hashlib.sha1(BODY, usedforsecurity=False).hexdigest())
+    cluster.put_once(blob, stream(BODY), {})
+    lost = min(stored_parts(world))
+    for disk in world.disks.values():
+        disk.objects.pop(lost, None)
+    with pytest.raises(NodeError):
+        read(cluster.get(blob))
+    world.now_ns += 1000
+    cluster.put_once(blob, stream(BODY), {})
+    assert read(cluster.get(blob)) == BODY
+
+
+@pytest.mark.parametrize("text", ["v2:1", "", "0" * 32])
+def test_a_manifest_of_another_kind_is_not_served_as_the_object(text: str) -> None:
+    world = world_of(1)
+    cluster = chunked(world)
+    world.cluster.put(NAME, stream(b"{}"), {PARTS_HEADER: text})
+    for ask in (cluster.get, cluster.head, cluster.holder):
+        with pytest.raises(NodeProtocolError):
+            ask(NAME)
+
+
+def test_a_manifest_of_deep_nonsense_is_the_nodes_failure() -> None:
+    world = world_of(1)
+    cluster = chunked(world)
+    cluster.put(NAME, stream(BODY), {})
+    disk = next(disk for disk in world.disks.values() if NAME in disk.data)
+    info, _ = disk.objects[NAME]
+    nonsense = b"[" * 200_000
+    disk.objects[NAME] = (replace(info, size=len(nonsense)), nonsense)
+    with pytest.raises(NodeProtocolError):
+        cluster.get(NAME)

@@ -437,3 +437,12 @@ def test_only_shells_that_are_known_are_completed(arguments: list[str]) -> None:
     result = run("completion", *arguments)
     assert result.exit_code == 2
     assert "bash" in result.stderr
+
+
+def test_flags_may_have_a_value_as_in_go() -> None:
+    servers = ("-blob-server", "http://a:1")
+    with_flag = run("api-server", *servers, "-dump=true")
+    assert with_flag.exit_code == 0
+    assert "http://a:1" in with_flag.stdout
+    assert run("api-server", "-dump=maybe").exit_code == 2
+    assert run("version", "--verbose=false").stdout == run("version").stdout

@@ -39,6 +39,7 @@ from nodes import (  # noqa: E402
     ObjectInfo,
     ObjectName,
     Stamp,
+    folder_content,
     folder_uploads,
 )
 from nodes.folder import FolderNode  # noqa: E402
@@ -703,6 +704,20 @@ def test_orphans_are_removed_by_age_when_the_node_is_opened(
     assert young.exists()
     assert foreign.exists()
     assert fetch(node) == b"kept"
+
+
+def test_an_orphan_that_cannot_be_removed_is_left(
+    node: FolderNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(node, b"kept")
+    make_orphan(tmp_path, 3700)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "not yours")
+
+    monkeypatch.setattr(folder_content, "_remove_orphan", refuse)
+    with closing(FolderNode("node-1", tmp_path)) as other:
+        assert fetch(other) == b"kept"
 
 
 def test_an_upload_in_another_process_is_no_orphan_however_old(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from manifest import OWNER_HEADER, PARTS_HEADER, outline_of, owner_header
 from mending import Mender, Options, Report
 from nodes import Label, ObjectInfo, ObjectName, Stamp
 from object_names import PARTS, part_name
-from part_collection import PART_NS
+from part_collection import PART_NS, _Judge
 from repair import Repair
 from tests.fakes import FakeUpload
 from tests.mutants import replaced
@@ -488,3 +488,28 @@ def test_a_listing_of_objects_never_shows_parts() -> None:
     assert listed == [NAME.key]
     with pytest.raises(NoSuchKeyError):
         chunked(world).head(ObjectName("store", PARTS))
+
+
+@pytest.mark.parametrize("when", ["walk", "judgement"])
+def test_a_node_whose_volume_goes_away_meanwhile_keeps_the_parts(when: str) -> None:
+    world = world_of(1)
+    chunked(world).put(NAME, stream(BODY), {})
+    disk = next(disk for disk in world.disks.values() if NAME in disk.data)
+    objects, buckets = dict(disk.objects), set(disk.buckets)
+    owner: type = Repair if when == "walk" else _Judge
+    method = "_walk" if when == "walk" else "_is_needed"
+    real = getattr(owner, method)
+
+    def unmount(*arguments: object) -> object:
+        disk.objects.clear()
+        disk.buckets.clear()
+        return real(*arguments)
+
+    with replaced(owner, method, unmount):
+        report = collect(world)
+    assert (report.parts, report.is_well) == (0, False)
+    disk.objects.update(objects)
+    disk.buckets.update(buckets)
+    world.time += A_LONG_TIME
+    world.membership.refresh()
+    assert read(chunked(world).get(NAME)) == BODY

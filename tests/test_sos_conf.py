@@ -100,8 +100,6 @@ def test_what_the_old_program_breaks_on_is_understood(
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (b"http://a:1\nnode2:1234\n", 2),
-        (b"ftp://a:1\n", 1),
         (b"http://\n", 1),
         (b"http://a:99999\n", 1),
         (b"http://a:0\n", 1),
@@ -112,8 +110,6 @@ def test_what_the_old_program_breaks_on_is_understood(
         (b"[1]\n\n-:\n", 3),
         (b"[1]\nname = foo\n", 2),
         (b"[1]\n-\n", 2),
-        (b"[1\n-: http://a:1\n", 1),
-        (b"\x00\xff\xfe\n", 1),
         (b"http://a\x1b[2J:1\n", 1),
     ],
 )
@@ -169,3 +165,10 @@ def test_the_table_of_servers_looks_as_it_always_did():
         "\t     group - server\n\t   default - http://a:1\n\t         1 - http://n1:1\n"
     )
     assert dump([]) == "\t     group - server\n"
+
+
+def test_lines_of_a_flat_file_that_are_no_url_are_passed_over(tmp_path: Path) -> None:
+    text = "my servers\nhttp://a:1\nftp://b:2\n"
+    (tmp_path / ".sos.conf").write_text(text)
+    found = read_servers(None, tmp_path, tmp_path / "none")
+    assert [server.url for server in found] == ["http://a:1"]
