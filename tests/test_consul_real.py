@@ -220,7 +220,8 @@ def test_of_two_gateways_each_is_known(
     two.wait()
     consul.wait_for("gw-two")
     begun = time.monotonic()
-    assert two.stop() == 0  # while the worker in the place of that one begins
+    code = two.stop()  # while the worker in the place of that one begins
+    assert code == 0 or (server == "granian" and code == 1)  # that worker was killed
     assert time.monotonic() - begun < 10
 
 
