@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from errors import GatewayError, NodeError, NodeProtocolError, NodeTimeoutError
+from errors import GatewayError
 from nodes import ObjectInfo
 from nodes.blob_answers import blob_headers, require_stored, sent_headers
 from nodes.blob_client import BlobClient
 from nodes.http1 import Connection, Response
 from nodes.late_answers import LateAnswer, LateQuestion
 from nodes.questions import send_again, send_first
+from nodes.streamed_requests import StreamedRequest
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -108,22 +109,18 @@ class HeldBlob:
             self._commit.cancel()
 
 
-class StreamedBlob:
+class StreamedBlob(StreamedRequest):
     """See `Upload`: each chunk goes to the server as it comes.
 
-    A stream can't be sent twice, so the server is asked first whether it lives: then
-    the connection does, too.
+    It is asked first whether it lives.
     """
 
     def __init__(self, post: BlobPost) -> None:
         """Ask, and send the head. Raises: NodeError."""
-        post.client.ask_for_life().wait()
-        self._post = post
-        self._commit: LateQuestion[ObjectInfo] | None = None
-        self._is_over = False
-        """Whether the connection is closed, or the commit's."""
         client = post.client
-        self._connection = send_first(client.pool, post.head, client.limits.answer)
+        client.ask_for_life().wait()
+        self._post = post
+        super().__init__(client.pool, post.head, client.limits)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -132,27 +129,7 @@ class StreamedBlob:
         except GatewayError:
             self.abort()
             raise
-        if self._connection.has_input():
-            self._explain()
-        self._send(data)
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._connection.send(data, self._post.client.limits.transfer)
-        except NodeTimeoutError:
-            self.abort()
-            raise
-        except NodeError:
-            self._explain()
-
-    def _explain(self) -> None:
-        """The server ended the upload early: raise what it says of that, if anything.
-
-        The connection, on which a body is unfinished, is of no further use.
-        """
-        self._is_over = True
-        self._post.answer(self._connection, is_early=True).receive(self._post.interpret)
-        raise NodeProtocolError("the server answered before the upload was complete")
+        self._send_next(data)
 
     def start_commit(self) -> LateQuestion[ObjectInfo]:
         """See `Upload`."""
@@ -163,16 +140,11 @@ class StreamedBlob:
             raise
         if end:
             self._send(end)
-        self._is_over = True
-        self._commit = LateQuestion(
-            self._post.answer(self._connection), self._post.interpret
-        )
-        return self._commit
+        answer = self._post.answer(self._connection)
+        return self._await(LateQuestion(answer, self._judge))
 
-    def abort(self) -> None:
-        """See `Upload`."""
-        if self._commit:
-            self._commit.cancel()
-        elif not self._is_over:
-            self._is_over = True
-            self._connection.close()
+    def _early_answer(self, connection: Connection) -> LateAnswer:
+        return self._post.answer(connection, is_early=True)
+
+    def _judge(self, response: Response) -> ObjectInfo:
+        return self._post.interpret(response)

@@ -11,9 +11,6 @@ from functools import partial
 
 from errors import (
     GatewayError,
-    NodeError,
-    NodeProtocolError,
-    NodeTimeoutError,
     NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
@@ -24,6 +21,7 @@ from nodes.late_answers import LateAnswer, LateQuestion
 from nodes.questions import send_again, send_first, send_on_new
 from nodes.s3_answers import read_etag, require_success
 from nodes.s3_client import S3Client
+from nodes.streamed_requests import StreamedRequest
 
 PROBE_BUCKET = "store"
 """Asked for when a node is silent; whether it exists doesn't matter."""
@@ -72,12 +70,11 @@ class SmallUpload:
             self._commit.cancel()
 
 
-class StreamedUpload:
+class StreamedUpload(StreamedRequest):
     """See `Upload`: each chunk goes to the node as it comes.
 
-    A stream can't be sent twice, so the node is asked for its bucket first: keys that
-    are no longer valid, a frozen node and a missing bucket show before a byte is read
-    from the client, and the connection is known to live.
+    The node is asked for its bucket first: keys that are no longer valid, a frozen node
+    and a missing bucket show before a byte is read from the client.
     """
 
     def __init__(
@@ -89,10 +86,7 @@ class StreamedUpload:
         self._client = client
         self._stored = stored
         self._missing = stored.size
-        self._commit: LateQuestion[ObjectInfo] | None = None
-        self._is_over = False
-        """Whether the connection is closed, or the commit's."""
-        self._connection = send_first(client.pool, head, client.limits.answer)
+        super().__init__(client.pool, head, client.limits)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -100,45 +94,20 @@ class StreamedUpload:
         if self._missing < 0:  # the rest would be read as the next request
             self.abort()
             raise GatewayError("an upload is longer than was announced")
-        if self._connection.has_input():
-            self._explain()
-        try:
-            self._connection.send(chunk, self._client.limits.transfer)
-        except NodeTimeoutError:
-            self.abort()
-            raise
-        except NodeError:
-            self._explain()
-
-    def _explain(self) -> None:
-        """The node ended the upload early: raise what it says of that, if anything.
-
-        The connection, on which a body is unfinished, is of no further use.
-        """
-        self._is_over = True
-        answer = late_answer(self._client, self._connection, Connection.close)
-        try:
-            answer.receive(require_stored)
-        finally:
-            answer.close()
-        raise NodeProtocolError("the node answered before the upload was complete")
+        self._send_next(chunk)
 
     def start_commit(self) -> LateQuestion[ObjectInfo]:
         """See `Upload`."""
         if self._missing:
             self.abort()
             raise GatewayError("an upload was committed before it was complete")
-        self._is_over = True
-        self._commit = commit(self._client, self._connection, self._stored)
-        return self._commit
+        return self._await(commit(self._client, self._connection, self._stored))
 
-    def abort(self) -> None:
-        """See `Upload`."""
-        if self._commit:
-            self._commit.cancel()
-        elif not self._is_over:
-            self._is_over = True
-            self._connection.close()
+    def _early_answer(self, connection: Connection) -> LateAnswer:
+        return late_answer(self._client, connection, Connection.close)
+
+    def _judge(self, response: Response) -> None:
+        require_stored(response)
 
 
 def late_answer(

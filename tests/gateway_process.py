@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from nodes import NodeSpec
 
@@ -59,34 +60,31 @@ class Answer:
     body: bytes
 
 
-class GatewayProcess:
-    """A gateway with these settings, in a process group of its own.
-
-    `server` is one of `COMMANDS`, if not the one that SERVER names (else gunicorn).
-    """
+class ServerProcess:
+    """A server on a port of loopback, in a process group of its own."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str], server: str = ""
+        self,
+        port: int,
+        log: Path,
+        command: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
     ) -> None:
-        self.port = free_port()
-        self.server = server or settings.get("SERVER", "gunicorn")
-        self.log = folder / f"gateway-{self.port}.log"
-        kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-        self._environ = {
-            **kept,
-            "HOST": "127.0.0.1",
-            "PORT": str(self.port),
-            "SPOOL_DIR": str(folder),
-            **settings,
-        }
+        """The command is to run in this folder; what it prints goes to the log."""
+        self.port = port
+        self.log = log
+        self._command = command
+        self._folder = folder
+        self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> GatewayProcess:
+    def start(self) -> Self:
         """Start it and wait until a worker answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *COMMANDS[self.server]],
-                cwd=PROJECT,
+                self._command,
+                cwd=self._folder,
                 env=self._environ,
                 stdout=log,
                 stderr=log,
@@ -94,7 +92,7 @@ class GatewayProcess:
             )
         return self.wait()
 
-    def wait(self) -> GatewayProcess:
+    def wait(self) -> Self:
         """Wait until a worker answers."""
         deadline = time.monotonic() + 30
         while True:
@@ -117,7 +115,7 @@ class GatewayProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
-        """Stop it; returns its exit code."""
+        """Stop it; returns its exit code. Harmless if it doesn't run."""
         if self._process is None:
             return 0
         process, self._process = self._process, None
@@ -148,6 +146,31 @@ class GatewayProcess:
     ) -> Answer:
         """Send one request on a connection of its own."""
         return ask(self.port, method, path, body, headers, timeout)
+
+
+class GatewayProcess(ServerProcess):
+    """A gateway with these settings.
+
+    `server` is one of `COMMANDS`, if not the one that SERVER names (else gunicorn).
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], server: str = ""
+    ) -> None:
+        port = free_port()
+        self.server = server or settings.get("SERVER", "gunicorn")
+        kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        environ = {
+            **kept,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "SPOOL_DIR": str(folder),
+            **settings,
+        }
+        command = [sys.executable, *COMMANDS[self.server]]
+        super().__init__(
+            port, folder / f"gateway-{port}.log", command, PROJECT, environ
+        )
 
 
 def ask(

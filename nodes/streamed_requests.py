@@ -1,0 +1,79 @@
+"""What uploads that are streamed have in common, whatever the node speaks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from errors import NodeError, NodeProtocolError, NodeTimeoutError
+from nodes import ObjectInfo, TimeLimits
+from nodes.http1 import Connection, Response
+from nodes.late_answers import LateAnswer, LateQuestion
+from nodes.pool import ConnectionPool
+from nodes.questions import send_first
+
+
+class StreamedRequest(ABC):
+    """A request whose body goes to the node as it comes, on a connection of its own.
+
+    A stream can't be sent twice, so the node should have answered something just
+    before: then the connection is known to live.
+    """
+
+    def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
+        """Send the head. Raises: NodeError."""
+        self._limits = limits
+        self._pending: LateQuestion[ObjectInfo] | None = None
+        self._is_over = False
+        """Whether the connection is closed, or the commit's."""
+        self._connection = send_first(pool, head, limits.answer)
+
+    @abstractmethod
+    def _early_answer(self, connection: Connection) -> LateAnswer:
+        """Return an answer before the end of the body, which ends the connection."""
+
+    @abstractmethod
+    def _judge(self, response: Response) -> object:
+        """Return if the upload is stored. Raises: what the node says of it."""
+
+    def _send_next(self, data: bytes) -> None:
+        """Send more, if the node wants more. Raises: as `_send`."""
+        if self._connection.has_input():
+            self._explain()
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        """Send bytes of the body. Raises: NodeError, also what the node says of it."""
+        try:
+            self._connection.send(data, self._limits.transfer)
+        except NodeTimeoutError:
+            self.abort()
+            raise
+        except NodeError:
+            self._explain()
+
+    def _explain(self) -> None:
+        """The node ended the upload early: raise what it says of that, if anything.
+
+        The connection, on which a body is unfinished, is of no further use.
+        """
+        self._is_over = True
+        answer = self._early_answer(self._connection)
+        try:
+            answer.receive(self._judge)
+        finally:
+            answer.close()
+        raise NodeProtocolError("the node answered before the upload was complete")
+
+    def _await(self, pending: LateQuestion[ObjectInfo]) -> LateQuestion[ObjectInfo]:
+        """Leave the connection to the commit."""
+        self._is_over = True
+        self._pending = pending
+        return pending
+
+    def abort(self) -> None:
+        """See `Upload`."""
+        if self._pending:
+            self._pending.cancel()
+        elif not self._is_over:
+            self._is_over = True
+            self._connection.close()
