@@ -49,6 +49,13 @@ _ACCESS_CODES = ("InvalidAccessKeyId", "XAdminUserNotFound")
 _FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
 
 
+class RemovedDirectoryError(NodeError):
+    """Another's delete emptied the directory of an upload, and versitygw removed it.
+
+    It says that the key is a directory; nothing was stored.
+    """
+
+
 def bucket_exists(response: Response) -> bool:
     """Return whether the bucket exists in which GET asked for an object."""
     try:
@@ -94,6 +101,8 @@ def error_for(status: int, code: str) -> GatewayError:
         return NodeAccessError(f"the node refused the gateway's keys ({code})")
     if status == 507 or code in _FULL_CODES:
         return NodeFullError("the node is full")
+    if code == "ExistingObjectIsDirectory":
+        return RemovedDirectoryError("a delete removed the directory of the upload")
     if status >= 500 or status in (408, 409, 429):
         return NodeError(f"the node answered {status} {code}".rstrip())
     return NodeProtocolError(f"the node answered {status} {code}".rstrip())

@@ -19,12 +19,14 @@ from nodes import ObjectInfo
 from nodes.http1 import Connection, Response
 from nodes.late_answers import LateAnswer, LateQuestion
 from nodes.questions import send_again, send_first, send_on_new
-from nodes.s3_answers import read_etag, require_success
+from nodes.s3_answers import RemovedDirectoryError, read_etag, require_success
 from nodes.s3_client import S3Client
 from nodes.streamed_requests import StreamedRequest
 
 PROBE_BUCKET = "store"
 """Asked for when a node is silent; whether it exists doesn't matter."""
+MAX_SENDINGS = 5
+"""How often a small upload is sent whose directory is removed under it."""
 
 
 class SmallUpload:
@@ -130,15 +132,24 @@ def commit(
 
     Takes the whole request, if it may be sent again on a new connection.
     """
+    timeout = client.limits.answer
+    sendings = 1
 
     def interpret(response: Response) -> ObjectInfo:
-        require_stored(response)
+        nonlocal sendings
+        try:
+            require_stored(response)
+        except RemovedDirectoryError:
+            if not repeatable or sendings == MAX_SENDINGS:
+                raise
+            sendings += 1
+            again = send_on_new(client.pool, repeatable, timeout)
+            return late_answer(client, again).receive(interpret)
         response.read_all(client.limits.transfer)
         return replace(stored, etag=read_etag(response))
 
     def repeat() -> LateAnswer:
-        again = send_again(client.pool, repeatable, client.limits.answer)
-        return late_answer(client, again)
+        return late_answer(client, send_again(client.pool, repeatable, timeout))
 
     may_repeat = repeatable and connection.is_reused
     answer = late_answer(client, connection)

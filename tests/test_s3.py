@@ -41,6 +41,7 @@ from nodes.absent import AbsentNode
 from nodes.http1 import NoAnswerError
 from nodes.s3 import S3Node, S3Object
 from nodes.s3_answers import metadata_lines, read_label, read_modified, stored_headers
+from nodes.s3_uploads import MAX_SENDINGS
 
 NAME = ObjectName("store", "abc")
 STAMP = Stamp(1_700_000_000_123_456_789, 7)
@@ -761,6 +762,32 @@ def test_a_bucket_that_another_made_meanwhile_is_fine() -> None:
 def test_a_bucket_that_can_not_be_made(data: bytes, kind: type[NodeError]) -> None:
     with playing([TAKE_REQUEST, data]) as (node, _), pytest.raises(kind):
         node.make_bucket("store")
+
+
+GONE = [TAKE_REQUEST, error("409 Conflict", "ExistingObjectIsDirectory")]
+"""What versitygw says if a delete removes an upload's directory as it ends."""
+
+
+def test_an_upload_whose_directory_was_removed_is_sent_again() -> None:
+    stored = [TAKE_REQUEST, s3_answer(headers=[TAG])]
+    with playing(GONE, GONE, stored) as (node, peer):
+        assert put(node, b"hello").etag == "0123"
+    assert peer.lines == ["PUT /store/abc"] * 3
+
+
+def test_an_upload_whose_directory_is_always_removed() -> None:
+    scripts = [GONE] * MAX_SENDINGS
+    with playing(*scripts) as (node, peer), pytest.raises(NodeError, match="removed"):
+        put(node, b"hello")
+    assert len(peer.lines) == MAX_SENDINGS
+
+
+def test_what_can_not_be_sent_again_fails_with_its_directory() -> None:
+    for body, condition in ((bytes(LARGE), {}), (b"hello", {"if_absent": True})):
+        probe = [TAKE_REQUEST, s3_answer()] if len(body) == LARGE else []
+        with playing([*probe, *GONE]) as (node, peer), pytest.raises(NodeError):
+            put(node, body, **condition)
+        assert len([line for line in peer.lines if line.startswith("PUT")]) == 1
 
 
 @pytest.mark.parametrize("body", [b"hello", bytes(LARGE)], ids=["small", "large"])

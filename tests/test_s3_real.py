@@ -404,6 +404,20 @@ def test_an_aborted_upload_stores_nothing(node: S3Node, size: int) -> None:
         get(node, new)
 
 
+def test_uploads_beside_deletes_that_empty_their_directory(node: S3Node) -> None:
+    """versitygw removes an empty directory, also under an upload that needs it."""
+
+    def put_and_delete(worker: int) -> None:
+        for turn in range(200):
+            name = ObjectName("store", f"emptied/often/{worker}-{turn}")
+            put(node, name, b"hello")
+            assert get(node, name) == b"hello"
+            node.start_delete(name).wait()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put_and_delete, range(4)))
+
+
 UPLOAD_AND_DIE = """
 import os, signal, sys
 from nodes import Label, NodeSpec, ObjectName, Stamp
