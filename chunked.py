@@ -247,7 +247,7 @@ class ChunkedCluster(Cluster):
         placement = self._lookup.place(name, is_write=True)[1]
         if if_match or if_absent:
             self._require_single(placement)
-        found = self._lookup.find(name)
+        found = self._lookup.find(name, is_write=True)
         try:
             etag = as_whole(found.info).etag
         except NoSuchKeyError:

@@ -19,6 +19,7 @@ from errors import (
     ConflictError,
     HTTPError,
     NodeError,
+    NodeProtocolError,
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
@@ -28,7 +29,7 @@ from lookup import MAX_ATTEMPTS, Found, Lookup, require_home
 from member import Member
 from membership import Membership
 from nodes import BUCKET, Label, NodeObject, ObjectInfo, ObjectName, Pending, Stamp
-from quorum import Placement
+from quorum import Placement, differ
 from uploads import Body, Draft, Fanout, HeldBody, Stored, complete, hold_if_small
 
 TOMBSTONE = HeldBody(b"amazin: this object was deleted\n")
@@ -200,11 +201,13 @@ class Cluster:
             BodyError, NodeError, NoNodesError: as `put`.
         """
         self._lookup.place(name, is_write=True)
-        found = self._lookup.find(name)
+        found = self._lookup.find(name, is_write=True)
         try:
             info = self._told(found.info)
         except NoSuchKeyError:
             return self.put(name, body, headers)
+        if differ(found.copies):
+            return self.put(name, body, info.headers)
         if info.size != body.length:
             raise different_content()
         home = {member.name for member in found.placement.home}
@@ -232,7 +235,7 @@ class Cluster:
             home.ask(lambda node: node.start_delete(name)).wait()
             if self._lookup.same_write_set(placement, [home]):
                 return home
-        found = self._lookup.find(name)
+        found = self._lookup.find(name, is_write=True)
         is_there = bool(found.copies) and not found.copies[0][1].is_deleted
         if not is_there and self._lookup.is_gone(name):
             return found.member
@@ -259,6 +262,8 @@ class Cluster:
             copies += complete(copies or stored, candidates, draft, missing)
             if len(copies) < placement.replicas:
                 raise failure or NodeError("too few nodes confirmed the upload")
+            if len({copy.info.etag for copy in copies}) > 1:
+                raise NodeProtocolError("nodes stored different bytes")
             if self._lookup.same_write_set(placement, [copy.member for copy in copies]):
                 return copies[0]
             stored += copies
@@ -273,7 +278,7 @@ class Cluster:
         """
 
         def refuse_if_outdone() -> None:
-            copies = self._lookup.find(draft.name).copies
+            copies = self._lookup.find(draft.name, is_write=True).copies
             if copies and copies[0][1].version[0] > draft.label.stamp:
                 raise ConflictError("another upload of the object was faster")
 
@@ -289,7 +294,7 @@ class Cluster:
         if draft.is_conditional:
             draft = self._judged(draft, placement)
         if not is_blind:
-            found = found or self._lookup.find(draft.name)
+            found = found or self._lookup.find(draft.name, is_write=True)
             placement = require_home(found.placement)
             draft = replace(draft, seen=found.seen)
             newest_stamp = (

@@ -22,11 +22,11 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 
 from errors import ConflictError, NodeError, NoSuchKeyError
-from lookup import MAX_ATTEMPTS, Lookup, differ
+from lookup import MAX_ATTEMPTS, Lookup
 from member import Member
 from membership import Snapshot
 from nodes import ObjectInfo, ObjectName
-from quorum import Placement, Quorum, ask, newest, place
+from quorum import Placement, Quorum, ask, differ, newest, place
 from roster import NodeSet, Roster
 
 PROBE_KEY = "-"

@@ -6,7 +6,7 @@ when they have answered: no request is too slow to be right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from errors import (
 from member import Member
 from membership import Membership, Snapshot
 from nodes import NodeObject, ObjectInfo, ObjectName
-from quorum import Placement, Quorum, ask, newest, place
+from quorum import Placement, Quorum, ask, differ, newest, place
 from roster import Roster
 
 MAX_ATTEMPTS = 3
@@ -64,19 +64,27 @@ class Lookup:
     def __init__(self, membership: Membership) -> None:
         self.membership = membership
 
-    def find(self, name: ObjectName, opens: bool = False) -> Found:
+    def find(
+        self, name: ObjectName, opens: bool = False, is_write: bool = False
+    ) -> Found:
         """Ask a read quorum, or two while the set of nodes changes.
 
         With `opens` the content is open, if the node that was asked for it has it.
+        With `is_write` copies may differ that should be the same: they are written
+        over.
 
         Raises: NodeError, NoNodesError, ConflictError, if it can't be told now.
         """
         for _ in range(MAX_ATTEMPTS):
             found = self.with_fresh_keys(lambda: self._ask(name, opens))
-            if self.still_holds(found.snapshot):
+            if self.still_holds(found.snapshot) and (
+                is_write or not differ(found.copies)
+            ):
                 return found
             if found.content:
                 found.content.close()
+            if differ(found.copies):
+                raise NodeProtocolError("copies of one version are not the same")
         raise ConflictError("the set of nodes keeps changing")
 
     def _ask(self, name: ObjectName, opens: bool) -> Found:
@@ -97,10 +105,6 @@ class Lookup:
                 content = answer
             else:
                 answer.close()
-        if differ(copies):
-            if content:
-                content.close()
-            raise NodeProtocolError("copies of one version are not the same")
         return Found(snapshot, placement, copies, seen, content)
 
     def is_gone(self, name: ObjectName) -> bool:
@@ -183,14 +187,6 @@ class Lookup:
             if now.get(exc.node) is before.get(exc.node) or not can_restart():
                 raise
         return attempt()
-
-
-def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
-    """Whether copies that a gateway stored as one version are not the same bytes."""
-    return (
-        len(copies) > 1
-        and len({(info.size, info.etag) for _, info in copies if info.label}) > 1
-    )
 
 
 def info_of(answer: ObjectInfo | NodeObject | None) -> ObjectInfo | None:

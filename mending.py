@@ -162,6 +162,8 @@ class Mender:
             if self._options.is_dry_run:
                 self._count(todo)
                 return
+            if todo.is_torn:
+                raise NodeProtocolError("copies of one version are not the same")
             self.check()
             if todo.copies:
                 self._copy_all(placement, name, todo.copies)
@@ -184,7 +186,7 @@ class Mender:
             self.report.copies += len(todo.copies)
             self.report.bytes += sum(step.info.size for step in todo.copies)
             self.report.removals += len(todo.removals)
-            self.report.failures += todo.is_short
+            self.report.failures += todo.is_short or todo.is_torn
 
     def check(self) -> None:
         """Raise RepairError if the set of nodes is not what it was at the beginning."""

@@ -278,3 +278,11 @@ def newest(
         return counting
     best = max(info.version for _, info in counting)
     return [(name, info) for name, info in counting if info.version == best]
+
+
+def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
+    """Whether copies that a gateway stored as one version are not the same bytes."""
+    return (
+        len(copies) > 1
+        and len({(info.size, info.etag) for _, info in copies if info.label}) > 1
+    )

@@ -18,6 +18,7 @@ from operator import itemgetter
 
 from changes import settle
 from errors import GatewayError, NodeError, RepairError, RosterError
+from listing import PROBE_KEY
 from member import Member
 from membership import Membership
 from mending import Mender, Options, Report, Scene
@@ -232,7 +233,10 @@ def all_listed(
 ) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
     """Yield every key with what the nodes' listings say of it, in key order."""
     members = [scene.members[name] for name in sorted(scene.names)]
-    listings = [listing(member, bucket, prefix) for member in members]
+    listings = [
+        listing(member, bucket, prefix, member.name in scene.snapshot.lost)
+        for member in members
+    ]
     merged = heapq.merge(*listings, key=itemgetter(0))
     for key, entries in itertools.groupby(merged, key=itemgetter(0)):
         yield (
@@ -242,11 +246,16 @@ def all_listed(
 
 
 def listing(
-    member: Member, bucket: str, prefix: str
+    member: Member, bucket: str, prefix: str, is_lost: bool
 ) -> Iterator[tuple[bytes, str, ObjectInfo]]:
-    """Yield (key in UTF-8, node, info) in key order. Raises: NodeError."""
+    """Yield (key in UTF-8, node, info) in key order.
+
+    Raises: NodeError, also if the bucket of a node that has lost nothing is missing.
+    """
     for key, info in member.node.list_objects(bucket, prefix):
         yield key.encode(), member.name, info
+    if not is_lost:
+        member.head_even_lost(ObjectName(bucket, PROBE_KEY))
 
 
 def required(roster: Roster) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from nodes import ObjectInfo
-from quorum import Placement
+from quorum import Placement, differ
 
 TOMBSTONE_BYTES = 64
 """No tombstone is larger."""
@@ -39,6 +39,8 @@ class Plan:
     """(node, ETag), in this order."""
     is_short: bool = False
     """Whether the home has too few nodes to hold all copies."""
+    is_torn: bool = False
+    """Whether copies of the newest version are not the same bytes."""
 
 
 def is_well(
@@ -77,6 +79,8 @@ def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Pl
         return Plan(removals=_removals(ours, home) if is_complete else ())
     best = max(valid.values(), key=lambda info: info.version)
     sources = tuple(n for n in valid if valid[n].version == best.version)
+    if not best.is_deleted and differ([(name, valid[name]) for name in sources]):
+        return Plan(is_torn=True)
     good = [n for n in home if n in valid and valid[n].version == best.version]
     if is_complete and is_outdated(placement, best, now_ns):
         return Plan(removals=_removals(held, home, best))

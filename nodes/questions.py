@@ -83,16 +83,13 @@ def send_first(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
     """Send on a kept connection, on a new one if that one is dead."""
     connection = pool.take()
     try:
-        connection.send(data, timeout)
+        return _send(connection, data, timeout)
     except NodeTimeoutError:
-        connection.close()
         raise
     except NodeError:
-        connection.close()
         if not connection.is_reused:
             raise
         return send_again(pool, data, timeout)
-    return connection
 
 
 def send_again(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
@@ -103,7 +100,10 @@ def send_again(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
 
 def send_on_new(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
     """Send on a new connection."""
-    connection = pool.connect()
+    return _send(pool.connect(), data, timeout)
+
+
+def _send(connection: Connection, data: bytes, timeout: float) -> Connection:
     try:
         connection.send(data, timeout)
     except NodeError:

@@ -62,6 +62,8 @@ class FakeDisk:
     """Whether a listing tells no more than size and ETag."""
     breaks_at: int | None = None
     """Downloads fail when they come to this byte of the object."""
+    mangles: bool = False
+    """Whether it stores other bytes than it is sent."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -192,6 +194,8 @@ class FakeUpload:
         self._judge()
         body = b"".join(self._pieces)
         assert len(body) == self._length
+        if self._disk.mangles:
+            body = body[::-1]
         found = self._disk.objects.get(self._name)
         if not (
             self._keeps_newer

@@ -15,12 +15,15 @@ from errors import (
     NodeAccessError,
     NodeError,
     NodeFullError,
+    NodeProtocolError,
     NoNodesError,
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
 )
+from mending import Options
 from nodes import CHUNK_BYTES, Stamp
+from repair import Repair
 from tests.fakes import FakeDisk
 from tests.world import (
     BROKEN,
@@ -239,6 +242,42 @@ def test_of_two_replicas_any_node_may_fail_at_any_moment(
     assert len(complete) >= 2
     assert world.read() == LONG
     assert not any("delete" in calls for calls in world.calls())
+
+
+@any_body
+@pytest.mark.parametrize("mangling", [0, 1])
+def test_an_upload_of_which_nodes_stored_different_bytes_is_not_acknowledged(
+    mangling: int, chunks: list[bytes]
+) -> None:
+    """Which of them are right is not known: a person is told, and may store it anew."""
+    world = World(2)
+    world.put(b"old")
+    world.ranked[mangling].mangles = True
+    with pytest.raises(NodeProtocolError, match="stored different bytes"):
+        world.cluster.put(NAME, stream(*chunks), {})
+    world.ranked[mangling].mangles = False
+    with pytest.raises(NodeProtocolError, match="not the same"):
+        world.read()
+    for is_dry_run in (True, False):
+        options = Options(workers=1, is_dry_run=is_dry_run)
+        report = Repair(world.membership, options, lambda: world.now_ns).run()
+        assert (report.failures, report.copies, report.is_well) == (1, 0, False)
+    world.put(b"new")
+    assert world.read() == b"new"
+
+
+def test_copies_that_differ_can_be_deleted_or_put_once() -> None:
+    world = World(2)
+    for write in (
+        world.cluster.delete,
+        lambda name: world.cluster.put_once(name, Bytes(b"once"), {}),
+    ):
+        world.ranked[0].mangles = True
+        with pytest.raises(NodeProtocolError):
+            world.put(b"torn")
+        world.ranked[0].mangles = False
+        write(NAME)
+    assert world.read() == b"once"
 
 
 @any_body

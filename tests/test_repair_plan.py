@@ -1,8 +1,8 @@
 """What has to be done for one key, case by case.
 
 Copies are written as versions: `a5` is version 5 on node a, `a5x` a tombstone, `a5/2`
-one of the second epoch, `a?` an object of another program, `a-` no such object. Nodes
-that are not named did not answer.
+one of the second epoch, `a5!` has other bytes than `a5`, `a?` is an object of another
+program, `a-` no such object. Nodes that are not named did not answer.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ def info_of(text: str) -> ObjectInfo | None:
         return ObjectInfo(100, "e?", 1)
     version, _, epoch = text.partition("/")
     is_deleted = version.endswith("x")
-    number = int(version.rstrip("x"))
+    number = int(version.rstrip("x!"))
+    tag = f"e{number}" + "!" * version.endswith("!")
     label = Label(Stamp(number, 0), int(epoch or 1), is_deleted)
-    return ObjectInfo(32 if is_deleted else 100, f"e{number}", number, label)
+    return ObjectInfo(32 if is_deleted else 100, tag, number, label)
 
 
 def read(text: str) -> dict[str, ObjectInfo | None]:
@@ -63,7 +64,7 @@ def write(todo: Plan) -> str:
     """Return a plan as text: `c<5(ab)` copies version 5 of a or b to c."""
     words = [f"{step.target}<{what(step)}" for step in todo.copies]
     words += [f"-{node}({etag})" for node, etag in todo.removals]
-    return " ".join(words + ["short"] * todo.is_short)
+    return " ".join(words + ["short"] * todo.is_short + ["torn"] * todo.is_torn)
 
 
 def what(step: CopyStep) -> str:
@@ -87,6 +88,9 @@ AT_REST = [
     ("a? b- c- d- e-", "b<?(a)", "what it wrote within is an object"),
     ("a? b5 c- d- e-", "a<5(b) over e?", "but older than any"),
     ("a- b- c- d- e-", "", "nothing"),
+    ("a5 b5! c- d- e-", "torn", "which one is right is not known"),
+    ("a6 b5! c5 d- e-", "b<6(a) over e5! c<6(a) over e5", "what is newer is right"),
+    ("a5 b5 c- d5! e-", "-d(e5!)", "outside the home it doesn't matter"),
     ("a5x b5x c- d- e-", "-a(e5) -b(e5)", "a tombstone goes when it is a day old"),
     ("a5x b5x c4 d3 e-", "-d(e3) -c(e4) -a(e5) -b(e5)", "what it hides goes first"),
     ("a5x b4 c- d5x e-", "-b(e4) -d(e5) -a(e5)", "copies of it elsewhere do too"),
