@@ -163,13 +163,14 @@ def send(request: Request, download: Download, shown: Shown = _as_it_is) -> Resp
     request.node = download.member.name
     content, info = download.content, shown(download.content.info)
     headers = object_headers(info)
-    if info.size == UNKNOWN_SIZE:
-        return Response(200, headers, UnmeasuredBody(content))
     status, length = 200, info.size
     if download.byte_range:
         first, last = download.byte_range
+        size = "*" if info.size == UNKNOWN_SIZE else info.size
         status, length = 206, last - first + 1
-        headers.append(("Content-Range", f"bytes {first}-{last}/{info.size}"))
+        headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
+    elif info.size == UNKNOWN_SIZE:
+        return Response(200, headers, UnmeasuredBody(content))
     try:
         start = content.read()
     except BaseException:

@@ -43,14 +43,20 @@ class CheckedContent:
         others: Iterator[Member],
         byte_range: ByteRange | None = None,
         note_damage: Callable[[Member], object] = lambda member: None,
+        size: int = UNKNOWN_SIZE,
     ) -> None:
         """Take an open copy, which this closes, and who may have others.
+
+        `size` is that of the whole blob by which the range was chosen: an old server
+        that has a copy may not tell it.
 
         Raises:
             NodeError: what it begins with can't be had from anyone.
         """
         self.member, self._content = opened
         self.info = self._content.info
+        if self.info.size == UNKNOWN_SIZE:
+            self.info = replace(self.info, size=size)
         self._name = name
         self._others = others
         self._note_damage = note_damage
@@ -63,6 +69,9 @@ class CheckedContent:
         self._rest = b""
         """What a server sent together with bytes that another had sent before."""
         self._is_complete = False
+        self._start()
+
+    def _start(self) -> None:
         self._begin_anew()
         try:
             self._read_ahead()

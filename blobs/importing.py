@@ -6,8 +6,9 @@ stopped at any moment, and begun again, also while the folder is being served.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Report:
     imported: int = 0
     bytes: int = 0
     already: int = 0
-    """Blobs that were stored before, with the same bytes."""
+    """Blobs that were stored before: with the same bytes, or whole, not damaged."""
     failures: dict[str, str] = field(default_factory=dict)
     """By the ids of blobs that were left where they are: why."""
 
@@ -100,8 +101,26 @@ class Import:
     def _require_same(self, blob_id: str, stored: ObjectInfo) -> None:
         with suppress(FileNotFoundError):
             if self._old.digest(blob_id) != (stored.size, stored.etag):
-                raise different_content()
+                self._require_replaced(blob_id)
         self.report.already += 1
+
+    def _require_replaced(self, blob_id: str) -> None:
+        """Return if the old file may go: it is damaged, and what is stored is whole."""
+        if not self._old.is_damaged(blob_id):
+            raise different_content()
+        if self._stored_sha1(blob_id) != blob_id:
+            raise NodeError("it is damaged, and other wrong bytes are stored")
+        if not self._moves:
+            raise NodeError("it is damaged; a whole copy is stored")
+
+    def _stored_sha1(self, blob_id: str) -> str:
+        """Read what is stored: a blob server takes any bytes under any id."""
+        digest = hashlib.sha1(usedforsecurity=False)
+        content = self._store.node.start_get(ObjectName(BUCKET, blob_id)).wait()
+        with closing(content):
+            for chunk in iter(content.read, b""):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def _take(self, name: ObjectName) -> ObjectInfo:
         """Store a blob; by a second name of its file, if nobody else has one.

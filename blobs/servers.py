@@ -79,13 +79,14 @@ class ServerBlobs:
         except NoSuchKeyError:
             self._refuse_if_unreadable(name)
             raise
-        if byte_range and info and content.info.size not in (info.size, UNKNOWN_SIZE):
+        size = info.size if byte_range and info else UNKNOWN_SIZE
+        if UNKNOWN_SIZE not in (size, content.info.size) and size != content.info.size:
             content.close()
             raise NodeProtocolError("the servers hold different bytes")
         others = self._others(member, search.absent)
         note_damage = partial(self._note_damage, blob_id)
         checked = CheckedContent(
-            name, (member, content), others, byte_range, note_damage
+            name, (member, content), others, byte_range, note_damage, size
         )
         return Download(checked.member, checked, byte_range)
 

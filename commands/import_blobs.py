@@ -40,9 +40,10 @@ def import_blobs(store: str, source: Path | None, is_json: bool) -> None:
     """Take over the blobs that sos stored in a folder.
 
     Those in the store itself are moved; those of another folder FROM are copied, and
-    left untouched. What is stored already is never overwritten. Nothing else may write
-    to the folder meanwhile; `amazin blob-server` may serve the store. Stop it at any
-    time, and begin it again.
+    left untouched. What is stored already is never overwritten. What sos left of a
+    damaged blob is removed from the store once a whole copy is stored there. Nothing
+    else may write to the folder meanwhile; `amazin blob-server` may serve the store.
+    Stop it at any time, and begin it again.
     """
     folder = opened_folder(store)
     if source and source.resolve() == Path(store).resolve():

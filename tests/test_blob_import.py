@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from errno import ENOSPC, EXDEV
-from hashlib import md5
+from hashlib import md5, sha1
 from pathlib import Path
 from typing import NoReturn
 
@@ -296,3 +296,51 @@ def test_the_part_of_a_blob_is_not_imported(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "damaged" in result.stderr
     assert (tmp_path / blob_id).read_bytes() == b"a c"
+
+
+def test_a_damaged_blob_goes_once_a_whole_copy_is_stored(tmp_path: Path) -> None:
+    blob_id = sha1(b"a cat").hexdigest()
+    store = BlobFolder(tmp_path)
+    leave(tmp_path, blob_id, b"a c", HEADERS)
+    assert run(["-store", str(tmp_path)]).exit_code == 1
+    store.put(blob_id, HeldBody(b"a cat"), {})
+    report = imported(store).report
+    assert (report.imported, report.already, report.failures) == (0, 1, {})
+    assert old_files(tmp_path) == []
+    assert read(store, blob_id) == b"a cat"
+    assert run(["-store", str(tmp_path)]).exit_code == 0
+
+
+def test_a_damaged_blob_stays_where_what_is_stored_is_wrong_too(tmp_path: Path) -> None:
+    """A blob server takes any bytes under any id."""
+    blob_id = sha1(b"a cat").hexdigest()
+    store = BlobFolder(tmp_path)
+    store.put(blob_id, HeldBody(b"a dog"), {})
+    leave(tmp_path, blob_id, b"a c", HEADERS)
+    report = imported(store).report
+    assert report.already == 0
+    assert "other wrong bytes are stored" in report.failures[blob_id]
+    assert old_files(tmp_path) == [blob_id, f"{blob_id}.json"]
+    assert (tmp_path / blob_id).read_bytes() == b"a c"
+
+
+def test_a_whole_blob_stays_where_what_is_stored_is_wrong(tmp_path: Path) -> None:
+    blob_id = sha1(b"a cat").hexdigest()
+    store = BlobFolder(tmp_path)
+    store.put(blob_id, HeldBody(b"a dog"), {})
+    leave(tmp_path, blob_id, b"a cat")
+    assert "never change" in imported(store).report.failures[blob_id]
+    assert old_files(tmp_path) == [blob_id]
+
+
+def test_a_damaged_blob_of_another_folder_stays_there(tmp_path: Path) -> None:
+    blob_id = sha1(b"a cat").hexdigest()
+    (tmp_path / "store").mkdir()
+    store = BlobFolder(tmp_path / "store")
+    store.put(blob_id, HeldBody(b"a cat"), {})
+    leave(tmp_path / "old", blob_id, b"a c")
+    report = imported(store, tmp_path / "old").report
+    assert report.already == 0
+    assert report.failures == {blob_id: "it is damaged; a whole copy is stored"}
+    assert old_files(tmp_path / "old") == [blob_id]
+    assert read(store, blob_id) == b"a cat"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from random import Random
 from socketserver import ThreadingMixIn
@@ -17,11 +19,16 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
+from app import Answer, call
 from old_sos import KINDS, OldBlobServer, old_server
 from servers import free_port
 
+from api import Request
 from api.blob_server import FolderServices, routes
+from api.blobs import FETCH_ROUTES, shown_as
 from api.bodies import SpoolRoom
+from api.content import get_content
+from blobs.apps import ServerServices
 from blobs.folder import BlobFolder
 from blobs.search import POLL_SECONDS, Search
 from blobs.servers import ServerBlobs, blob_member
@@ -124,6 +131,8 @@ class OurServer:
         services = FolderServices(BlobFolder(folder), settings, spool)
         self._app = Gateway(routes(settings), services)
         self.cut_at: int | None = None
+        self.is_failing = False
+        """Whether it answers 503 to each GET, but not to HEAD."""
         self.ranges: list[str] = []
         self._server = make_server(
             "127.0.0.1", 0, self._serve, WsgirefServer, WsgirefHandler
@@ -136,6 +145,9 @@ class OurServer:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         self.ranges.append(environ.get("HTTP_RANGE", ""))
+        if self.is_failing and environ["REQUEST_METHOD"] == "GET":
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return []
         body = self._app(environ, start_response)
         return body if self.cut_at is None else self._cut(body, self.cut_at)
 
@@ -622,6 +634,65 @@ def test_a_range_that_breaks_goes_on_from_any_server(
     assert ours_too.ranges[-1] == (f"bytes={cut_at}-{len(BIG) - 1}" if cut_at else "")
 
 
+def fetch(store: ServerBlobs, blob_id: str, byte_range: str, room: Path) -> Answer:
+    """Ask an api-server over the store for a range."""
+    services = ServerServices(store, Settings(), SpoolRoom(str(room), 0))
+    app = Gateway(FETCH_ROUTES, services)
+    headers = {"Range": f"bytes={byte_range}"}
+    environ = {"SERVER_PROTOCOL": "HTTP/1.1"}
+    return call(app, "GET", f"/fetch/{blob_id}", headers=headers, environ=environ)
+
+
+@pytest.mark.parametrize("cut_at", [None, 0, 100_000, 1_000_000])
+def test_a_range_that_ours_told_the_size_for_may_come_from_an_old_server(
+    servers: Servers, ours: OurServer, cut_at: int | None
+):
+    put(mixed(servers, ours), BIG)
+    ours.is_failing = True
+    servers.store("1a 1b")
+    for name in ("1a", "1b"):
+        servers[name].store(sha1(BIG), BIG, {})
+    servers["1a"].cut_at = cut_at
+    store = mixed(servers, ours, servers["1a"], servers["1b"])
+    for first, last in ((0, 0), (100, 1_500_000), (300_000, len(BIG) - 1)):
+        answer = fetch(store, sha1(BIG), f"{first}-{last}", servers.folder)
+        assert (answer.status, answer.body) == (206, BIG[first : last + 1])
+        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(BIG)}"
+        assert answer.headers["Content-Length"] == str(last - first + 1)
+
+
+def test_a_range_of_an_old_servers_other_size_breaks_off(
+    servers: Servers, ours: OurServer
+):
+    put(mixed(servers, ours), BIG)
+    ours.is_failing = True
+    servers.store("1a")
+    store = mixed(servers, ours, servers["1a"])
+    for size in (0, 100, 2000):  # told at once
+        servers["1a"].store(sha1(BIG), BIG[:size], {})
+        answer = fetch(store, sha1(BIG), "10-1999999", servers.folder)
+        assert (answer.status, answer.code) == (502, "NodeNonsense")
+    servers["1a"].store(sha1(BIG), BIG[:1_000_000], {})  # seen at its end
+    with pytest.raises(NodeError):
+        fetch(store, sha1(BIG), "10-1999999", servers.folder)
+
+
+@pytest.mark.parametrize("other", [BIG + b"x", BIG[:-1]])
+def test_a_range_of_an_old_server_never_goes_on_with_another_size(
+    servers: Servers, ours: OurServer, ours_too: OurServer, other: bytes
+):
+    put(mixed(servers, ours), BIG)
+    ours.is_failing = True
+    request = urllib.request.Request(f"{ours_too.url}/blob/{sha1(BIG)}", data=other)
+    urllib.request.urlopen(request).close()
+    servers.store("1a")
+    servers["1a"].store(sha1(BIG), BIG, {})
+    servers["1a"].cut_at = 600_000
+    store = mixed(servers, ours, servers["1a"], ours_too)
+    with pytest.raises(NodeError):
+        fetch(store, sha1(BIG), "100-1500000", servers.folder)
+
+
 @pytest.mark.parametrize("cut_at", [0, 100_000, 1_000_000])
 def test_an_old_server_that_breaks_is_gone_on_with_from_ours(
     servers: Servers, ours: OurServer, cut_at: int
@@ -741,17 +812,20 @@ class FakeContent:
 class FakeNode:
     """A blob server with a copy of some kind, by chance."""
 
-    def __init__(self, random: Random, name: str, data: bytes) -> None:
+    def __init__(
+        self, random: Random, name: str, data: bytes, *, may_be_wrong: bool = True
+    ) -> None:
         self.name = name
         self.is_old = random.random() < 0.6
         self.piece = random.choice((10_000, 2**16, 2**18))
         self.cut_at = random.choice((2**30, 2**30, random.randrange(len(data) + 1)))
         self.is_dead = random.random() < 0.2
         place = random.randrange(len(data))
-        wrong = data[:place] + b"\xff" + data[place + 1 :]
+        wrong = data[:place] + b"\xff" + data[place + 1 :] if may_be_wrong else data
         kinds = (data, data, data[:place], wrong, data + b"x", b"", None)
         self.data = random.choice(kinds) or b""
         self.is_absent = random.random() < 0.2
+        self.tells_only = random.random() < 0.2
 
     def start_get(
         self, name: ObjectName, *, byte_range: ByteRange | None = None
@@ -760,11 +834,16 @@ class FakeNode:
             raise NodeError("dead")
         if self.is_absent:
             return Answered(NoSuchKeyError("absent"))
+        if self.tells_only:
+            return Answered(NodeError("it answers HEAD, and fails then"))
         return Answered(FakeContent(self, byte_range))
 
     def start_head(self, name: ObjectName) -> Answered[ObjectInfo]:
-        answer = self.start_get(name)
-        return Answered(answer.value.info) if answer.value else answer
+        if self.is_dead:
+            raise NodeError("dead")
+        if self.is_absent:
+            return Answered(NoSuchKeyError("absent"))
+        return Answered(FakeContent(self, None).info)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -794,14 +873,20 @@ def test_no_answer_waits_for_that_of_a_silent_server():
     assert max(answers["slow"].waited) <= POLL_SECONDS
 
 
+def over_fakes(nodes: list[FakeNode]) -> ServerBlobs:
+    """Return a store over two groups of these."""
+    store = ServerBlobs([], LIMITS, 1)
+    members = [Member(NodeSpec(n.name, "http://x"), n) for n in nodes]
+    store._groups = [members[::2], members[1::2]]
+    return store
+
+
 @pytest.mark.parametrize("seed", range(400))
 def test_no_mixture_of_servers_gives_out_wrong_bytes_as_a_whole(seed: int):
     random = Random(seed)
     data = random.randbytes(random.choice((5, 200_000, 2**18, 300_000, 700_000)))
     nodes = [FakeNode(random, f"node{n}", data) for n in range(random.randrange(1, 6))]
-    store = ServerBlobs([], LIMITS, 1)
-    members = [Member(NodeSpec(n.name, "http://x"), n) for n in nodes]
-    store._groups = [members[::2], members[1::2]]
+    store = over_fakes(nodes)
     may_be_missing = all(n.is_absent and not n.is_dead for n in nodes)
     given, size = b"", UNKNOWN_SIZE
     try:
@@ -816,3 +901,43 @@ def test_no_mixture_of_servers_gives_out_wrong_bytes_as_a_whole(seed: int):
     else:
         assert given == data
         assert size in (UNKNOWN_SIZE, len(data))
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_no_mixture_of_servers_gives_out_a_range_as_something_else(seed: int):
+    """All copies are beginnings of the same bytes: a range can't be checked."""
+    random = Random(seed)
+    data = random.randbytes(random.choice((5, 200_000, 2**18, 300_000, 700_000)))
+    numbers = range(random.randrange(1, 6))
+    nodes = [FakeNode(random, f"node{n}", data, may_be_wrong=False) for n in numbers]
+    for node in nodes:
+        node.tells_only = random.random() < 0.4
+    first = random.randrange(len(data))
+    asked = f"bytes={first}-{random.choice((first, len(data) - 1, 2**20))}"
+    request = Request("GET", "/", {"HTTP_RANGE": asked}, "")
+    opened = partial(over_fakes(nodes).get, sha1(data))
+    given = b""
+    try:
+        answer = get_content(request, opened, shown_as(sha1(data), ""))
+        body = (answer.body,) if isinstance(answer.body, bytes) else answer.body
+        for chunk in body:
+            given += chunk
+    except NoSuchKeyError:
+        assert all(n.is_absent and not n.is_dead for n in nodes)
+        return
+    except HTTPError as exc:
+        assert exc.status == 416
+        return
+    except NodeError:
+        return
+    if answer.status == 200:
+        assert given == data
+        return
+    part = dict(answer.headers)["Content-Range"]
+    found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)", part)
+    assert (answer.status, found is not None) == (206, True)
+    assert answer.length in (None, len(given))
+    start, last, size = (int(number) for number in found.groups())
+    assert start == first
+    assert given == (data + b"x")[start : last + 1]
+    assert size in {len(n.data) for n in nodes if not n.is_old}

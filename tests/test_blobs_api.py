@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,25 @@ def test_a_blob_of_unknown_size_is_sent_whole_without_a_length(
     assert answer.headers["ETag"] == f'"{ID}"'
     assert answer.headers["X-Name"] == "cat"
     assert old.content.closed
+
+
+class ForgetfulServer(OldServer):
+    """`Blobs` that know the size when asked for it, but not when they send."""
+
+    def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
+        known = replace(self._info, size=5)
+        byte_range = choose(known) if choose else None
+        return Download(self._member, self.content, byte_range)
+
+
+def test_a_range_is_never_sent_as_the_whole(room: SpoolRoom) -> None:
+    blobs = ForgetfulServer(b"ca", b"t")
+    app = Gateway(ROUTES, ServerServices(blobs, ON, room))
+    headers = {"Range": "bytes=2-4"}
+    answer = call(app, "GET", f"/fetch/{ID}", headers=headers, environ=HTTP_1_1)
+    assert (answer.status, answer.body) == (206, b"cat")
+    assert answer.headers["Content-Range"] == "bytes 2-4/*"
+    assert answer.headers["Content-Length"] == "3"
 
 
 def test_head_of_an_unknown_size_tells_none(room: SpoolRoom) -> None:
