@@ -372,7 +372,7 @@ def errors(status: int, code: str) -> Act:
     return instead(lambda method: error(status, code, method))
 
 
-ANSWER_SECONDS, TRANSFER_SECONDS = 1.0, 1.5
+ANSWER_SECONDS, TRANSFER_SECONDS = 1.5, 2.25
 """Short time limits for slow faults."""
 JUST_WITHIN, JUST_BEYOND = ANSWER_SECONDS / 3, 1.3 * ANSWER_SECONDS
 PUT_ONLY = frozenset(("PUT",))
