@@ -17,8 +17,8 @@ from buckets import no_such_bucket
 from errors import GatewayError, HTTPError
 
 MAX_KEYS = 1000
-MAX_BYTES = 2 * 2**20
-"""Of the body: 1000 keys of 1024 bytes, with room for escapes."""
+MAX_BYTES = 4 * 2**20
+"""Of the body: 1000 keys of 1024 bytes, with an escape for each letter beyond ASCII."""
 AT_ONCE = 8
 """Keys that are being deleted at the same time."""
 

@@ -7,7 +7,6 @@ any moment.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
@@ -24,6 +23,7 @@ from typing import IO, NamedTuple
 from blobs.mirrors import BlobServer, Mirror
 from blobs.replication_lists import Blob, merged, read_list, write_list
 from blobs.replication_work import Mirroring, Report, Say
+from blobs.sos_conf import shown
 from errors import NodeError, RepairError
 
 JOBS = 4
@@ -186,11 +186,6 @@ def fetch_list(mirror: Mirror, file: IO[str]) -> None:
 def listed(files: Mapping[Mirror, IO[str]]) -> Iterator[Blob]:
     """Yield all blobs of the lists, from the beginning."""
     return merged([read_list(file) for file in files.values()])
-
-
-def shown(url: str) -> str:
-    """Return a URL without a password in it."""
-    return re.sub("//[^/@]*@", "//", url)
 
 
 def told(reason: str, undone: int) -> str:

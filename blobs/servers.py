@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
-from urllib.parse import urlsplit
 
 from blobs.content import CheckedContent
 from blobs.search import Search
-from blobs.sos_conf import BlobServer
+from blobs.sos_conf import BlobServer, shown
 from blobs.writing import Groups, Writing
 from cluster import Chooser, Download
 from downloads import ByteRange
@@ -139,7 +138,7 @@ class ServerBlobs:
 
 def blob_member(url: str, limits: TimeLimits) -> Member:
     """Return a server as this process sees it, its name without a password."""
-    name = url.replace(urlsplit(url).netloc.rpartition("@")[0] + "@", "")
+    name = shown(url)
     return Member(NodeSpec(name, url), BlobNode(name, url, limits))
 
 

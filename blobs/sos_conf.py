@@ -60,9 +60,23 @@ def read_servers(
 
 
 def dump(servers: Sequence[BlobServer]) -> str:
-    """Return the table that `-dump` prints; each line with its end."""
+    """Return the table that `-dump` prints; each line with its end.
+
+    With URLs as they were written, secrets and all: `table` is for everything else.
+    """
     rows = [("group", "server"), *servers]
     return "".join([f"\t{group:>10} - {url}\n" for group, url in rows])
+
+
+def table(servers: Sequence[BlobServer]) -> str:
+    """Return the same table, to be shown to anybody."""
+    return dump([server._replace(url=shown(server.url)) for server in servers])
+
+
+def shown(url: str) -> str:
+    """Return a URL without the token, or the user and the password, in it."""
+    netloc = urlsplit(url).netloc
+    return url.replace(netloc, netloc.rpartition("@")[2], 1)
 
 
 def same_server(url: str) -> str:
@@ -75,14 +89,22 @@ def checked_url(text: str, place: str) -> str:
     """Return a URL as it was written. Raises: SettingsError, naming the place."""
     try:
         parts = urlsplit(text)
-        is_server = parts.scheme in ("http", "https") and parts.hostname
+        host = parts.hostname or ""
+        host.encode("ascii")
+        host.encode("idna")  # as when it connects: no label empty or too long
+        is_server = parts.scheme in ("http", "https") and host
         is_valid = is_server and parts.port != 0
     except ValueError:
         is_valid = False
     if not is_valid or parts.query or not text.isprintable() or " " in text:
-        shown = ascii(text[:80])[1:-1]
-        raise SettingsError(f"{place}: {_EXPECTED}, not {shown!r}")
+        raise SettingsError(f"{place}: {_EXPECTED}, not {_quoted(text)}")
     return text
+
+
+def _quoted(text: str) -> str:
+    """Return what is no URL; what stands before its last @ may be a secret."""
+    told = re.sub("^(https?://)?.*@", r"\1", text, flags=re.DOTALL | re.IGNORECASE)
+    return repr(ascii(told[:80])[1:-1])
 
 
 def _read_file(path: Path) -> list[BlobServer]:
@@ -139,7 +161,7 @@ def _read_groups(path: Path, lines: Sequence[str]) -> list[BlobServer]:
             key = f"-{count}"
         servers = groups.setdefault(group, {})
         if key in servers:
-            log.warning("%s: takes the place of %s", place, servers[key])
+            log.warning("%s: takes the place of %s", place, shown(servers[key]))
         servers[key] = checked_url(text, place)
     return [
         BlobServer(group, url)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from blobs.sos_conf import SERVERS_VARIABLE, BlobServer, dump, read_servers
+from blobs.sos_conf import SERVERS_VARIABLE, BlobServer, dump, read_servers, table
 from commands import GoCommand, MistakeError, examples
 from config_file import load_settings
 from serve import bind_address, run_gunicorn
@@ -100,6 +100,6 @@ def start_lines(upload: str, download: str, servers: list[BlobServer]) -> str:
         *("[Launching API-server]", ""),
         *("Upload service", f"http://{upload}/upload", ""),
         *("Download service", f"http://{download}/fetch/:id", ""),
-        *("Blob-servers:", dump(servers).removesuffix("\n"), ""),
+        *("Blob-servers:", table(servers).removesuffix("\n"), ""),
     )
     return "\n".join(lines)

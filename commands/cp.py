@@ -8,8 +8,8 @@ from typing import NamedTuple
 import click
 
 from commands import MistakeError, as_files, examples
-from commands.get import file_for, get_one, is_shown
-from commands.put import STANDARD, address_for, check_is_file, put_one
+from commands.get import file_for, get_one, is_shown, tell_fetched
+from commands.put import STANDARD, address_for, check_source, put_one
 from commands.transfers import (
     Board,
     as_address,
@@ -69,17 +69,26 @@ def guessed(source: str, target: str) -> tuple[bool | None, bool | None]:
     return is_here, not is_here
 
 
+def way_of_one(way: Way) -> Way:
+    """Return the way of one file or object, its target with its whole name.
+
+    Raises: MistakeError: there is no such way.
+    """
+    if way.is_upload:
+        check_source(way.local)
+        address = address_for(Path(way.local).name, way.address)
+        return way._replace(address=address)
+    place = file_for(as_address(way.address), way.local)
+    return way._replace(local=place)
+
+
 def copy_one(board: Board, client: GatewayClient, way: Way) -> None:
     """Copy one file or object."""
     if way.is_upload:
-        address = address_for(Path(way.local).name, way.address)
-        if stored := put_one(board, client, way.local, address, {}):
-            board.tell(f"Stored {printable(address)}, {stored.size} bytes")
-        return
-    place = file_for(way.address, way.local)
-    stored = get_one(board, client, way.address, place)
-    if stored and place != STANDARD:
-        board.tell(f"Fetched {printable(place)}, {stored.size} bytes")
+        if stored := put_one(board, client, way.local, way.address, {}):
+            board.tell(f"Stored {printable(way.address)}, {stored.size} bytes")
+    elif stored := get_one(board, client, way.address, way.local):
+        tell_fetched(board, way.local, stored)
 
 
 def copy_tree(trees: Trees, is_upload: bool) -> None:
@@ -96,18 +105,17 @@ def copy_tree(trees: Trees, is_upload: bool) -> None:
     board.tell(f"{done} {counted(count)}, {left} were there already")
 
 
-def check_local(way: Way, is_recursive: bool) -> None:
-    """Raises: MistakeError: the local side is not what it must be."""
+def tree_of(way: Way) -> tuple[str, str]:
+    """Return the bucket and the prefix of a way between folders.
+
+    Raises: MistakeError: they have none, or the local side can't be a folder.
+    """
     path = Path(way.local)
-    if not is_recursive:
-        if way.is_upload and way.local != STANDARD:
-            check_is_file(path)
-        if not way.is_upload:
-            as_address(way.address)
-    elif way.local == STANDARD:
+    if way.local == STANDARD:
         raise MistakeError("-r needs a folder")
-    elif (way.is_upload or path.exists()) and not path.is_dir():
+    if (way.is_upload or path.exists()) and not path.is_dir():
         raise MistakeError(f"{printable(way.local)} is no folder")
+    return as_tree(way.address)
 
 
 @click.command(
@@ -150,8 +158,9 @@ def cp(
     """
     client = client_of(url, token)
     found = way(source, target)
-    check_local(found, recursive)
-    bucket, prefix = as_tree(found.address) if recursive else ("", "")
+    bucket, prefix = tree_of(found) if recursive else ("", "")
+    if not recursive:
+        found = way_of_one(found)
     with Board(quiet, not is_shown(found.local)) as board:
         if make_bucket and found.is_upload and (recursive or "/" in found.address):
             client.make_bucket(found.address.partition("/")[0])

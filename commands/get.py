@@ -28,6 +28,8 @@ from object_names import printable
 def file_for(address: str, file: str | None) -> str:
     """Return where an object goes. Raises: MistakeError."""
     if file == STANDARD:
+        if sys.stdout is None:
+            raise MistakeError("Standard output is closed")
         return file
     if file is None:
         return last_segment(address)
@@ -48,11 +50,12 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
             copy(stream, sys.stdout.buffer, show)
         sys.stdout.buffer.flush()
         return stream.info
-    path = Path(os.path.realpath(file))  # a link stays one
+    path = Path(file)
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         with client.get(address) as stream, path.open("wb", buffering=0) as device:
             copy(stream, device, show)
         return stream.info
+    path = Path(os.path.realpath(file))  # a link stays one
     stored = download(client, address, path, show)
     remove_leftovers(path)
     return stored
@@ -72,9 +75,23 @@ def get_one(
         return None
 
 
+def is_output(file: str) -> bool:
+    """Whether it is standard output, by whatever name."""
+    try:
+        return file == STANDARD or os.path.samestat(Path(file).stat(), os.fstat(1))
+    except (OSError, ValueError):
+        return False
+
+
 def is_shown(file: str) -> bool:
     """Whether the object itself goes to the terminal."""
-    return file == STANDARD and sys.stdout.isatty()
+    return is_output(file) and sys.stdout is not None and sys.stdout.isatty()
+
+
+def tell_fetched(board: Board, file: str, stored: StoredObject) -> None:
+    """Tell that an object is here, unless that would be told behind its bytes."""
+    if not is_output(file):
+        board.tell(f"Fetched {printable(file)}, {stored.size} bytes")
 
 
 @click.command(
@@ -98,6 +115,5 @@ def get(key: str, file: str | None, url: str, token: str | None, quiet: bool) ->
     client = client_of(url, token)
     place = file_for(as_address(key), file)
     with Board(quiet, not is_shown(place)) as board:
-        stored = get_one(board, client, key, place)
-        if stored and place != STANDARD:
-            board.tell(f"Fetched {printable(place)}, {stored.size} bytes")
+        if stored := get_one(board, client, key, place):
+            tell_fetched(board, place, stored)

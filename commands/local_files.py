@@ -29,7 +29,13 @@ RESTARTS = 5
 """So often a download begins anew, because the object changed on the way."""
 MAX_NAME_BYTES = 120
 """Of a file's name in the name of its partial file; a longer one is hashed."""
+UMASK = os.umask(0o077)
+"""What new files let nobody do. To ask sets it, so it is asked before threads run."""
+os.umask(UMASK)
+PRIVATE_MODE = 0o600
+"""Of a partial file: what its target will let others do shows when it is there."""
 _TAG = "[A-Za-z0-9-]{1,64}"
+
 
 Show = Callable[[int, int | None], object]
 """Is told how many bytes are through, of how many."""
@@ -174,10 +180,8 @@ class Partial:
 
     def finish(self) -> None:
         """Put it in its place: it is whole."""
-        with suppress(FileNotFoundError):
-            mode = self._target.lstat().st_mode
-            if stat.S_ISREG(mode):
-                os.fchmod(self._fd, stat.S_IMODE(mode) & 0o777)
+        with suppress(PermissionError):  # some disks have no modes: FAT
+            os.fchmod(self._fd, mode_for(self._target))
         os.fsync(self._fd)
         if not is_at(self._fd, self._path):
             raise ClientError("Its partial file was taken away")
@@ -209,7 +213,7 @@ def opened(path: Path) -> int:
     """Return a descriptor of a file that nobody else writes."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
-        fd = os.open(path, flags, 0o666)
+        fd = os.open(path, flags, PRIVATE_MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -218,6 +222,15 @@ def opened(path: Path) -> int:
         if is_at(fd, path):
             return fd
         os.close(fd)  # it was put in its place, or away, just before
+
+
+def mode_for(target: Path) -> int:
+    """Return the mode of the file that will be replaced, or of a new one."""
+    with suppress(FileNotFoundError):
+        mode = target.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return stat.S_IMODE(mode) & 0o777
+    return 0o666 & ~UMASK
 
 
 def is_at(fd: int, path: Path) -> bool:

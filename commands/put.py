@@ -16,6 +16,7 @@ from commands.transfers import (
     Board,
     as_address,
     as_headers,
+    check_headers,
     client_of,
     gateway_options,
     make_bucket_option,
@@ -40,8 +41,13 @@ def address_for(name: str, address: str | None) -> str:
     return as_address(address)
 
 
-def check_is_file(path: Path) -> None:
+def check_source(file: str) -> None:
     """Raises: MistakeError: a folder, or nothing."""
+    if file == STANDARD:
+        if sys.stdin is None:
+            raise MistakeError("Standard input is closed")
+        return
+    path = Path(file)
     try:
         found = path.stat()
     except OSError as exc:
@@ -119,11 +125,11 @@ def put(
     same MD5 as the file; a file that changes meanwhile is not stored.
     """
     client = client_of(url, token)
-    if file != STANDARD:
-        check_is_file(Path(file))
+    check_source(file)
     address = address_for(Path(file).name, key)
     if content_type is not None:
         headers["Content-Type"] = content_type
+    check_headers(headers)
     with Board(quiet) as board:
         if make_bucket and "/" in address:
             client.make_bucket(address.partition("/")[0])

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from blobs.replication import JOBS, Options, Replication, Stage, Tell, mute
 from blobs.replication_work import Report
-from blobs.sos_conf import BlobServer, dump, read_servers
+from blobs.sos_conf import BlobServer, read_servers, shown, table
 from commands import GoCommand, examples, json_option
 from commands.nodes import log_to
 from commands.repair_runs import ended_by_signals, number
@@ -91,7 +91,7 @@ def replicate(
     options = Options(jobs, check, settings.spool_dir)
     with ended_by_signals("Stopped. Begin it again at any time."):
         if is_verbose:
-            click.echo(dump(servers), nl=False)
+            click.echo(table(servers), nl=False)
         is_watched = console.is_terminal and not is_verbose
         with shown_at(console) if is_watched else unseen() as tell:
             report = run(settings, servers, options, is_verbose, tell)
@@ -115,7 +115,7 @@ def run(
         groups.setdefault(server.group, []).append(server.url)
 
     def connect(url: str) -> BlobNode:
-        return BlobNode(url, url, settings.node_limits)
+        return BlobNode(shown(url), url, settings.node_limits)
 
     say = Printer().say if is_verbose else mute
     return Replication(connect, options, say, tell).run(groups)

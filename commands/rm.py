@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import click
 
-from commands import examples
+from commands import MistakeError, examples
 from commands.transfers import (
     Board,
     as_address,
@@ -80,6 +81,8 @@ def rm(
     trees = [as_tree(key) for key in keys] if recursive else []
     addresses = [] if recursive else [as_address(key) for key in keys]
     if recursive and not yes:
+        if sys.stdin is None:
+            raise MistakeError("Standard input is closed: --yes asks nothing")
         places = ", ".join(printable("/".join(tree)) for tree in trees)
         click.confirm(f"Remove everything below {places}?", abort=True, err=True)
     with Board(quiet) as board:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import Queue
 from types import TracebackType
@@ -25,7 +25,7 @@ from rich.text import Text
 from commands import FailureError, MistakeError
 from errors import ClientError, RefusedError
 from gateway_client import DEFAULT_URL, GatewayClient
-from gateway_client.objects import path_of
+from gateway_client.objects import checked_headers, path_of
 from object_names import printable
 
 T = TypeVar("T")
@@ -312,3 +312,11 @@ def as_headers(
             raise click.BadParameter(message, context, option)
         headers[name.strip()] = text.strip()
     return headers
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises: MistakeError: one of them can't be sent with an upload."""
+    try:
+        checked_headers(headers)
+    except ClientError as exc:
+        raise MistakeError(str(exc)) from exc

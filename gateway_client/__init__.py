@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from errors import DamagedError
+from errors import ClientError, DamagedError
 from gateway_client.http import Transport
 from gateway_client.objects import (
     StoredObject,
@@ -168,7 +168,10 @@ class GatewayClient:
 
     def delete_all(self, bucket: str, keys: Iterable[str]) -> Left:
         """Remove up to `PAGE_KEYS` objects of a bucket; return those that are left."""
-        data = json.dumps({"keys": [*keys]}).encode()
+        try:
+            data = json.dumps({"keys": [*keys]}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ClientError("A key is UTF-8") from None
         headers = {**JSON, "Content-Length": str(len(data))}
         path = f"/objects/{quoted(bucket)}/delete"
         told = self._transport.ask("POST", path, headers, lambda: [data])

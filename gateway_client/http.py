@@ -8,7 +8,9 @@ times; a body that can't be had twice is never sent again.
 
 from __future__ import annotations
 
+import errno
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http.client import BadStatusLine, RemoteDisconnected
@@ -37,6 +39,9 @@ CONNECTIONS = 32
 """Kept open for the next request; there may be more at a time."""
 TOKEN_HINT = "give a token with --token or AMAZIN_TOKEN"
 NOWHERE_HINT = "is it running? --url or AMAZIN_URL says where it is"
+NOT_CONNECTED = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
+TLS_BROKEN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What a connection that breaks is under TLS."""
 
 Answer = urllib3.BaseHTTPResponse
 Body = Callable[[], Iterable[bytes]]
@@ -80,6 +85,13 @@ class _Secure(HTTPSConnection):
         super().connect()
         self.sock.settimeout(ANSWER_SECONDS)
 
+    def send(self, data: Any) -> None:
+        """Send a piece. Raises: BrokenPipeError: an answer may be there already."""
+        try:
+            super().send(data)
+        except TLS_BROKEN as exc:
+            raise BrokenPipeError(errno.EPIPE, "The peer has closed") from exc
+
 
 class Transport:
     """Requests to one gateway; threads may share it.
@@ -92,7 +104,8 @@ class Transport:
     ) -> None:
         self.url = url
         self._sleep = sleep
-        self._has_answered = False
+        self._was_there = False
+        """Whether anything has ever taken a connection: then it may come back."""
         self._headers = {"User-Agent": "amazin", "Accept-Encoding": "identity"}
         if token:
             if not (token.isascii() and token.isprintable()) or " " in token:
@@ -127,9 +140,10 @@ class Transport:
                 decode_content=False,
             )
         except (exceptions.HTTPError, OSError) as exc:
+            self._was_there |= not isinstance(exc, NOT_CONNECTED)
             raise self._translated(exc) from exc
+        self._was_there = True
         if 200 <= answer.status < 300:
-            self._has_answered = True
             return answer
         raise self._refusal(answer, method)
 
@@ -227,12 +241,11 @@ class Transport:
     def _translated(self, exc: Exception) -> ClientError:
         """Return what an exception of urllib3 means; whether it may pass."""
         reasons = (exc, *exc.args, exc.__context__)
-        if isinstance(exc, exceptions.SSLError):
+        is_broken = any(isinstance(reason, TLS_BROKEN) for reason in reasons)
+        if isinstance(exc, exceptions.SSLError) and not is_broken:
             return ClientError(f"{self.url}: TLS: {printable(str(exc))}")
-        if isinstance(
-            exc, (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
-        ):
-            again = 0.0 if self._has_answered else None
+        if isinstance(exc, NOT_CONNECTED):
+            again = 0.0 if self._was_there else None
             return ClientError(
                 f"No gateway answers at {self.url}: {NOWHERE_HINT}", again
             )
@@ -260,8 +273,7 @@ def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
         if not is_usable or not url.isprintable():
             raise ValueError
     except ValueError:
-        message = f"{url!r} is no URL of a gateway like http://localhost:3000"
-        raise ClientError(message) from None
+        raise no_url(url) from None
     options: dict[str, Any] = {
         "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
         "maxsize": CONNECTIONS,
@@ -275,7 +287,12 @@ def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
         else:
             pool = urllib3.HTTPConnectionPool(host or "", port, **options)
             pool.ConnectionCls = _Plain
-    except exceptions.HTTPError:
-        message = f"{url!r} is no URL of a gateway like http://localhost:3000"
-        raise ClientError(message) from None
+        pool.host.encode("idna")  # as when it connects: no label empty or too long
+    except (exceptions.HTTPError, UnicodeError):
+        raise no_url(url) from None
     return pool, quote(parts.path.rstrip("/"), safe="/%")
+
+
+def no_url(url: str) -> ClientError:
+    """Return the error for what can't be where a gateway is."""
+    return ClientError(f"{url!r} is no URL of a gateway like http://localhost:3000")

@@ -78,6 +78,15 @@ def test_as_many_keys_as_allowed(app: Gateway) -> None:
     assert (answer.status, answer.code) == (400, "TooManyKeys")
 
 
+@pytest.mark.parametrize("letter", ["Ж", "😀"], ids=ascii)
+def test_as_many_keys_as_allowed_may_be_as_long_as_allowed_and_escaped(
+    app: Gateway, letter: str
+) -> None:
+    long = letter * (1020 // len(letter.encode()))
+    keys = [f"{number:04}{long}" for number in range(MAX_KEYS)]
+    assert delete(app, keys).json["deleted"] == keys
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -128,7 +137,7 @@ def test_too_long_a_body_is_413(app: Gateway) -> None:
     answer = call(app, "POST", PATH, Input(b"{"), headers)
     assert (answer.status, answer.code) == (413, "BodyTooLarge")
     chunked = {"Transfer-Encoding": "chunked"}
-    long_list = json.dumps({"keys": ["k" * 1024] * 2100}).encode()
+    long_list = json.dumps({"keys": ["k" * 1024] * (MAX_BYTES // 1024)}).encode()
     environ = {"wsgi.input_terminated": True}
     answer = call(app, "POST", PATH, Input(long_list), chunked, environ=environ)
     assert (answer.status, answer.code) == (413, "BodyTooLarge")

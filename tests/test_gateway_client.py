@@ -119,6 +119,9 @@ def test_what_is_no_address_is_never_sent(address: str, scripted: Make) -> None:
         "http://a?b",
         "http://a:99999",
         "a b://",
+        "http://例え..x:1",
+        "http://a..b:1",
+        f"https://{'a' * 64}:1",
     ],
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
@@ -448,6 +451,31 @@ def test_a_gateway_that_was_there_is_waited_for(clock: Clock) -> None:
     assert clock.pauses == list(PAUSES_SECONDS)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        refusal(503, "NodeUnreachable"),
+        Reply(b"", "reset"),
+        Reply(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{", "close"),
+    ],
+    ids=["503", "reset", "breaks off"],
+)
+def test_a_gateway_that_goes_away_in_an_upload_is_waited_for(
+    first: Reply, clock: Clock
+) -> None:
+    gateway = ScriptedGateway(first).__enter__()
+
+    def sleep(seconds: float) -> None:
+        if not clock.pauses:
+            gateway.__exit__(None, None, None)
+        clock.sleep(seconds)
+
+    client = GatewayClient(gateway.url, sleep=sleep)
+    with pytest.raises(ClientError, match="is it running"):
+        client.put("photos/a", BODY)
+    assert clock.pauses == list(PAUSES_SECONDS)
+
+
 def speak_no_tls(listener: socket.socket) -> None:
     sock, _ = listener.accept()
     sock.settimeout(10)
@@ -542,6 +570,16 @@ def test_the_keys_that_are_left_are_told(scripted: Make) -> None:
     left = client.delete_all("photos", ["a", "b"])
     assert [(one.key, one.reason) for one in left] == [("b", "Too few")]
     assert json.loads(gateway.asked[0].body) == {"keys": ["a", "b"]}
+
+
+def test_any_keys_may_be_removed_at_once(scripted: Make) -> None:
+    keys = [f"{number:04}{'Ж' * 510}" for number in range(PAGE_KEYS)]
+    client, gateway = scripted(json_reply({"deleted": keys, "errors": []}))
+    assert client.delete_all("photos", keys) == []
+    assert json.loads(gateway.asked[0].body) == {"keys": keys}
+    assert len(gateway.asked[0].body) < 2**21
+    with pytest.raises(ClientError, match="UTF-8"):
+        client.delete_all("photos", ["a\udcff"])
 
 
 def test_buckets_are_made_and_listed_and_objects_removed(scripted: Make) -> None:

@@ -9,6 +9,9 @@ import pytest
 from command_process import CommandProcess, run
 from gateway_process import free_port
 
+from blobs.sos_conf import BlobServer
+from commands.api_server import start_lines
+
 URLS = "http://a:1,http://b:2"
 
 
@@ -57,6 +60,13 @@ def test_the_blob_servers_are_printed(tmp_path: Path) -> None:
     expected += "\t   default - http://a:1\n\t   default - http://b:2\n"
     done = run("api-server", f"-blob-server={URLS}", "--dump", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, expected)
+
+
+def test_secrets_are_not_said_at_the_start(tmp_path: Path) -> None:
+    servers = [BlobServer("g", "http://t0ken@a:1"), BlobServer("g", "http://b:1")]
+    lines = start_lines("0.0.0.0:9991", "0.0.0.0:9992", servers)
+    assert lines.endswith("\t         g - http://a:1\n\t         g - http://b:1\n")
+    assert "t0ken" not in lines
 
 
 def test_blob_servers_are_read_from_the_users_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from old_sos import SOS
 
-from blobs.sos_conf import BlobServer, dump, read_servers
+from blobs.sos_conf import BlobServer, dump, read_servers, shown, table
 from errors import SettingsError
 
 BOTH = {
@@ -111,6 +111,9 @@ def test_what_the_old_program_breaks_on_is_understood(
         (b"[1]\nname = foo\n", 2),
         (b"[1]\n-\n", 2),
         (b"http://a\x1b[2J:1\n", 1),
+        ("http://bücher:1\n".encode(), 1),
+        (b"http://a:1\nhttp://a..b:1\n", 2),
+        (b"http://%s:1\n" % (b"a" * 64), 1),
     ],
 )
 def test_garbage_is_refused_with_its_place(tmp_path: Path, data: bytes, line: int):
@@ -165,6 +168,52 @@ def test_the_table_of_servers_looks_as_it_always_did():
         "\t     group - server\n\t   default - http://a:1\n\t         1 - http://n1:1\n"
     )
     assert dump([]) == "\t     group - server\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:sw@rdfish@a:x",
+        "http://user:sw/rdfish@a:1",
+        "https://rdfish@a:1 b",
+        "user:sw@rdfish@a:1",
+        "rdfish@a:1",
+        "user:rdfish\n@a:1",
+        f"http://user:{'rdfish' * 20}@a:x",
+        "http://rdfish@bücher:1",
+    ],
+)
+def test_what_is_no_url_is_told_without_its_secret(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_servers(url, tmp_path)
+    for part in ("user", "sw", "rdfish"):
+        assert part not in str(caught.value)
+
+
+def test_a_server_that_is_not_used_is_said_without_its_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers_of(tmp_path, b"[g]\nx = http://user:sword@fish@a:1\nx = http://b:1\n")
+    assert "takes the place of http://a:1" in caplog.text
+    assert "sword" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://a:1", "http://a:1"),
+        ("HTTP://A:1/b@c/", "HTTP://A:1/b@c/"),
+        ("http://t0ken@a:1/b@c", "http://a:1/b@c"),
+        ("http://user:sw@rd@[::1]:1", "http://[::1]:1"),
+    ],
+)
+def test_urls_and_their_table_are_shown_without_secrets(
+    url: str, expected: str
+) -> None:
+    assert shown(url) == expected
+    server = BlobServer("g", url)
+    assert table([server]) == dump([BlobServer("g", expected)])
+    assert url in dump([server])  # for the eyes of who has the file
 
 
 def test_lines_of_a_flat_file_that_are_no_url_are_passed_over(tmp_path: Path) -> None:

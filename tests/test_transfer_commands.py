@@ -148,6 +148,9 @@ def test_standard_input_is_sent_chunked(gateway: Gateway) -> None:
         ["put", "here", "/a"],
         ["put", "here", "photos/list"],
         ["put", "here", "photos/a", "--header", "X-A"],
+        ["put", "here", "photos/a", "--header", "Host: x", "--make-bucket"],
+        ["put", "here", "photos/a", "--header", "X-A: \x01", "--make-bucket"],
+        ["put", "here", "photos/a", "--type", "a\nb", "--make-bucket"],
         ["put", "here", "a\udcffb/c"],
         ["get", ""],
         ["get", "photos/a/"],
@@ -163,6 +166,9 @@ def test_standard_input_is_sent_chunked(gateway: Gateway) -> None:
         ["cp", "-r", "here", "photos/a"],
         ["cp", "-r", "photos/a", "./here"],
         ["cp", "-r", "-", "photos/a"],
+        ["cp", "-", "photos/", "--make-bucket"],
+        ["cp", "./here", "photos/list", "--make-bucket"],
+        ["cp", "photos/a", "./nowhere/"],
         ["cp", "./here", "./there"],
         ["cp", "amazin:a", "amazin:b"],
         ["ls", "--token", "a b"],
@@ -276,6 +282,31 @@ def test_an_older_file_is_replaced_only_by_a_whole_one(
     assert files(place) == {"a": BODY, "link": BODY}
     assert stat.S_IMODE((place / "a").stat().st_mode) == 0o640
     assert (place / "link").is_symlink()
+
+
+def test_a_new_file_has_the_mode_that_the_umask_leaves(
+    place: Path, gateway: Gateway
+) -> None:
+    run(gateway(content(BODY)), "get", "photos/a")
+    (place / "usual").touch()
+    usual, mode = ((place / name).stat().st_mode for name in ("usual", "a"))
+    assert mode == usual
+
+
+@pytest.mark.parametrize("has_target", [True, False])
+def test_what_has_come_of_an_object_is_nobody_elses(
+    has_target: bool, place: Path, gateway: Gateway
+) -> None:
+    if has_target:
+        (place / "a").write_bytes(b"secret")
+        (place / "a").chmod(0o600)
+    broken = [content(BODY, cut=100), *[Reply(b"", "reset")] * 5]
+    run(gateway(*broken), "get", "photos/a", code=1)
+    assert stat.S_IMODE((place / partial("a")).stat().st_mode) == 0o600
+    run(gateway(content(BODY), content(BODY, 100)), "get", "photos/a")
+    (place / "usual").touch(0o600 if has_target else 0o666)
+    usual, mode = ((place / name).stat().st_mode for name in ("usual", "a"))
+    assert mode == usual
 
 
 @pytest.mark.parametrize("cut", [1, 5000, len(BODY) - 1])
@@ -714,6 +745,13 @@ def test_where_no_gateway_is_one_sentence_says_so(words: str, place: Path) -> No
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert "is it running" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["http://例え..x:1", f"http://{'a' * 64}:1"])
+def test_a_url_whose_host_can_not_be_one_is_a_mistake(url: str) -> None:
+    result = CliRunner().invoke(main, ["ls", "--url", url])
+    assert result.exit_code == 2
+    assert "is no URL of a gateway" in result.stderr
 
 
 def test_the_environment_says_where_and_who(
