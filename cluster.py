@@ -313,6 +313,13 @@ class Cluster:
             raise PreconditionError("the object was deleted")
         return replace(draft, if_absent=False, if_match=TOMBSTONE_ETAG)
 
+    def require_conditional(self, name: ObjectName) -> None:
+        """Return if an upload of the object may have a condition.
+
+        Raises: NotSupportedError; NoNodesError, if that is not known.
+        """
+        self._require_single(self._lookup.place(name, is_write=True)[1])
+
     def _require_single(self, placement: Placement) -> None:
         """Raise NotSupportedError if no one node can judge a condition."""
         if not placement.is_single:

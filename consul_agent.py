@@ -44,7 +44,9 @@ def connect_agent(address: str, token: str = "") -> Consul:
     Raises: ValueError, for an address that is none.
     """
     scheme, host, port = split_address(address)
-    client = Consul(bracketed(host), port, scheme=scheme)
+    # Without a scheme CONSUL_HTTP_SSL counts.
+    said = scheme if "://" in address else None
+    client = Consul(bracketed(host), port, scheme=said)
     client.token = token or client.token  # else that of CONSUL_HTTP_TOKEN
     client.http.session.close()
     client.http.session = TimedSession()

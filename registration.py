@@ -74,6 +74,8 @@ def describe_gateway(settings: Settings, host_name: str, route: str) -> Service:
     `route` is this host's address on the way to the agent. An agent on the same host
     is told no address, unless the gateway only listens on that: the agent's is right.
     """
+    if settings.host == "0.0.0.0" and is_loopback(route):  # not ::1
+        route = "127.0.0.1"
     address = settings.consul_service_address
     if not address and settings.host not in ("0.0.0.0", "::"):
         address = settings.host
@@ -100,14 +102,18 @@ def is_loopback(address: str) -> bool:
     return address == "::1" or address.startswith("127.")
 
 
-def route_to(host: str, port: int) -> str:
+def route_to(host: str, port: int, listens_at: str) -> str:
     """Return this host's address on the way to another; sends nothing.
+
+    It is one that is listened on, if there is such a way: all addresses that
+    `listens_at` stands for are of one family, or of both (`::`).
 
     Raises: OSError, if there is no way or the name is unknown.
     """
-    family, kind, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_DGRAM
-    )[0]
+    ways = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    if listens_at == "0.0.0.0":
+        ways.sort(key=lambda way: way[0] != socket.AF_INET)
+    family, kind, _, _, address = ways[0]
     with socket.socket(family, kind) as sock:
         sock.connect(address)
         return str(sock.getsockname()[0])
@@ -159,7 +165,7 @@ class Registration:
         client = self._current_client()
         if self._service is None:
             host, port = split_address(self._settings.consul_address)[1:]
-            route = route_to(host, port)
+            route = route_to(host, port, self._settings.host)
             own_name = socket.gethostname()
             self._service = describe_gateway(self._settings, own_name, route)
         service = self._service

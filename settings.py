@@ -64,7 +64,8 @@ class Settings:
         kind.discovery,
         "docker",
         "Who the nodes are: `docker`, `static`, `folders`, `consul`, `dns` or "
-        "`package.module:Class`; with `MINIO_ENDPOINT` it is `static` unless set.",
+        "`package.module:Class`; unless set `docker`, with `MINIO_ENDPOINT` `static`.",
+        in_file="",
     )
     storage_instances_selector: str = setting(
         kind.selector,

@@ -6,12 +6,19 @@ why, `buckets.py` says. Reading an object that is there never asks for the bucke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from api import Request, Response, Services
-from api.bodies import content_length, is_chunked, too_large
+from api.bodies import (
+    DEADLINE,
+    content_length,
+    is_chunked,
+    require_time,
+    too_large,
+)
 from api.bucket_requests import Address, address_of
 from api.conditions import Conditions
 from api.content import (
@@ -25,7 +32,7 @@ from api.content import (
     store,
     store_body,
 )
-from api.metadata import DEFAULT_TYPE, require_fit
+from api.metadata import DEFAULT_TYPE, refuse_copy, require_fit
 from buckets import no_such_bucket
 from errors import (
     ConflictError,
@@ -91,6 +98,7 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
     also onto itself, which gives the object a new time.
     """
     source = copied_address(request, services)
+    refuse_copy(request.environ, "X-Copy-Source-Range")
     conditions = Conditions(request.header).for_upload()
     if is_chunked(request.environ) or content_length(request.environ):
         raise invalid_source("A copy has no body")
@@ -100,7 +108,7 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
     except NoSuchKeyError:
         raise_if_missing(services, source.bucket)
         raise
-    body = CopiedBody(content)
+    body = CopiedBody(content, request.environ.get(DEADLINE, math.inf))
     try:
         if body.length > services.settings.max_object_bytes:
             raise too_large(services.settings.max_object_bytes)
@@ -127,15 +135,19 @@ def copied_headers(info: ObjectInfo, target: Address) -> dict[str, str]:
 class CopiedBody:
     """An object being downloaded as the body of an upload."""
 
-    def __init__(self, content: NodeObject) -> None:
+    def __init__(self, content: NodeObject, deadline: float) -> None:
+        """The deadline of the request is on the monotonic clock."""
         self.length = content.info.size
+        self._deadline = deadline
         self._content = content
         self._is_read = False
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`. Raises: NodeError, if there are fewer bytes."""
+        """See `uploads.Body`. Raises: NodeError, if there are fewer; LateError."""
         self._is_read = True
-        return exactly(self._content.read(), self._content, self.length)
+        for chunk in exactly(self._content.read(), self._content, self.length):
+            require_time(self._deadline)
+            yield chunk
 
     def can_restart(self) -> bool:
         """See `uploads.Body`."""

@@ -85,6 +85,8 @@ def store_body(
     """Store the request's body. Raises: as `open_body` and `Cluster.put`."""
     limit = services.settings.max_object_bytes
     whole = intent.is_conditional
+    if whole:  # before its body is read
+        services.cluster.require_conditional(name)
     body = open_body(request.environ, limit, services.spool, whole=whole)
     copy = store(services, name, body, intent)
     request.node = copy.member.name

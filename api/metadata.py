@@ -100,6 +100,16 @@ def refuse_wrapped(environ: WSGIEnvironment) -> None:
         raise HTTPError(400, "PartialUpload", message)
 
 
+def refuse_copy(environ: WSGIEnvironment, *names: str) -> None:
+    """Raise HTTPError 501 if the request asks for a copy that is not made here."""
+    for name in names:
+        if environ.get("HTTP_" + name.upper().replace("-", "_")) is not None:
+            message = (
+                f"{name} is not supported here, only X-Copy-Source under /objects/"
+            )
+            raise HTTPError(501, "NotSupported", message)
+
+
 def guessed_type(key: str) -> str:
     """Return the content type that the key's extension suggests."""
     content_type, encoding = _TYPES.guess_type("./" + key, strict=False)

@@ -14,6 +14,7 @@ from api.content import (
     intent_of,
     store_body,
 )
+from api.metadata import refuse_copy
 from errors import HTTPError
 from nodes import BUCKET, ObjectName
 
@@ -24,6 +25,7 @@ _PATH = re.compile(r"/object/([^/]*)")
 def put_object(request: Request, services: Services, object_id: str) -> Response:
     """Store the body; 201 with the object's info."""
     name = object_name(object_id)
+    refuse_copy(request.environ, "X-Copy-Source", "X-Copy-Source-Range")
     intent = intent_of(request, services, object_id)
     copy = store_body(request, services, name, intent)
     return created(object_id, copy.info, intent.headers)

@@ -57,6 +57,12 @@ def test_a_copy_has_the_bytes_and_headers_of_its_source(app: Gateway) -> None:
     assert "X-Copy-Source" not in found.headers
 
 
+def test_a_range_is_not_copied(app: Gateway) -> None:
+    answer = copy(app, headers={"X-Copy-Source-Range": "bytes=0-0"})
+    assert (answer.status, answer.code) == (501, "NotSupported")
+    assert call(app, "GET", "/objects/other/c/d").status == 404
+
+
 @pytest.mark.parametrize("size", [0, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * MIB])
 def test_copies_of_any_size(app: Gateway, size: int) -> None:
     body = (bytes(range(251)) * (size // 251 + 1))[:size]

@@ -110,6 +110,16 @@ def test_its_single_node_is_the_cluster(file: Path) -> None:
     assert secure.endpoint == "https://localhost:9000"
 
 
+def test_a_single_node_can_be_filled_into_a_file_that_was_written(file: Path) -> None:
+    text = defaults_text().replace('  endpoint: ""', "  endpoint: localhost:9000")
+    text = text.replace('accessKeyID: ""', "accessKeyID: key")
+    text = text.replace('secretAccessKey: ""', "secretAccessKey: hush")
+    settings = read(file, text)
+    assert settings.discovery == "static"
+    assert settings.single_node
+    assert settings.single_node.endpoint == "http://localhost:9000"
+
+
 def test_a_discovery_that_is_named_goes_before_the_single_node(file: Path) -> None:
     settings = read(file, EXISTING, DISCOVERY="docker")
     assert (settings.discovery, settings.single_node) == ("docker", None)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_consul import FakeAgent
 
-from consul_agent import split_address
+from consul_agent import connect_agent, disconnect, split_address
 from discovery import load_discovery
 from discovery_consul import ConsulDiscovery
 from errors import DiscoveryError
@@ -295,3 +295,21 @@ def test_an_address_is_a_host_and_a_port(
     address: str, parts: tuple[str, str, int]
 ) -> None:
     assert split_address(address) == parts
+
+
+@pytest.mark.parametrize(
+    ("address", "tls", "base"),
+    [
+        ("agent:8500", "", "http://agent:8500"),
+        ("agent:8501", "true", "https://agent:8501"),
+        ("http://agent:8500", "true", "http://agent:8500"),
+        ("https://agent:8501", "", "https://agent:8501"),
+    ],
+)
+def test_tls_is_as_the_address_says_else_as_for_consuls_own_tools(
+    monkeypatch: pytest.MonkeyPatch, address: str, tls: str, base: str
+) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_SSL", tls)
+    client = connect_agent(address)
+    assert client.http.base_uri == base
+    disconnect(client)

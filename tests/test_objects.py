@@ -342,6 +342,8 @@ def test_wrapped_and_partial_uploads_are_refused(app: Gateway) -> None:
         ({"Content-Encoding": "aws-chunked"}, 501),
         ({"X-Amz-Content-Sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, 501),
         ({"X-Amz-Copy-Source": "/a/b"}, 501),
+        ({"X-Copy-Source": "/a/b"}, 501),
+        ({"X-Copy-Source-Range": "bytes=0-0"}, 501),
         ({"Content-Range": "bytes 0-9/20"}, 400),
     ):
         assert call(app, "PUT", "/object/abc", BODY, headers).status == status
@@ -537,7 +539,9 @@ def test_a_conditional_upload_of_several_copies_is_501(
 ) -> None:
     app = app_on_folders(tmp_path, 2)
     put(app)
-    answer = call(app, "PUT", "/object/abc", b"new", condition)
+    broken = BrokenInput(b"", ConnectionResetError())  # not read before it is refused
+    headers = {"Content-Length": "3", **condition}
+    answer = call(app, "PUT", "/object/abc", broken, headers)
     assert (answer.status, answer.code) == (501, "NotSupported")
     assert "REPLICAS=1" in answer.json["error"]
     assert_same_object(app)

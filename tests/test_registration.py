@@ -113,6 +113,7 @@ def test_all_that_the_settings_say_is_registered(
     [
         ({}, "10.0.0.7", "10.0.0.7", "http://10.0.0.7:3000/health"),
         ({}, "127.0.0.1", "", "http://127.0.0.1:3000/health"),
+        ({}, "::1", "", "http://127.0.0.1:3000/health"),
         ({"host": "::"}, "fd00::7", "fd00::7", "http://[fd00::7]:3000/health"),
         ({"host": "::"}, "::1", "", "http://[::1]:3000/health"),
         ({"host": "10.0.0.9"}, "10.0.0.7", "10.0.0.9", "http://10.0.0.9:3000/health"),
@@ -144,9 +145,21 @@ def test_an_agent_forgets_a_dead_gateway_only_after_a_while(
 
 
 def test_the_way_to_the_agent_says_who_we_are() -> None:
-    assert route_to("127.0.0.1", 8500) == "127.0.0.1"
+    assert route_to("127.0.0.1", 8500, "0.0.0.0") == "127.0.0.1"
     with pytest.raises(OSError):
-        route_to("no such host", 8500)
+        route_to("no such host", 8500, "0.0.0.0")
+
+
+def test_the_way_is_one_that_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many machines have both addresses for `localhost`, ::1 first."""
+    ways = [
+        (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", 8500, 0, 0)),
+        (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", 8500)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*ways])
+    assert route_to("localhost", 8500, "0.0.0.0") == "127.0.0.1"
+    ways.reverse()
+    assert route_to("localhost", 8500, "::") == "127.0.0.1"
 
 
 # When

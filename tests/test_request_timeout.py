@@ -34,6 +34,17 @@ def test_an_upload_that_takes_too_long_is_not_stored(
     assert call(app, "GET", path).body == b"old"
 
 
+@pytest.mark.parametrize("body", [b"small", BODY])
+def test_a_copy_that_takes_too_long_is_not_stored(tmp_path: Path, body: bytes) -> None:
+    app, late = apps(tmp_path)
+    call(app, "PUT", "/objects/a", body)
+    headers = {"X-Copy-Source": "/default/a"}
+    answer = call(late, "PUT", "/objects/b", headers=headers)
+    assert (answer.status, answer.json["code"]) == (408, "RequestTimeout")
+    assert call(app, "GET", "/objects/b").status == 404
+    assert call(app, "PUT", "/objects/b", headers=headers).status == 201
+
+
 def test_a_download_that_takes_too_long_breaks(tmp_path: Path) -> None:
     app, late = apps(tmp_path)
     call(app, "PUT", "/object/a", BODY)
