@@ -335,15 +335,17 @@ class History:
         return answer
 
 
-def write(gateway: GatewayProcess, history: History, key: str) -> None:
-    """Store an object, if there is a bucket, look at it, and delete it."""
+def write(gateway: GatewayProcess, history: History, key: str, body: bytes) -> None:
+    """Store an object, if there is a bucket, look at it, and delete it.
+
+    Also one that was not acknowledged: it may be there, and keeps the bucket.
+    """
     path = f"/objects/race/{key}"
-    if history.ask(gateway, "PUT", path, key.encode()).status != 201:
-        return
-    acknowledged = time.monotonic()
-    if history.ask(gateway, "GET", path).body != key.encode():
-        history.lost.append(key)
-    history.held.append((acknowledged, time.monotonic()))
+    if history.ask(gateway, "PUT", path, body).status == 201:
+        acknowledged = time.monotonic()
+        if history.ask(gateway, "GET", path).body != body:
+            history.lost.append(key)
+        history.held.append((acknowledged, time.monotonic()))
     history.ask(gateway, "DELETE", path)
 
 
@@ -372,7 +374,7 @@ def test_two_gateways_make_and_remove_the_same_at_once(stores: Stores) -> None:
     def writer(gateway: GatewayProcess, name: str) -> None:
         for turn in itertools.count():
             history.ask(gateway, "POST", "/buckets/race")
-            write(gateway, history, f"{name}/{turn}")
+            write(gateway, history, name, b"%d" % turn)
             history.ask(gateway, "PUT", "/objects/race/shared", name.encode())
             history.ask(gateway, "DELETE", "/objects/race/shared")
             both_are_done.wait()  # the bucket is empty
