@@ -77,13 +77,12 @@ class Lookup:
         """
         for _ in range(MAX_ATTEMPTS):
             found = self.with_fresh_keys(lambda: self._ask(name, opens))
-            if self.still_holds(found.snapshot) and (
-                is_write or not differ(found.copies)
-            ):
+            is_torn = not is_write and differ(found.copies)
+            if not is_torn and self.still_holds(found.snapshot):
                 return found
             if found.content:
                 found.content.close()
-            if differ(found.copies):
+            if is_torn:
                 raise NodeProtocolError("copies of one version are not the same")
         raise ConflictError("the set of nodes keeps changing")
 
