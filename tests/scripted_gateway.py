@@ -7,8 +7,8 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import md5
 from typing import NamedTuple, Self
@@ -130,6 +130,13 @@ class ScriptedGateway:
         while len(rest) < length:
             rest += _more(sock)
         return Asked(method, target, headers, rest[:length]), rest[length:]
+
+
+@contextmanager
+def new_gateways() -> Iterator[Callable[..., ScriptedGateway]]:
+    """Give a function that begins a gateway with these answers; all end together."""
+    with ExitStack() as stack:
+        yield lambda *replies: stack.enter_context(ScriptedGateway(*replies))
 
 
 def _more(sock: socket.socket) -> bytes:

@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 from scripted_gateway import (
     Asked,
     Reply,
-    Script,
     ScriptedGateway,
     content,
     etag_of,
     info,
     json_reply,
+    new_gateways,
     refusal,
     reply,
     store,
@@ -59,15 +59,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
     """A function: begins a gateway that gives these answers."""
-    made: list[ScriptedGateway] = []
-
-    def make(*replies: Script) -> ScriptedGateway:
-        made.append(ScriptedGateway(*replies).__enter__())
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.__exit__(None, None, None)
+    with new_gateways() as make:
+        yield make
 
 
 def run(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_process import MAIN, command_environ
-from scripted_gateway import Script, ScriptedGateway, content
+from scripted_gateway import ScriptedGateway, content, new_gateways
 
 BODY = b"a line of the object\n" * 5000
 GET = '"$@" get photos/a'
@@ -21,15 +21,8 @@ Gateway = Callable[..., ScriptedGateway]
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
     """A function: begins a gateway that gives these answers."""
-    made: list[ScriptedGateway] = []
-
-    def make(*replies: Script) -> ScriptedGateway:
-        made.append(ScriptedGateway(*replies).__enter__())
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.__exit__(None, None, None)
+    with new_gateways() as make:
+        yield make
 
 
 def shell(
