@@ -67,7 +67,7 @@ def when_ready(server: Any) -> None:
 
     Workers, once forked, end when told to stop, though they have no handlers yet.
     """
-    os.register_at_fork(after_in_child=serve.end_when_told)
+    serve.end_forks_when_told()
     if settings.consul_enabled and is_gateway(server):
         server.registrar = serve.Registrar()
 

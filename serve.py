@@ -34,6 +34,7 @@ HEAD_SECONDS = 5
 """For a connection to send its next request, and for a whole request head."""
 STOP_SECONDS = 30
 """What running transfers get when the server is told to stop."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 GATEWAY = "wsgi:app"
 LAUNCH = (sys.executable, "-P", str(Path(__file__).with_name("launch.py")))
 """The command that runs gunicorn, wherever these modules are."""
@@ -117,7 +118,7 @@ class Registrar:
         self._process = subprocess.Popen(
             [sys.executable, str(program)], stdin=subprocess.PIPE, bufsize=0
         )
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        for number in STOP_SIGNALS:
             self._listen_to(number)
 
     def _listen_to(self, number: signal.Signals) -> None:
@@ -175,7 +176,7 @@ def run_granian(settings: Settings) -> None:
     address = free_address(settings.host, settings.port)
     try_app()
     raise_file_limit()
-    os.register_at_fork(after_in_child=end_when_told)
+    end_forks_when_told()
     # It advises against so many threads: those of slow clients only wait.
     advice = "Python threads"
     logging.getLogger("_granian").addFilter(lambda record: advice not in record.msg)
@@ -254,13 +255,23 @@ def free_address(host: str, port: int) -> str:
     return str(found[4][0])
 
 
-def end_when_told() -> None:
-    """End at once when told to stop: for workers, until they can do better.
+def end_forks_when_told() -> None:
+    """Have workers end when told to stop, from the start until they can do better.
 
-    They begin with their master's handlers, which would only take note of it.
+    They begin with their master's handlers, which would only take note of it, and what
+    arrives before they run at all they would forget: that is held back for them.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    hold = partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
+    let_go = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def end_when_told() -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        let_go()
+
+    os.register_at_fork(
+        before=hold, after_in_parent=let_go, after_in_child=end_when_told
+    )
 
 
 def load_app() -> Any:

@@ -8,12 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from serve import Reminder, free_address, limit_silence, repeat_signals
+from serve import (
+    STOP_SIGNALS,
+    Reminder,
+    free_address,
+    limit_silence,
+    repeat_signals,
+)
 
 
 def test_a_name_is_turned_into_an_address() -> None:
@@ -77,6 +86,39 @@ def test_a_worker_is_told_again_until_it_stops(
     assert len(sent) == 2
     os.close(reader)
     os.close(writer)
+
+
+FORKING_MASTER = """
+import os, signal, sys, time
+import serve
+
+number = int(sys.argv[1])
+signal.signal(number, lambda *_: None)
+serve.end_forks_when_told()
+for _ in range(20):
+    if (child := os.fork()) == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(child, number)  # as a rule before it runs
+    _, status = os.waitpid(child, 0)
+    print(os.WTERMSIG(status))
+os.kill(os.getpid(), number)
+print("goes on")
+"""
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_worker_that_is_told_to_stop_before_it_runs_ends(
+    number: signal.Signals,
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", FORKING_MASTER, str(int(number))],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.stdout.split("\n") == [str(int(number))] * 20 + ["goes on", ""]
 
 
 def test_connections_to_silent_clients_are_given_up() -> None:
