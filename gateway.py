@@ -59,7 +59,7 @@ class Gateway:
         environ[DEADLINE] = started + self._timeout
         request = self._read_request(environ)
         try:
-            response = self._answer(request)
+            response = in_time(self._answer(request), environ[DEADLINE])
         except Exception as exc:
             error = told(request, exc)
             if error is None:
@@ -134,7 +134,7 @@ class Transfer:
             deadline = math.inf  # it is here
         try:
             for chunk in body:
-                if time.monotonic() > deadline:
+                if self._sent and time.monotonic() > deadline:
                     raise LateError("not sent within REQUEST_TIMEOUT")
                 yield chunk
                 self._sent += len(chunk)
@@ -175,6 +175,19 @@ class Transfer:
         if self._error:
             fields["error"] = self._error
         access_log.handle(EventRecord(access_log.name, "request", fields))
+
+
+def in_time(response: Response, deadline: float) -> Response:
+    """Return an answer that may be begun. Raises: LateError, if it is too late for it.
+
+    One that is here as a whole never is: nobody would have to wait for it.
+    """
+    body = response.body
+    if isinstance(body, bytes) or time.monotonic() <= deadline:
+        return response
+    if hasattr(body, "close"):
+        body.close()
+    raise LateError("The answer did not begin within REQUEST_TIMEOUT")
 
 
 def final_headers(request: Request, response: Response) -> list[Header]:

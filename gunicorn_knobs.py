@@ -105,7 +105,8 @@ def post_worker_init(worker: Any) -> None:
 
     Bodies are read in pieces of 256 KiB: its own 8 KiB cost a third of the speed. A
     small answer is sent with its head: an eighth of what gunicorn costs. What stays the
-    same, its settings and the date within a second, is worked out once: a tenth.
+    same, its settings and the date within a second, is worked out once: a tenth. Reads
+    end when the request's time is over.
 
     Ctrl-C reaches the whole process group: that is the master's to answer, which then
     tells the workers.
@@ -114,7 +115,10 @@ def post_worker_init(worker: Any) -> None:
     from gunicorn.http import unreader, wsgi
 
     from api.dates import http_date
+    from api.servers import timely
 
+    if hasattr(unreader.SocketUnreader, "chunk"):
+        unreader.SocketUnreader.chunk = timely(unreader.SocketUnreader.chunk)
     if hasattr(unreader.SocketUnreader, "max_body_chunk"):
         unreader.SocketUnreader.max_body_chunk = 256 * 1024
     if all(hasattr(wsgi.Response, name) for name in ("send_headers", "_emit_body")):

@@ -17,7 +17,7 @@ from errno import EDQUOT, ENOSPC, errorcode
 from typing import IO, Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
-from api.servers import is_granian
+from api.servers import is_granian, limit_reading
 from errors import BodyError, HTTPError, LateError
 from nodes import CHUNK_BYTES, UNKNOWN_SIZE
 from nodes.blocking import BlockingCalls
@@ -29,6 +29,8 @@ DRAIN_SILENCE_SECONDS = 2.0
 """After this long without a byte the client is waiting, not sending."""
 DEADLINE = "amazin.deadline"
 """In the environ: until when the request has to be over, on the monotonic clock."""
+_BODY = "amazin.body"
+"""In the environ: the `StreamedBody` of which something may have been read."""
 _LENGTH = re.compile(r"[0-9]{1,999}")
 
 log = logging.getLogger("amazin.bodies")
@@ -43,23 +45,25 @@ class StreamedBody:
         self.length = length
         self._stream = stream
         self._deadline = deadline
-        self._missing = length
+        self.missing = length
+        """Bytes that were not read yet."""
 
     def chunks(self) -> Iterator[bytes]:
         """See `uploads.Body`."""
-        while self._missing:
+        while self.missing:
             require_time(self._deadline)
-            chunk = read_some(self._stream, min(CHUNK_BYTES, self._missing))
+            wanted = min(CHUNK_BYTES, self.missing)
+            chunk = read_some(self._stream, wanted, self._deadline)
             if not chunk:
                 raise BodyError(
-                    f"The body ended {self._missing} bytes before its Content-Length"
+                    f"The body ended {self.missing} bytes before its Content-Length"
                 )
-            self._missing -= len(chunk)
+            self.missing -= len(chunk)
             yield chunk
 
     def can_restart(self) -> bool:
         """See `uploads.Body`."""
-        return self._missing == self.length
+        return self.missing == self.length
 
     def close(self) -> None:
         """Nothing is held."""
@@ -223,9 +227,11 @@ def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedB
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
     length = announced_length(environ, limit)
+    limit_reading(environ, deadline)
     if length is None:
         return ChunkedBody(stream, limit, deadline)
-    return StreamedBody(stream, length, deadline)
+    environ[_BODY] = body = StreamedBody(stream, length, deadline)
+    return body
 
 
 def observed(chunks: Iterator[bytes], observe: Observer) -> Iterator[bytes]:
@@ -281,7 +287,7 @@ def limited(
 ) -> Iterator[bytes]:
     """Yield a body of unknown length. Raises: HTTPError 413, BodyError, LateError."""
     size = 0
-    while chunk := read_some(stream, CHUNK_BYTES):
+    while chunk := read_some(stream, CHUNK_BYTES, deadline):
         require_time(deadline)
         size += len(chunk)
         if size > limit:
@@ -295,11 +301,16 @@ def require_time(deadline: float) -> None:
         raise LateError("The body did not arrive within REQUEST_TIMEOUT")
 
 
-def read_some(stream: InputStream, size: int) -> bytes:
-    """Read from the client. Raises: BodyError, if the connection or framing broke."""
+def read_some(stream: InputStream, size: int, deadline: float = math.inf) -> bytes:
+    """Read from the client.
+
+    Raises: BodyError, if the connection or framing broke; LateError, if by then it was
+    too late.
+    """
     try:
         return stream.read(size)
     except Exception as exc:  # gunicorn's parser has bare ones of its own
+        require_time(deadline)
         raise BodyError("The body could not be read to its end") from exc
 
 
@@ -310,42 +321,62 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     instead of the answer (which is sent already). Of a body that is not at its end the
     rest must not be taken for the next request: the connection has to be closed.
     """
-    announced = None
-    has_encoding = bool(environ.get("HTTP_TRANSFER_ENCODING"))
-    if not has_encoding and not environ.get("CONTENT_LENGTH"):
-        return True
-    if has_encoding:
-        if not environ.get("wsgi.input_terminated"):
-            return False
-    else:
-        length = environ.get("CONTENT_LENGTH") or "0"
-        if not _LENGTH.fullmatch(length):
-            return False
-        announced = int(length)
-    sock = environ.get("gunicorn.socket") if announced != 0 else None
     try:
-        patience = sock.gettimeout() if sock else None
+        unread = unread_length(environ)
+    except HTTPError:
+        return False
+    if unread == 0:
+        return True
+    if is_granian(environ) and "HTTP_EXPECT" in environ and not was_read(environ):
+        return False  # its client was not told to send
+    sock = environ.get("gunicorn.socket")
+    patience = sock.gettimeout() if sock else None
+    deadline = time.monotonic() + DRAIN_SECONDS
+    try:
+        limit_reading(environ, deadline)
         if sock:
             sock.settimeout(DRAIN_SILENCE_SECONDS)
-        is_at_end = read_and_drop(environ["wsgi.input"], announced, most)
+        is_at_end = read_and_drop(environ["wsgi.input"], unread, most, deadline)
         if sock:
             sock.settimeout(patience)
-    except (BodyError, OSError):
+    except (BodyError, LateError, OSError):
         return False
+    finally:
+        limit_reading(environ, math.inf)
     return is_at_end
 
 
-def read_and_drop(stream: InputStream, announced: int | None, most: int) -> bool:
-    """Read about `most` bytes in bounded time; tells whether the end was reached.
+def was_read(environ: WSGIEnvironment) -> bool:
+    """Whether reading a body of known length was begun."""
+    body: StreamedBody | None = environ.get(_BODY)
+    return body is not None and not body.can_restart()
 
-    At most `announced` bytes are asked for: not every server stops a read at the
-    body's end. Raises: BodyError.
+
+def unread_length(environ: WSGIEnvironment) -> int | None:
+    """Return the bytes of the body that are still to be read; None: it is chunked.
+
+    Raises: HTTPError, if its end can't be found.
     """
-    deadline = time.monotonic() + DRAIN_SECONDS
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        if not environ.get("wsgi.input_terminated"):
+            raise HTTPError(411, "LengthRequired", "Nobody knows where the body ends")
+        return None
+    body: StreamedBody | None = environ.get(_BODY)
+    return body.missing if body else content_length(environ) or 0
+
+
+def read_and_drop(
+    stream: InputStream, unread: int | None, most: int, deadline: float
+) -> bool:
+    """Read about `most` bytes until `deadline`; tells whether the end was reached.
+
+    At most `unread` bytes are asked for: not every server stops a read at the
+    body's end. Raises: BodyError, LateError.
+    """
     size = 0
     while size < most and time.monotonic() < deadline:
-        wanted = min(CHUNK_BYTES, most if announced is None else announced - size)
-        data = read_some(stream, wanted) if wanted else b""
+        wanted = min(CHUNK_BYTES, most if unread is None else unread - size)
+        data = read_some(stream, wanted, deadline) if wanted else b""
         if not data:
             return True
         size += len(data)

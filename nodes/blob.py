@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from nodes.blob_client import BlobClient
 from nodes.blob_uploads import BlobPost, HeldBlob, StreamedBlob
 from nodes.http1 import Response
 from nodes.json_stream import array_items
+from nodes.questions import unconditional
 from nodes.s3_answers import CONTENT_RANGE
 
 BLOB_BUCKET = "blobs"
@@ -66,9 +68,14 @@ class BlobNode:
             headers.append(("If-Match", f'"{if_match}"'))
         timeout = self._client.limits.transfer
 
+        def take(response: Response) -> BlobContent:
+            return BlobContent(response, byte_range, timeout)
+
         def interpret(response: Response) -> NodeObject:
-            content = BlobContent(response, byte_range, timeout)
-            if if_match and content.info.etag not in ("", if_match):
+            if not if_match:
+                return unconditional(take, response)
+            content = take(response)
+            if content.info.etag not in ("", if_match):
                 raise PreconditionError("the server holds other bytes")
             return content
 
@@ -76,7 +83,8 @@ class BlobNode:
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         """See `Node`. An old server tells no more than that there is a blob."""
-        return self._client.ask("HEAD", blob_path(name), read_info)
+        interpret = partial(unconditional, read_info)
+        return self._client.ask("HEAD", blob_path(name), interpret)
 
     def start_put(
         self,

@@ -34,6 +34,7 @@ _STATUS_LINE = re.compile(
 )
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _NEXT_FIELD = re.compile(rf"\r\n{_FIELD.pattern}(?=\r\n|\Z)")
+_INTERIM_HEAD = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}[ \r]")
 _NO_BYTES = bytes(4)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
@@ -158,6 +159,23 @@ class Connection:
         except NodeError as exc:
             self._end = exc
         return True
+
+    def skip_interim(self) -> bool:
+        """Drop interim answers, of those that came; tell whether that was all.
+
+        RFC 9110 section 15.2: they may come unasked, and mean nothing.
+        """
+        while _INTERIM_HEAD.match(self._buffer):
+            _, mark, rest = self._buffer.partition(b"\r\n\r\n")
+            if not mark:
+                break
+            self._buffer = rest
+        return not self._buffer and not self._end
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end was received, and nothing before it that is still to read."""
+        return bool(self._end) and not self._buffer
 
     def await_answer(self, deadline: float) -> None:
         """Wait for the first byte of an answer.

@@ -24,7 +24,7 @@ from nodes import (
 from nodes.http1 import Response
 from nodes.s3_answers import CONTENT_RANGE, metadata_lines, read_info, require_success
 from nodes.s3_client import S3Client
-from nodes.s3_uploads import PROBE_BUCKET, SmallUpload, StreamedUpload
+from nodes.s3_uploads import PROBE_BUCKET, Put, SmallUpload, StreamedUpload
 
 
 class S3Node:
@@ -90,12 +90,15 @@ class S3Node:
             native.append(("If-None-Match", "*"))
         if if_match:
             native.append(quoted_match(if_match))
-        head = self._client.request_head("PUT", name, native, metadata)
-        stored = ObjectInfo(length, "", label.stamp.nanoseconds, label)
+        put = Put(
+            self._client.request_head("PUT", name, native, metadata),
+            ObjectInfo(length, "", label.stamp.nanoseconds, label),
+            is_conditional=bool(if_absent or if_match),
+        )
         if length > CHUNK_BYTES:
-            return StreamedUpload(self._client, name.bucket, head, stored)
-        is_repeatable = keeps_newer or not (if_absent or if_match)
-        return SmallUpload(self._client, head, stored, is_repeatable)
+            return StreamedUpload(self._client, name.bucket, put)
+        is_repeatable = keeps_newer or not put.is_conditional
+        return SmallUpload(self._client, put, is_repeatable=is_repeatable)
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -27,7 +28,7 @@ from errors import (
 from nodes import NodeSpec, ObjectInfo, ObjectName, TimeLimits
 from nodes.http1 import Response
 from nodes.pool import ConnectionPool
-from nodes.questions import Question
+from nodes.questions import Question, unconditional
 from nodes.s3_answers import bucket_exists, error_for, read_label, stored_headers
 from nodes.sigv4 import Signer, canonical_path
 
@@ -75,6 +76,8 @@ class S3Client:
     ) -> Question[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
         head = self.request_head(method, name, headers)
+        if not any(key.startswith("If-") for key, _ in headers):
+            interpret = partial(unconditional, interpret)
         timeout = timeout or self.limits.answer
         return Question(self.pool, method, head, interpret, timeout)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from errors import (
     GatewayError,
+    NodeProtocolError,
     NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
@@ -18,7 +20,7 @@ from errors import (
 from nodes import ObjectInfo
 from nodes.http1 import Connection, Response
 from nodes.late_answers import LateAnswer, LateQuestion
-from nodes.questions import send_again, send_first, send_on_new
+from nodes.questions import send_again, send_first, send_on_new, unconditional
 from nodes.s3_answers import RemovedDirectoryError, read_etag, require_success
 from nodes.s3_client import S3Client
 from nodes.streamed_requests import StreamedRequest
@@ -29,6 +31,15 @@ MAX_SENDINGS = 5
 """How often a small upload is sent whose directory is removed under it."""
 
 
+class Put(NamedTuple):
+    """What is known of an upload before its bytes."""
+
+    head: bytes
+    stored: ObjectInfo
+    """What the commit returns, its ETag yet missing."""
+    is_conditional: bool
+
+
 class SmallUpload:
     """See `Upload`: held in memory, sent at once and, if needed, once more.
 
@@ -36,15 +47,13 @@ class SmallUpload:
     lost, a second one would judge the condition on what the first has stored.
     """
 
-    def __init__(
-        self, client: S3Client, head: bytes, stored: ObjectInfo, is_repeatable: bool
-    ) -> None:
-        """Take what the commit will return, its ETag yet missing."""
+    def __init__(self, client: S3Client, put: Put, *, is_repeatable: bool) -> None:
+        """Take an upload of a small size; nothing is sent yet."""
         self._client = client
-        self._stored = stored
+        self._put = put
         self._is_repeatable = is_repeatable
-        self._pieces = [head]
-        self._missing = stored.size
+        self._pieces = [put.head]
+        self._missing = put.stored.size
         self._commit: LateQuestion[ObjectInfo] | None = None
 
     def write(self, chunk: bytes) -> None:
@@ -59,10 +68,10 @@ class SmallUpload:
         client, data = self._client, b"".join(self._pieces)
         if self._is_repeatable:
             connection = send_first(client.pool, data, client.limits.answer)
-            self._commit = commit(client, connection, self._stored, data)
+            self._commit = commit(client, connection, self._put, data)
         else:  # a kept connection may be dying, which would look like a lost answer
             connection = send_on_new(client.pool, data, client.limits.answer)
-            self._commit = commit(client, connection, self._stored)
+            self._commit = commit(client, connection, self._put)
         return self._commit
 
     def abort(self) -> None:
@@ -79,16 +88,14 @@ class StreamedUpload(StreamedRequest):
     and a missing bucket show before a byte is read from the client.
     """
 
-    def __init__(
-        self, client: S3Client, bucket: str, head: bytes, stored: ObjectInfo
-    ) -> None:
-        """Take what the commit will return, its ETag yet missing."""
+    def __init__(self, client: S3Client, bucket: str, put: Put) -> None:
+        """Ask, and send the head. Raises: NodeError, NoSuchBucketError."""
         if not client.ask_for_bucket(bucket).wait():
             raise NoSuchBucketError("the node has no such bucket")
         self._client = client
-        self._stored = stored
-        self._missing = stored.size
-        super().__init__(client.pool, head, client.limits)
+        self._put = put
+        self._missing = put.stored.size
+        super().__init__(client.pool, put.head, client.limits)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -103,13 +110,13 @@ class StreamedUpload(StreamedRequest):
         if self._missing:
             self.abort()
             raise GatewayError("an upload was committed before it was complete")
-        return self._await(commit(self._client, self._connection, self._stored))
+        return self._await(commit(self._client, self._connection, self._put))
 
     def _early_answer(self, connection: Connection) -> LateAnswer:
         return late_answer(self._client, connection, Connection.close)
 
     def _judge(self, response: Response) -> None:
-        require_stored(response)
+        require_stored(response, self._put)
 
 
 def late_answer(
@@ -125,10 +132,10 @@ def late_answer(
 def commit(
     client: S3Client,
     connection: Connection,
-    stored: ObjectInfo,
+    put: Put,
     repeatable: bytes = b"",
 ) -> LateQuestion[ObjectInfo]:
-    """Return the commit of what was sent; `stored` is its info, without the ETag.
+    """Return the commit of what was sent.
 
     Takes the whole request, if it may be sent again on a new connection.
     """
@@ -138,7 +145,7 @@ def commit(
     def interpret(response: Response) -> ObjectInfo:
         nonlocal sendings
         try:
-            require_stored(response)
+            require_stored(response, put)
         except RemovedDirectoryError:
             if not repeatable or sendings == MAX_SENDINGS:
                 raise
@@ -146,7 +153,7 @@ def commit(
             again = send_on_new(client.pool, repeatable, timeout)
             return late_answer(client, again).receive(interpret)
         response.read_all(client.limits.transfer)
-        return replace(stored, etag=read_etag(response))
+        return replace(put.stored, etag=read_etag(response))
 
     def repeat() -> LateAnswer:
         return late_answer(client, send_again(client.pool, repeatable, timeout))
@@ -156,12 +163,19 @@ def commit(
     return LateQuestion(answer, interpret, repeat if may_repeat else None)
 
 
-def require_stored(response: Response) -> None:
+def require_stored(response: Response, put: Put) -> None:
     """Return if a PUT succeeded. Raises: as `require_success`.
 
     PreconditionError also for `If-Match` without an object: S3 says 404.
     """
     try:
-        require_success(response)
+        if put.is_conditional:
+            require_success(response)
+        else:
+            unconditional(require_success, response)
     except NoSuchKeyError as exc:
-        raise PreconditionError("there is no object to match") from exc
+        if put.is_conditional:
+            raise PreconditionError("there is no object to match") from exc
+        raise NodeProtocolError(
+            "the node said of an upload that it isn't there"
+        ) from exc

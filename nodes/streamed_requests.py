@@ -9,19 +9,24 @@ from nodes import ObjectInfo, TimeLimits
 from nodes.http1 import Connection, Response
 from nodes.late_answers import LateAnswer, LateQuestion
 from nodes.pool import ConnectionPool
-from nodes.questions import send_first
+from nodes.questions import send_again, send_first
 
 
 class StreamedRequest(ABC):
     """A request whose body goes to the node as it comes, on a connection of its own.
 
     A stream can't be sent twice, so the node should have answered something just
-    before: then the connection is known to live.
+    before: then the connection is known to live. If it ends all the same before any of
+    the body was sent, the head is sent again on a new one.
     """
 
     def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
         """Send the head. Raises: NodeError."""
+        self._pool = pool
+        self._head = head
         self._limits = limits
+        self._is_begun = False
+        """Whether anything of the body was sent."""
         self._pending: LateQuestion[ObjectInfo] | None = None
         self._is_over = False
         """Whether the connection is closed, or the commit's."""
@@ -37,9 +42,18 @@ class StreamedRequest(ABC):
 
     def _send_next(self, data: bytes) -> None:
         """Send more, if the node wants more. Raises: as `_send`."""
-        if self._connection.has_input():
-            self._explain()
+        if self._connection.has_input() and not self._connection.skip_interim():
+            self._begin_again_or_explain()
+        self._is_begun = True
         self._send(data)
+
+    def _begin_again_or_explain(self) -> None:
+        """Something came before the body's end: find out what it means."""
+        old = self._connection
+        if self._is_begun or not old.is_reused or not old.has_ended:
+            self._explain()
+        old.close()
+        self._connection = send_again(self._pool, self._head, self._limits.answer)
 
     def _send(self, data: bytes) -> None:
         """Send bytes of the body. Raises: NodeError, also what the node says of it."""

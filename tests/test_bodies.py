@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from errno import EIO, ENOSPC
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.unreader import SocketUnreader
 
 from api.bodies import (
+    DEADLINE,
     DRAIN_SILENCE_SECONDS,
+    ChunkedBody,
     SpoolRoom,
     StreamedBody,
     drain,
     open_body,
     stream_body,
 )
-from errors import BodyError, HTTPError
+from api.servers import limit_reading, timely
+from errors import BodyError, HTTPError, LateError
 from nodes import CHUNK_BYTES
 from tests.app import BrokenInput, Input
 
@@ -324,6 +333,99 @@ def test_a_connection_that_goes_on_has_its_patience_again() -> None:
     environ = {"CONTENT_LENGTH": "5", "gunicorn.socket": sock}
     drain({"wsgi.input": Input(b"12345"), **environ})
     assert sock.timeouts == [300.0, DRAIN_SILENCE_SECONDS, 300.0]
+
+
+def test_what_was_read_is_not_waited_for_again() -> None:
+    """Not every server ends a read where the body does."""
+    stream = Input(b"123456789")
+    environ = {"wsgi.input": stream, "CONTENT_LENGTH": "6"}
+    body = stream_body(environ, 100)
+    assert not isinstance(body, ChunkedBody)
+    body.missing = 4
+    stream.read(2)
+    assert drain(environ)
+    assert stream.was_read == 6
+    assert drain({**environ, "amazin.body": StreamedBody(stream, 0)})
+    assert stream.was_read == 6
+
+
+@pytest.mark.parametrize(("software", "was_read"), [("Granian", 0), ("gunicorn", 6)])
+def test_granian_waits_for_no_body_that_its_client_was_not_asked_for(
+    software: str, was_read: int
+) -> None:
+    stream = Input(b"123456")
+    environ = {"CONTENT_LENGTH": "6", "HTTP_EXPECT": "100-continue"}
+    server = {"SERVER_SOFTWARE": software, "wsgi.input": stream}
+    assert drain({**environ, **server}) == bool(was_read)
+    assert stream.was_read == was_read
+
+
+class DribblingClient:
+    """Sends a byte each 20 ms to what gunicorn reads from, for at most 5 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        receive = timely(SocketUnreader.chunk)
+        monkeypatch.setattr(SocketUnreader, "chunk", receive)
+        self.sock, self._client = socket.socketpair()
+        self.sock.settimeout(60.0)
+        self.unreader = SocketUnreader(self.sock)
+        stream = Body(LengthReader(self.unreader, 10_000))
+        self.environ = {
+            "CONTENT_LENGTH": "10000",
+            "gunicorn.socket": self.sock,
+            "wsgi.input": stream,
+        }
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._dribble)
+        self._thread.start()
+
+    def _dribble(self) -> None:
+        for _ in range(250):
+            self._client.send(b"x")
+            if self._is_over.wait(0.02):
+                return
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+        self.sock.close()
+        self._client.close()
+
+
+@pytest.fixture
+def dribbling(monkeypatch: pytest.MonkeyPatch) -> Iterator[DribblingClient]:
+    client = DribblingClient(monkeypatch)
+    yield client
+    client.close()
+
+
+def test_a_body_that_dribbles_ends_at_the_deadline(dribbling: DribblingClient) -> None:
+    begun = time.monotonic()
+    dribbling.environ[DEADLINE] = begun + 0.3
+    body = stream_body(dribbling.environ, 10_000)
+    with pytest.raises(LateError):
+        list(body.chunks())
+    assert 0.3 <= time.monotonic() - begun < 3
+    assert dribbling.sock.gettimeout() == 60.0
+
+
+def test_draining_what_dribbles_ends(
+    dribbling: DribblingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.bodies.DRAIN_SECONDS", 0.3)
+    begun = time.monotonic()
+    assert not drain(dribbling.environ)
+    assert 0.3 <= time.monotonic() - begun < 3
+
+
+def test_the_next_request_of_a_connection_has_its_own_time(
+    dribbling: DribblingClient,
+) -> None:
+    limit_reading(dribbling.environ, time.monotonic() - 1)
+    with pytest.raises(TimeoutError):
+        dribbling.unreader.chunk()
+    limit_reading(dribbling.environ, math.inf)
+    assert set(dribbling.unreader.chunk()) == {ord("x")}
 
 
 @pytest.mark.parametrize("error", [OSError(), ServersOwnError()])

@@ -518,3 +518,59 @@ def test_a_slow_reader_costs_no_memory(client: Client) -> None:
         connection.close()
     after = [resident_peak_kib(pid) for pid in client.workers]
     assert max(after) - max(before) < 16 * 1024
+
+
+# Slowness
+
+
+def test_after_an_upload_the_server_waits_for_no_more_of_it(client: Client) -> None:
+    """A client may read to the end of a connection that isn't kept."""
+    upload = head("PUT /object/ended", "Content-Length: 5", "Connection: close")
+    with client.connect() as sock:
+        sock.sendall(upload + b"hello")
+        assert sock.makefile("rb").read().split(b"\r\n")[0].split()[1] == b"201"
+
+
+def test_who_is_refused_before_being_told_to_go_on_need_not_close(
+    client: Client,
+) -> None:
+    if client.kind.server == "wsgiref":
+        return  # it tells everybody to go on
+    refused = head("PUT /object/!", "Content-Length: 5", "Expect: 100-continue")
+    with client.connect() as sock:
+        sock.sendall(refused)
+        assert b"HTTP/1.1 422 " in sock.makefile("rb").read()
+
+
+@pytest.mark.parametrize("settings", [{}, GTHREAD], ids=["gevent", "gthread"])
+@pytest.mark.parametrize("path", ["/object/slow", "/object/!"])
+def test_an_upload_that_dribbles_ends_with_its_time(
+    tmp_path: Path, settings: Mapping[str, str], path: str
+) -> None:
+    """Each byte alone is never late. gunicorn only: see docs/servers.md."""
+    data = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "data"), "WORKERS": "1"}
+    limited = {**data, **settings, "REQUEST_TIMEOUT": "1"}
+    gateway = GatewayProcess(tmp_path, limited).start()
+    try:
+        status, seconds = dribbled(gateway.port, path)
+        assert gateway.ask("GET", "/object/slow").status == 404
+    finally:
+        gateway.stop()
+    if path == "/object/slow":
+        assert (status, seconds < 6) == (b"408", True)
+    else:
+        assert status == b"422"
+
+
+def dribbled(port: int, path: str) -> tuple[bytes, float]:
+    """Upload a byte each 50 ms; returns the status, and when it came."""
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=0.05) as sock:
+        sock.sendall(head(f"PUT {path}", "Content-Length: 100000"))
+        while time.monotonic() < begun + 20:
+            sock.send(b"x")
+            try:
+                return sock.recv(4096).split()[1], time.monotonic() - begun
+            except TimeoutError:
+                continue
+    raise AssertionError("no answer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from errors import LateError
 from gateway import Gateway
 from nodes import CHUNK_BYTES
 from settings import Settings
-from tests.app import call, make_app
+from tests.app import call, make_app, make_environ
 
 BODY = bytes(3 * CHUNK_BYTES)
 AT_ONCE = Settings(request_timeout=1e-9)
@@ -45,12 +46,28 @@ def test_a_copy_that_takes_too_long_is_not_stored(tmp_path: Path, body: bytes) -
     assert call(app, "PUT", "/objects/b", headers=headers).status == 201
 
 
-def test_a_download_that_takes_too_long_breaks(tmp_path: Path) -> None:
+def test_a_download_that_begins_too_late_is_refused(tmp_path: Path) -> None:
     app, late = apps(tmp_path)
     call(app, "PUT", "/object/a", BODY)
     assert call(app, "GET", "/object/a").body == BODY
+    answer = call(late, "GET", "/object/a")
+    assert (answer.status, answer.json["code"]) == (408, "RequestTimeout")
+
+
+def test_a_download_that_takes_too_long_breaks(tmp_path: Path) -> None:
+    app, _ = apps(tmp_path)
+    call(app, "PUT", "/object/a", BODY)
+    slow = make_app(tmp_path, Settings(request_timeout=0.5))
+    statuses = list[str]()
+    environ = make_environ("GET", "/object/a", None, None)
+    transfer = slow(environ, lambda status, *_: statuses.append(status))  # type: ignore[arg-type,func-returns-value,return-value]
+    pieces = iter(transfer)
+    assert next(pieces) == BODY[:CHUNK_BYTES]
+    assert statuses == ["200 OK"]
+    time.sleep(0.6)
     with pytest.raises(LateError):
-        call(late, "GET", "/object/a")
+        next(pieces)
+    transfer.close()  # type: ignore[attr-defined]
 
 
 def test_an_answer_that_is_here_is_sent(tmp_path: Path) -> None:

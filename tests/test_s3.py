@@ -272,6 +272,52 @@ def test_a_stream_is_never_sent_twice(end: list[Step]) -> None:
     assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
 
 
+@pytest.mark.parametrize("end", [[], [RESET]], ids=["closed", "reset"])
+def test_a_stream_moves_to_a_new_connection_before_its_first_byte(
+    end: list[Step],
+) -> None:
+    """As of a node that closes after each answer, and doesn't announce it."""
+    closed = threading.Event()
+    first = [TAKE_REQUEST, s3_answer(), closed.wait, *end]
+    with playing(first, [TAKE_REQUEST, STORED]) as (node, peer):
+        upload = begin(node, LARGE)
+        closed.set()
+        time.sleep(0.1)
+        upload.write(bytes(LARGE))
+        assert upload.start_commit().wait().etag == "0123"
+    assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
+
+
+@pytest.mark.parametrize("interim", ["100 Continue", "102 Processing"])
+def test_an_interim_answer_in_the_middle_of_a_stream_means_nothing(
+    interim: str,
+) -> None:
+    told, written = threading.Event(), threading.Event()
+    line = f"HTTP/1.1 {interim}\r\n\r\n".encode()
+    told_twice = [TAKE_HEAD, line * 2, told.set, written.wait]
+    script = [TAKE_REQUEST, s3_answer(), *told_twice, line + STORED, STAY_SILENT]
+    with playing(script) as (node, _):
+        upload = begin(node, LARGE)
+        assert told.wait(5)
+        time.sleep(0.1)
+        upload.write(bytes(LARGE - 1))
+        upload.write(b"1")
+        written.set()
+        assert upload.start_commit().wait().etag == "0123"
+
+
+def test_what_follows_an_interim_answer_counts() -> None:
+    told = threading.Event()
+    full = b"HTTP/1.1 100 Continue\r\n\r\n" + error("507 Insufficient Storage", "")
+    script = [TAKE_REQUEST, s3_answer(), TAKE_HEAD, full, told.set, STAY_SILENT]
+    with playing(script) as (node, _):
+        upload = begin(node, 2 * LARGE)
+        assert told.wait(5)
+        time.sleep(0.1)
+        with pytest.raises(NodeFullError):
+            upload.write(bytes(LARGE))
+
+
 # Whether an answer has come.
 
 
@@ -501,7 +547,6 @@ def test_aborting_after_commit_leaves_the_connection_to_others() -> None:
         ("403 Forbidden", "SignatureDoesNotMatch", NodeAccessError),
         ("405 Method Not Allowed", "MethodNotAllowed", NodeProtocolError),
         ("409 Conflict", "OperationAborted", NodeError),
-        ("412 Precondition Failed", "PreconditionFailed", PreconditionError),
         ("416 Range Not Satisfiable", "InvalidRange", NodeProtocolError),
         ("301 Moved Permanently", "PermanentRedirect", NodeProtocolError),
         ("429 Too Many Requests", "", NodeError),
@@ -571,6 +616,46 @@ def test_what_is_missing_is_asked_for_where_head_does_not_tell(
     with playing([*bodiless, *explained]) as (node, peer), pytest.raises(kind):
         node.start_head(NAME).wait()
     assert peer.lines == ["HEAD /store/abc", "GET /store/abc"]
+
+
+def test_a_condition_that_does_not_hold() -> None:
+    failed = error("412 Precondition Failed", "PreconditionFailed")
+    asked: list[Callable[[S3Node], object]] = [
+        lambda node: get(node, if_match="0123"),
+        lambda node: node.start_delete(NAME, if_match="0123").wait(),
+        lambda node: put(node, if_match="0123"),
+        lambda node: put(node, if_absent=True),
+    ]
+    for ask in asked:
+        with (
+            playing([TAKE_REQUEST, failed]) as (node, _),
+            pytest.raises(PreconditionError),
+        ):
+            ask(node)
+
+
+@METHODS
+def test_a_condition_that_was_not_set_is_not_judged(method: str) -> None:
+    """Or a client would be told that a condition of his own does not hold."""
+    failed = answer("412 Precondition Failed", b"", [S3])
+    if method == "HEAD":
+        failed = failed.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    with playing([TAKE_REQUEST, failed]) as (node, _), pytest.raises(NodeProtocolError):
+        QUESTIONS[method](node)
+
+
+@pytest.mark.parametrize("body", [b"hello", bytes(LARGE)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("412 Precondition Failed", "PreconditionFailed"), ("404 Not Found", "NoSuchKey")],
+)
+def test_a_condition_that_no_upload_set_is_not_judged(
+    body: bytes, status: str, code: str
+) -> None:
+    probed = [TAKE_REQUEST, s3_answer()] if len(body) == LARGE else []
+    script = [*probed, TAKE_REQUEST, error(status, code)]
+    with playing(script) as (node, _), pytest.raises(NodeProtocolError):
+        put(node, body)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
