@@ -49,7 +49,7 @@ chaos: $(VENV)/develop
 	$(BIN)/python -m tests.chaos --replicas 3 $(CHAOS_ARGS)
 
 bench: $(VENV)/develop
-	$(BIN)/python -m bench $(BENCH_ARGS)
+	$(BIN)/python -m bench --json bench-result.json --svg bench-result.svg $(BENCH_ARGS)
 
 bench-failures: $(VENV)/develop
 	$(BIN)/python -m bench.failures $(BENCH_ARGS)

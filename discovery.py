@@ -89,7 +89,7 @@ def _load_extra(settings: Settings) -> Discovery:
     """Import what needs a library that not everybody has."""
     package, module_name, class_name = _EXTRAS[settings.discovery]
     if importlib.util.find_spec(package) is None:
-        hint = f"pip install 'amazin-object-storage[{settings.discovery}]'"
+        hint = f"pip install '.[{settings.discovery}]'"
         text = f"DISCOVERY: what {settings.discovery} needs is not installed: {hint}"
         raise SettingsError(text)
     module = importlib.import_module(module_name)

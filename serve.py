@@ -100,7 +100,7 @@ def try_app(app: str = GATEWAY) -> None:
 def check_registration(settings: Settings) -> None:
     """End the start if the gateway is to register itself, but can't."""
     if settings.consul_enabled and importlib.util.find_spec("consul") is None:
-        hint = "pip install 'amazin-object-storage[consul]'"
+        hint = "pip install '.[consul]'"
         raise SystemExit(f"Settings: CONSUL_ENABLED: no py-consul here: {hint}")
 
 
@@ -170,7 +170,7 @@ def run_granian(settings: Settings) -> None:
         from granian.log import LogLevels
         from granian.server import Server
     except ImportError:
-        hint = "pip install 'amazin-object-storage[granian]'"
+        hint = "pip install '.[granian]'"
         raise SystemExit(f"Settings: SERVER: no granian here: {hint}") from None
     check_registration(settings)
     address = free_address(settings.host, settings.port)

@@ -13,7 +13,7 @@ from typing import Any
 from gateway_process import PROJECT
 
 from bench.client import Job, encode
-from bench.processes import MemoryWatch, total_cpu
+from bench.processes import MemoryWatch, total_cpu, trees
 
 KIB, MIB = 1024, 1024 * 1024
 LARGE = 256 * MIB
@@ -111,6 +111,7 @@ def measure(
     contender: Contender, job: Job, run: Callable[[Job], dict[str, Any]] = run_client
 ) -> dict[str, Any]:
     """Make a load; returns what the client found, and CPU seconds per answer."""
+    pids = set(trees(contender.roots))
     if contender.watch:
         contender.watch.reset()
     before = total_cpu(contender.roots), total_cpu(contender.node_roots)
@@ -122,6 +123,8 @@ def measure(
     found["client_cpu"] /= answers
     if contender.watch:
         found["peak"] = contender.watch.peak_over_idle()
+        if set(trees(contender.roots)) != pids:
+            found["errors"]["another process, whose memory was not watched"] = 1
     return found
 
 

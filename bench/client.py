@@ -206,7 +206,7 @@ class Load:
                     break
                 end = time.perf_counter()
         except OSError as exc:
-            self.errors[f"connection: {exc.strerror or exc}"] += 1
+            self._count_lost(exc)
         self._give_up()
         seconds = max(0.0, end - self._timed_from)
         return self._result(seconds, time.process_time() - used)
@@ -215,7 +215,11 @@ class Load:
         stream = Stream(self._job.port, left)
         self._streams[stream.sock.fileno()] = stream
         self._epoll.register(stream.sock.fileno(), select.EPOLLIN)
-        self._ask(stream)
+        try:
+            self._ask(stream)
+        except OSError:
+            self._close(stream)
+            raise
 
     def _serve(self) -> bool:
         """Do what there is to do; False: the time is long over."""
@@ -293,13 +297,24 @@ class Load:
         else:
             self.latencies.append(time.perf_counter() - stream.started)
         if stream.is_last:
-            self._open(self._close(stream))
+            self._reopen(stream)
         else:
             self._ask(stream)
 
     def _fail(self, stream: Stream, exc: Exception) -> None:
         self.errors[str(exc) if isinstance(exc, BadAnswerError) else "broken"] += 1
-        self._open(self._close(stream))
+        self._reopen(stream)
+
+    def _reopen(self, stream: Stream) -> None:
+        """Go on with a new connection; if there is none to be had, without it."""
+        left = self._close(stream)
+        try:
+            self._open(left)
+        except OSError as exc:
+            self._count_lost(exc)
+
+    def _count_lost(self, exc: OSError) -> None:
+        self.errors[f"connection: {exc.strerror or exc}"] += 1
 
     def _close(self, stream: Stream) -> Iterator[Request]:
         """Close a connection; returns what it still had to ask."""

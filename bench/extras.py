@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from servers import free_port
 from bench import programs
 from bench.cells import KIB, LARGE, MIB, Cell, Contender, fill, job_of, keys_of, measure
 from bench.client import Job
-from bench.field import OBJECT_PATH, Cluster, in_turns
-from bench.gateways import GRANIAN, GUNICORN, make_gateway, why_not
+from bench.field import OBJECT_PATH, Cluster, add_proxies, in_turns
+from bench.gateways import GRANIAN, GUNICORN, make_gateway, servers_here
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
 from bench.processes import MemoryWatch, beside
 from nodes import NodeSpec
@@ -45,15 +46,12 @@ def fake_nodes(count: int) -> Iterator[tuple[int, list[NodeSpec]]]:
 def measure_nodes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return rates by server, cell and number of nodes; the nodes are fakes."""
     result: dict[str, Any] = {}
+    servers = servers_here((GUNICORN, GRANIAN), options.left_out)
     with ExitStack() as stack:
         field = []
         for count in NODE_COUNTS:
             pid, specs = stack.enter_context(fake_nodes(count))
-            gateways = [
-                gateway_on(stack, folder, specs, server)
-                for server in (GUNICORN, GRANIAN)
-                if not why_not(server)
-            ]
+            gateways = [gateway_on(stack, folder, specs, name) for name in servers]
             wait_until_settled(gateways[0].port)
             fill(gateways[0], KIB)
             for found in gateways:
@@ -81,53 +79,59 @@ def gateway_on(
 
 
 def measure_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return, by gateway and load, by how much a process exceeds its idle size, bytes.
+    """Return, by contender and load, what each round found; `peak` is in bytes.
 
-    Each starts anew, so that nothing is left in it; what is uploaded is removed.
+    Each starts anew in each round, so that nothing is left in it.
     """
     result: dict[str, Any] = {}
-    servers = [server for server in (GUNICORN, GRANIAN) if not why_not(server)]
-    for replicas, kinds in ((1, servers), (2, [GUNICORN])):
-        with ExitStack() as stack:
-            cluster = Cluster(stack, folder / f"memory-{replicas}")
-            for server in kinds:
-                name = server if replicas == 1 else f"{server} r={replicas}"
-                contender = cluster.add_gateway(name, server, replicas)
-                result[name] = watch_memory(contender)
+    servers = servers_here((GUNICORN, GRANIAN), options.left_out)
+    with ExitStack() as stack:
+        one, two = (Cluster(stack, folder / f"memory-{n}") for n in (1, 2))
+        starts: list[Callable[[], list[Contender]]] = [
+            partial(add_proxies, one, options.left_out),
+            *(partial(start_one, one, server, 1) for server in servers),
+            partial(start_one, two, GUNICORN, 2),
+        ]
+        for _ in range(options.rounds):
+            for start in starts:
+                with one.apart(), two.apart():
+                    for contender in start():
+                        loads = result.setdefault(contender.name, {})
+                        watch_memory(contender, loads)
     return result
 
 
-def watch_memory(contender: Contender) -> dict[str, Any]:
-    """Make loads of 16 streams, from small objects to large ones."""
-    watch = MemoryWatch(contender.roots)
-    contender.watch = watch
-    result: dict[str, Any] = {"idle": watch.idle()}
+def start_one(cluster: Cluster, server: str, replicas: int) -> list[Contender]:
+    """Start one gateway."""
+    name = server if replicas == 1 else f"{server} r={replicas}"
+    return [cluster.add_gateway(name, server, replicas)]
+
+
+def watch_memory(contender: Contender, loads: dict[str, Any]) -> None:
+    """Make loads of 16 streams, from small objects to large ones.
+
+    What is uploaded is removed.
+    """
+    contender.watch = watch = MemoryWatch(contender.roots)
+    loads.setdefault("idle", []).append(watch.idle())
     for size in MEMORY_SIZES:
         each = max(1, 16 * MIB // size)
         keys = keys_of(size, STREAMS)
+        where = (contender.port, contender.path, keys, size)
+        text = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
         for method in ("PUT", "GET"):
-            job = Job(
-                contender.port,
-                contender.path,
-                keys,
-                size,
-                {method: 1},
-                STREAMS,
-                each=each,
-            )
-            text = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
-            title = f"{method} {text}"
-            result[title] = measure(contender, job)
+            job = Job(*where, {method: 1}, STREAMS, each=each)
+            found = measure(contender, job)
+            loads.setdefault(f"{method} {text}", []).append(found)
         for key in keys:
             ask(contender.port, "DELETE", contender.path.format(key=key))
-    return result
 
 
 def measure_two(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return rates of one and of two gateways behind HAProxy, by cell."""
     path = programs.find_program("haproxy")
     if path is None:
-        print("two gateways are left out: haproxy is not installed")
+        options.left_out["haproxy"] = "not installed"
         return {}
     result: dict[str, Any] = {}
     with ExitStack() as stack:

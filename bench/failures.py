@@ -180,10 +180,13 @@ def print_work(work: Mapping[str, Any]) -> None:
 def print_first_answers(first: Mapping[str, Any]) -> None:
     """Print how long the first good answer takes."""
     print("\nFrom a node's end to the first good answer for its keys, r=2")
-    print(row("", "seconds", "errors before", "ms, from then on"))
+    print(row("", "seconds", "no answer, of rounds", "errors", "ms, from then on"))
     for title, found in first.items():
-        cells = [span(found["seconds"], 3), span(found["errors"], 0)]
-        print(row(title, *cells, milli(found["next"])))
+        cells = [span(found["seconds"], 3) if found["seconds"] else "none"]
+        cells.append(f"{found['unanswered']} of {found['rounds']}")
+        cells.append(span(found["errors"], 0))
+        cells.append(milli(found["next"]) if found["next"] else "none")
+        print(row(title, *cells))
 
 
 def print_fall(fall: Mapping[str, Any]) -> None:

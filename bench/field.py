@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from servers import free_port
 
 from bench import programs
 from bench.cells import Contender, fill
-from bench.gateways import GRANIAN, GUNICORN, make_gateway, why_not
+from bench.gateways import GRANIAN, GUNICORN, LeftOut, make_gateway, servers_here
 from bench.nodes import (
     MeasuredNode,
     find_minio,
@@ -23,7 +24,6 @@ from bench.nodes import (
     wait_until_ready,
     wait_until_settled,
 )
-from bench.processes import MemoryWatch
 from nodes import NodeSpec
 
 NODES = 3
@@ -46,6 +46,16 @@ class Cluster:
             stack.callback(node.stop)
             node.start()
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Stop at the end what was started in front of the nodes meanwhile."""
+        whole, self.stack = self.stack, ExitStack()
+        try:
+            with self.stack:
+                yield
+        finally:
+            self.stack = whole
+
     @property
     def specs(self) -> list[NodeSpec]:
         """The nodes as a gateway is told of them."""
@@ -67,7 +77,8 @@ class Cluster:
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         for node in self.nodes:
             client = Minio(node.address, node.access_key, node.secret_key, secure=False)
-            client.make_bucket(bucket)
+            if not client.bucket_exists(bucket):
+                client.make_bucket(bucket)
             client.set_bucket_policy(bucket, policy)
 
     def add_gateway(self, name: str, server: str, replicas: int = 1) -> Contender:
@@ -99,21 +110,24 @@ class Cluster:
         return Contender("node", node.port, "/node/{key}", (), self.roots[:1])
 
 
-def enter(stack: ExitStack, folder: Path, sizes: list[int]) -> list[Contender]:
-    """Start all who are compared, store objects of these sizes, let them idle."""
+def enter(
+    stack: ExitStack, folder: Path, sizes: list[int], left_out: LeftOut
+) -> list[Contender]:
+    """Start all who are compared, and store objects of these sizes."""
     cluster = Cluster(stack, folder / "one-copy")
-    field = [*add_proxies(cluster), cluster.add_node(), *add_gateways(cluster)]
+    field = [*add_proxies(cluster, left_out), cluster.add_node()]
+    for server in servers_here((GUNICORN, GRANIAN), left_out):
+        field.append(cluster.add_gateway(server, server))
     two = Cluster(stack, folder / "two-copies")
     field.append(two.add_gateway("gunicorn r=2", GUNICORN, replicas=2))
     field += add_peers(cluster)
     for contender in field:
-        contender.watch = MemoryWatch(contender.roots)
         for size in sizes:
             fill(contender, size)
     return field
 
 
-def add_proxies(cluster: Cluster) -> list[Contender]:
+def add_proxies(cluster: Cluster, left_out: LeftOut) -> list[Contender]:
     """Start nginx and HAProxy, as far as they are installed."""
     ports = [node.port for node in cluster.nodes]
     found = []
@@ -121,21 +135,10 @@ def add_proxies(cluster: Cluster) -> list[Contender]:
         name = make.__name__
         path = programs.find_program(name)
         if path is None:
-            print(f"{name} is left out: it is not installed")
+            left_out[name] = "not installed"
             continue
         program = make(path, free_port(), ports, cluster.folder)
         found.append(cluster.add_program(name, program))
-    return found
-
-
-def add_gateways(cluster: Cluster) -> list[Contender]:
-    """Start our gateway under each server that there is, for one copy."""
-    found = []
-    for server in (GUNICORN, GRANIAN):
-        if reason := why_not(server):
-            print(f"{server} is left out: {reason}")
-        else:
-            found.append(cluster.add_gateway(server, server))
     return found
 
 
@@ -154,7 +157,10 @@ def add_peers(cluster: Cluster) -> list[Contender]:
 
 
 def in_turns(field: list[T], number: int) -> list[T]:
-    """Return all of it, in another order each round."""
+    """Return all of it, in another order each round: each is first as often.
+
+    After as many rounds as there are, each has another one behind it.
+    """
     start = number % len(field)
     order = field[start:] + field[:start]
-    return order[::-1] if number % 2 else order
+    return order[::-1] if number // len(field) % 2 else order

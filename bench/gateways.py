@@ -6,14 +6,16 @@ Their log goes into a file, as a container's does.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
 from gateway_process import GatewayProcess
 
 GUNICORN, GRANIAN, GTHREAD = "gunicorn", "granian", "gunicorn gthread"
-GTHREAD_THREADS = 32
-"""Per worker: more of them make small requests slower, fewer serve fewer at once."""
+GTHREAD_THREADS = 1000
+"""Per worker, as granian's: with fewer, slow clients would leave none for others."""
+LeftOut = MutableMapping[str, str]
+"""Who could not be measured, and why."""
 
 
 def make_gateway(
@@ -27,8 +29,10 @@ def make_gateway(
     return GatewayProcess(folder, {**settings, **own})
 
 
-def why_not(server: str) -> str:
-    """Return why the gateway can't run under a server here; empty: it can."""
-    if server == GRANIAN and not importlib.util.find_spec("granian"):
-        return "granian is not installed"
-    return ""
+def servers_here(servers: Iterable[str], left_out: LeftOut) -> list[str]:
+    """Return the servers under which the gateway can run here; notes the others."""
+    found = list(servers)
+    if GRANIAN in found and not importlib.util.find_spec("granian"):
+        found.remove(GRANIAN)
+        left_out[GRANIAN] = "not installed"
+    return found

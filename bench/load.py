@@ -6,6 +6,7 @@ Content-Length. Latencies are from the first byte sent to the last one received.
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import threading
@@ -25,6 +26,8 @@ class Sample:
     key: str
     status: int
     seconds: float
+    is_late: bool = False
+    """It ended after the time of the load that it belongs to."""
 
 
 class Client:
@@ -53,14 +56,17 @@ class Client:
             self.close()
         return status
 
-    def sample(self, method: str, key: str, body: bytes = b"") -> Sample:
-        """Send one request and take its time."""
+    def sample(
+        self, method: str, key: str, body: bytes = b"", deadline: float = math.inf
+    ) -> Sample:
+        """Send one request and take its time; it is late after the deadline."""
         start = time.perf_counter()
         try:
             status = self.ask(method, key, body)
         except OSError:
             status = 0
-        return Sample(key, status, time.perf_counter() - start)
+        end = time.perf_counter()
+        return Sample(key, status, end - start, end > deadline)
 
     def _connect(self) -> socket.socket:
         address = ("127.0.0.1", self._port)
@@ -127,7 +133,7 @@ def run_load(
     def work(seed: int) -> None:
         rng, client, own = random.Random(seed), Client(port), []
         while time.perf_counter() < deadline:
-            own.append(client.sample(method, rng.choice(keys), body))
+            own.append(client.sample(method, rng.choice(keys), body, deadline))
         client.close()
         samples.extend(own)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.load import BODY, Client, Sample, run_load
@@ -16,6 +16,9 @@ GIVE_UP_SECONDS = 45.0
 NOTICED_SECONDS = 3.0
 """By then every worker that is asked has noticed, and clients don't wait any more."""
 GOOD = {"GET": 200, "PUT": 201}
+
+Found = Mapping[str, float | None]
+"""What one round found, by name; None: it did not come."""
 
 
 class Outage:
@@ -56,12 +59,12 @@ class Outage:
 def measure_first_answers(
     system: System, keys: Sequence[str], rounds: int, kinds: Sequence[str]
 ) -> dict[str, Any]:
-    """Return seconds from a node's end to the first good answer for its keys.
+    """Return seconds from a node's end to the first good answer for its keys, if any.
 
     One client asks, on a connection that it had before, one question after the other.
     Its worker learns of it the hard way; each worker does so for itself.
     """
-    raw: dict[str, list[dict[str, float]]] = {}
+    raw: dict[str, list[Found]] = {}
     for _ in range(rounds):
         for kind in kinds:
             for method in GOOD:
@@ -69,42 +72,61 @@ def measure_first_answers(
                 own = [key for key in keys if outage.name in system.needed(key)]
                 found = first_answer(system.port, method, own, outage)
                 raw.setdefault(f"{kind} {method}", []).append(found)
-    return summarise(raw)
+    return summarise_first_answers(raw)
 
 
 def first_answer(
-    port: int, method: str, keys: Sequence[str], outage: Outage
-) -> dict[str, float]:
-    """Return how long the first good answer took, the errors before, the second one."""
+    port: int,
+    method: str,
+    keys: Sequence[str],
+    outage: Outage,
+    patience_seconds: float = GIVE_UP_SECONDS,
+) -> Found:
+    """Return how long the first good answer took, what those after it did, the errors.
+
+    Of what didn't come the time is None.
+    """
     client = Client(port)
     body = BODY if method == "PUT" else b""
     client.sample(method, keys[0], body)
     errors = 0
+    seconds: float | None = None
+    following: list[Sample] = []
     start = time.perf_counter()
     outage.begin()
     try:
-        while (one := client.sample(method, keys[1], body)).status != GOOD[method]:
+        while client.sample(method, keys[1], body).status != GOOD[method]:
             errors += 1
-            if time.perf_counter() - start > GIVE_UP_SECONDS:
+            if time.perf_counter() - start > patience_seconds:
                 break
-        seconds = time.perf_counter() - start
-        following = [client.sample(method, key, body).seconds for key in keys[:20]]
+        else:
+            seconds = time.perf_counter() - start
+            following = [client.sample(method, key, body) for key in keys[:20]]
     finally:
         client.close()
         outage.end()
+    good = [one.seconds for one in following if one.status == GOOD[method]]
     return {
         "seconds": seconds,
-        "slowest": one.seconds,
-        "errors": errors,
-        "next": percentile(following, 0.5),
+        "errors": errors + len(following) - len(good),
+        "next": percentile(good, 0.5) if good else None,
     }
+
+
+def summarise_first_answers(raw: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
+    """Return medians of the rounds with an answer, and how many had none."""
+    result = summarise(raw)
+    for title, found in raw.items():
+        result[title]["rounds"] = len(found)
+        result[title]["unanswered"] = sum(one["seconds"] is None for one in found)
+    return result
 
 
 def measure_throughput(
     system: System, keys: Sequence[str], rounds: int, seconds: float
 ) -> dict[str, Any]:
     """Return rates and latencies with all nodes alive and with one of them dead."""
-    raw: dict[str, list[dict[str, float]]] = {}
+    raw: dict[str, list[Found]] = {}
     for _ in range(rounds):
         outage = Outage(system, "killed")
         add_load(raw, "alive", system, outage.name, keys, seconds)
@@ -118,7 +140,7 @@ def measure_throughput(
 
 
 def add_load(
-    raw: dict[str, list[dict[str, float]]],
+    raw: dict[str, list[Found]],
     state: str,
     system: System,
     victim: str,
@@ -136,7 +158,7 @@ def measure_fall(
     system: System, keys: Sequence[str], rounds: int, kinds: Sequence[str]
 ) -> dict[str, Any]:
     """Return what requests under way see when a node goes: errors, the slowest."""
-    raw: dict[str, list[dict[str, float]]] = {}
+    raw: dict[str, list[Found]] = {}
     for _ in range(rounds):
         for kind in kinds:
             for method in GOOD:
@@ -159,24 +181,31 @@ def fall(
     return describe(samples, seconds, lambda key: outage.name in system.needed(key))
 
 
-def summarise(raw: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return medians over the rounds."""
-    return {
-        title: {name: over_rounds([one[name] for one in found]) for name in found[0]}
-        for title, found in raw.items()
-    }
+def summarise(raw: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
+    """Return medians over the rounds; None is left out, and stays if it is all."""
+    result: dict[str, Any] = {}
+    for title, found in raw.items():
+        result[title] = {}
+        for name in found[0]:
+            there = [value for one in found if (value := one[name]) is not None]
+            result[title][name] = over_rounds(there) if there else None
+    return result
 
 
 def describe(
     samples: Sequence[Sample], seconds: float, needs_victim: Callable[[str], bool]
 ) -> dict[str, float]:
-    """Return rate, errors and latencies; those of keys on and off one node apart."""
+    """Return rate, errors and latencies; those of keys on and off one node apart.
+
+    The rate is of good answers within the time, the latencies of all requests.
+    """
     is_on = {sample.key: needs_victim(sample.key) for sample in samples}
     on = [sample.seconds for sample in samples if is_on[sample.key]]
     off = [sample.seconds for sample in samples if not is_on[sample.key]]
+    good = [sample for sample in samples if sample.status in GOOD.values()]
     return {
-        "rate": len(samples) / seconds,
-        "errors": sum(sample.status not in GOOD.values() for sample in samples),
+        "rate": sum(not sample.is_late for sample in good) / seconds,
+        "errors": len(samples) - len(good),
         "on_p50": percentile(on, 0.50),
         "on_p99": percentile(on, 0.99),
         "on_max": max(on, default=0.0),

@@ -43,12 +43,21 @@ def cpu(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
+def ended_children_cpu(pid: int) -> float:
+    """Return the CPU time of what a process started, and that has ended, in seconds.
+
+    cutime and cstime in /proc/PID/stat: proc(5). Counted to 10 ms, when one has ended.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def total_cpu(roots: Iterable[int]) -> float:
     """Return the CPU time of these processes and all they started, in seconds."""
     used = 0.0
     for pid in trees(roots):
         with suppress(OSError):  # it has just ended
-            used += cpu(pid)
+            used += cpu(pid) + ended_children_cpu(pid)
     return used
 
 
@@ -114,11 +123,20 @@ def conclude(result: dict[str, Any], path: str | None) -> None:
         Path(path).write_text(json.dumps(result, indent=1) + "\n")
 
 
+def cpu_model() -> str:
+    """Return what the CPUs call themselves."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "cpus": os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": cpu_model(),
         "python": platform.python_version(),
         "system": platform.system() + " " + platform.release(),
         "load_before": os.getloadavg()[0],

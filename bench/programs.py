@@ -1,6 +1,7 @@
 """What stands in front of the nodes besides our gateway: nginx, HAProxy, any peer.
 
-They pass unsigned requests on for a public bucket, and check nothing.
+They pass unsigned requests on for a public bucket, and check nothing. A node that fails
+is not replaced by others, which have not its objects: its errors are to be seen.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,7 @@ http {{
             proxy_pass http://nodes;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_next_upstream off;
             proxy_request_buffering off;
             proxy_max_temp_file_size 0;
             proxy_buffer_size 16k;
@@ -62,11 +65,14 @@ HAPROXY = """\
 global
     nbthread 2
     maxconn 8000
+    maxpipes 512
     log stdout format raw local0
 defaults
     mode http
     log global
     option httplog
+    option splice-request
+    option splice-response
     timeout connect 5s
     timeout client 300s
     timeout server 300s
@@ -77,6 +83,10 @@ backend nodes
     balance {balance}
     http-reuse always
 {servers}
+"""
+"""Large bodies pass through pipes in the kernel; with as many pipes as it would like it
+may not start, for want of files. Buffers of 256 KiB, as nginx has them, would make
+large objects cheaper, too, but small ones dearer.
 """
 BY_URI = "uri\n    hash-type consistent"
 IN_TURNS = "roundrobin"
@@ -91,12 +101,17 @@ class Program:
         port: int,
         log: Path,
         environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Take what it is started by, and the port of loopback that it will have."""
+        """Take what it is started by, and the port of loopback that it will have.
+
+        `folder`: where it works; None: where this process does.
+        """
         self.port = port
         self._command = command
         self._log = log
         self._environ = {**os.environ, **(environ or {})}
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,6 +127,7 @@ class Program:
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environ,
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -126,16 +142,23 @@ class Program:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop it and all it started. Harmless if it doesn't run."""
+        """Stop it and all it started in its group. Harmless if it doesn't run.
+
+        A shell ends before what it has started, which is then nobody's child: the
+        whole group is told to end, and waited for.
+        """
         if self._process is None:
             return
         process, self._process = self._process, None
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + STOP_SECONDS
+        with suppress(ProcessLookupError):  # nobody is left
+            os.killpg(process.pid, signal.SIGTERM)
+            while time.monotonic() < deadline:
+                process.poll()  # ended and not waited for, it would still be there
+                os.killpg(process.pid, 0)
+                time.sleep(0.02)
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def takes_connections(port: int) -> bool:
@@ -154,7 +177,9 @@ def nginx(path: str, port: int, nodes: Sequence[int], folder: Path) -> Program:
     config = folder / "nginx.conf"
     user = pwd.getpwuid(os.geteuid()).pw_name
     group = grp.getgrgid(os.getegid()).gr_name
-    servers = "\n".join(f"        server 127.0.0.1:{node};" for node in nodes)
+    servers = "\n".join(
+        f"        server 127.0.0.1:{node} max_fails=0;" for node in nodes
+    )
     config.write_text(
         NGINX.format(user=user, group=group, port=port, folder=folder, servers=servers)
     )
@@ -199,10 +224,14 @@ def parse_peers(text: str) -> list[Peer]:
 
 
 def peer_program(peer: Peer, port: int, nodes: str, folder: Path) -> Program:
-    """Return a peer on a port; `nodes` is as in the setting NODES."""
+    """Return a peer on a port, and make its own folder; `nodes`: the setting NODES."""
     command = [
         word.replace("{port}", str(port)).replace("{nodes}", nodes)
         for word in peer.command
     ]
+    if "/" in command[0]:
+        command[0] = str(Path(command[0]).absolute())  # it will work elsewhere
     environ = {"PORT": str(port), "NODES": nodes}
-    return Program(command, port, folder / f"peer-{port}.log", environ)
+    own = folder / f"peer-{port}"
+    own.mkdir()
+    return Program(command, port, folder / f"peer-{port}.log", environ, own)

@@ -13,9 +13,10 @@ MIB, MB = 1024 * 1024, 1_000_000
 NOTE = """\
 nginx, HAProxy and `node`, which is one MinIO server asked directly, pass unsigned
 requests for a public bucket and check nothing; a gateway signs, places, checks what
-came, and logs each request. nginx and HAProxy write their access logs to files, too.
+came, and logs each request. nginx and HAProxy write their access logs to files, too;
+the node logs nothing.
 `gunicorn r=2` has three nodes of its own."""
-COSTS = ("requests/s", "p50, p99, ms", "CPU, us: itself + nodes", "errors")
+COSTS = ("requests/s", "p50, ms", "p99, ms", "CPU, us: itself + nodes", "errors")
 CROWD = ("there", "downloads")
 Rounds = Sequence[Mapping[str, Any]]
 Show = Callable[[Rounds, Cell], str]
@@ -23,7 +24,9 @@ Show = Callable[[Rounds, Cell], str]
 
 def report(result: Mapping[str, Any]) -> str:
     """Return everything that was measured."""
-    parts = [", ".join(f"{k} {show(v)}" for k, v in result["machine"].items())]
+    parts = [listed(result["machine"]), listed(result.get("versions", {}))]
+    if left_out := result.get("left_out"):
+        parts.append(f"Left out: {listed(left_out)}")
     if targets := find_targets(result):
         head = ("work", "target", "measured", "")
         parts += ["### Targets", markdown(head, [target.row for target in targets])]
@@ -32,7 +35,19 @@ def report(result: Mapping[str, Any]) -> str:
     for name, table in TABLES.items():
         if result.get(name):
             parts += table(result[name])
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def listed(values: Mapping[str, object]) -> str:
+    """Return names and values in a line."""
+    return ", ".join(f"{name} {show(value)}" for name, value in values.items())
+
+
+def has_errors(found: object) -> bool:
+    """Whether any load of a result had an error."""
+    if isinstance(found, Mapping):
+        return bool(found.get("errors")) or any(map(has_errors, found.values()))
+    return isinstance(found, list) and any(map(has_errors, found))
 
 
 def show(value: object) -> str:
@@ -60,23 +75,21 @@ def rate(rounds: Rounds, cell: Cell) -> str:
     return number([scale * one["rate"] for one in rounds])
 
 
-def latency(rounds: Rounds, cell: Cell) -> str:
-    """Return p50 and p99 in ms."""
-    p50, p99 = (median(rounds, name, 1000) for name in ("p50", "p99"))
-    return f"{p50:.2f}, {p99:.2f}"
+def p50(rounds: Rounds, cell: Cell) -> str:
+    """Return the time that half of the answers don't exceed, in ms."""
+    return number([1000 * one["p50"] for one in rounds], 2)
+
+
+def p99(rounds: Rounds, cell: Cell) -> str:
+    """Return the time that 99 of 100 answers don't exceed, in ms."""
+    return number([1000 * one["p99"] for one in rounds], 2)
 
 
 def cpu(rounds: Rounds, cell: Cell) -> str:
     """Return CPU time of itself and of the nodes: us a request, or us a MB."""
     scale = 1e6 / (cell.size / MB if cell.is_large else 1)
-    own, nodes = (median(rounds, name, scale) for name in ("cpu", "nodes_cpu"))
-    return f"{own:.0f} + {nodes:.0f}"
-
-
-def peak(rounds: Rounds, cell: Cell) -> str:
-    """Return the greatest excess over the idle size, in MiB."""
-    peaks = [one.get("peak", 0) for one in rounds]
-    return f"{max(peaks) / MIB:.1f}"
+    own = number([scale * one["cpu"] for one in rounds])
+    return f"{own} + {median(rounds, 'nodes_cpu', scale):.0f}"
 
 
 def main_tables(cells: Mapping[str, Any]) -> list[str]:
@@ -87,10 +100,10 @@ def main_tables(cells: Mapping[str, Any]) -> list[str]:
     wanted: list[tuple[str, list[Cell], Show]] = [
         ("Requests/s", small, rate),
         ("MB/s, 256 MiB", large, rate),
-        ("p50 and p99, ms", small, latency),
+        ("p50, ms", both, p50),
+        ("p99, ms", small, p99),
         ("CPU, us a request: itself + the nodes", small, cpu),
         ("CPU, us a MB: itself + the nodes", large, cpu),
-        ("Peak memory over idle, MiB, of the largest process", both, peak),
     ]
     parts = ["### Compared", NOTE]
     for title, rows, cell_text in wanted:
@@ -147,7 +160,7 @@ def add_errors(rounds: Rounds) -> dict[str, int]:
 
 def slow_tables(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what slow clients do to others."""
-    yield "### 1000 slow clients"
+    yield "### Slow clients"
     crowded = ("slow ones there", "their downloads begun", "CPUs for them alone")
     rows = []
     for server, states in found.items():
@@ -164,11 +177,10 @@ def crowd_cells(rounds: Rounds) -> list[str]:
     return [there, begun, number([one["cpus"] for one in rounds], 2)]
 
 
-def costs(rounds: Rounds) -> tuple[str, str, str, str]:
+def costs(rounds: Rounds) -> list[str]:
     """Return the cells below `COSTS`, for small objects."""
-    small = CELLS[0]
-    errors = str(add_errors(rounds) or "none")
-    return rate(rounds, small), latency(rounds, small), cpu(rounds, small), errors
+    found = [text(rounds, CELLS[0]) for text in (rate, p50, p99, cpu)]
+    return [*found, str(add_errors(rounds) or "none")]
 
 
 def nodes_tables(found: Mapping[str, Any]) -> Iterator[str]:
@@ -189,9 +201,10 @@ def memory_tables(found: Mapping[str, Any]) -> Iterator[str]:
     titles = [title for title in next(iter(found.values())) if title != "idle"]
     rows = []
     for server, loads in found.items():
-        cells = [f"{loads[t]['peak'] / MIB:.1f}" for t in titles]
-        errors = add_errors([loads[title] for title in titles])
-        idle = f"{loads['idle'] / MIB:.0f}"
+        peaks = ([one["peak"] / MIB for one in loads[title]] for title in titles)
+        cells = [number(values, 1) for values in peaks]
+        errors = add_errors([one for title in titles for one in loads[title]])
+        idle = number([size / MIB for size in loads["idle"]])
         rows.append((server, idle, *cells, str(errors or "none")))
     yield markdown(("", "idle", *titles, "errors"), rows)
 

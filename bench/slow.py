@@ -14,11 +14,10 @@ from typing import Any
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, measure, run_client
 from bench.client import Job
 from bench.field import Cluster, in_turns
-from bench.gateways import GRANIAN, GTHREAD, GUNICORN, why_not
+from bench.gateways import GRANIAN, GTHREAD, GUNICORN, servers_here
 from bench.processes import beside, total_cpu
 from bench.slow_clients import Crowd
 
-SLOW = 1000
 BODY_KEY, BODY_BYTES = "dribbled", MIB
 """More than a gateway holds of an upload: it streams it to the node."""
 NORMAL = Cell("GET 1 KiB, 16", {"GET": 1}, KIB, 16)
@@ -40,10 +39,10 @@ def wait_until_calm(contender: Contender) -> float:
 
 
 @contextmanager
-def crowded(contender: Contender) -> Iterator[dict[str, Any]]:
-    """Have slow clients connected; the value is filled at the end."""
+def crowded(contender: Contender, count: int) -> Iterator[dict[str, Any]]:
+    """Have so many slow clients connected; the value is filled at the end."""
     path = contender.path
-    crowd = Crowd(contender.port, SLOW, path.format(key=BODY_KEY), path, BODY_BYTES)
+    crowd = Crowd(contender.port, count, path.format(key=BODY_KEY), path, BODY_BYTES)
     seen: dict[str, Any] = {}
     with beside("bench.slow_clients") as (_, orders, answers):
         orders.write(json.dumps(asdict(crowd)) + "\n")
@@ -58,7 +57,7 @@ def crowded(contender: Contender) -> Iterator[dict[str, Any]]:
 
 def measure_slow(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return what normal requests found, by server, without and with slow clients."""
-    servers = [s for s in (GUNICORN, GTHREAD, GRANIAN) if not why_not(s)]
+    servers = servers_here((GUNICORN, GTHREAD, GRANIAN), options.left_out)
     result: dict[str, Any] = {
         s: {"without": [], "with": [], "slow": []} for s in servers
     }
@@ -72,7 +71,7 @@ def measure_slow(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 found = result[contender.name]
                 job = job_of(NORMAL, contender, options.seconds)
                 found["without"].append(measure(contender, job))
-                with crowded(contender) as seen:
+                with crowded(contender, options.slow_clients) as seen:
                     found["with"].append(measure(contender, job))
                 found["slow"].append(seen)
                 wait_until_calm(contender)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -29,12 +30,22 @@ from bench.client import (
     read_head,
 )
 from bench.fake_nodes import Node, body_length
+from bench.field import in_turns
+from bench.gateways import GRANIAN, GUNICORN, servers_here
 from bench.picture import SHOWN, picture
 from bench.processes import MemoryWatch, total_cpu, tree
 from bench.programs import parse_peers
-from bench.report import report
+from bench.report import has_errors, report
 from bench.stats import markdown, over_rounds, percentile, span
-from bench.targets import MET, MISSED, UNCLEAR, Target, find_targets
+from bench.targets import (
+    ABSENT,
+    FAULTY,
+    MET,
+    MISSED,
+    UNCLEAR,
+    Target,
+    find_targets,
+)
 
 NAMES = ("nginx", "haproxy", "node", "gunicorn", "granian")
 Answerer = Callable[[bytes], bytes]
@@ -136,6 +147,8 @@ def test_a_table_has_a_line_under_its_head() -> None:
         ([0.5, 1.0], True, MET),
         ([0.5, 1.01], True, UNCLEAR),
         ([1.01], True, MISSED),
+        ([0.5, math.nan], True, FAULTY),
+        ([], True, ABSENT),
     ],
 )
 def test_a_target_is_met_or_missed_in_all_rounds(
@@ -173,7 +186,7 @@ def result() -> dict[str, Any]:
         "main": cells,
         "slow": {"gunicorn": {**pair, "slow": [crowd]}},
         "nodes": {"gunicorn": small},
-        "memory": {"gunicorn": {"idle": 30 << 20, "GET 64 KiB": one_round(1.0)}},
+        "memory": {"gunicorn": {"idle": [30 << 20], "GET 64 KiB": [one_round(1.0)]}},
         "two": {"GET 1 KiB, 16": {"one": [one_round(1.0)], "two": [one_round(2.0)]}},
     }
 
@@ -188,19 +201,69 @@ def test_ratios_are_of_the_same_round(result: dict[str, Any]) -> None:
     assert rate.verdict == UNCLEAR
 
 
-def test_what_was_not_measured_has_no_target(result: dict[str, Any]) -> None:
+def test_who_was_not_measured_is_shown_to_be_missing(result: dict[str, Any]) -> None:
     for columns in result["main"].values():
         del columns["granian"]
-    works = [target.work for target in find_targets(result)]
-    assert works
-    assert not [work for work in works if "granian" in work]
+    verdicts = {
+        target.verdict for target in find_targets(result) if "granian" in target.work
+    }
+    assert verdicts == {ABSENT}
     assert find_targets({}) == []
+    del result["main"]["GET 1 KiB, 1"]
+    assert "1 connection" not in report(result)
+
+
+def test_no_target_is_met_by_errors(result: dict[str, Any]) -> None:
+    """A gateway that refuses everything is fast, and takes neither CPU nor memory."""
+    assert not has_errors(result)
+    fast = {**one_round(0.0), "p50": 0.0, "p99": 0.0, "cpu": 0.0, "peak": 0}
+    refused = {**fast, "errors": {"status 503": 9}}
+    for part in (*result["main"].values(), result["memory"]):
+        for name in ("gunicorn", "granian"):
+            part[name] = [refused, refused]
+    for part in (result["slow"], *result["nodes"].values()):
+        part["gunicorn"] = {key: [refused] for key in ("with", "without", "slow")}
+    result["memory"] = {"gunicorn": {"idle": [1], "GET 64 KiB": [refused]}}
+    result["nodes"] = {"gunicorn": {"GET 1 KiB, 16": {"3": [fast], "100": [refused]}}}
+    verdicts = {target.verdict for target in find_targets(result)}
+    assert verdicts == {FAULTY, ABSENT}
+    assert has_errors(result)
+
+
+def test_a_peer_is_to_be_outdone(result: dict[str, Any]) -> None:
+    result["main"]["GET 1 KiB, 16"]["other"] = [one_round(10.0), one_round(10.0)]
+    (target,) = (
+        target
+        for target in find_targets(result)
+        if target.unit == "x other" and target.work.endswith("gunicorn")
+    )
+    assert target.values == [4.0, 2.5]
+    assert target.verdict == MET
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_each_is_first_as_often_as_the_others(count: int) -> None:
+    names = [str(number) for number in range(count)]
+    orders = [in_turns(names, number) for number in range(2 * count)]
+    assert all(sorted(order) == names for order in orders)
+    for place in (0, -1):
+        assert sorted(order[place] for order in orders) == sorted(2 * names)
+    assert orders[:count] != orders[count:]
+
+
+def test_who_is_left_out_is_told(
+    monkeypatch: pytest.MonkeyPatch, result: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    left_out = dict[str, str]()
+    assert servers_here((GUNICORN, GRANIAN), left_out) == [GUNICORN]
+    assert "Left out: granian not installed" in report({**result, "left_out": left_out})
 
 
 def test_the_report_has_every_part_and_every_error(result: dict[str, Any]) -> None:
     result["main"]["PUT 1 KiB, 16"]["nginx"][1]["errors"] = {"status 503": 7}
     text = report(result)
-    for title in ("Targets", "Compared", "1000 slow", "100 nodes", "Memory", "two"):
+    for title in ("Targets", "Compared", "Slow", "100 nodes", "Memory", "two"):
         assert title in text
     assert "nginx, PUT 1 KiB, 16: {'status 503': 7}" in text
 
@@ -360,6 +423,25 @@ def test_cpu_and_memory_of_this_process_can_be_read() -> None:
     del held
 
 
+def test_the_cpu_of_what_has_ended_counts() -> None:
+    before = total_cpu([os.getpid()])
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert 0.25 <= total_cpu([os.getpid()]) - before < 1.5
+
+
+def test_a_load_that_is_none_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--cells", "nonsense"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no load has 'nonsense' in its name" in done.stderr
+
+
 def test_a_fake_node_forgets_a_ready_answer_when_its_object_changes() -> None:
     node = Node()
     host = b"Host: x\r\n"
@@ -377,8 +459,9 @@ def test_a_fake_node_forgets_a_ready_answer_when_its_object_changes() -> None:
 @pytest.mark.integration
 def test_a_short_comparison_has_no_errors(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "bench", "--only", "main", "--rounds", "1"]
-    command += ["--seconds", "0.2", "--cells", "1 KiB, 1", "--json", str(figures)]
+    command = [sys.executable, "-m", "bench", "--rounds", "1", "--seconds", "0.2"]
+    command += ["--only", "main", "slow", "nodes", "two", "--slow-clients", "100"]
+    command += ["--cells", "1 KiB, 1", "--json", str(figures)]
     minio = {"MINIO": find_binary("MINIO", "minio")}
     done = subprocess.run(
         command,
@@ -389,8 +472,12 @@ def test_a_short_comparison_has_no_errors(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    cells = json.loads(figures.read_text())["main"]
-    assert {"node", "gunicorn", "gunicorn r=2"} <= cells["GET 1 KiB, 1"].keys()
+    result = json.loads(figures.read_text())
+    cells = result["main"]
+    wanted = {"node", "gunicorn", "gunicorn r=2", "granian", "nginx", "haproxy"}
+    assert cells["GET 1 KiB, 1"].keys() == wanted - result["left_out"].keys()
+    assert result["slow"].keys() >= {"gunicorn", "gunicorn gthread"}
+    assert result["nodes"]["gunicorn"]["GET 1 KiB, 16"].keys() == {"3", "100"}
     for columns in cells.values():
         for rounds in columns.values():
             assert [one["errors"] for one in rounds] == [{}]
