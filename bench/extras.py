@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from gateway_process import ask
 from servers import free_port
 
 from bench import programs
-from bench.cells import KIB, LARGE, MIB, Cell, Contender, fill, job_of, keys_of, measure
+from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, keys_of, measure
 from bench.client import Job
 from bench.field import OBJECT_PATH, Cluster, add_proxies, in_turns
 from bench.gateways import GRANIAN, GUNICORN, make_gateway, servers_here
@@ -23,7 +23,8 @@ from nodes import NodeSpec
 
 NODE_COUNTS = (3, 100)
 STREAMS = 16
-MEMORY_SIZES = (64 * KIB, 4 * MIB, LARGE)
+MEMORY_SIZES = (64 * KIB, 4 * MIB, 64 * MIB)
+"""A test has the gateway pass on 5 GiB in constant memory."""
 SMALL_CELLS = tuple(Cell(f"{m} 1 KiB, 16", {m: 1}, KIB, 16) for m in ("GET", "PUT"))
 
 
@@ -81,30 +82,31 @@ def gateway_on(
 def measure_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return, by contender and load, what each round found; `peak` is in bytes.
 
-    Each starts anew in each round, so that nothing is left in it.
+    Each starts anew in each round, so that nothing is left in it; so do the nodes,
+    which clear what was removed up minutes later.
     """
     result: dict[str, Any] = {}
-    servers = servers_here((GUNICORN, GRANIAN), options.left_out)
-    with ExitStack() as stack:
-        one, two = (Cluster(stack, folder / f"memory-{n}") for n in (1, 2))
-        starts: list[Callable[[], list[Contender]]] = [
-            partial(add_proxies, one, options.left_out),
-            *(partial(start_one, one, server, 1) for server in servers),
-            partial(start_one, two, GUNICORN, 2),
-        ]
-        for _ in range(options.rounds):
-            for start in starts:
-                with one.apart(), two.apart():
-                    for contender in start():
-                        loads = result.setdefault(contender.name, {})
-                        watch_memory(contender, loads)
+    for number in range(options.rounds):
+        own = folder / f"memory-{number}"
+        own.mkdir()
+        for contender in one_by_one(own, options):
+            watch_memory(contender, result.setdefault(contender.name, {}))
+        shutil.rmtree(own)
     return result
 
 
-def start_one(cluster: Cluster, server: str, replicas: int) -> list[Contender]:
-    """Start one gateway."""
-    name = server if replicas == 1 else f"{server} r={replicas}"
-    return [cluster.add_gateway(name, server, replicas)]
+def one_by_one(folder: Path, options: argparse.Namespace) -> Iterator[Contender]:
+    """Yield contenders that were started just now; each is stopped after its turn."""
+    servers = servers_here((GUNICORN, GRANIAN), options.left_out)
+    with ExitStack() as stack:
+        one, two = (Cluster(stack, folder / f"{n}-copies") for n in (1, 2))
+        with one.apart():
+            yield from add_proxies(one, options.left_out)
+        for server in servers:
+            with one.apart():
+                yield one.add_gateway(server, server)
+        with two.apart():
+            yield two.add_gateway(f"{GUNICORN} r=2", GUNICORN, replicas=2)
 
 
 def watch_memory(contender: Contender, loads: dict[str, Any]) -> None:
@@ -115,7 +117,7 @@ def watch_memory(contender: Contender, loads: dict[str, Any]) -> None:
     contender.watch = watch = MemoryWatch(contender.roots)
     loads.setdefault("idle", []).append(watch.idle())
     for size in MEMORY_SIZES:
-        each = max(1, 16 * MIB // size)
+        each = max(1, 4 * MIB // size)
         keys = keys_of(size, STREAMS)
         where = (contender.port, contender.path, keys, size)
         text = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
