@@ -48,7 +48,10 @@ def main() -> int:
         check_room(folder, options)
         for name in options.only or PARTS:
             say(f"{name}, after {time.monotonic() - start:.0f} s")
-            result[name] = PARTS[name](Path(folder), options)
+            own = Path(folder, name)
+            own.mkdir()
+            result[name] = PARTS[name](own, options)
+            shutil.rmtree(own)
             result["machine"]["seconds"] = time.monotonic() - start
             result["machine"]["load_after"] = os.getloadavg()[0]
             write(result, options)

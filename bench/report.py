@@ -52,7 +52,7 @@ def has_errors(found: object) -> bool:
 
 def show(value: object) -> str:
     """Return a value as text, numbers short."""
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def number(values: Sequence[float], digits: int = 0) -> str:
