@@ -180,10 +180,10 @@ class Transfer:
 def in_time(response: Response, deadline: float) -> Response:
     """Return an answer that may be begun. Raises: LateError, if it is too late for it.
 
-    One that is here as a whole never is: nobody would have to wait for it.
+    One that is here, as bytes or nothing, never is: nobody would have to wait for it.
     """
     body = response.body
-    if isinstance(body, bytes) or time.monotonic() <= deadline:
+    if isinstance(body, bytes | tuple) or time.monotonic() <= deadline:
         return response
     if hasattr(body, "close"):
         body.close()

@@ -322,6 +322,13 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     rest must not be taken for the next request: the connection has to be closed.
     """
     try:
+        return _drained(environ, most)
+    finally:
+        limit_reading(environ, math.inf)  # what comes next has its own time
+
+
+def _drained(environ: WSGIEnvironment, most: int) -> bool:
+    try:
         unread = unread_length(environ)
     except HTTPError:
         return False
@@ -341,8 +348,6 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
             sock.settimeout(patience)
     except (BodyError, LateError, OSError):
         return False
-    finally:
-        limit_reading(environ, math.inf)
     return is_at_end
 
 

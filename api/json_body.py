@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
-from api.bodies import (
-    DEADLINE,
-    StreamedBody,
-    announced_length,
-    limited,
-)
+from api.bodies import stream_body
 from errors import HTTPError
 
 
@@ -36,14 +30,10 @@ def read_json(environ: WSGIEnvironment, limit: int) -> Any:
 
 
 def _read(environ: WSGIEnvironment, limit: int) -> bytes:
-    stream, deadline = environ["wsgi.input"], environ.get(DEADLINE, math.inf)
     try:
-        length = announced_length(environ, limit)
-        if length is None:
-            return b"".join(limited(stream, limit, deadline))
+        return b"".join(stream_body(environ, limit).chunks())
     except HTTPError as exc:
         raise _too_large(limit) if exc.status == 413 else exc from None
-    return b"".join(StreamedBody(stream, length, deadline).chunks())
 
 
 def _too_large(limit: int) -> HTTPError:

@@ -248,7 +248,7 @@ def blob_path(name: ObjectName) -> str:
 
 def list_body(response: Response) -> Response:
     """Return the answer with a list in it. Raises: NodeError."""
-    if response.status == 404 or not response.is_delimited:
+    if response.status in (404, 412) or not response.is_delimited:
         raise NodeProtocolError("what answers there is no blob server")
     if response.status != 200:
         raise error_for(response.status)

@@ -160,16 +160,15 @@ class Connection:
             self._end = exc
         return True
 
-    def skip_interim(self) -> bool:
+    def skip_interim(self, timeout: float) -> bool:
         """Drop interim answers, of those that came; tell whether that was all.
 
-        RFC 9110 section 15.2: they may come unasked, and mean nothing.
+        RFC 9110 section 15.2: they may come unasked, and mean nothing. The rest of one
+        that has begun is waited for. Raises: as `receive_until`.
         """
+        deadline = time.monotonic() + timeout
         while _INTERIM_HEAD.match(self._buffer):
-            _, mark, rest = self._buffer.partition(b"\r\n\r\n")
-            if not mark:
-                break
-            self._buffer = rest
+            self.receive_until(b"\r\n\r\n", deadline)
         return not self._buffer and not self._end
 
     @property

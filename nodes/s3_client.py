@@ -24,6 +24,7 @@ from errors import (
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
+    PreconditionError,
 )
 from nodes import NodeSpec, ObjectInfo, ObjectName, TimeLimits
 from nodes.http1 import Response
@@ -203,7 +204,10 @@ def translated_sdk_errors() -> Iterator[None]:
     try:
         yield
     except S3Error as exc:
-        raise error_for(exc.response.status, exc.code or "") from exc
+        error = error_for(exc.response.status, exc.code or "")
+        if isinstance(error, PreconditionError):  # which the SDK never sets
+            error = NodeProtocolError("the node judged a condition that was not set")
+        raise error from exc
     except urllib3.exceptions.NewConnectionError as exc:
         raise NodeUnreachableError("no connection to the node") from exc
     except urllib3.exceptions.TimeoutError as exc:

@@ -42,10 +42,18 @@ class StreamedRequest(ABC):
 
     def _send_next(self, data: bytes) -> None:
         """Send more, if the node wants more. Raises: as `_send`."""
-        if self._connection.has_input() and not self._connection.skip_interim():
+        if self._connection.has_input() and not self._is_interim():
             self._begin_again_or_explain()
         self._is_begun = True
         self._send(data)
+
+    def _is_interim(self) -> bool:
+        """Tell whether what came means nothing for the upload. Raises: NodeError."""
+        try:
+            return self._connection.skip_interim(self._limits.answer)
+        except NodeError:
+            self.abort()
+            raise
 
     def _begin_again_or_explain(self) -> None:
         """Something came before the body's end: find out what it means."""

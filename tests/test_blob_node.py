@@ -447,7 +447,7 @@ def test_a_yes_before_the_end_of_an_upload_is_nonsense(scripted: Start):
     ("status", "error"),
     [
         (404, NoSuchKeyError),
-        (412, PreconditionError),
+        (412, NodeProtocolError),
         (401, NodeAccessError),
         (500, NodeError),
         (503, NodeError),
@@ -465,6 +465,12 @@ def test_each_refusal_of_a_question_has_its_error(
     with pytest.raises(error) as caught:
         start(name_of("a1")).wait()
     assert caught.type is error
+
+
+def test_a_condition_that_does_not_hold(scripted: Start):
+    node, _ = scripted(http(412))
+    with pytest.raises(PreconditionError):
+        node.start_get(name_of("a1"), if_match="x").wait()
 
 
 def test_what_our_servers_tell_is_known(scripted: Start):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from errno import EIO, ENOSPC
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -347,6 +348,25 @@ def test_what_was_read_is_not_waited_for_again() -> None:
     assert stream.was_read == 6
     assert drain({**environ, "amazin.body": StreamedBody(stream, 0)})
     assert stream.was_read == 6
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_the_time_of_a_request_ends_with_it(size: int) -> None:
+    """A connection that is kept is not cut off by what an upload on it had."""
+    sock = Socket()
+    environ = {
+        "wsgi.input": Input(bytes(size)),
+        "CONTENT_LENGTH": str(size),
+        "gunicorn.socket": sock,
+        DEADLINE: time.monotonic() + 60,
+    }
+    receive = timely(lambda unreader: b"next")
+    assert b"".join(stream_body(environ, 100).chunks()) == bytes(size)
+    limit_reading(environ, time.monotonic() - 1)
+    with pytest.raises(TimeoutError):
+        receive(SimpleNamespace(sock=sock))
+    assert drain(environ)
+    assert receive(SimpleNamespace(sock=sock)) == b"next"
 
 
 @pytest.mark.parametrize(("software", "was_read"), [("Granian", 0), ("gunicorn", 6)])

@@ -306,6 +306,31 @@ def test_an_interim_answer_in_the_middle_of_a_stream_means_nothing(
         assert upload.start_commit().wait().etag == "0123"
 
 
+def test_an_interim_answer_may_come_in_pieces() -> None:
+    told, seen, written = (threading.Event() for _ in range(3))
+    begun = [TAKE_HEAD, b"HTTP/1.1 100 Continue\r\n", told.set, seen.wait]
+    ended = [b"\r\n", written.wait, STORED, STAY_SILENT]
+    with playing([TAKE_REQUEST, s3_answer(), *begun, *ended]) as (node, _):
+        upload = begin(node, LARGE)
+        assert told.wait(5)
+        threading.Timer(0.2, seen.set).start()
+        time.sleep(0.1)
+        upload.write(bytes(LARGE))
+        written.set()
+        assert upload.start_commit().wait().etag == "0123"
+
+
+def test_an_interim_answer_that_never_ends_fails_the_upload() -> None:
+    told = threading.Event()
+    begun = [TAKE_HEAD, b"HTTP/1.1 100 Continue\r\n", told.set, STAY_SILENT]
+    with playing([TAKE_REQUEST, s3_answer(), *begun]) as (node, _):
+        upload = begin(node, LARGE)
+        assert told.wait(5)
+        time.sleep(0.1)
+        with pytest.raises(NodeTimeoutError):
+            upload.write(bytes(LARGE))
+
+
 def test_what_follows_an_interim_answer_counts() -> None:
     told = threading.Event()
     full = b"HTTP/1.1 100 Continue\r\n\r\n" + error("507 Insufficient Storage", "")
@@ -990,6 +1015,7 @@ def test_a_listing() -> None:
         (answer("200 OK", b"<html/>"), NodeProtocolError),
         (error("403 Forbidden", "AccessDenied"), NodeAccessError),
         (error("503 Service Unavailable", "SlowDown"), NodeError),
+        (error("412 Precondition Failed", "PreconditionFailed"), NodeProtocolError),
         (b"nonsense\r\n\r\n", NodeError),
         (OBJECT[:-3], NodeError),
     ],
