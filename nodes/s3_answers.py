@@ -56,6 +56,13 @@ class RemovedDirectoryError(NodeError):
     """
 
 
+class DeniedError(NodeAccessError):
+    """The keys may not do this; or MinIO says so of an upload that lost its directory.
+
+    As above: a delete emptied it at the same moment, and nothing was stored.
+    """
+
+
 def bucket_exists(response: Response) -> bool:
     """Return whether the bucket exists in which GET asked for an object."""
     try:
@@ -98,7 +105,8 @@ def error_for(status: int, code: str) -> GatewayError:
     if status == 412:
         return PreconditionError(code)
     if status in (401, 403) or code in _ACCESS_CODES:
-        return NodeAccessError(f"the node refused the gateway's keys ({code})")
+        kind = DeniedError if code == "AccessDenied" else NodeAccessError
+        return kind(f"the node refused the gateway's keys ({code})")
     if status == 507 or code in _FULL_CODES:
         return NodeFullError("the node is full")
     if code == "ExistingObjectIsDirectory":

@@ -21,7 +21,12 @@ from nodes import ObjectInfo
 from nodes.http1 import Connection, Response
 from nodes.late_answers import LateAnswer, LateQuestion
 from nodes.questions import send_again, send_first, send_on_new, unconditional
-from nodes.s3_answers import RemovedDirectoryError, read_etag, require_success
+from nodes.s3_answers import (
+    DeniedError,
+    RemovedDirectoryError,
+    read_etag,
+    require_success,
+)
 from nodes.s3_client import S3Client
 from nodes.streamed_requests import StreamedRequest
 
@@ -146,7 +151,7 @@ def commit(
         nonlocal sendings
         try:
             require_stored(response, put)
-        except RemovedDirectoryError:
+        except (RemovedDirectoryError, DeniedError):
             if not repeatable or sendings == MAX_SENDINGS:
                 raise
             sendings += 1
