@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -34,7 +33,6 @@ from nodes.blob_client import BlobClient
 from nodes.blob_uploads import BlobPost, HeldBlob, StreamedBlob
 from nodes.http1 import Response
 from nodes.json_stream import array_items
-from nodes.questions import unconditional
 from nodes.s3_answers import CONTENT_RANGE
 
 BLOB_BUCKET = "blobs"
@@ -68,14 +66,11 @@ class BlobNode:
             headers.append(("If-Match", f'"{if_match}"'))
         timeout = self._client.limits.transfer
 
-        def take(response: Response) -> BlobContent:
-            return BlobContent(response, byte_range, timeout)
-
         def interpret(response: Response) -> NodeObject:
-            if not if_match:
-                return unconditional(take, response)
-            content = take(response)
-            if content.info.etag not in ("", if_match):
+            if if_match and response.status == 412:
+                raise PreconditionError("the server holds other bytes")
+            content = BlobContent(response, byte_range, timeout)
+            if if_match and content.info.etag not in ("", if_match):
                 raise PreconditionError("the server holds other bytes")
             return content
 
@@ -83,8 +78,7 @@ class BlobNode:
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         """See `Node`. An old server tells no more than that there is a blob."""
-        interpret = partial(unconditional, read_info)
-        return self._client.ask("HEAD", blob_path(name), interpret)
+        return self._client.ask("HEAD", blob_path(name), read_info)
 
     def start_put(
         self,
@@ -248,7 +242,7 @@ def blob_path(name: ObjectName) -> str:
 
 def list_body(response: Response) -> Response:
     """Return the answer with a list in it. Raises: NodeError."""
-    if response.status in (404, 412) or not response.is_delimited:
+    if response.status == 404 or not response.is_delimited:
         raise NodeProtocolError("what answers there is no blob server")
     if response.status != 200:
         raise error_for(response.status)

@@ -33,8 +33,6 @@ def error_for(status: int) -> GatewayError:
     """Return what an answer to GET or HEAD means that is no success."""
     if status == 404:
         return NoSuchKeyError("the server has no such blob")
-    if status == 412:
-        return PreconditionError("the server holds other bytes")
     if status in (401, 403):
         return NodeAccessError(f"the blob server refused access ({status})")
     if status >= 500 or status in (408, 429):
@@ -51,7 +49,7 @@ def upload_error_for(status: int) -> GatewayError:
         return PreconditionError("the server holds other bytes under this id")
     if status in (500, 507):
         return NodeFullError(f"the blob server can't store it ({status})")
-    if status in (404, 412):
+    if status == 404:
         return NodeProtocolError(f"the blob server answered {status}")
     return error_for(status)
 
@@ -60,7 +58,7 @@ def read_info(response: Response) -> ObjectInfo:
     """Read a blob's properties from the answer to GET or HEAD.
 
     Raises:
-        NoSuchKeyError, PreconditionError: the server answered so.
+        NoSuchKeyError: the server answered so.
         NodeError: no usable answer.
     """
     if response.status not in (200, 206):

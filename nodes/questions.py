@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from errors import NodeError, NodeProtocolError, NodeTimeoutError, PreconditionError
+from errors import NodeError, NodeTimeoutError
 from nodes.http1 import Connection, NoAnswerError, Response
 from nodes.pool import ConnectionPool
 
@@ -77,18 +77,6 @@ class Question(Generic[T]):
         if not self._is_over:
             self._is_over = True
             self._connection.close()
-
-
-def unconditional(interpret: Callable[[Response], T], response: Response) -> T:
-    """Interpret the answer to a request that has no condition.
-
-    Raises: as `interpret`, but NodeProtocolError for a PreconditionError: its client
-    would be told that a condition of his own does not hold.
-    """
-    try:
-        return interpret(response)
-    except PreconditionError as exc:
-        raise NodeProtocolError("the node judged a condition that was not set") from exc
 
 
 def send_first(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:

@@ -107,7 +107,7 @@ class S3Node:
 
         def interpret(response: Response) -> None:
             with suppress(NoSuchKeyError):
-                require_success(response)
+                require_success(response, is_conditional=bool(if_match))
 
         headers = [quoted_match(if_match)] if if_match else []
         return self._client.ask("DELETE", name, interpret, headers)
@@ -159,7 +159,7 @@ class S3Object:
     ) -> None:
         self._response = response
         self._timeout = timeout
-        self.info = read_info(response)
+        self.info = read_info(response, is_conditional=bool(if_match))
         if byte_range:
             self._check_range(*byte_range)
         elif response.status != 200:

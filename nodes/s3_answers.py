@@ -76,13 +76,13 @@ def bucket_exists(response: Response) -> bool:
     return True
 
 
-def require_success(response: Response) -> None:
+def require_success(response: Response, *, is_conditional: bool = False) -> None:
     """Return if the answer is 2xx from an S3 server; else raise what it means.
 
     Raises:
         NoSuchKeyError: its text is the code, which is empty for HEAD on servers that
             don't tell what is missing: see `S3Node.start_head`.
-        PreconditionError: 412.
+        PreconditionError: 412, if the request had a condition.
         NodeError: everything else.
     """
     if "x-amz-request-id" not in response.headers:
@@ -93,6 +93,8 @@ def require_success(response: Response) -> None:
     if response.method != "HEAD":
         found = _CODE.search(response.read_all(ERROR_BODY_SECONDS))
         code = found[1].decode() if found else "without a code"
+    if is_conditional and response.status == 412:
+        raise PreconditionError(code)
     raise error_for(response.status, code)
 
 
@@ -102,8 +104,6 @@ def error_for(status: int, code: str) -> GatewayError:
         return NoSuchKeyError(code)
     if status == 404 and code == "NoSuchBucket":
         return NoSuchBucketError("the node has no such bucket")
-    if status == 412:
-        return PreconditionError(code)
     if status in (401, 403) or code in _ACCESS_CODES:
         kind = DeniedError if code == "AccessDenied" else NodeAccessError
         return kind(f"the node refused the gateway's keys ({code})")
@@ -124,14 +124,14 @@ def read_etag(response: Response) -> str:
     return found[1]
 
 
-def read_info(response: Response) -> ObjectInfo:
+def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo:
     """Read an object's properties from the answer to GET or HEAD.
 
     Raises:
         NoSuchKeyError, PreconditionError: the node answered so.
         NodeError: no usable answer.
     """
-    require_success(response)
+    require_success(response, is_conditional=is_conditional)
     headers = response.headers
     size = headers.get("content-length", "")
     if total := CONTENT_RANGE.fullmatch(headers.get("content-range", "")):

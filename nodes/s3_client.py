@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -24,12 +23,11 @@ from errors import (
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
-    PreconditionError,
 )
 from nodes import NodeSpec, ObjectInfo, ObjectName, TimeLimits
 from nodes.http1 import Response
 from nodes.pool import ConnectionPool
-from nodes.questions import Question, unconditional
+from nodes.questions import Question
 from nodes.s3_answers import bucket_exists, error_for, read_label, stored_headers
 from nodes.sigv4 import Signer, canonical_path
 
@@ -77,8 +75,6 @@ class S3Client:
     ) -> Question[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
         head = self.request_head(method, name, headers)
-        if not any(key.startswith("If-") for key, _ in headers):
-            interpret = partial(unconditional, interpret)
         timeout = timeout or self.limits.answer
         return Question(self.pool, method, head, interpret, timeout)
 
@@ -204,10 +200,7 @@ def translated_sdk_errors() -> Iterator[None]:
     try:
         yield
     except S3Error as exc:
-        error = error_for(exc.response.status, exc.code or "")
-        if isinstance(error, PreconditionError):  # which the SDK never sets
-            error = NodeProtocolError("the node judged a condition that was not set")
-        raise error from exc
+        raise error_for(exc.response.status, exc.code or "") from exc
     except urllib3.exceptions.NewConnectionError as exc:
         raise NodeUnreachableError("no connection to the node") from exc
     except urllib3.exceptions.TimeoutError as exc:

@@ -20,7 +20,7 @@ from errors import (
 from nodes import ObjectInfo
 from nodes.http1 import Connection, Response
 from nodes.late_answers import LateAnswer, LateQuestion
-from nodes.questions import send_again, send_first, send_on_new, unconditional
+from nodes.questions import send_again, send_first, send_on_new
 from nodes.s3_answers import (
     DeniedError,
     RemovedDirectoryError,
@@ -174,10 +174,7 @@ def require_stored(response: Response, put: Put) -> None:
     PreconditionError also for `If-Match` without an object: S3 says 404.
     """
     try:
-        if put.is_conditional:
-            require_success(response)
-        else:
-            unconditional(require_success, response)
+        require_success(response, is_conditional=put.is_conditional)
     except NoSuchKeyError as exc:
         if put.is_conditional:
             raise PreconditionError("there is no object to match") from exc
