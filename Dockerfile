@@ -19,13 +19,13 @@ COPY --from=dependencies /dependencies /usr/local
 WORKDIR /app
 COPY . .
 RUN python -m compileall -q . && chmod -R a+rX . && mv docker-entrypoint.sh /usr/local/bin/ \
-    && printf '#!/bin/sh\nexec docker-entrypoint.sh python /app/cli.py "$@"\n' \
+    && printf '#!/bin/sh\nexec docker-entrypoint.sh python -P -m amazin "$@"\n' \
         >/usr/local/bin/amazin \
     && chmod 755 /usr/local/bin/amazin
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; from config_file import load_settings; s = load_settings(os.environ); u.urlopen(f'http://127.0.0.1:{s.port}{s.health_path}', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as u; from amazin.settings.config_file import load_settings; s = load_settings(os.environ); u.urlopen(f'http://127.0.0.1:{s.port}{s.health_path}', timeout=2)"]
 # No USER: the entrypoint gives up root by itself, see there.
 ENTRYPOINT ["docker-entrypoint.sh"]
-CMD ["python", "serve.py"]
+CMD ["python", "-m", "amazin.serving.start"]

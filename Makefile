@@ -21,13 +21,12 @@ CHAOS_ARGS ?= --operations 5000 --kills 20
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
-$(VENV)/run: requirements.txt
+$(VENV)/run: requirements.txt setup.cfg
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (python3, or make PYTHON=...)"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
 		echo "Python's venv module is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
-	@bin=$$(cd $(BIN) && pwd) && printf '#!/bin/sh\nexec "%s/python" "%s/cli.py" "$$@"\n' \
-		"$$bin" "$$PWD" >$(BIN)/amazin && chmod +x $(BIN)/amazin
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 $(VENV)/develop: $(VENV)/run requirements-dev.txt

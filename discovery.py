@@ -1,6 +1,6 @@
 """Who the nodes are: asked of the Docker daemon, read from a list, or from folders.
 
-Asked of Consul: `discovery_consul.py`; of DNS: `discovery_dns.py`.
+Asked of Consul: `amazin/discoveries/consul.py`; of DNS: `dns.py` beside it.
 Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
 the last good answer itself. One's own discovery is any class with a `find`, named by
 `DISCOVERY=package.module:Class` and constructed with the settings.
@@ -21,19 +21,25 @@ from typing import Protocol, cast, runtime_checkable
 import docker
 from docker.errors import NotFound
 
-import containers
-from containers import Attachment, Container, Keys, Viewpoint
-from daemon import DAEMON_ERRORS, Connect, DaemonEvents, connect_daemon, describe
-from errors import DiscoveryError, SettingsError
-from nodelist import parse_list
-from nodes import NodeSpec
-from settings import Settings
+from amazin.discoveries import docker_containers as containers
+from amazin.discoveries.docker_containers import Attachment, Container, Keys, Viewpoint
+from amazin.discoveries.docker_daemon import (
+    DAEMON_ERRORS,
+    Connect,
+    DaemonEvents,
+    connect_daemon,
+    describe,
+)
+from amazin.errors import DiscoveryError, SettingsError
+from amazin.model.node_specs import parse_list
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings
 
 log = logging.getLogger("amazin.discovery")
 
 _EXTRAS = {
-    "consul": ("consul", "discovery_consul", "ConsulDiscovery"),
-    "dns": ("dns", "discovery_dns", "DnsDiscovery"),
+    "consul": ("consul", "amazin.discoveries.consul", "ConsulDiscovery"),
+    "dns": ("dns", "amazin.discoveries.dns", "DnsDiscovery"),
 }
 """What needs a library of its own: its package, our module and class."""
 

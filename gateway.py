@@ -16,18 +16,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from api import Header, Request, Response, Route, Served, json_response
-from api.access import require_access
-from api.answers import answer_to
-from api.bodies import DEADLINE, drain
-from api.servers import encodable, is_granian
-from errors import (
-    HTTPError,
-    LateError,
-    NodeError,
-)
-from logs import EventRecord
-from settings import Network, parse_networks
+from amazin.errors import HTTPError, LateError, NodeError
+from amazin.logs import EventRecord
+from amazin.settings.settings import Network, parse_networks
+from amazin.web.access import require_access
+from amazin.web.bodies import DEADLINE, drain
+from amazin.web.errors import answer_to
+from amazin.web.messages import Header, Request, Response, Route, Served, json_response
+from amazin.web.server_quirks import encodable, is_granian
 
 RETRY_AFTER = ("Retry-After", "2")
 """Goes with every 503: a node that comes back is noticed within seconds."""

@@ -1,3 +1,3 @@
 """The server knobs for `gunicorn wsgi:app`, which reads this file by itself."""
 
-from gunicorn_knobs import *  # noqa: F403
+from amazin.serving.gunicorn_config import *  # noqa: F403

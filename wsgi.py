@@ -3,20 +3,20 @@
 import logging.config
 import os
 
-from api import Services
-from api.bodies import SpoolRoom
-from api.metadata import require_fit
-from api.routes import all_routes
-from changes import Wishes
-from chunked import ChunkedCluster
-from config_file import load_settings
+from amazin.api.routes import all_routes
+from amazin.cluster.large_objects import ChunkedCluster
+from amazin.errors import SettingsError
+from amazin.logs import logging_config
+from amazin.membership.membership import Membership
+from amazin.membership.transitions import Wishes
+from amazin.nodes.build import node_builder
+from amazin.settings.config_file import load_settings
+from amazin.settings.settings import parse_group_weights
+from amazin.web.bodies import SpoolRoom
+from amazin.web.headers import require_fit
+from amazin.web.messages import Services
 from discovery import load_discovery
-from errors import SettingsError
 from gateway import Gateway
-from logs import logging_config
-from membership import Membership
-from nodes.build import node_builder
-from settings import parse_group_weights
 
 try:
     settings = load_settings(os.environ)

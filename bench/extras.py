@@ -12,6 +12,7 @@ from typing import Any
 from gateway_process import ask
 from servers import free_port
 
+from amazin.nodes.interface import NodeSpec
 from bench import programs
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, keys_of, measure
 from bench.client import Job
@@ -19,7 +20,6 @@ from bench.field import OBJECT_PATH, Cluster, add_proxies, in_turns
 from bench.gateways import GRANIAN, GUNICORN, make_gateway, servers_here
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
 from bench.processes import MemoryWatch, beside
-from nodes import NodeSpec
 
 NODE_COUNTS = (3, 100)
 STREAMS = 16

@@ -13,6 +13,7 @@ from gateway_process import nodes_setting
 from minio import Minio
 from servers import free_port
 
+from amazin.nodes.interface import NodeSpec
 from bench import programs
 from bench.cells import Contender, fill
 from bench.gateways import GRANIAN, GUNICORN, LeftOut, make_gateway, servers_here
@@ -24,7 +25,6 @@ from bench.nodes import (
     wait_until_ready,
     wait_until_settled,
 )
-from nodes import NodeSpec
 
 NODES = 3
 OBJECT_PATH = "/object/{key}"

@@ -10,11 +10,11 @@ import socket
 import time
 from collections.abc import Sequence
 
+from amazin.nodes.interface import ObjectName, TimeLimits
+from amazin.nodes.s3.client import S3Client
 from bench.load import receive_answer
 from bench.nodes import System
 from bench.stats import percentile
-from nodes import ObjectName, TimeLimits
-from nodes.s3_client import S3Client
 
 ASKED = 600
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from gateway_process import GatewayProcess
 
+from amazin.membership.roster import NodeSet
+from amazin.model.stored_names import stored_name
+from amazin.nodes.interface import Label, Stamp
 from bench.processes import MemoryWatch
-from nodes import Label, Stamp
-from object_names import stored_name
-from roster import NodeSet
 
 NODES = 3
 BUCKET = "many"

@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amazin.cluster.lookup import Lookup
+from amazin.membership.membership import Membership
+from amazin.membership.roster import Roster
+from amazin.membership.transitions import Wishes
+from amazin.nodes.build import node_builder
+from amazin.nodes.interface import NodeSpec, ObjectName, TimeLimits
 from bench.extras import fake_nodes
 from bench.processes import conclude, machine
 from bench.stats import markdown, over_rounds, span
-from changes import Wishes
-from lookup import Lookup
-from membership import Membership
-from nodes import NodeSpec, ObjectName, TimeLimits
-from nodes.build import node_builder
-from roster import Roster
 
 NODE_COUNTS = (3, 100, 1000)
 FORM_ATTEMPTS = 20

@@ -12,10 +12,10 @@ from pathlib import Path
 from gateway_process import GatewayProcess, ask, nodes_setting
 from servers import MinioServer, free_port
 
+from amazin.membership.roster import NodeSet
+from amazin.nodes.interface import NodeSpec, ObjectName
 from bench.counting import CountingProxy
 from bench.processes import cpu
-from nodes import NodeSpec, ObjectName
-from roster import NodeSet
 
 WORKERS = 2
 REFRESH_SECONDS = 5

@@ -16,17 +16,17 @@ import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from api import Request
-from api import Response as Answer
-from api.bodies import DEADLINE
-from api.content import object_headers
+from amazin.api.content import object_headers
+from amazin.logs import JsonFormatter, LineHandler
+from amazin.nodes.interface import NodeSpec, ObjectName, TimeLimits
+from amazin.nodes.s3.answers import read_info
+from amazin.nodes.s3.client import S3Client
+from amazin.nodes.transport.response import Connection, Response
+from amazin.web.bodies import DEADLINE
+from amazin.web.messages import Request
+from amazin.web.messages import Response as Answer
 from gateway import Transfer, final_headers
 from hashing import Ranker
-from logs import JsonFormatter, LineHandler
-from nodes import NodeSpec, ObjectName, TimeLimits
-from nodes.http1 import Connection, Response
-from nodes.s3_answers import read_info
-from nodes.s3_client import S3Client
 
 NAME = ObjectName("store", "key1")
 COUNT, ROUNDS = 5000, 7

@@ -17,15 +17,14 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from api import Route, Services
-from api.bodies import SpoolRoom
-from api.routes import all_routes
-from changes import Sight
-from cluster import Cluster
-from gateway import Gateway
-from member import Member
-from membership import Membership, Snapshot
-from nodes import (
+from amazin.api.routes import all_routes
+from amazin.cluster.cluster import Cluster
+from amazin.membership.member import Member
+from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.transitions import Sight
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import (
     DATA_BUCKETS,
     Label,
     Node,
@@ -34,9 +33,10 @@ from nodes import (
     ObjectInfo,
     ObjectName,
 )
-from nodes.folder import FolderNode
-from roster import NodeSet, Roster
-from settings import Settings
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
+from amazin.web.messages import Route, Services
+from gateway import Gateway
 
 
 class FixedMembership:

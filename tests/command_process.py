@@ -39,7 +39,7 @@ def run(
 
 MAIN = (
     f"import sys; sys.path.insert(0, {str(PROJECT)!r}); "
-    "from cli import main; main(prog_name='amazin')"
+    "from amazin.cli.main import main; main(prog_name='amazin')"
 )
 
 

@@ -20,7 +20,7 @@ LOOK = """
 import json
 from minio import Minio
 from discovery import load_discovery
-from settings import Settings
+from amazin.settings.settings import Settings
 import os
 held = {}
 for spec in load_discovery(Settings.from_environ(os.environ)).find():

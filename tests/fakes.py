@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from errors import (
+from amazin.errors import (
     NodeError,
     NodeTimeoutError,
     NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import (
+from amazin.nodes.interface import (
     CHUNK_BYTES,
     DATA_BUCKETS,
     Label,

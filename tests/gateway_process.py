@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nodes import NodeSpec
+from amazin.nodes.interface import NodeSpec
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS: Mapping[str, Sequence[str]] = {
     "gunicorn": ("-m", "gunicorn", "wsgi:app"),
-    "granian": ("serve.py",),
+    "granian": ("-m", "amazin.serving.start"),
     "impatient granian": (
         "-c",
-        "import serve; serve.CLIENT_TIMEOUT_SECONDS = 5; serve.main()",
+        "from amazin.serving import start; start.CLIENT_TIMEOUT_SECONDS = 5; "
+        "start.main()",
     ),
-    "serve": ("serve.py",),
+    "serve": ("-m", "amazin.serving.start"),
     "wsgiref": ("-m", "tests.wsgiref_server"),
 }
 """How each server is started: Python's arguments."""

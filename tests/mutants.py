@@ -11,17 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-import cluster
-import keeper
-import listing
-import lookup
-import member
-import mending
-import quorum
-import roster
-import uploads
-from errors import GatewayError, NodeError, NoSuchBucketError, NoSuchKeyError
-from nodes import Stamp
+from amazin.cluster import cluster, listing, lookup, quorum, uploads
+from amazin.errors import GatewayError, NodeError, NoSuchBucketError, NoSuchKeyError
+from amazin.membership import member, roster
+from amazin.membership import roster_store as keeper
+from amazin.nodes.interface import Stamp
+from amazin.repair import objects as mending
 
 
 @contextmanager

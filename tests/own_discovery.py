@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import DiscoveryError
-from nodes import NodeSpec
-from settings import Settings
+from amazin.errors import DiscoveryError
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings
 
 
 class DiskDiscovery:

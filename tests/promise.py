@@ -17,13 +17,20 @@ from typing import Any
 from fakes import FakeDiscovery, FakeDisk, FakeNode
 from greenlet import greenlet
 
-from changes import Wishes, forget
-from cluster import Cluster
-from errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError, RepairError
-from keeper import NAME as ROSTER
-from membership import Membership
-from mending import Options, Report
-from nodes import (
+from amazin.cluster.cluster import Cluster
+from amazin.errors import (
+    ConflictError,
+    NodeError,
+    NoNodesError,
+    NoSuchKeyError,
+    RepairError,
+)
+from amazin.membership.membership import Membership
+from amazin.membership.roster import Roster, newest
+from amazin.membership.roster_store import NAME as ROSTER
+from amazin.membership.transitions import Wishes, forget
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import (
     CHUNK_BYTES,
     DATA_BUCKETS,
     Node,
@@ -32,9 +39,8 @@ from nodes import (
     ObjectName,
     Stamp,
 )
-from nodes.absent import AbsentNode
-from repair import Repair
-from roster import Roster, newest
+from amazin.repair.objects import Options, Report
+from amazin.repair.run import Repair
 
 REFRESH_SECONDS = 5.0
 ABSENT = b""

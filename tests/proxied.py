@@ -10,16 +10,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from changes import Wishes
-from cluster import Cluster
-from errors import NoSuchKeyError
+from amazin.cluster.cluster import Cluster
+from amazin.errors import NoSuchKeyError
+from amazin.membership.membership import Membership
+from amazin.membership.transitions import Wishes
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import Label, Node, NodeSpec, ObjectName, Stamp, TimeLimits
+from amazin.nodes.s3.node import S3Node
+from amazin.repair.objects import Options, Report
+from amazin.repair.run import Repair
 from hashing import Ranker
-from membership import Membership
-from mending import Options, Report
-from nodes import Label, Node, NodeSpec, ObjectName, Stamp, TimeLimits
-from nodes.absent import AbsentNode
-from nodes.s3 import S3Node
-from repair import Repair
 from tests.fakes import FakeDiscovery
 from tests.faulty import (
     ANSWER_SECONDS,

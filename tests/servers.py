@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes import NodeSpec
+from amazin.nodes.interface import NodeSpec
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import Field, fields
 from typing import Any
 
-from settings import Settings
+from amazin.settings.settings import Settings
 
 HEAD = (
     "| Setting | In the file | Unit | Default | Meaning |",

@@ -11,13 +11,13 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from api import Request, variable
-from api.access import require_access
-from api.routes import all_routes
-from errors import HTTPError
+from amazin.api.routes import all_routes
+from amazin.errors import HTTPError
+from amazin.settings.settings import Settings
+from amazin.signing.urls import SigningKey, signed_url
+from amazin.web.access import require_access
+from amazin.web.messages import Request, variable
 from gateway import Gateway
-from query_signing import SigningKey, signed_url
-from settings import Settings
 from tests.app import Answer, call, make_app, make_environ
 
 KEY = SigningKey("amazin", "correct-horse-battery-staple")

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from gateway_process import GatewayProcess, ask
 
-from query_signing import SigningKey, signed_url
+from amazin.signing.urls import SigningKey, signed_url
 
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
 BEARER = {"Authorization": "Bearer token"}

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import buckets
-from api.archive import Members, Names, zipped
-from api.streams import START_BYTES
-from errors import NodeError, NodeProtocolError
+from amazin.api import buckets
+from amazin.api.archive import Members, Names, zipped
+from amazin.errors import NodeError, NodeProtocolError
+from amazin.nodes.interface import CHUNK_BYTES, NodeObject
+from amazin.settings.settings import Settings
+from amazin.web.streaming import START_BYTES
 from gateway import Gateway
-from nodes import CHUNK_BYTES, NodeObject
-from settings import Settings
 from tests.app import Content, call, content, make_app
 
 MODIFIED = 784_111_777

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from api import buckets
-from api.batch import MAX_BYTES, MAX_KEYS
+from amazin.api import buckets
+from amazin.api.bulk_delete import MAX_BYTES, MAX_KEYS
+from amazin.model.stored_names import marker_name, stored_name
+from amazin.nodes.absent import AbsentNode
+from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from nodes.absent import AbsentNode
-from object_names import marker_name, stored_name
-from settings import Settings
 from tests.app import Answer, Input, call, folder_nodes, make_app
 
 NODES = [f"node-{number}" for number in range(1, 4)]

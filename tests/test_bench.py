@@ -37,15 +37,7 @@ from bench.processes import MemoryWatch, total_cpu, tree
 from bench.programs import parse_peers
 from bench.report import has_errors, report
 from bench.stats import markdown, over_rounds, percentile, span
-from bench.targets import (
-    ABSENT,
-    FAULTY,
-    MET,
-    MISSED,
-    UNCLEAR,
-    Target,
-    find_targets,
-)
+from bench.targets import ABSENT, FAULTY, MET, MISSED, UNCLEAR, Target, find_targets
 
 NAMES = ("nginx", "haproxy", "node", "gunicorn", "granian")
 Answerer = Callable[[bytes], bytes]

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from blobs import sos_folder
-from blobs.folder import BUCKET, BlobFolder, Detail, new_label
-from blobs.importing import Import
-from errors import (
+from amazin.blobs import sos_folder
+from amazin.blobs.folder_store import BUCKET, BlobFolder, Detail, new_label
+from amazin.blobs.importing import Import
+from amazin.cluster.uploads import HeldBody
+from amazin.errors import (
     BodyError,
     HTTPError,
     NodeError,
@@ -27,9 +28,8 @@ from errors import (
     NoSuchKeyError,
     SettingsError,
 )
-from nodes import UNKNOWN_SIZE, ObjectName
-from nodes.folder import FolderNode
-from uploads import HeldBody
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import UNKNOWN_SIZE, ObjectName
 
 CAT = b"a cat"
 HEADERS = {"Content-Type": "image/jpeg", "X-Mime-Type": "image/jpeg", "X-Name": "Mia"}
@@ -232,7 +232,7 @@ def test_a_folder_that_is_gone_is_no_missing_blob(tmp_path: Path) -> None:
 def test_the_list_is_sorted_and_read_in_batches(
     store: BlobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.folder._BATCH_KEYS", 2)
+    monkeypatch.setattr("amazin.nodes.folder.node._BATCH_KEYS", 2)
     assert list(store.ids()) == []
     for blob_id in ("b", "a1", "0", "a", "z"):
         store.put(blob_id, HeldBody(blob_id.encode()), {})
@@ -275,8 +275,8 @@ def test_what_sos_left_counts_when_it_is_uploaded_again(
 def test_lists_are_merged_in_order_and_each_blob_is_in_them_once(
     store: BlobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blobs.folder._BATCH_IDS", 2)
-    monkeypatch.setattr("blobs.folder._BATCH_DETAILS", 2)
+    monkeypatch.setattr("amazin.blobs.folder_store._BATCH_IDS", 2)
+    monkeypatch.setattr("amazin.blobs.folder_store._BATCH_DETAILS", 2)
     for blob_id in ("b", "d", "f"):
         store.put(blob_id, HeldBody(CAT), {})
     for blob_id in ("a", "b", "c", "e", "g"):
@@ -404,7 +404,7 @@ def test_what_can_not_be_opened_is_no_missing_blob(
     def fail(*_: object, **__: object) -> None:
         raise PermissionError(13, "denied")
 
-    monkeypatch.setattr("nodes.folder.Path.open", fail)
+    monkeypatch.setattr("amazin.nodes.folder.node.Path.open", fail)
     with pytest.raises(NodeError):
         store.get("mia")
 

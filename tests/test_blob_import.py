@@ -19,13 +19,13 @@ import pytest
 from click.testing import CliRunner, Result
 from gateway_process import PROJECT
 
-import nodes.folder_uploads
-from blobs import importing
-from blobs.folder import BlobFolder
-from blobs.importing import Import
-from cli import main
-from nodes.folder_index import put
-from uploads import HeldBody
+from amazin.blobs import importing
+from amazin.blobs.folder_store import BlobFolder
+from amazin.blobs.importing import Import
+from amazin.cli.main import main
+from amazin.cluster.uploads import HeldBody
+from amazin.nodes.folder import uploads as folder_uploads
+from amazin.nodes.folder.index import put
 
 HEADERS = {"X-Name": "Mia"}
 
@@ -141,7 +141,7 @@ def test_where_there_are_no_hard_links_blobs_are_copied(
 
     store = BlobFolder(tmp_path)
     leave(tmp_path, "mia", b"a cat")
-    monkeypatch.setattr(nodes.folder_uploads.Path, "hardlink_to", refuse)
+    monkeypatch.setattr(folder_uploads.Path, "hardlink_to", refuse)
     assert imported(store).report.imported == 1
     assert old_files(tmp_path) == []
     assert read(store, "mia") == b"a cat"
@@ -186,7 +186,7 @@ def test_a_full_disk_ends_it_and_loses_nothing(
 
     BlobFolder(tmp_path).node.close()
     leave(tmp_path, "mia", b"a cat")
-    monkeypatch.setattr(nodes.folder_uploads, "sync_folder", refuse)
+    monkeypatch.setattr(folder_uploads, "sync_folder", refuse)
     result = run(["-store", str(tmp_path)])
     assert result.exit_code == 1
     assert "full" in result.output
@@ -206,15 +206,13 @@ def test_what_is_stopped_around_the_commit_is_begun_again(
     store = BlobFolder(tmp_path)
     leave(tmp_path, "mia", b"a cat", HEADERS)
     place = (
-        (nodes.folder_uploads, "put")
-        if when == "before"
-        else (importing.SosFolder, "remove")
+        (folder_uploads, "put") if when == "before" else (importing.SosFolder, "remove")
     )
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
         patch.setattr(*place, stop)
         imported(store)
     assert read(store, "mia") == b"a cat"
-    assert nodes.folder_uploads.put is put
+    assert folder_uploads.put is put
     report = imported(BlobFolder(tmp_path)).report
     assert (report.imported, report.already) == ((1, 0) if when == "before" else (0, 1))
     assert old_files(tmp_path) == []
@@ -227,7 +225,7 @@ def test_what_is_killed_is_begun_again(tmp_path: Path) -> None:
         leave(
             store, f"blob{number:03}", b"%d" % number * 100, {"X-Number": str(number)}
         )
-    command = [sys.executable, "cli.py", "import-blobs", "-store", str(store)]
+    command = [sys.executable, "-m", "amazin", "import-blobs", "-store", str(store)]
     for _ in range(3):
         process = subprocess.Popen(
             command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -23,7 +23,10 @@ from old_sos import (
 )
 from servers import free_port
 
-from errors import (
+from amazin.blobs.node.client import BlobClient
+from amazin.blobs.node.json_stream import array_items
+from amazin.blobs.node.node import BlobNode
+from amazin.errors import (
     GatewayError,
     NodeAccessError,
     NodeError,
@@ -35,10 +38,14 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
-from nodes import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp, TimeLimits
-from nodes.blob import BlobNode
-from nodes.blob_client import BlobClient
-from nodes.json_stream import array_items
+from amazin.nodes.interface import (
+    UNKNOWN_SIZE,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+    TimeLimits,
+)
 
 LIMITS = TimeLimits(connect=2.0, answer=2.0, transfer=5.0)
 SHORT = TimeLimits(connect=0.5, answer=0.2, transfer=0.5)

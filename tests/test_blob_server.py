@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from app import Answer, Input, call
 
-from api.blob_server import FolderServices, routes
-from api.bodies import SpoolRoom
-from blobs.apps import ByPort
-from blobs.folder import BlobFolder
-from errors import NodeFullError
+from amazin.api.blob_server import FolderServices, routes
+from amazin.blobs.folder_store import BlobFolder
+from amazin.errors import NodeFullError
+from amazin.serving.blob_apps import ByPort
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
 from gateway import Gateway
-from settings import Settings
 
 CAT = b"a cat"
 TAG = f'"{md5(CAT).hexdigest()}"'
@@ -175,7 +175,7 @@ def test_a_full_disk_is_507(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise NodeFullError("full")
 
     app = make_app(tmp_path)
-    monkeypatch.setattr("nodes.folder_uploads.FolderUpload.write", refuse)
+    monkeypatch.setattr("amazin.nodes.folder.uploads.FolderUpload.write", refuse)
     answer = post(app, "mia")
     assert (answer.status, answer.code) == (507, "NodeFull")
     assert call(app, "GET", "/blobs").json == []
@@ -211,7 +211,7 @@ def test_the_list_has_all_ids_in_order(tmp_path: Path, app: Gateway) -> None:
 
 
 def test_a_long_list_is_streamed(app: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.folder._BATCH_KEYS", 10)
+    monkeypatch.setattr("amazin.nodes.folder.node._BATCH_KEYS", 10)
     ids = [f"{number:04}" + "x" * 200 for number in range(100)]
     for blob_id in ids:
         post(app, blob_id)

@@ -23,18 +23,16 @@ from app import Answer, call
 from old_sos import KINDS, OldBlobServer, old_server
 from servers import free_port
 
-from api import Request
-from api.blob_server import FolderServices, routes
-from api.blobs import FETCH_ROUTES, shown_as
-from api.bodies import SpoolRoom
-from api.content import get_content
-from blobs.apps import ServerServices
-from blobs.folder import BlobFolder
-from blobs.search import POLL_SECONDS, Search
-from blobs.servers import ServerBlobs, blob_member
-from blobs.sos_conf import BlobServer
-from downloads import ByteRange
-from errors import (
+from amazin.api.blob_server import FolderServices, routes
+from amazin.api.blobs import FETCH_ROUTES, shown_as
+from amazin.api.content import get_content
+from amazin.blobs.folder_store import BlobFolder
+from amazin.blobs.search import POLL_SECONDS, Search
+from amazin.blobs.server_store import ServerBlobs, blob_member
+from amazin.blobs.sos_conf import BlobServer
+from amazin.cluster.downloads import ByteRange
+from amazin.cluster.uploads import HeldBody
+from amazin.errors import (
     BodyError,
     HTTPError,
     NodeError,
@@ -43,11 +41,19 @@ from errors import (
     NoNodesError,
     NoSuchKeyError,
 )
+from amazin.membership.member import Member
+from amazin.nodes.interface import (
+    UNKNOWN_SIZE,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    TimeLimits,
+)
+from amazin.serving.blob_apps import ServerServices
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
+from amazin.web.messages import Request
 from gateway import Gateway
-from member import Member
-from nodes import UNKNOWN_SIZE, NodeSpec, ObjectInfo, ObjectName, TimeLimits
-from settings import Settings
-from uploads import HeldBody
 
 T = TypeVar("T")
 LIMITS = TimeLimits(connect=1.0, answer=2.0, transfer=5.0)

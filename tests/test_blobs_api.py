@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from app import Answer, Content, Input, call, make_app
 
-from api.blobs import ROUTES, parse_file
-from api.bodies import SpoolRoom
-from blobs.apps import ServerServices
-from cluster import Chooser, Download
-from errors import HTTPError, NodeError, NoNodesError
+from amazin.api.blobs import ROUTES, parse_file
+from amazin.cluster.cluster import Chooser, Download
+from amazin.cluster.uploads import Body, Stored
+from amazin.errors import HTTPError, NodeError, NoNodesError
+from amazin.membership.member import Member
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import UNKNOWN_SIZE, NodeSpec, ObjectInfo
+from amazin.serving.blob_apps import ServerServices
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
 from gateway import Gateway
-from member import Member
-from nodes import UNKNOWN_SIZE, NodeSpec, ObjectInfo
-from nodes.folder import FolderNode
-from settings import Settings
-from uploads import Body, Stored
 
 BODY = b"a cat, as a JPEG"
 ID = hashlib.sha1(BODY).hexdigest()

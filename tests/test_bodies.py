@@ -17,7 +17,9 @@ import pytest
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 
-from api.bodies import (
+from amazin.errors import BodyError, HTTPError, LateError
+from amazin.nodes.interface import CHUNK_BYTES
+from amazin.web.bodies import (
     DEADLINE,
     DRAIN_SILENCE_SECONDS,
     ChunkedBody,
@@ -27,9 +29,7 @@ from api.bodies import (
     open_body,
     stream_body,
 )
-from api.servers import limit_reading, timely
-from errors import BodyError, HTTPError, LateError
-from nodes import CHUNK_BYTES
+from amazin.web.server_quirks import limit_reading, timely
 from tests.app import BrokenInput, Input
 
 MOST = 8 * 2**20
@@ -432,7 +432,7 @@ def test_a_body_that_dribbles_ends_at_the_deadline(dribbling: DribblingClient) -
 def test_draining_what_dribbles_ends(
     dribbling: DribblingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.bodies.DRAIN_SECONDS", 0.3)
+    monkeypatch.setattr("amazin.web.bodies.DRAIN_SECONDS", 0.3)
     begun = time.monotonic()
     assert not drain(dribbling.environ)
     assert 0.3 <= time.monotonic() - begun < 3

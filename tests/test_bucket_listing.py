@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_object_names import KEYS, PIECES, TEXTS, cut, is_taken
 
-from bucket_listing import PATIENCE, SORTED_AT_ONCE, Entry, list_keys
-from errors import NodeError, NodeProtocolError, NoSuchKeyError
-from nodes import ObjectInfo, ObjectName
-from object_names import marker_name, stored_name
+from amazin.cluster.bucket_listing import PATIENCE, SORTED_AT_ONCE, Entry, list_keys
+from amazin.errors import NodeError, NodeProtocolError, NoSuchKeyError
+from amazin.model.stored_names import marker_name, stored_name
+from amazin.nodes.interface import ObjectInfo, ObjectName
 
 BUCKET = "photos"
 OTHERS = {

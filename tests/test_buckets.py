@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from buckets import KNOWN_SECONDS, MARKER, Buckets
-from cluster import Cluster
-from errors import HTTPError, NodeError
-from membership import Membership
-from nodes import ObjectInfo, ObjectName
-from object_names import marker_name, stored_name
+from amazin.cluster.buckets import KNOWN_SECONDS, MARKER, Buckets
+from amazin.cluster.cluster import Cluster
+from amazin.cluster.uploads import HeldBody
+from amazin.errors import HTTPError, NodeError
+from amazin.membership.membership import Membership
+from amazin.model.stored_names import marker_name, stored_name
+from amazin.nodes.interface import ObjectInfo, ObjectName
 from tests.world import Bytes, World, any_replicas, skip, world_of
-from uploads import HeldBody
 
 BUCKET = "photos"
 MARKER_NAME = marker_name(BUCKET)

@@ -9,20 +9,13 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from api import buckets, objects
+from amazin.api import buckets, objects
+from amazin.model.stored_names import marker_name, stored_name
+from amazin.nodes.absent import AbsentNode
+from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from nodes.absent import AbsentNode
-from object_names import marker_name, stored_name
-from settings import Settings
-from tests.app import (
-    Answer,
-    Input,
-    call,
-    call_chunked,
-    folder_nodes,
-    make_app,
-)
+from tests.app import Answer, Input, call, call_chunked, folder_nodes, make_app
 
 MIB = 2**20
 BODY = b"hello, world"

@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
-from api import buckets
+from amazin.api import buckets
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import CHUNK_BYTES, ObjectInfo
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from nodes import CHUNK_BYTES, ObjectInfo
-from nodes.folder import FolderNode
-from settings import Settings
 from tests.app import Answer, Input, call, call_chunked, folder_nodes, make_app
 
 MIB = 2**20

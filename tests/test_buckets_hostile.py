@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from settings import Settings
 from tests.app import Answer, call, make_app
 
 KEYS = ["a", "a/b", "c"]

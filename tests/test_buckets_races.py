@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from api import buckets
+from amazin.api import buckets
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from settings import Settings
 from tests.app import Answer, call, make_app
 
 ROUNDS = 25

@@ -27,7 +27,7 @@ from servers import Server
 from test_bucket_listing import expected
 from test_object_names import PIECES, cut
 
-from api.streams import START_BYTES
+from amazin.web.streaming import START_BYTES
 
 pytestmark = pytest.mark.integration
 SERVERS = ("gunicorn", "granian")

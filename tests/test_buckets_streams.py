@@ -9,8 +9,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from api import Request, Response, Route, Services
-from api.streams import (
+from amazin.errors import NodeError
+from amazin.web.messages import Request, Response, Route, Services
+from amazin.web.streaming import (
     PIECE_BYTES,
     PIECE_SECONDS,
     START_BYTES,
@@ -18,7 +19,6 @@ from api.streams import (
     json_array,
     streamed,
 )
-from errors import NodeError
 from tests.app import call, make_app
 
 

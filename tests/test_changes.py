@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from changes import Sight, Wishes, forget, form, register, settle, step
-from errors import RosterError
-from roster import NodeSet, Roster, newest
+from amazin.errors import RosterError
+from amazin.membership.roster import NodeSet, Roster, newest
+from amazin.membership.transitions import (
+    Sight,
+    Wishes,
+    forget,
+    form,
+    register,
+    settle,
+    step,
+)
 
 
 def nodes(names: str, replicas: int = 2, epoch: int = 0) -> NodeSet:

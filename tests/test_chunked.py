@@ -16,13 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api import Services
-from api.bodies import SpoolRoom
-from api.metadata import MAX_METADATA_BYTES, require_fit
-from api.routes import all_routes
-from chunked import LONGEST_UPLOAD_NS, ChunkedCluster
-from cluster import Cluster
-from errors import (
+from amazin.api.routes import all_routes
+from amazin.cluster.cluster import Cluster
+from amazin.cluster.large_objects import LONGEST_UPLOAD_NS, ChunkedCluster
+from amazin.errors import (
     BodyError,
     HTTPError,
     LateError,
@@ -33,12 +30,15 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
+from amazin.membership.membership import Membership
+from amazin.model.manifest import PARTS_HEADER, Outline, outline_of
+from amazin.model.stored_names import PARTS, blob_name, part_name
+from amazin.nodes.interface import CHUNK_BYTES, Node, ObjectName
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
+from amazin.web.headers import MAX_METADATA_BYTES, require_fit
+from amazin.web.messages import Services
 from gateway import Gateway
-from manifest import PARTS_HEADER, Outline, outline_of
-from membership import Membership
-from nodes import CHUNK_BYTES, Node, ObjectName
-from object_names import PARTS, blob_name, part_name
-from settings import Settings
 from tests.app import FixedMembership, call, call_chunked, folder_nodes
 from tests.fakes import FakeDisk, FakeUpload
 from tests.mutants import replaced

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from test_promise import GATEWAYS, NUMBERS, PromiseMachine
 
-import manifest
-from chunked import ChunkedCluster
-from errors import LateError
-from membership import Membership
-from nodes import ObjectName
+from amazin.cluster.large_objects import ChunkedCluster
+from amazin.errors import LateError
+from amazin.membership.membership import Membership
+from amazin.model import manifest
+from amazin.nodes.interface import ObjectName
 from tests.mutants import replaced
 
 PART_BYTES = 150_000

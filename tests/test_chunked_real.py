@@ -23,13 +23,13 @@ import pytest
 from gateway_process import GatewayProcess, nodes_setting, resident_peak_kib
 from servers import Server
 
-from membership import Membership
-from mending import Options, Report
-from nodes import NodeSpec
-from nodes.build import node_builder
-from object_names import PARTS
-from repair import Repair
-from settings import Settings
+from amazin.membership.membership import Membership
+from amazin.model.stored_names import PARTS
+from amazin.nodes.build import node_builder
+from amazin.nodes.interface import NodeSpec
+from amazin.repair.objects import Options, Report
+from amazin.repair.run import Repair
+from amazin.settings.settings import Settings
 from tests.fakes import FakeDiscovery
 
 pytestmark = pytest.mark.integration

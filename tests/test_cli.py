@@ -22,19 +22,19 @@ import pytest
 from click.testing import CliRunner, Result
 from fakes import FakeDiscovery, FakeDisk, FakeNode
 
-from changes import Wishes
-from cli import main
-from cluster import Cluster
-from commands import as_rate, as_seconds
-from commands.repair_runs import is_worth_it, number, plan, summary
-from errors import NodeTimeoutError
-from membership import Membership
-from mending import Report
-from nodes import DATA_BUCKETS, Node, NodeSpec, ObjectName
-from nodes.build import node_builder
-from object_names import marker_name, stored_name
-from settings import Settings
-from uploads import HeldBody
+from amazin.cli.common import as_rate, as_seconds
+from amazin.cli.main import main
+from amazin.cli.repair_view import is_worth_it, number, plan, summary
+from amazin.cluster.cluster import Cluster
+from amazin.cluster.uploads import HeldBody
+from amazin.errors import NodeTimeoutError
+from amazin.membership.membership import Membership
+from amazin.membership.transitions import Wishes
+from amazin.model.stored_names import marker_name, stored_name
+from amazin.nodes.build import node_builder
+from amazin.nodes.interface import DATA_BUCKETS, Node, NodeSpec, ObjectName
+from amazin.repair.objects import Report
+from amazin.settings.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 REFRESH_SECONDS = 0.2
@@ -164,7 +164,7 @@ class Lab:
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start the command as a process."""
         return subprocess.Popen(
-            [sys.executable, "cli.py", *arguments],
+            [sys.executable, "-m", "amazin", *arguments],
             cwd=PROJECT,
             env={"PATH": os.environ["PATH"], **self.environ},
             **options,

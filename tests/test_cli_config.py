@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import main
-from config_file import FIELDS
+from amazin.cli.main import main
+from amazin.settings.config_file import FIELDS
 
 HUSH = "hush-hush-hush"
 FILE = f"""\

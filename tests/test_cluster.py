@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster import MAX_ATTEMPTS
-from errors import (
+from amazin.cluster.cluster import MAX_ATTEMPTS
+from amazin.errors import (
     BodyError,
     ConflictError,
     DiscoveryError,
@@ -21,7 +21,7 @@ from errors import (
     NoNodesError,
     NoSuchKeyError,
 )
-from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
 from tests.fakes import FakeDisk
 from tests.world import (
     BROKEN,

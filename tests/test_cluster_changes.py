@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from changes import forget
-from cluster import MAX_ATTEMPTS
-from errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError
-from nodes import Stamp
+from amazin.cluster.cluster import MAX_ATTEMPTS
+from amazin.errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError
+from amazin.membership.transitions import forget
+from amazin.nodes.interface import Stamp
 from tests.world import (
     BROKEN,
     CHUNKS,

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from cluster import TOMBSTONE, TOMBSTONE_ETAG
-from errors import (
+from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
+from amazin.errors import (
     BodyError,
     ConflictError,
     NodeAccessError,
@@ -21,9 +21,9 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
-from mending import Options
-from nodes import CHUNK_BYTES, Stamp
-from repair import Repair
+from amazin.nodes.interface import CHUNK_BYTES, Stamp
+from amazin.repair.objects import Options
+from amazin.repair.run import Repair
 from tests.fakes import FakeDisk
 from tests.world import (
     BROKEN,

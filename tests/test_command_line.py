@@ -18,11 +18,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import COMMANDS, EXIT_CODES, Commands, complaint, main
-from commands import FailureError, MistakeError, examples
-from commands.completion import SHELLS
-from commands.version import PACKAGE, release
-from errors import HTTPError, NodeError, SettingsError
+from amazin.cli.common import FailureError, MistakeError, examples
+from amazin.cli.completion import SHELLS
+from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, complaint, main
+from amazin.cli.version import PACKAGE, release
+from amazin.errors import HTTPError, NodeError, SettingsError
 
 PROJECT = Path(__file__).resolve().parent.parent
 MOST_SUMMARY = 62
@@ -49,7 +49,7 @@ def help_of(name: str) -> str:
 
 
 def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "cli.py", *arguments], **options)
+    return subprocess.Popen([sys.executable, "-m", "amazin", *arguments], **options)
 
 
 # Help
@@ -116,7 +116,7 @@ def test_what_the_exit_codes_mean_is_in_the_help() -> None:
 
 def test_the_help_imports_no_command_and_nothing_large() -> None:
     code = (
-        "import sys, cli\n"
+        "import sys\nfrom amazin.cli import main as cli\n"
         "try:\n    cli.main(['--help'], prog_name='amazin')\n"
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
     )
@@ -124,7 +124,10 @@ def test_the_help_imports_no_command_and_nothing_large() -> None:
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, check=True
     )
     modules = done.stderr.decode().split()
-    assert {name for name in modules if name.startswith("commands.")} == set()
+    assert {name for name in modules if name.startswith("amazin.cli.")} == {
+        "amazin.cli.common",
+        "amazin.cli.main",
+    }
     assert set(modules).isdisjoint(NOT_NEEDED_FOR_HELP)
 
 
@@ -249,7 +252,7 @@ PRINTING = [["config"], ["help"], ["--help"], ["--version"], ["completion", "zsh
 def test_a_full_disk_below_standard_output_is_a_sentence(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "cli.py", *arguments],
+            [sys.executable, "-m", "amazin", *arguments],
             cwd=PROJECT,
             stdout=full,
             stderr=subprocess.PIPE,
@@ -303,7 +306,7 @@ def test_who_serves_folders_and_looks_at_docker_is_told(
     (tmp_path / "data" / "node-1").mkdir(parents=True)
     docker = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [sys.executable, PROJECT / "cli.py", "locate", "abc"],
+        [sys.executable, "-m", "amazin", "locate", "abc"],
         cwd=tmp_path,
         env={**docker, **environ},
         capture_output=True,
@@ -370,7 +373,7 @@ def path(tmp_path: Path) -> str:
     """A PATH on which there is an `amazin`."""
     wrapper = tmp_path / "bin" / "amazin"
     wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} {PROJECT}/cli.py "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m amazin "$@"\n')
     wrapper.chmod(0o755)
     return f"{wrapper.parent}:{os.environ['PATH']}"
 

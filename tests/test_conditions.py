@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from api.conditions import (
+from amazin.errors import HTTPError
+from amazin.web.conditions import (
     Conditions,
     EntityTag,
     NotModified,
     parse_tags,
     selected_range,
 )
-from api.dates import full_year, parse_date
-from errors import HTTPError
+from amazin.web.dates import full_year, parse_date
 from tests.app import an_object
 
 IMF, RFC_850, ASCTIME = (

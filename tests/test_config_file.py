@@ -18,7 +18,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from config_file import (
+from amazin.errors import SettingsError
+from amazin.settings.config_file import (
     FIELDS,
     MOST_BYTES,
     SECTIONS,
@@ -27,8 +28,7 @@ from config_file import (
     load_settings,
     parse,
 )
-from errors import SettingsError
-from settings import Settings
+from amazin.settings.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXISTING = """\
@@ -501,7 +501,9 @@ def test_every_value_survives_the_way_through_a_file(file: Path) -> None:
 # Under a real start
 
 
-@pytest.mark.parametrize("program", ["import wsgi", "import serve; serve.main()"])
+@pytest.mark.parametrize(
+    "program", ["import wsgi", "from amazin.serving.start import main; main()"]
+)
 def test_a_wrong_file_ends_the_start_with_one_sentence(
     file: Path, program: str
 ) -> None:

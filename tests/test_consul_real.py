@@ -293,7 +293,7 @@ def workers(gateway: GatewayProcess) -> list[int]:
     return [
         pid
         for pid in gateway.workers()
-        if b"registration.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"--register" not in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 

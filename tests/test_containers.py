@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from containers import (
+from amazin.discoveries.docker_containers import (
     MINIO_DEFAULT_KEYS,
     Attachment,
     Container,

@@ -15,7 +15,10 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from daemon import DaemonEvents
+from amazin.discoveries.docker_daemon import DaemonEvents
+from amazin.errors import DiscoveryError, SettingsError
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings
 from discovery import (
     DockerDiscovery,
     FolderDiscovery,
@@ -24,9 +27,6 @@ from discovery import (
     WatchingDiscovery,
     load_discovery,
 )
-from errors import DiscoveryError, SettingsError
-from nodes import NodeSpec
-from settings import Settings
 
 GATEWAY_ID = "0123456789abcdef" * 4
 

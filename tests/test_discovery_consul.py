@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from fake_consul import FakeAgent
 
-from consul_agent import connect_agent, disconnect, split_address
+from amazin.discoveries.consul import ConsulDiscovery
+from amazin.discoveries.consul_agent import connect_agent, disconnect, split_address
+from amazin.errors import DiscoveryError
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings
 from discovery import load_discovery
-from discovery_consul import ConsulDiscovery
-from errors import DiscoveryError
-from nodes import NodeSpec
-from settings import Settings
 
 
 @pytest.fixture

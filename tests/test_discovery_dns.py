@@ -13,11 +13,11 @@ from dns.rdatatype import AAAA, SRV, A
 from dns.resolver import NoResolverConfiguration, Resolver
 from dns_server import DnsServer
 
+from amazin.discoveries.dns import DnsDiscovery
+from amazin.errors import DiscoveryError
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings
 from discovery import load_discovery
-from discovery_dns import DnsDiscovery
-from errors import DiscoveryError
-from nodes import NodeSpec
-from settings import Settings
 
 SERVICE = "_minio._tcp.nodes.example."
 KEYS = ("key", "secret")

@@ -21,9 +21,9 @@ import docker
 import pytest
 from docker.errors import DockerException
 
-from daemon import DAEMON_ERRORS, DaemonEvents, connect_daemon
+from amazin.discoveries.docker_daemon import DAEMON_ERRORS, DaemonEvents, connect_daemon
+from amazin.errors import DiscoveryError
 from discovery import DockerDiscovery
-from errors import DiscoveryError
 
 pytestmark = pytest.mark.containers
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from api.docs import DOCUMENT, parsed
-from api.docs_page import source_of
+from amazin.api.docs import DOCUMENT, parsed
+from amazin.api.docs_page import source_of
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from settings import Settings
 from tests.app import call, make_app
 
 PATHS = ("/openapi.yaml", "/docs")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from downloads import ByteRange, ResumedObject, open_copy
-from errors import NodeError, NodeUnreachableError, PreconditionError
-from member import Member
-from nodes import CHUNK_BYTES, NodeSpec, ObjectInfo, ObjectName, Stamp
+from amazin.cluster.downloads import ByteRange, ResumedObject, open_copy
+from amazin.errors import NodeError, NodeUnreachableError, PreconditionError
+from amazin.membership.member import Member
+from amazin.nodes.interface import CHUNK_BYTES, NodeSpec, ObjectInfo, ObjectName, Stamp
 from tests.fakes import FakeContent, FakeDisk, FakeNode
 
 NAME = ObjectName("store", "abc")

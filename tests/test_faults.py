@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import pytest
 from servers import MinioServer
 
-from errors import GatewayError, NodeError, NoNodesError
-from keeper import NAME as ROSTER_NAME
-from mending import Report
-from nodes import CHUNK_BYTES, ObjectInfo, ObjectName, TimeLimits
-from nodes.s3 import S3Node
+from amazin.errors import GatewayError, NodeError, NoNodesError
+from amazin.membership.roster_store import NAME as ROSTER_NAME
+from amazin.nodes.interface import CHUNK_BYTES, ObjectInfo, ObjectName, TimeLimits
+from amazin.nodes.s3.node import S3Node
+from amazin.repair.objects import Report
 from tests.faulty import (
     FAULTS,
     KINDS,
@@ -256,7 +256,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def short_error_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.s3_answers.ERROR_BODY_SECONDS", 1.0)
+    monkeypatch.setattr("amazin.nodes.s3.answers.ERROR_BODY_SECONDS", 1.0)
 
 
 def bad_nodes(count: int) -> list[str]:

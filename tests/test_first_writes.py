@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from changes import Wishes
-from cluster import Cluster
-from membership import Membership
-from nodes import NodeSpec, ObjectName, TimeLimits
-from nodes.build import node_builder
-from uploads import HeldBody
+from amazin.cluster.cluster import Cluster
+from amazin.cluster.uploads import HeldBody
+from amazin.membership.membership import Membership
+from amazin.membership.transitions import Wishes
+from amazin.nodes.build import node_builder
+from amazin.nodes.interface import NodeSpec, ObjectName, TimeLimits
 
 GATEWAYS, ROUNDS = 4, 5
 

@@ -22,10 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
-
-from errors import (  # noqa: E402
+from amazin.errors import (
     NodeError,
     NodeFullError,
     NodeUnreachableError,
@@ -33,17 +30,12 @@ from errors import (  # noqa: E402
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import (  # noqa: E402
-    CHUNK_BYTES,
-    Label,
-    ObjectInfo,
-    ObjectName,
-    Stamp,
-    folder_content,
-    folder_uploads,
-)
-from nodes.folder import FolderNode  # noqa: E402
+from amazin.nodes.folder import content as folder_content
+from amazin.nodes.folder import uploads as folder_uploads
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 
+PROJECT = Path(__file__).resolve().parent.parent
 NAME = ObjectName("store", "abc")
 OLD = Label(Stamp(1_700_000_000_123_456_789, 7))
 NEW = Label(Stamp(1_700_000_001_000_000_000, 1), 5)
@@ -189,7 +181,7 @@ def test_what_a_crash_left_of_an_adoption_is_swept(
 def test_keys_alone_are_listed_in_order(
     node: FolderNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.folder._BATCH_KEYS", 2)
+    monkeypatch.setattr("amazin.nodes.folder.node._BATCH_KEYS", 2)
     for key in ("b", "a", "ä", "a/b", "c"):
         store(node, b"", ObjectName("store", key))
     store(node, b"", ObjectName("zzz", "another"))

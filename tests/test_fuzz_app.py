@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from settings import Settings
 from tests.app import Answer, BrokenInput, Input, call, make_app
 
 FUZZ = settings(

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from api import Request, Response, Route, Services
-from errors import (
+from amazin.errors import (
     BodyError,
     ConflictError,
     DiscoveryError,
@@ -26,9 +25,10 @@ from errors import (
     NotSupportedError,
     PreconditionError,
 )
+from amazin.logs import JsonFormatter, logging_config
+from amazin.settings.settings import Settings, parse_networks
+from amazin.web.messages import Request, Response, Route, Services
 from gateway import Gateway, client_address
-from logs import JsonFormatter, logging_config
-from settings import Settings, parse_networks
 from tests.app import BrokenInput, Input, call, make_app, make_environ
 
 SECRET = "/srv/hush 10.0.0.1:9000 key"

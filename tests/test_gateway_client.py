@@ -26,11 +26,11 @@ from scripted_gateway import (
 )
 from servers import free_port
 
-from errors import ClientError, DamagedError, ObjectChangedError, RefusedError
-from gateway_client import PAGE_KEYS, GatewayClient
-from gateway_client.http import LONGEST_PAUSE_SECONDS, PAUSES_SECONDS, PIECE_BYTES
-from gateway_client.objects import path_of
-from gateway_client.streams import md5
+from amazin.client.client import PAGE_KEYS, GatewayClient
+from amazin.client.http import LONGEST_PAUSE_SECONDS, PAUSES_SECONDS, PIECE_BYTES
+from amazin.client.objects import path_of
+from amazin.client.streams import md5
+from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
@@ -619,7 +619,7 @@ def test_large_bodies_pass_in_pieces(scripted: Make) -> None:
 
 
 def test_the_example_of_the_module_is_python() -> None:
-    import gateway_client
+    from amazin.client import client as gateway_client
 
     lines = (gateway_client.__doc__ or "").split("\n\n")[1:3]
     source = "\n".join(lines).replace("\n    ", "\n").strip()

@@ -15,9 +15,9 @@ import pytest
 from faulty import receive_head
 from scripted_gateway import Reply, etag_of, info, json_reply, refusal, reply
 
-from errors import ClientError, RefusedError
-from gateway_client import GatewayClient
-from gateway_client.http import PAUSES_SECONDS
+from amazin.client.client import GatewayClient
+from amazin.client.http import PAUSES_SECONDS
+from amazin.errors import ClientError, RefusedError
 
 BODY = bytes(range(256)) * 40
 LARGE = bytes(2**24)

@@ -16,7 +16,7 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.unreader import SocketUnreader
 
-import serve
+from amazin.serving import start as serve
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOT_KNOBS = ("os", "serve", "settings", "signal", "time")
@@ -142,7 +142,7 @@ def test_an_answer_for_which_there_is_no_room_is_sent_whole(
     [
         ("wsgi:app", True),
         ("my.own:app", True),
-        ("blobs.apps:blob_server('/store')", False),
+        ("amazin.serving.blob_apps:blob_server('/store')", False),
     ],
 )
 def test_only_the_gateway_registers_itself(

@@ -20,14 +20,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from peers import RESET, STAY_SILENT, TAKE_REQUEST, Peer, Step, answer
 
-from errors import (
+from amazin.errors import (
     NodeError,
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
 )
-from nodes import CHUNK_BYTES
-from nodes.http1 import (
+from amazin.nodes.interface import CHUNK_BYTES
+from amazin.nodes.transport.pool import (
+    IDLE_SECONDS,
+    MAX_IDLE_CONNECTIONS,
+    ConnectionPool,
+)
+from amazin.nodes.transport.response import (
     HEAD_BYTES,
     MAX_INTERIM_RESPONSES,
     Connection,
@@ -35,7 +40,6 @@ from nodes.http1 import (
     Response,
     parse_head,
 )
-from nodes.pool import IDLE_SECONDS, MAX_IDLE_CONNECTIONS, ConnectionPool
 
 ASK = b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -510,7 +514,7 @@ def test_many_open_files_are_no_obstacle() -> None:
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import gevent, socket, time
-from nodes.http1 import Connection
+from amazin.nodes.transport.response import Connection
 
 ours, theirs = socket.socketpair()
 connection, ticks = Connection(ours), []

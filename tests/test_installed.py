@@ -22,17 +22,13 @@ from pathlib import Path
 import pytest
 from gateway_process import ask, free_port
 
-from cli import COMMANDS
-from commands.version import PACKAGE, release
+from amazin.cli.main import COMMANDS
+from amazin.cli.version import PACKAGE, release
 
 PROJECT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 30.0
-NOT_INSTALLED = ("bench", "tests")
-
-
-def own_packages() -> list[str]:
-    found = (path.parent.name for path in PROJECT.glob("*/__init__.py"))
-    return sorted(set(found).difference(NOT_INSTALLED))
+PACKAGE_FOLDER = "amazin"
+DATA = ("amazin/api/openapi.yaml", "amazin/py.typed")
 
 
 def own_modules() -> list[str]:
@@ -48,14 +44,18 @@ def setup() -> configparser.ConfigParser:
 # What is listed
 
 
-def test_every_module_and_package_is_listed() -> None:
-    options = setup()["options"]
-    assert options["py_modules"].split() == own_modules()
-    assert options["packages"].split() == own_packages()
+def test_every_module_is_listed() -> None:
+    assert setup()["options"]["py_modules"].split() == own_modules()
+
+
+def test_every_folder_of_the_package_is_one_and_has_no_code_of_its_own() -> None:
+    for file in (PROJECT / PACKAGE_FOLDER).rglob("*.py"):
+        initial = file.with_name("__init__.py")
+        assert initial.read_text() == "", initial
 
 
 def test_no_name_is_that_of_a_module_of_python_or_of_a_dependency() -> None:
-    ours = {*own_modules(), *own_packages()}
+    ours = {*own_modules(), PACKAGE_FOLDER}
     assert ours.isdisjoint(sys.stdlib_module_names)
     theirs = {
         name: distributions
@@ -75,7 +75,7 @@ def test_every_dependency_is_named_and_each_has_its_reason() -> None:
 def test_all_that_runs_goes_into_the_image() -> None:
     lines = (PROJECT / ".dockerignore").read_text().splitlines()
     wanted = ("*.py", "docker-entrypoint.sh", "requirements.txt", "setup.cfg")
-    assert {f"!{name}" for name in (*own_packages(), *wanted)} <= set(lines)
+    assert {f"!{name}" for name in (PACKAGE_FOLDER, *wanted)} <= set(lines)
     assert lines.index("*") < min(i for i, line in enumerate(lines) if line[0] == "!")
 
 
@@ -86,10 +86,11 @@ def test_all_that_runs_goes_into_the_image() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, built from a copy of what belongs to the product; needs no network."""
     source = tmp_path_factory.mktemp("source")
-    for name in own_packages():
-        shutil.copytree(
-            PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    shutil.copytree(
+        PROJECT / PACKAGE_FOLDER,
+        source / PACKAGE_FOLDER,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     files = [*PROJECT.glob("*.py"), *(PROJECT / name for name in METADATA)]
     for file in files:
         shutil.copy(file, source)
@@ -193,10 +194,9 @@ def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     ours = {f"{name}.py" for name in own_modules()}
-    for package in own_packages():
-        files = (PROJECT / package).rglob("*.py")
-        ours |= {str(file.relative_to(PROJECT)) for file in files}
-    ours.add("api/openapi.yaml")
+    files = (PROJECT / PACKAGE_FOLDER).rglob("*.py")
+    ours |= {str(file.relative_to(PROJECT)) for file in files}
+    ours.update(DATA)
     assert {name for name in names if ".dist-info/" not in name} == ours
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from fakes import FakeDisk, FakeNode
 
-from changes import Sight, Wishes, forget, settle, step
-from errors import NodeError
-from keeper import MAX_BYTES, NAME, Keeper, describe
-from member import Member
-from nodes import DATA_BUCKETS, NodeSpec, ObjectName
-from roster import NodeSet, Roster
+from amazin.errors import NodeError
+from amazin.membership.member import Member
+from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.roster_store import MAX_BYTES, NAME, Keeper, describe
+from amazin.membership.transitions import Sight, Wishes, forget, settle, step
+from amazin.nodes.interface import DATA_BUCKETS, NodeSpec, ObjectName
 
 WAIT_SECONDS = 20.0
 THING = ObjectName("store", "abc")

@@ -9,10 +9,10 @@ import pytest
 from fakes import FakeDisk
 from world import BROKEN, Once, World, any_replicas, put_tombstone, world_of
 
-from cluster import TOMBSTONE
-from errors import NodeError, NoNodesError
-from listing import PROBE_KEY
-from nodes import Label, ObjectInfo, ObjectName, Stamp
+from amazin.cluster.cluster import TOMBSTONE
+from amazin.cluster.listing import PROBE_KEY
+from amazin.errors import NodeError, NoNodesError
+from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Stamp
 from tests.world import HEADERS, NAME, Bytes, stream
 
 KEYS = [f"{number:03d}" for number in range(40)]

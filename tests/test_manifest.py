@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import chunked
-from api.metadata import require_fit
-from errors import NodeProtocolError
-from manifest import (
+from amazin.cluster import large_objects as chunked
+from amazin.errors import NodeProtocolError
+from amazin.model.manifest import (
     MAX_MANIFEST_BYTES,
     MAX_PARTS,
     OWNER_HEADER,
@@ -25,10 +24,17 @@ from manifest import (
     owner_of,
     refers_to,
 )
-from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
-from object_names import MAX_KEY_BYTES, part_name, shown, stored_name, upload_of_part
-from part_collection import PART_NS
-from setting_rules import MOST_CHUNKS
+from amazin.model.stored_names import (
+    MAX_KEY_BYTES,
+    part_name,
+    shown,
+    stored_name,
+    upload_of_part,
+)
+from amazin.nodes.interface import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.repair.orphan_parts import PART_NS
+from amazin.settings.checks import MOST_CHUNKS
+from amazin.web.headers import require_fit
 
 UPLOAD = "0123456789abcdef" * 2
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"

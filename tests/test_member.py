@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from fakes import FakeDisk, FakeNode
 
-from errors import (
+from amazin.errors import (
     NodeAccessError,
     NodeError,
     NodeFullError,
@@ -19,9 +19,9 @@ from errors import (
     NodeUnreachableError,
     NoSuchBucketError,
 )
-from member import Member
-from nodes import Label, Node, NodeSpec, ObjectName, Stamp, Upload
-from nodes.absent import AbsentNode
+from amazin.membership.member import Member
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import Label, Node, NodeSpec, ObjectName, Stamp, Upload
 
 A = NodeSpec("a", "http://a:9000")
 THING = ObjectName("store", "abc")

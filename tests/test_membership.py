@@ -13,20 +13,25 @@ from dataclasses import replace
 import pytest
 from fakes import FakeDiscovery, FakeDisk, FakeNode
 
-from changes import Sight, Wishes, settle
-from errors import (
+from amazin.errors import (
     DiscoveryError,
     NodeError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchBucketError,
 )
-from keeper import NAME
-from member import Member
-from membership import FRESH_SHARE, WAIT_REFRESHES, Membership, Snapshot
-from nodes import Node, NodeSpec, ObjectName
-from nodes.absent import AbsentNode
-from roster import NodeSet, Roster
+from amazin.membership.member import Member
+from amazin.membership.membership import (
+    FRESH_SHARE,
+    WAIT_REFRESHES,
+    Membership,
+    Snapshot,
+)
+from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.roster_store import NAME
+from amazin.membership.transitions import Sight, Wishes, settle
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import Node, NodeSpec, ObjectName
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
 PATIENCE_SECONDS = 10.0

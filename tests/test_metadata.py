@@ -7,7 +7,11 @@ from itertools import count
 
 import pytest
 
-from api.metadata import (
+from amazin.errors import HTTPError, NodeProtocolError
+from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Stamp, TimeLimits
+from amazin.nodes.s3.answers import metadata_lines
+from amazin.nodes.s3.node import S3Node
+from amazin.web.headers import (
     DEFAULT_TYPE,
     KEPT,
     MAX_METADATA_BYTES,
@@ -16,10 +20,6 @@ from api.metadata import (
     returned_headers,
     uploaded_headers,
 )
-from errors import HTTPError, NodeProtocolError
-from nodes import Label, ObjectInfo, ObjectName, Stamp, TimeLimits
-from nodes.s3 import S3Node
-from nodes.s3_answers import metadata_lines
 from tests.servers import Server
 
 LABEL = Label(Stamp(1_732_200_000_123_456_789, 2**32 - 1), epoch=10**18 - 1)

@@ -15,11 +15,19 @@ from servers import Server
 from test_bucket_listing import expected
 from test_object_names import PIECES, cut
 
-from bucket_listing import list_keys
-from nodes import Label, Node, ObjectInfo, ObjectName, Pending, Stamp, TimeLimits
-from nodes.folder import FolderNode
-from nodes.s3 import S3Node
-from object_names import stored_name
+from amazin.cluster.bucket_listing import list_keys
+from amazin.model.stored_names import stored_name
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import (
+    Label,
+    Node,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Stamp,
+    TimeLimits,
+)
+from amazin.nodes.s3.node import S3Node
 
 pytestmark = pytest.mark.integration
 COUNT = 10_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from errors import SettingsError
-from nodelist import as_name, as_weight, parse_list
-from nodes import NodeSpec
+from amazin.errors import SettingsError
+from amazin.model.node_specs import as_name, as_weight, parse_list
+from amazin.nodes.interface import NodeSpec
 
 
 def parse(*texts: str) -> list[NodeSpec]:

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import keeper
-from nodes import ObjectName
-from object_names import (
+from amazin.membership import roster_store as keeper
+from amazin.model.stored_names import (
     FORMS,
     HEX,
     LONG,
@@ -29,6 +28,7 @@ from object_names import (
     shown,
     stored_name,
 )
+from amazin.nodes.interface import ObjectName
 
 BUCKET = "photos"
 BASE = f"-o/{BUCKET}/"

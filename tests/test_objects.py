@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from errors import (
+from amazin.errors import (
     NodeAccessError,
     NodeError,
     NodeFullError,
@@ -20,11 +20,11 @@ from errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import CHUNK_BYTES, Node, ObjectName
+from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from nodes import CHUNK_BYTES, Node, ObjectName
-from nodes.absent import AbsentNode
-from settings import Settings
 from tests.app import (
     Answer,
     BrokenInput,

@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
-from errors import NodeError, NodeTimeoutError
+from amazin.errors import NodeError, NodeTimeoutError
+from amazin.nodes.interface import Node
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from nodes import Node
-from settings import Settings
 from tests.app import ScriptedNode, call, make_app
 
 UP = None

@@ -17,13 +17,13 @@ from botocore.config import Config
 from gateway_process import GatewayProcess, ask, nodes_setting
 from servers import Server
 
-from api.presign import MAX_BODY_BYTES, seconds_of
+from amazin.api.presign import MAX_BODY_BYTES, seconds_of
+from amazin.membership.membership import Membership
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.interface import Node, NodeSpec
+from amazin.settings.settings import Settings
+from amazin.signing.urls import SigningKey, signed_url
 from gateway import Gateway
-from membership import Membership
-from nodes import Node, NodeSpec
-from nodes.folder import FolderNode
-from query_signing import SigningKey, signed_url
-from settings import Settings
 from tests.app import (
     Answer,
     FixedMembership,

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from minio.credentials import Credentials
 from minio.signer import presign_v4
 
-from errors import HTTPError
-from query_signing import (
+from amazin.errors import HTTPError
+from amazin.signing.urls import (
     LONGEST_SECONDS,
     SKEW_SECONDS,
     SignedRequest,

@@ -9,16 +9,24 @@ from dataclasses import replace
 
 import pytest
 
-from errors import (
+from amazin.cluster.quorum import Placement, Quorum, Survey, newest, place
+from amazin.errors import (
     NodeError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoNodesError,
 )
-from member import Member
-from nodes import Label, Node, NodeSpec, ObjectInfo, ObjectName, Pending, Stamp
-from quorum import Placement, Quorum, Survey, newest, place
-from roster import NodeSet, Roster
+from amazin.membership.member import Member
+from amazin.membership.roster import NodeSet, Roster
+from amazin.nodes.interface import (
+    Label,
+    Node,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Stamp,
+)
 from tests.fakes import FakeDisk, FakeNode
 
 NAME = ObjectName("store", "abc")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from api.routes import all_routes
-from settings import Settings
+from amazin.api.routes import all_routes
+from amazin.settings.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()

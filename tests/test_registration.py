@@ -17,8 +17,8 @@ import pytest
 from fake_consul import FakeAgent
 from gateway_process import PROJECT, free_port
 
-import serve
-from registration import (
+from amazin.serving import start as serve
+from amazin.serving.registration import (
     Registration,
     Service,
     describe_gateway,
@@ -26,8 +26,8 @@ from registration import (
     route_to,
     wait_for_port,
 )
-from serve import Registrar
-from settings import Settings
+from amazin.serving.start import Registrar
+from amazin.settings.settings import Settings
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def child(agent: FakeAgent) -> Iterator[subprocess.Popen[bytes]]:
             "CONSUL_ADDRESS": agent.address,
         }
         child = subprocess.Popen(
-            [sys.executable, "-W", "error", serve.REGISTRATION],
+            [*serve.REGISTRATION],
             cwd=PROJECT,
             env=environ,
             stdin=subprocess.PIPE,
@@ -376,11 +376,11 @@ def handlers() -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
-def program(folder: Path, text: str) -> Path:
+def program(folder: Path, text: str) -> list[str]:
     """Return a program in the place of the one that registers."""
     path = folder / "program.py"
     path.write_text(text)
-    return path
+    return [sys.executable, str(path)]
 
 
 def test_a_server_that_is_told_to_stop_passes_it_on_at_once(
@@ -430,7 +430,7 @@ def test_a_worker_tells_nobody(tmp_path: Path, handlers: list[int]) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import serve; serve.main()",
+        "from amazin.serving.start import main; main()",
         "from gunicorn.app.wsgiapp import run; sys.argv[1:] = ['wsgi:app']; run()",
     ],
     ids=["granian", "gunicorn"],

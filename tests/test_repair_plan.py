@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import pytest
 
-from member import Member
-from nodes import Label, NodeSpec, ObjectInfo, Stamp
-from quorum import Placement, Quorum
-from repair_plan import TOMBSTONE_NS, CopyStep, Plan, is_well, plan
-from roster import NodeSet, Roster
+from amazin.cluster.quorum import Placement, Quorum
+from amazin.membership.member import Member
+from amazin.membership.roster import NodeSet, Roster
+from amazin.nodes.interface import Label, NodeSpec, ObjectInfo, Stamp
+from amazin.repair.plan import TOMBSTONE_NS, CopyStep, Plan, is_well, plan
 from tests.fakes import FakeDisk, FakeNode
 
 NOW_NS = TOMBSTONE_NS + 1000

@@ -21,16 +21,16 @@ from gateway_process import free_port
 from old_sos import OldBlobServer
 from rich.console import Console
 
-from api.blob_server import FolderServices, routes
-from api.bodies import SpoolRoom
-from blobs.folder import BlobFolder
-from blobs.replication import Stage
-from blobs.replication_work import Report
-from cli import main
-from commands.replicate import Printer, fields, shown_at, summary
+from amazin.api.blob_server import FolderServices, routes
+from amazin.blobs.folder_store import BlobFolder
+from amazin.blobs.replication.run import Stage
+from amazin.blobs.replication.work import Report
+from amazin.cli.main import main
+from amazin.cli.replicate import Printer, fields, shown_at, summary
+from amazin.cluster.uploads import HeldBody
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
 from gateway import Gateway
-from settings import Settings
-from uploads import HeldBody
 
 
 class ThreadingServer(ThreadingMixIn, WSGIServer):

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobs import replication_work
-from blobs.mirrors import PATIENCE
-from blobs.replication import Options, Replication, Stage
-from blobs.replication_lists import Blob, Copy, merged, read_list, write_list
-from blobs.replication_work import Report
-from errors import (
+from amazin.blobs.replication import work as replication_work
+from amazin.blobs.replication.lists import Blob, Copy, merged, read_list, write_list
+from amazin.blobs.replication.mirrors import PATIENCE
+from amazin.blobs.replication.run import Options, Replication, Stage
+from amazin.blobs.replication.work import Report
+from amazin.errors import (
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -30,7 +30,7 @@ from errors import (
     PreconditionError,
     RepairError,
 )
-from nodes import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName
+from amazin.nodes.interface import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName
 
 T = TypeVar("T")
 PIECE = 4

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from errors import LateError
+from amazin.errors import LateError
+from amazin.nodes.interface import CHUNK_BYTES
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from nodes import CHUNK_BYTES
-from settings import Settings
 from tests.app import call, make_app, make_environ
 
 BODY = bytes(3 * CHUNK_BYTES)

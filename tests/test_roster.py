@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errors import RosterError
-from roster import FORMAT, NodeSet, Roster, newest
+from amazin.errors import RosterError
+from amazin.membership.roster import FORMAT, NodeSet, Roster, newest
 
 THREE = NodeSet(2, {"a": 1.0, "b": 2.0, "c": 1.0}, {"a": "east"}, {"east": 3.0}, 1)
 FOUR = NodeSet(2, {"a": 1.0, "b": 2.0, "c": 1.0, "d": 1.0}, epoch=3)

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from peers import RESET, STAY_SILENT, TAKE_HEAD, TAKE_REQUEST, Peer, Step, answer
 
-from errors import (
+from amazin.errors import (
     GatewayError,
     NodeAccessError,
     NodeError,
@@ -26,7 +26,8 @@ from errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import (
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import (
     CHUNK_BYTES,
     Label,
     NodeSpec,
@@ -37,11 +38,15 @@ from nodes import (
     TimeLimits,
     Upload,
 )
-from nodes.absent import AbsentNode
-from nodes.http1 import NoAnswerError
-from nodes.s3 import S3Node, S3Object
-from nodes.s3_answers import metadata_lines, read_label, read_modified, stored_headers
-from nodes.s3_uploads import MAX_SENDINGS
+from amazin.nodes.s3.answers import (
+    metadata_lines,
+    read_label,
+    read_modified,
+    stored_headers,
+)
+from amazin.nodes.s3.node import S3Node, S3Object
+from amazin.nodes.s3.uploads import MAX_SENDINGS
+from amazin.nodes.transport.response import NoAnswerError
 
 NAME = ObjectName("store", "abc")
 STAMP = Stamp(1_700_000_000_123_456_789, 7)

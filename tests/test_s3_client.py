@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from peers import TAKE_REQUEST, Peer
 from test_s3 import LIMITS, listing, s3_answer
 
-from errors import NodeProtocolError
-from nodes import Label, NodeSpec, ObjectInfo, ObjectName, Stamp
-from nodes.s3_client import S3Client, steps_behind
+from amazin.errors import NodeProtocolError
+from amazin.nodes.interface import Label, NodeSpec, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.s3.client import S3Client, steps_behind
 
 MODIFIED_NS = 1_698_832_800 * 10**9
 NAMES = st.lists(st.sampled_from(["a", "b", "/", " ", ".", "0", "\U0010ffff"]))

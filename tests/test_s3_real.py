@@ -20,7 +20,7 @@ import pytest
 from minio import Minio
 from servers import Server, VersityServer
 
-from errors import (
+from amazin.errors import (
     GatewayError,
     NodeAccessError,
     NodeError,
@@ -30,8 +30,15 @@ from errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from nodes import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp, TimeLimits
-from nodes.s3 import S3Node
+from amazin.nodes.interface import (
+    CHUNK_BYTES,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+    TimeLimits,
+)
+from amazin.nodes.s3.node import S3Node
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parent.parent
@@ -420,9 +427,8 @@ def test_uploads_beside_deletes_that_empty_their_directory(node: S3Node) -> None
 
 UPLOAD_AND_DIE = """
 import os, signal, sys
-from nodes import Label, NodeSpec, ObjectName, Stamp
-from nodes.s3 import S3Node
-from nodes import TimeLimits
+from amazin.nodes.interface import Label, NodeSpec, ObjectName, Stamp, TimeLimits
+from amazin.nodes.s3.node import S3Node
 
 node = S3Node(NodeSpec("node", *sys.argv[1:4]), TimeLimits())
 label = Label(Stamp(2**60, 0))

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve import (
+from amazin.serving.start import (
     STOP_SIGNALS,
     Reminder,
     free_address,
@@ -90,7 +90,7 @@ def test_a_worker_is_told_again_until_it_stops(
 
 FORKING_MASTER = """
 import os, signal, sys, time
-import serve
+from amazin.serving import start as serve
 
 number = int(sys.argv[1])
 signal.signal(number, lambda *_: None)

@@ -9,8 +9,8 @@ import pytest
 from command_process import CommandProcess, run
 from gateway_process import free_port
 
-from blobs.sos_conf import BlobServer
-from commands.api_server import start_lines
+from amazin.blobs.sos_conf import BlobServer
+from amazin.cli.api_server import start_lines
 
 URLS = "http://a:1,http://b:2"
 

@@ -20,11 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gateway_process import (
-    GatewayProcess,
-    nodes_setting,
-    resident_peak_kib,
-)
+from gateway_process import GatewayProcess, nodes_setting, resident_peak_kib
 from minio import Minio
 from servers import MinioServer
 

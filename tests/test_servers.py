@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.bodies import SpoolRoom, open_body
-from api.metadata import uploaded_headers
-from api.servers import encodable, is_granian
-from errors import HTTPError
+from amazin.errors import HTTPError
+from amazin.web.bodies import SpoolRoom, open_body
+from amazin.web.headers import uploaded_headers
+from amazin.web.server_quirks import encodable, is_granian
 
 GRANIAN = {"SERVER_SOFTWARE": "Granian"}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from errors import SettingsError
-from nodes import NodeSpec
-from settings import Settings, parse_group_weights, parse_networks
+from amazin.errors import SettingsError
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings, parse_group_weights, parse_networks
 from tests.settings_table import row, settings_table
 
 README = Path(__file__).resolve().parent.parent / "README.md"

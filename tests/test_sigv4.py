@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
 
-from nodes.sigv4 import PAYLOAD, Signer, canonical_path
+from amazin.signing.sigv4 import PAYLOAD, Signer, canonical_path
 
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=20)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from old_sos import SOS
 
-from blobs.sos_conf import BlobServer, dump, read_servers, shown, table
-from errors import SettingsError
+from amazin.blobs.sos_conf import BlobServer, dump, read_servers, shown, table
+from amazin.errors import SettingsError
 
 BOTH = {
     "flat": b"# Comments are fine\nhttp://a:1\n\n; also so\nhttps://b.example/\n",

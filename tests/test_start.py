@@ -220,12 +220,15 @@ def refusal(arguments: Sequence[str], settings: dict[str, str]) -> str:
 
 
 def test_another_server_is_refused() -> None:
-    said = refusal(["serve.py"], {"SERVER": "uwsgi"})
+    said = refusal(["-m", "amazin.serving.start"], {"SERVER": "uwsgi"})
     assert said.startswith("Settings: SERVER: 'uwsgi' can't be used")
 
 
 def test_a_server_that_is_not_installed_is_refused() -> None:
-    code = "import sys; sys.modules['granian'] = None; import serve; serve.main()"
+    code = (
+        "import sys; sys.modules['granian'] = None; "
+        "from amazin.serving.start import main; main()"
+    )
     said = refusal(["-c", code], {"SERVER": "granian"})
     assert said == "Settings: SERVER: no granian here: pip install '.[granian]'"
 
@@ -233,7 +236,9 @@ def test_a_server_that_is_not_installed_is_refused() -> None:
 def test_a_port_that_is_taken_is_not_shared() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = str(sock.getsockname()[1])
-        said = refusal(["serve.py"], {"SERVER": "granian", "PORT": port})
+        said = refusal(
+            ["-m", "amazin.serving.start"], {"SERVER": "granian", "PORT": port}
+        )
     assert said == f"Settings: can't listen on 127.0.0.1, port {port}: " + (
         "Address already in use"
     )

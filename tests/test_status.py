@@ -24,10 +24,21 @@ from servers import MinioServer
 from test_cli import KEYS, Lab, read_terminal, run
 from world import World
 
-from changes import Wishes
-from cluster import Cluster
-from commands.status_counts import Count, Counting
-from commands.status_nodes import (
+from amazin.cli.status_view import LESS_IMPORTANT, balance, fitting_table, sentence
+from amazin.cluster.cluster import Cluster
+from amazin.cluster.uploads import HeldBody
+from amazin.errors import NodeError
+from amazin.membership.member import Member
+from amazin.membership.membership import Membership
+from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.roster_store import NAME as ROSTER_NAME
+from amazin.membership.transitions import Wishes
+from amazin.model.stored_names import PARTS, marker_name
+from amazin.nodes.build import node_builder
+from amazin.nodes.interface import Label, NodeSpec, ObjectName, Stamp
+from amazin.settings.settings import Settings
+from amazin.status.counts import Count, Counting
+from amazin.status.nodes import (
     CHECK_SECONDS,
     NodeStatus,
     check,
@@ -35,18 +46,7 @@ from commands.status_nodes import (
     role,
     statuses,
 )
-from commands.status_observer import Counted, Observer, Status
-from commands.status_view import LESS_IMPORTANT, balance, fitting_table, sentence
-from errors import NodeError
-from keeper import NAME as ROSTER_NAME
-from member import Member
-from membership import Membership
-from nodes import Label, NodeSpec, ObjectName, Stamp
-from nodes.build import node_builder
-from object_names import PARTS, marker_name
-from roster import NodeSet, Roster
-from settings import Settings
-from uploads import HeldBody
+from amazin.status.observer import Counted, Observer, Status
 
 PATIENCE_SECONDS = 20.0
 

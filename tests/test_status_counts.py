@@ -7,12 +7,12 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cluster import TOMBSTONE
-from commands.status_counts import RETRY_SECONDS, Count, Counting, total
-from errors import NodeError, NodeTimeoutError
-from member import Member
-from nodes import Label, NodeSpec, ObjectInfo, Stamp
-from object_names import MARKERS, PARTS
+from amazin.cluster.cluster import TOMBSTONE
+from amazin.errors import NodeError, NodeTimeoutError
+from amazin.membership.member import Member
+from amazin.model.stored_names import MARKERS, PARTS
+from amazin.nodes.interface import Label, NodeSpec, ObjectInfo, Stamp
+from amazin.status.counts import RETRY_SECONDS, Count, Counting, total
 
 PATIENCE_SECONDS = 20.0
 

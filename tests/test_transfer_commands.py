@@ -28,14 +28,14 @@ from scripted_gateway import (
 )
 from servers import free_port
 
-from cli import main
-from commands import MistakeError
-from commands.cp import way
-from commands.local_files import MAX_NAME_BYTES, SteadyFile, partial_name
-from commands.transfers import each
-from commands.trees import place_of
-from errors import ClientError
-from gateway_client import http as client_http
+from amazin.cli.common import MistakeError
+from amazin.cli.cp import way
+from amazin.cli.main import main
+from amazin.cli.options import each
+from amazin.cli.trees import place_of
+from amazin.client import http as client_http
+from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
+from amazin.errors import ClientError
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]

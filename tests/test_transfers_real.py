@@ -82,7 +82,7 @@ def start(gateway: GatewayProcess, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a command."""
     environ = {**os.environ, "AMAZIN_URL": f"http://127.0.0.1:{gateway.port}"}
     return subprocess.Popen(
-        [sys.executable, str(PROJECT / "cli.py"), *arguments],
+        [sys.executable, "-m", "amazin", *arguments],
         env=environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -369,7 +369,7 @@ def test_a_disk_that_is_full_keeps_what_was_there(
     data = large_object(gateway, tmp_path, f"{bucket}/large")
     (tmp_path / "copy").write_bytes(b"old")
     limited = ["sh", "-c", 'ulimit -f 20000; exec "$@"', "sh"]
-    command = [sys.executable, str(PROJECT / "cli.py"), "get", f"{bucket}/large"]
+    command = [sys.executable, "-m", "amazin", "get", f"{bucket}/large"]
     url = f"http://127.0.0.1:{gateway.port}"
     done = subprocess.run(
         [*limited, *command, str(tmp_path / "copy"), "--url", url],

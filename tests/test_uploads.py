@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from errors import (
+from amazin.cluster.uploads import (
+    Draft,
+    Fanout,
+    HeldBody,
+    Stored,
+    complete,
+    copy,
+    hold_if_small,
+)
+from amazin.errors import (
     BodyError,
     NodeError,
     NodeFullError,
@@ -14,11 +23,17 @@ from errors import (
     NoNodesError,
     PreconditionError,
 )
-from member import Member
-from nodes import CHUNK_BYTES, Label, NodeSpec, ObjectInfo, ObjectName, Stamp
+from amazin.membership.member import Member
+from amazin.nodes.interface import (
+    CHUNK_BYTES,
+    Label,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+)
 from tests.fakes import FakeDisk, FakeNode
 from tests.world import Bytes
-from uploads import Draft, Fanout, HeldBody, Stored, complete, copy, hold_if_small
 
 NAME = ObjectName("store", "abc")
 LABEL = Label(Stamp(7, 7), 3)

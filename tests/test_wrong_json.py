@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from api import buckets, presign
+from amazin.api import buckets, presign
+from amazin.settings.settings import Settings
 from gateway import Gateway
-from settings import Settings
 from tests.app import Answer, call, make_app
 
 FUZZ = settings(

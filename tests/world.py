@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from changes import Wishes
-from cluster import TOMBSTONE, Cluster, Download
-from errors import BodyError, NodeError, NodeTimeoutError
-from hashing import Ranker
-from keeper import NAME as ROSTER_NAME
-from member import Member
-from membership import Membership
-from nodes import (
+from amazin.cluster.cluster import TOMBSTONE, Cluster, Download
+from amazin.errors import BodyError, NodeError, NodeTimeoutError
+from amazin.membership.member import Member
+from amazin.membership.membership import Membership
+from amazin.membership.roster import Roster
+from amazin.membership.roster_store import NAME as ROSTER_NAME
+from amazin.membership.transitions import Wishes
+from amazin.nodes.absent import AbsentNode
+from amazin.nodes.interface import (
     CHUNK_BYTES,
     Label,
     Node,
@@ -25,8 +26,7 @@ from nodes import (
     ObjectName,
     Stamp,
 )
-from nodes.absent import AbsentNode
-from roster import Roster
+from hashing import Ranker
 from tests.fakes import FakeDiscovery, FakeDisk, FakeNode
 
 MOST_NODES = 6

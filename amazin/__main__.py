@@ -1,0 +1,5 @@
+"""`python -m amazin`: the command."""
+
+from amazin.cli.main import main
+
+main(prog_name="amazin")

@@ -1,0 +1,110 @@
+"""What requests of the bucket API name: a bucket, a key, parameters of the query.
+
+Does not ask any node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from amazin.errors import HTTPError
+from amazin.model.stored_names import check_bucket, check_key, stored_name
+from amazin.nodes.interface import ObjectName
+from amazin.settings.settings import Settings
+from amazin.web.messages import Request
+
+RESERVED_KEY = "list"
+"""As a whole key: GET of it is the listing of the bucket."""
+MAX_PARAMETERS = 100
+_SIGNING = "x-amz-"
+"""How parameters begin that S3 tools add: whether they are right is checked before."""
+
+
+class Address(NamedTuple):
+    """An object as clients name it, and where it is stored."""
+
+    bucket: str
+    key: str
+    name: ObjectName
+    headers: Mapping[str, str]
+    """To be stored with it, beside the client's."""
+
+
+def bucket_of(settings: Settings, bucket: str) -> str:
+    """Return the bucket a path names, "" standing for the default one.
+
+    Raises: HTTPError 422.
+    """
+    return checked_bucket(bucket or settings.default_bucket)
+
+
+def address_of(settings: Settings, bucket: str, key: str) -> Address:
+    """Return the object a path names; without a bucket it is one of the default's.
+
+    Raises: HTTPError 422.
+    """
+    if bucket or "/" not in key:  # else the path has an empty segment for the bucket
+        bucket = bucket_of(settings, bucket)
+    checked_bucket(bucket)
+    checked_key(key)
+    return Address(bucket, key, *stored_name(bucket, key))
+
+
+def checked_bucket(bucket: str) -> str:
+    """Return the name of a bucket. Raises: HTTPError 422."""
+    try:
+        check_bucket(bucket)
+    except ValueError as exc:
+        raise HTTPError(422, "InvalidBucketName", str(exc)) from None
+    return bucket
+
+
+def checked_key(key: str) -> str:
+    """Return a key that an object may have. Raises: HTTPError 422."""
+    try:
+        check_key(key)
+    except ValueError as exc:
+        raise HTTPError(422, "InvalidKey", str(exc)) from None
+    if key == RESERVED_KEY:
+        message = f"The key {RESERVED_KEY} is reserved: GET of it lists the bucket"
+        raise HTTPError(422, "InvalidKey", message)
+    return key
+
+
+def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
+    """Return the query's parameters, but those of a signature.
+
+    A misspelled one must not list, or fetch, more than was meant: what is not known
+    is refused, and so is what comes twice.
+
+    Raises: HTTPError 400.
+    """
+    text: str = request.environ.get("QUERY_STRING", "")
+    try:
+        pairs = parse_qsl(
+            text.encode("latin-1").decode("utf-8"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_PARAMETERS,
+        )
+    except UnicodeError:
+        raise invalid_query("The query is not UTF-8") from None
+    except ValueError:
+        raise invalid_query("The query has too many parameters") from None
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name.lower().startswith(_SIGNING):
+            continue
+        if name not in known:
+            raise invalid_query(f"The query may have {', '.join(sorted(known))}")
+        if name in given:
+            raise invalid_query(f"The query has {name} twice")
+        given[name] = value
+    return given
+
+
+def invalid_query(message: str) -> HTTPError:
+    """Return the refusal of a query."""
+    return HTTPError(400, "InvalidQuery", message)

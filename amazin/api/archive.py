@@ -1,0 +1,155 @@
+"""All objects below a prefix as one zip file, made while it is sent.
+
+Nothing is compressed. Objects that are deleted meanwhile are left out; a node that
+fails breaks the answer, and a zip file without its central directory opens nowhere.
+Of each object that was sent the directory is held in memory, some 0.6 KiB.
+
+An entry is named by the object's key, but for what an extractor could take for a path
+out of its folder, or could not store: that is percent-encoded, so that two objects
+never get one name, and decoding a name gives the key.
+
+Source: APPNOTE.TXT 6.3.10 (PKWARE); Info-ZIP's extra field 0x5455 for the time.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import time
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from typing import IO, cast
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from amazin.api.addresses import bucket_of, parameters
+from amazin.api.content import exactly
+from amazin.cluster.bucket_listing import Entry, list_keys
+from amazin.cluster.buckets import no_such_bucket
+from amazin.cluster.cluster import Cluster
+from amazin.errors import NoSuchKeyError
+from amazin.model.stored_names import stored_name
+from amazin.nodes.interface import NodeObject, ObjectInfo
+from amazin.web.conditions import modified_seconds
+from amazin.web.messages import Request, Response, Services
+from amazin.web.streaming import Pieces, streamed
+
+FIRST_SECOND, LAST_SECOND = 315_532_800, 2**31 - 1
+"""1980 to 2038: what both forms of an entry's time can tell."""
+Members = Generator[tuple[str, NodeObject], None, None]
+"""Keys with their open objects."""
+_TIME_FIELD = struct.Struct("<HHBl")
+_HOSTILE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\\]"  # control characters, and a separator elsewhere
+    r"|%(?=[0-9A-Fa-f]{2})"  # so that decoding gives the key
+    r"|(?:(?<=/)|\A)/|/\Z"  # an empty segment: absolute, lost, or a folder
+    r"|(?:(?<=/)|\A)[. ](?=[. ]*(?:/|\Z))"  # `..` and what becomes it elsewhere
+    r"|(?<=/[A-Za-z]):|(?<=\A[A-Za-z]):"  # a drive
+)
+
+
+def get_archive(request: Request, services: Services, bucket: str) -> Response:
+    """Send a zip file of all objects whose keys begin with `prefix`."""
+    bucket = bucket_of(services.settings, bucket)
+    prefix = parameters(request, ("prefix",)).get("prefix", "")
+    if not services.buckets.is_there(bucket):
+        raise no_such_bucket()
+    entries = list_keys(services.cluster, bucket, prefix=prefix)
+    headers = (
+        ("Content-Type", "application/zip"),
+        ("Content-Disposition", f'attachment; filename="{bucket}.zip"'),
+    )
+    return streamed(headers, zipped(opened(services.cluster, bucket, entries)))
+
+
+def opened(cluster: Cluster, bucket: str, entries: Iterable[Entry]) -> Members:
+    """Yield keys with their open objects, each closed before the next one."""
+    for key, _ in entries:
+        name, _ = stored_name(bucket, key)
+        try:
+            content = cluster.get(name).content
+        except NoSuchKeyError:  # deleted since it was listed
+            continue
+        with closing(content):
+            yield key, content
+
+
+def zipped(members: Members) -> Pieces:
+    """Yield a zip file of these objects. Raises: NodeError, if one can't be read."""
+    sink = _Sink()
+    archive = ZipFile(cast(IO[bytes], sink), "w", ZIP_STORED)
+    names = Names()
+    try:
+        for key, content in members:
+            entry = entry_for(names.name(key), content.info)
+            with archive.open(entry, "w") as target:
+                size = content.info.size
+                for chunk in exactly(content.read(), content, size):
+                    target.write(chunk)
+                    yield from sink.taken()
+        archive.close()
+        yield from sink.taken()
+    finally:
+        members.close()
+        archive.close()  # else it would try that when it is garbage
+
+
+def entry_for(name: str, info: ObjectInfo) -> ZipInfo:
+    """Return what an archive says of an object."""
+    seconds = min(max(modified_seconds(info), FIRST_SECOND), LAST_SECOND)
+    entry = ZipInfo(name, time.gmtime(seconds)[:6])
+    entry.extra = _TIME_FIELD.pack(0x5455, 5, 1, seconds)
+    entry.external_attr = 0o644 << 16
+    entry.file_size = info.size  # whether it needs 64 bits is told before its bytes
+    return entry
+
+
+class Names:
+    """Names of entries, for keys that come in their order."""
+
+    def __init__(self) -> None:
+        self._beginnings: list[str] = []
+        """Keys that were named, and that all keys since begin with."""
+
+    def name(self, key: str) -> str:
+        """Return the name of an object's entry.
+
+        Below a key that is itself a file there can be no folder: behind `a`, `a/b` is
+        `a%2Fb`.
+        """
+        beginnings = self._beginnings
+        while beginnings and not key.startswith(beginnings[-1]):
+            beginnings.pop()
+        joints = {len(start) for start in beginnings if key[len(start)] == "/"}
+        beginnings.append(key)
+        hostile = {match.start() for match in _HOSTILE.finditer(key)}
+        encoded = joints | hostile
+        if not encoded:
+            return key
+        return "".join(
+            escaped(char) if at in encoded else char for at, char in enumerate(key)
+        )
+
+
+def escaped(char: str) -> str:
+    """Return a character in percent-encoding."""
+    return "".join(f"%{byte:02X}" for byte in char.encode())
+
+
+class _Sink(io.RawIOBase):
+    """What is written to it is taken away again; it can't seek."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._pieces.append(data)
+        return len(data)
+
+    def taken(self) -> list[bytes]:
+        pieces, self._pieces = self._pieces, []
+        return pieces

@@ -1,0 +1,119 @@
+"""The blob server's API: `/blobs`, `/blob/{id}`, `/alive`; as `sos` has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from amazin.api.blobs import MOST_HEADER_BYTES, blob_headers, content_type, stored
+from amazin.api.content import get_content, head_content
+from amazin.api.operations import health
+from amazin.blobs.folder_store import BlobFolder, Detail, quoted
+from amazin.blobs.store import check_id
+from amazin.cluster.uploads import Stored
+from amazin.nodes.interface import ObjectInfo
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom, stream_body
+from amazin.web.messages import Request, Response, Route
+from amazin.web.streaming import Pieces, streamed
+
+_BLOB, _ALIVE = re.compile(r"//?blob/([^/]*)"), re.compile("/alive")
+_BLOBS = re.compile("//?blobs")
+"""Old clients put the path behind a URL as it is written, with its last slash."""
+_JSON = ("Content-Type", "application/json")
+
+
+@dataclass(frozen=True)
+class FolderServices:
+    """What handlers of a blob server work with."""
+
+    blobs: BlobFolder
+    settings: Settings
+    spool: SpoolRoom
+
+
+def list_blobs(request: Request, services: FolderServices) -> Response:
+    """Send the ids of all blobs in order; with `?details` size and ETag, too."""
+    is_detailed = "details" in request.environ.get("QUERY_STRING", "").split("&")
+    if is_detailed:
+        texts: Iterable[str] = map(described, services.blobs.details())
+    else:
+        texts = map(quoted, services.blobs.ids())
+    return streamed([_JSON], array_of(texts))
+
+
+def post_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
+    """Store the body, unless the id has one; 200 with id and size."""
+    check_id(blob_id)
+    headers = blob_headers(request.environ, MOST_HEADER_BYTES)
+    body = stream_body(request.environ, services.settings.max_object_bytes)
+    copy = services.blobs.put(blob_id, body, headers)
+    request.node = copy.member.name
+    return stored(blob_id, copy.info.size)
+
+
+def get_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
+    """Send the blob, or the range of it that was asked for.
+
+    `sos replicate` stores whatever X-... headers it is sent.
+    """
+    fetch = partial(services.blobs.get, check_id(blob_id))
+    response = get_content(request, fetch, shown)
+    response.is_bare = True
+    return response
+
+
+def head_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
+    """Answer as GET without a range would, without the body."""
+    copy = services.blobs.head(check_id(blob_id))
+    return head_content(request, Stored(copy.member, shown(copy.info)))
+
+
+def alive(request: Request, services: object) -> Response:
+    """Say that the process lives."""
+    return Response(200, [("Content-Type", "text/plain")], b"alive")
+
+
+def life_routes(settings: Settings) -> Sequence[Route]:
+    """Return the routes that tell whether the process lives."""
+    live = re.compile(re.escape(settings.health_path))
+    return [
+        Route(method, pattern, handler, is_open=True)
+        for pattern, handler in ((_ALIVE, alive), (live, health))
+        for method in ("GET", "HEAD")
+    ]
+
+
+def routes(settings: Settings) -> Sequence[Route]:
+    """Return the routes of a blob server."""
+    return [
+        Route("GET", _BLOB, get_blob),
+        Route("HEAD", _BLOB, head_blob),
+        Route("POST", _BLOB, post_blob),
+        Route("GET", _BLOBS, list_blobs),
+        Route("HEAD", _BLOBS, list_blobs),
+        *life_routes(settings),
+    ]
+
+
+def shown(info: ObjectInfo) -> ObjectInfo:
+    """Return how clients see a blob."""
+    headers = {name: info.headers[name] for name in info.headers if name[:2] == "X-"}
+    return replace(info, headers={"Content-Type": content_type(headers), **headers})
+
+
+def described(detail: Detail) -> str:
+    """Return one blob of the detailed list, as JSON."""
+    return '{{"id":"{}","size":{},"etag":"{}"}}'.format(*detail)
+
+
+def array_of(texts: Iterable[str]) -> Pieces:
+    """Yield a JSON array of what is JSON already."""
+    separator = "["
+    for text in texts:
+        if text:
+            yield f"{separator}{text}".encode()
+            separator = ","
+    yield b"[]" if separator == "[" else b"]"

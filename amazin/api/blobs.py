@@ -1,0 +1,139 @@
+"""Blobs by the SHA-1 of their bytes: `/upload` and `/fetch/{id}`.
+
+The bytes of an id never change: what is uploaded again is stored once, with the headers
+of its first upload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from wsgiref.types import WSGIEnvironment
+
+from amazin.api.content import Shown, UnmeasuredBody, get_content, head_content
+from amazin.blobs.store import check_id
+from amazin.cluster.uploads import Stored
+from amazin.nodes.interface import ObjectInfo
+from amazin.web.bodies import SpoolRoom, announced_length, open_body
+from amazin.web.headers import (
+    DEFAULT_TYPE,
+    MAX_METADATA_BYTES,
+    guessed_type,
+    uploaded_headers,
+)
+from amazin.web.messages import BlobServices, Request, Response, Route, json_response
+
+MIME_TYPE = "X-Mime-Type"
+"""What an upload says of its content type: `Content-Type` is that of a form, mostly."""
+MOST_HEADER_BYTES = 64 * 1024
+"""What blob servers store with a blob: more than other nodes, as those of sos do."""
+_UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
+_PRINTABLE = re.compile(r"[\x20-\x7e\x80-\xff]+")
+
+
+def upload(
+    request: Request,
+    services: BlobServices,
+    most_header_bytes: int = MAX_METADATA_BYTES,
+) -> Response:
+    """Store the body under its SHA-1; 200 with id and size."""
+    headers = blob_headers(request.environ, most_header_bytes)
+    limit = services.settings.max_object_bytes
+    announced_length(request.environ, limit)
+    digest = hashlib.sha1(usedforsecurity=False)
+    body = open_body(request.environ, limit, services.spool, observe=digest.update)
+    try:
+        blob_id = digest.hexdigest()
+        request.node = services.blobs.put(blob_id, body, headers).member.name
+        return stored(blob_id, body.length)
+    finally:
+        body.close()
+
+
+def fetch(request: Request, services: BlobServices, file: str) -> Response:
+    """Send the blob, or the range of it that was asked for."""
+    blob_id, extension = parse_file(file)
+    opened = partial(services.blobs.get, blob_id)
+    response = get_content(request, opened, shown_as(blob_id, extension))
+    if isinstance(response.body, UnmeasuredBody) and not can_break(request.environ):
+        return held(response, response.body, services.spool)
+    return response
+
+
+def head(request: Request, services: BlobServices, file: str) -> Response:
+    """Answer as GET without a range would, without the body."""
+    blob_id, extension = parse_file(file)
+    found = services.blobs.head(blob_id)
+    info = shown_as(blob_id, extension)(found.info)
+    return head_content(request, Stored(found.member, info))
+
+
+FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
+SERVER_UPLOAD_ROUTES = (
+    Route("POST", _UPLOAD, partial(upload, most_header_bytes=MOST_HEADER_BYTES)),
+)
+"""For stores that are blob servers."""
+ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)
+"""For a cluster, of any nodes."""
+
+
+def can_break(environ: WSGIEnvironment) -> bool:
+    """Whether a client sees that an answer without a length has broken off."""
+    protocol: str = environ.get("SERVER_PROTOCOL", "HTTP/1.0")
+    return protocol != "HTTP/1.0"
+
+
+def held(response: Response, body: UnmeasuredBody, room: SpoolRoom) -> Response:
+    """Return it with its length: its bytes are read whole first.
+
+    Raises: NodeError, if they break off; HTTPError 507, if there is no room.
+    """
+    try:
+        whole = room.spool(iter(body))
+    finally:
+        body.close()
+    return Response(response.status, response.headers, whole, whole.length)
+
+
+def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
+    """Return what to store with a blob: its X-... headers, and its content type.
+
+    Raises: HTTPError, as `uploaded_headers`.
+    """
+    plain = {**environ, "CONTENT_TYPE": DEFAULT_TYPE}
+    found = uploaded_headers(plain, "", most_bytes)
+    headers = {name: value for name, value in found.items() if name.startswith("X-")}
+    return {"Content-Type": content_type(headers), **headers}
+
+
+def content_type(headers: Mapping[str, str], extension: str = "") -> str:
+    """Return what a blob is served as: `X-Mime-Type`, or what an extension means."""
+    given = headers.get(MIME_TYPE, "")
+    return given if _PRINTABLE.fullmatch(given) else guessed_type(f"blob{extension}")
+
+
+def stored(blob_id: str, size: int) -> Response:
+    """Return 200 with what was stored, in the order that old clients know."""
+    return json_response(200, {"id": blob_id, "status": "OK", "size": size})
+
+
+def parse_file(file: str) -> tuple[str, str]:
+    """Return the id and the extension, if there is one. Raises: HTTPError 422."""
+    blob_id, dot, extension = file.rpartition(".")
+    return (check_id(blob_id), dot + extension) if dot else (check_id(file), "")
+
+
+def shown_as(blob_id: str, extension: str) -> Shown:
+    """Return how clients see a blob, wherever it lies: its ETag is its id."""
+
+    def shown(info: ObjectInfo) -> ObjectInfo:
+        headers = {
+            name: info.headers[name] for name in info.headers if name[:2] == "X-"
+        }
+        headers["Content-Type"] = content_type(headers, extension)
+        return replace(info, etag=blob_id, headers=headers)
+
+    return shown

@@ -1,0 +1,121 @@
+"""The bucket API: buckets, and objects in them under any key, also with slashes.
+
+Without a bucket, and with one segment, a path means the default bucket. This module
+has the routes, and what concerns whole buckets. Lists break rather than end short, see
+`api.streams`. Where buckets and objects are stored: `object_names.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from amazin.api.addresses import bucket_of, checked_bucket, invalid_query, parameters
+from amazin.api.archive import get_archive
+from amazin.api.bucket_objects import delete_object, get_object, head_object, put_object
+from amazin.api.bulk_delete import delete_objects
+from amazin.api.content import describe
+from amazin.cluster.bucket_listing import Entry, list_keys
+from amazin.cluster.buckets import no_such_bucket
+from amazin.model.stored_names import MARKERS, bucket_of_marker
+from amazin.web.messages import Request, Response, Route, Services, json_response
+from amazin.web.streaming import json_array, streamed
+
+JSON = (("Content-Type", "application/json"),)
+_BUCKETS = re.compile("/buckets")
+_BUCKET = re.compile("/buckets/([^/]*)")
+_LIST = re.compile("/objects/(?:([^/]+)/)?list")
+_BATCH = re.compile("/objects/(?:([^/]+)/)?delete")
+_OBJECT = re.compile("/objects/(?:([^/]+)/)?(.*)", re.DOTALL)
+_ARCHIVE = re.compile("/archive(?:/([^/]+))?")
+_LIMIT = re.compile("[0-9]{1,18}")
+
+
+def make_bucket(request: Request, services: Services, bucket: str) -> Response:
+    """Make a bucket; 201 also if it is there."""
+    services.buckets.make(checked_bucket(bucket))
+    message = "Bucket ensured successfully"
+    return json_response(201, {"message": message, "bucket": bucket})
+
+
+def head_bucket(request: Request, services: Services, bucket: str) -> Response:
+    """Answer 200 if there is such a bucket."""
+    if not services.buckets.is_there(checked_bucket(bucket)):
+        raise no_such_bucket()
+    return Response(200, [*JSON])
+
+
+def remove_bucket(request: Request, services: Services, bucket: str) -> Response:
+    """Remove a bucket; 409 if it holds anything."""
+    services.buckets.remove(checked_bucket(bucket))
+    return Response(204)
+
+
+def list_buckets(request: Request, services: Services) -> Response:
+    """Send the names of all buckets, in order."""
+    keys = (key for key, _ in services.cluster.list(MARKERS))
+    return streamed(JSON, json_array(map(bucket_of_marker, keys)))
+
+
+def list_objects(request: Request, services: Services, bucket: str) -> Response:
+    """Send what the bucket holds, in the order of the keys."""
+    bucket = bucket_of(services.settings, bucket)
+    query = parameters(request, ("prefix", "recursive", "limit", "after"))
+    limit = as_limit(query.get("limit"))
+    is_recursive = query.get("recursive", "true")
+    if is_recursive not in ("true", "false"):
+        raise invalid_query("recursive is true or false")
+    entries = list_keys(
+        services.cluster,
+        bucket,
+        prefix=query.get("prefix", ""),
+        after=query.get("after", ""),
+        recursive=is_recursive == "true",
+    )
+    if not services.buckets.is_there(bucket):
+        raise no_such_bucket()
+    return streamed(JSON, json_array(shown(islice(entries, limit))))
+
+
+def as_limit(text: str | None) -> int | None:
+    """Return how many entries are wanted; None: all. Raises: HTTPError 400."""
+    if text is None:
+        return None
+    if not _LIMIT.fullmatch(text) or not int(text):
+        raise invalid_query("limit is a whole number from 1 on")
+    return int(text)
+
+
+def shown(entries: Iterator[Entry]) -> Iterator[dict[str, Any]]:
+    """Yield entries as JSON shows them."""
+    for key, info in entries:
+        if info is not None:
+            yield describe(key, info, info.headers)
+        else:  # what several keys have in common
+            yield {
+                "key": key,
+                "size": 0,
+                "last_modified": "0001-01-01T00:00:00Z",
+                "content_type": "",
+                "etag": "",
+            }
+
+
+ROUTES = (
+    Route("GET", _BUCKETS, list_buckets),
+    Route("HEAD", _BUCKETS, list_buckets),
+    Route("POST", _BUCKET, make_bucket),
+    Route("HEAD", _BUCKET, head_bucket),
+    Route("DELETE", _BUCKET, remove_bucket),
+    Route("GET", _LIST, list_objects),
+    Route("HEAD", _LIST, list_objects),
+    Route("POST", _BATCH, delete_objects),
+    Route("PUT", _OBJECT, put_object),
+    Route("GET", _OBJECT, get_object),
+    Route("HEAD", _OBJECT, head_object),
+    Route("DELETE", _OBJECT, delete_object),
+    Route("GET", _ARCHIVE, get_archive),
+    Route("HEAD", _ARCHIVE, get_archive),
+)

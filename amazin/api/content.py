@@ -1,0 +1,268 @@
+"""Objects over HTTP, whatever their names: uploads, downloads, and their headers.
+
+What the object API and the bucket API have in common. Knows no route and no rule for
+names. Source: RFC 9110.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from amazin.cluster.cluster import Chooser, Download
+from amazin.cluster.downloads import ByteRange
+from amazin.cluster.uploads import Stored
+from amazin.errors import NodeProtocolError
+from amazin.nodes.interface import UNKNOWN_SIZE, NodeObject, ObjectInfo, ObjectName
+from amazin.web.bodies import AnyBody, announced_length, open_body
+from amazin.web.conditions import (
+    CONDITIONAL_HEADERS,
+    Conditions,
+    NotModified,
+    modified_seconds,
+    selected_range,
+    unsupported_condition,
+)
+from amazin.web.dates import http_date
+from amazin.web.headers import require_fit, returned_headers, uploaded_headers
+from amazin.web.messages import (
+    Header,
+    Request,
+    Response,
+    Services,
+    json_response,
+    variable,
+)
+
+_SELECTING = [variable(name) for name in (*CONDITIONAL_HEADERS, "Range")]
+_NOTHING: Mapping[str, str] = {}
+Shown = Callable[[ObjectInfo], ObjectInfo]
+
+
+def _as_it_is(info: ObjectInfo) -> ObjectInfo:
+    return info
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a PUT wants, as far as its headers tell."""
+
+    headers: dict[str, str]
+    """To be stored with the object."""
+    if_match: str | None
+    if_absent: bool
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the client set a condition."""
+        return bool(self.if_match) or self.if_absent
+
+
+def intent_of(
+    request: Request, services: Services, key: str, extra: Mapping[str, str] = _NOTHING
+) -> Intent:
+    """Judge an upload before a byte of its body is read, or a node asked.
+
+    `key` suggests the content type if the client sends none; `extra` is stored with
+    the object beside the client's headers.
+
+    Raises: HTTPError 400, 411, 412, 413, 501.
+    """
+    headers = uploaded_headers(request.environ, key)
+    if extra:
+        headers |= extra
+        require_fit(headers)
+    intent = Intent(headers, *Conditions(request.header).for_upload())
+    announced_length(request.environ, services.settings.max_object_bytes)
+    return intent
+
+
+def store_body(
+    request: Request, services: Services, name: ObjectName, intent: Intent
+) -> Stored:
+    """Store the request's body. Raises: as `open_body` and `Cluster.put`."""
+    limit = services.settings.max_object_bytes
+    whole = intent.is_conditional
+    if whole:  # before its body is read
+        services.cluster.require_conditional(name)
+    body = open_body(request.environ, limit, services.spool, whole=whole)
+    copy = store(services, name, body, intent)
+    request.node = copy.member.name
+    return copy
+
+
+def store(
+    services: Services, name: ObjectName, body: AnyBody, intent: Intent
+) -> Stored:
+    """Store a body and close it. Raises: as `Cluster.put`."""
+    try:
+        return services.cluster.put(
+            name,
+            body,
+            intent.headers,
+            if_match=intent.if_match,
+            if_absent=intent.if_absent,
+        )
+    finally:
+        body.close()
+
+
+def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
+    """Return 201 with the info of an object stored with these headers."""
+    return json_response(201, describe(key, info, headers), validators(info))
+
+
+def get_content(
+    request: Request,
+    fetch: Callable[[Chooser | None], Download],
+    shown: Shown = _as_it_is,
+) -> Response:
+    """Send the object, or the range of it that was asked for.
+
+    `fetch` opens it, as `Cluster.get` does; `shown` is how clients are to see it.
+    """
+    if not request.has_any(_SELECTING):
+        return send(request, fetch(None), shown)
+    conditions = Conditions(request.header)
+
+    def choose(found: ObjectInfo) -> ByteRange | None:
+        info = shown(found)
+        conditions.check(info)
+        if info.size == UNKNOWN_SIZE:
+            return None
+        return selected_range(request.header, info)
+
+    try:
+        return send(request, fetch(choose), shown)
+    except NotModified as answer:
+        return not_modified(answer.info)
+
+
+def head_content(request: Request, copy: Stored) -> Response:
+    """Answer as GET without a range would, without the body."""
+    request.node = copy.member.name
+    try:
+        Conditions(request.header).check(copy.info)
+    except NotModified as answer:
+        return not_modified(answer.info)
+    if copy.info.size == UNKNOWN_SIZE:
+        return Response(200, object_headers(copy.info), ())
+    return Response(200, object_headers(copy.info), b"", copy.info.size)
+
+
+def delete_content(request: Request, services: Services, name: ObjectName) -> Response:
+    """Remove the object; 204 also if there was none."""
+    if Conditions(request.header):
+        raise unsupported_condition()
+    request.node = services.cluster.delete(name).name
+    return Response(204)
+
+
+def send(request: Request, download: Download, shown: Shown = _as_it_is) -> Response:
+    """Return a response that streams an open object and closes it at its end."""
+    request.node = download.member.name
+    content, info = download.content, shown(download.content.info)
+    headers = object_headers(info)
+    status, length = 200, info.size
+    if download.byte_range:
+        first, last = download.byte_range
+        size = "*" if info.size == UNKNOWN_SIZE else info.size
+        status, length = 206, last - first + 1
+        headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
+    elif info.size == UNKNOWN_SIZE:
+        return Response(200, headers, UnmeasuredBody(content))
+    try:
+        start = content.read()
+    except BaseException:
+        content.close()
+        raise
+    if len(start) == length:
+        content.close()
+        return Response(status, headers, start)
+    if not start or len(start) > length:
+        content.close()
+        raise NodeProtocolError("the node sent another number of bytes")
+    return Response(status, headers, DownloadBody(start, content, length), length)
+
+
+class DownloadBody:
+    """The bytes of a download; owns the node's connection or file until closed."""
+
+    def __init__(self, start: bytes, content: NodeObject, length: int) -> None:
+        self._start = start
+        self._content = content
+        self._length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield exactly the promised length. Raises: NodeError, if it can't be met."""
+        return exactly(self._start, self._content, self._length)
+
+    def close(self) -> None:
+        """Release the node's connection or file."""
+        self._content.close()
+
+
+class UnmeasuredBody:
+    """The bytes of a download whose length only their end tells."""
+
+    def __init__(self, content: NodeObject) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield them. Raises: NodeError, if they break off."""
+        return iter(self._content.read, b"")
+
+    def close(self) -> None:
+        """Release the node's connection."""
+        self._content.close()
+
+
+def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
+    """Yield `start`, then what is read: `length` bytes in all, or raise NodeError."""
+    missing, chunk = length, start
+    while chunk:
+        missing -= len(chunk)
+        if missing < 0:
+            break
+        yield chunk
+        chunk = content.read()
+    if missing:
+        raise NodeProtocolError("the node sent another number of bytes")
+
+
+def not_modified(info: ObjectInfo) -> Response:
+    """Return 304 with what RFC 9110 section 15.4.5 wants in it."""
+    kept = ("Cache-Control", "Expires")
+    headers = [item for item in returned_headers(info.headers) if item[0] in kept]
+    return Response(304, [*validators(info), *headers])
+
+
+def object_headers(info: ObjectInfo) -> list[Header]:
+    """Return the headers of an answer that carries, or could carry, the object."""
+    headers = [*returned_headers(info.headers), *validators(info)]
+    if info.size != UNKNOWN_SIZE:
+        headers.append(("Accept-Ranges", "bytes"))
+    return headers
+
+
+def validators(info: ObjectInfo) -> list[Header]:
+    """Return ETag and Last-Modified, those that are known."""
+    found = [("ETag", f'"{info.etag}"')] if info.etag else []
+    if info.modified_ns:
+        found.append(("Last-Modified", http_date(modified_seconds(info))))
+    return found
+
+
+def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return an object's info as JSON shows it; times are RFC 3339 in UTC."""
+    modified = datetime.fromtimestamp(info.modified_ns / 10**9, UTC)
+    _, content_type = next(iter(returned_headers(headers)))
+    return {
+        "key": key,
+        "size": info.size,
+        "last_modified": modified.isoformat().replace("+00:00", "Z"),
+        "content_type": content_type,
+        "etag": info.etag,
+    }

@@ -1,0 +1,63 @@
+"""The object API: `/object/{id}`, one flat space of ids in the bucket `store`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from amazin.api.content import (
+    created,
+    delete_content,
+    get_content,
+    head_content,
+    intent_of,
+    store_body,
+)
+from amazin.errors import HTTPError
+from amazin.nodes.interface import BUCKET, ObjectName
+from amazin.web.headers import refuse_copy
+from amazin.web.messages import Request, Response, Route, Services
+
+_ID = re.compile(r"[A-Za-z0-9]{1,32}")
+_PATH = re.compile(r"/object/([^/]*)")
+
+
+def put_object(request: Request, services: Services, object_id: str) -> Response:
+    """Store the body; 201 with the object's info."""
+    name = object_name(object_id)
+    refuse_copy(request.environ, "X-Copy-Source", "X-Copy-Source-Range")
+    intent = intent_of(request, services, object_id)
+    copy = store_body(request, services, name, intent)
+    return created(object_id, copy.info, intent.headers)
+
+
+def get_object(request: Request, services: Services, object_id: str) -> Response:
+    """Send the object, or the range of it that was asked for."""
+    name = object_name(object_id)
+    return get_content(request, partial(services.cluster.get, name))
+
+
+def head_object(request: Request, services: Services, object_id: str) -> Response:
+    """Answer as GET without a range would, without the body."""
+    return head_content(request, services.cluster.head(object_name(object_id)))
+
+
+def delete_object(request: Request, services: Services, object_id: str) -> Response:
+    """Remove the object; 204 also if there was none."""
+    return delete_content(request, services, object_name(object_id))
+
+
+ROUTES = (
+    Route("PUT", _PATH, put_object),
+    Route("GET", _PATH, get_object),
+    Route("HEAD", _PATH, head_object),
+    Route("DELETE", _PATH, delete_object),
+)
+
+
+def object_name(object_id: str) -> ObjectName:
+    """Return where the object of this id lives. Raises: HTTPError 422."""
+    if not _ID.fullmatch(object_id):
+        message = "An id is 1 to 32 letters or digits (A-Z, a-z, 0-9)"
+        raise HTTPError(422, "InvalidId", message)
+    return ObjectName(BUCKET, object_id)

@@ -1,0 +1,43 @@
+"""What operators and balancers ask: does the process live, do the nodes answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import parse_qs
+
+from amazin.settings.settings import Settings
+from amazin.web.messages import Request, Response, Route, Services, json_response
+
+
+def health(request: Request, services: Services) -> Response:
+    """Liveness: 200 while the process can answer at all."""
+    return json_response(200, {"status": "UP"})
+
+
+def ready(request: Request, services: Services) -> Response:
+    """Readiness: asks the nodes; 200 while any answers, with `?all` while all do."""
+    states = services.cluster.states()
+    answering = [state == "up" for state in states.values()]
+    query = request.environ.get("QUERY_STRING", "")
+    wants_all = "all" in parse_qs(query, keep_blank_values=True)
+    is_ready = bool(answering) and (all(answering) if wants_all else any(answering))
+    body = {
+        "status": "UP" if is_ready else "DOWN",
+        "nodes": [{"name": name, "state": states[name]} for name in sorted(states)],
+    }
+    if problem := services.cluster.problem():
+        body["problem"] = problem
+    return json_response(200 if is_ready else 503, body)
+
+
+def routes(settings: Settings) -> Sequence[Route]:
+    """Return the routes: liveness at `health_path`, readiness at `/ready` below it."""
+    live = re.compile(re.escape(settings.health_path))
+    readiness = re.compile(re.escape(settings.health_path) + "/ready")
+    return (
+        Route("GET", live, health, is_open=True),
+        Route("HEAD", live, health, is_open=True),
+        Route("GET", readiness, ready, is_open=True),
+        Route("HEAD", readiness, ready, is_open=True),
+    )

@@ -1,0 +1,218 @@
+"""Blobs being downloaded: checked against their ids, and read on from other servers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from amazin.cluster.downloads import ByteRange
+from amazin.errors import (
+    NodeError,
+    NodeProtocolError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from amazin.membership.member import Member
+from amazin.nodes.interface import (
+    CHUNK_BYTES,
+    UNKNOWN_SIZE,
+    NodeObject,
+    ObjectInfo,
+    ObjectName,
+)
+
+SHA1 = re.compile("[0-9a-f]{40}")
+"""An id that says what the bytes are."""
+
+log = logging.getLogger("amazin.blobs")
+
+
+class WrongBytesError(NodeProtocolError):
+    """A server sent bytes whose SHA-1 is not their id."""
+
+
+class CheckedContent:
+    """A `NodeObject`: what a blob's id says, from as many servers as it takes.
+
+    The last piece is held back until all bytes are known to be right. Without a SHA-1
+    for an id, and of ranges, that can't be known.
+    """
+
+    def __init__(
+        self,
+        name: ObjectName,
+        opened: tuple[Member, NodeObject],
+        others: Iterator[Member],
+        byte_range: ByteRange | None = None,
+        note_damage: Callable[[Member], object] = lambda member: None,
+        size: int = UNKNOWN_SIZE,
+    ) -> None:
+        """Take an open copy, which this closes, and who may have others.
+
+        `size` is that of the whole blob by which the range was chosen: an old server
+        that has a copy may not tell it.
+
+        Raises:
+            NodeError: what it begins with can't be had from anyone.
+        """
+        self.member, self._content = opened
+        self.info = self._content.info
+        if self.info.size == UNKNOWN_SIZE:
+            self.info = replace(self.info, size=size)
+        self._name = name
+        self._others = others
+        self._note_damage = note_damage
+        self._first, self._last = byte_range or (0, self.info.size - 1)
+        self._is_whole = byte_range is None
+        self._is_measured = self.info.size != UNKNOWN_SIZE
+        self._is_checked = self._is_whole and bool(SHA1.fullmatch(name.key))
+        self._fetched: deque[bytes] = deque()
+        """What is not given out yet."""
+        self._rest = b""
+        """What a server sent together with bytes that another had sent before."""
+        self._is_complete = False
+        self._start()
+
+    def _start(self) -> None:
+        self._begin_anew()
+        try:
+            self._read_ahead()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin_anew(self) -> None:
+        self._fetched.clear()
+        self._next = self._first
+        """The place of the next byte that is wanted."""
+        self._digest = hashlib.sha1(usedforsecurity=False)
+
+    def _read_ahead(self) -> None:
+        """Fetch the first piece; then a small blob is here, known to be right."""
+        while not self._is_complete and self._next - self._first < CHUNK_BYTES:
+            try:
+                self._fetch()
+            except WrongBytesError as exc:
+                self._content.close()
+                self._begin_anew()
+                self._open_next(exc)
+        if self._is_complete and self._next - self._first <= CHUNK_BYTES:
+            self._fetched = deque([b"".join(self._fetched)])
+        if self._is_complete and self._is_whole:
+            self.info = replace(self.info, size=self._next)
+
+    def read(self) -> bytes:
+        """See `NodeObject`."""
+        held_back = 1 if self._is_checked else 0
+        while not self._is_complete and len(self._fetched) <= held_back:
+            self._fetch()
+        return self._fetched.popleft() if self._fetched else b""
+
+    def _fetch(self) -> None:
+        """Add the next piece, or find that it is complete. Raises: NodeError."""
+        if chunk := self._receive():
+            self._next += len(chunk)
+            self._fetched.append(chunk)
+            if self._is_checked:
+                self._digest.update(chunk)
+        elif self._is_checked and self._digest.hexdigest() != self._name.key:
+            self._outlive_damage()
+        else:
+            self._is_complete = True
+            log.debug("\tFound, read %d bytes", self._next - self._first)
+
+    def _outlive_damage(self) -> None:
+        """Go on with another server that has more: this one's copy may be a beginning.
+
+        Raises: WrongBytesError, if there is none.
+        """
+        log.warning("blob %s is damaged on %s", self._name.key, self.member.name)
+        self._note_damage(self.member)
+        error = WrongBytesError("the server has wrong bytes under this id")
+        if self._is_measured or self._next < CHUNK_BYTES:
+            raise error
+        self._content.close()
+        self._open_next(error)
+
+    def _receive(self) -> bytes:
+        """Return the next bytes, b"" at the end, of whichever server has them."""
+        while True:
+            chunk, self._rest = self._rest, b""
+            if chunk:
+                return chunk
+            try:
+                chunk = self._content.read()
+                if chunk or not self._is_measured or self._next > self._last:
+                    return chunk
+                raise NodeProtocolError("the server's answer is too short")
+            except NodeError as exc:
+                self._content.close()
+                self.member.note_failure(exc)
+                self._open_next(exc)
+
+    def _open_next(self, error: NodeError) -> None:
+        """Go on with another server. Raises: the error, if there is none."""
+        log.debug("\tError fetching: %s", error)
+        for member in self._others:
+            try:
+                self._content = self._opened(member)
+                self.member = member
+                return
+            except (NodeError, NoSuchKeyError, PreconditionError):
+                continue
+        raise error
+
+    def _opened(self, member: Member) -> NodeObject:
+        """Open another server's copy at the next byte. Raises: as `Pending.wait`."""
+        is_begun = self._next > 0 or not self._is_whole
+        wanted = (self._next, self._last) if is_begun and self._is_measured else None
+        pending = member.ask(lambda node: node.start_get(self._name, byte_range=wanted))
+        content = pending.wait()
+        try:
+            self._require_same(content.info)
+            if wanted is None:
+                self._drop(content)
+        except BaseException:
+            content.close()
+            raise
+        return content
+
+    def _require_same(self, info: ObjectInfo) -> None:
+        """Raise NodeProtocolError if this can't be a copy of what was read so far."""
+        if self._is_whole and self._next == 0:
+            self.info = info
+            self._is_measured = info.size != UNKNOWN_SIZE
+            self._last = info.size - 1
+        elif UNKNOWN_SIZE not in (info.size, self.info.size) and (
+            info.size != self.info.size
+        ):
+            raise NodeProtocolError("the server holds another number of bytes")
+        elif info.etag and self.info.etag and info.etag != self.info.etag:
+            raise NodeProtocolError("the server holds other bytes")
+
+    def _drop(self, content: NodeObject) -> None:
+        """Read to the next byte that is wanted.
+
+        Raises:
+            NodeError: also if there are other bytes before it.
+        """
+        missing, digest = self._next, hashlib.sha1(usedforsecurity=False)
+        rest = b""
+        while missing:
+            chunk = content.read()
+            if not chunk:
+                raise NodeProtocolError("the server's copy is shorter")
+            digest.update(chunk[:missing])
+            rest = chunk[missing:]
+            missing -= min(missing, len(chunk))
+        if self._is_checked and digest.digest() != self._digest.digest():
+            raise WrongBytesError("the servers have different bytes under this id")
+        self._rest = rest
+
+    def close(self) -> None:
+        """See `NodeObject`."""
+        self._content.close()

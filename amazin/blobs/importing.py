@@ -1,0 +1,151 @@
+"""Takes over what `sos` left: its blobs become objects of the folder node.
+
+A blob is stored, whole and on the disk, before its old name goes; so this can be
+stopped at any moment, and begun again, also while the folder is being served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amazin.blobs.folder_store import BUCKET, BlobFolder, new_label
+from amazin.blobs.sos_folder import BrokenHeadersError, SosFolder
+from amazin.cluster.cluster import different_content
+from amazin.errors import (
+    HTTPError,
+    NodeError,
+    NodeFullError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from amazin.membership.member import finish
+from amazin.nodes.interface import CHUNK_BYTES, Label, ObjectInfo, ObjectName
+
+
+@dataclass
+class Report:
+    """What an import has done."""
+
+    imported: int = 0
+    bytes: int = 0
+    already: int = 0
+    """Blobs that were stored before: with the same bytes, or whole, not damaged."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """By the ids of blobs that were left where they are: why."""
+
+
+class Import:
+    """An import into a store, from its own folder (moving) or another one (copying)."""
+
+    def __init__(self, store: BlobFolder, source: Path | None = None) -> None:
+        self.report = Report()
+        self._store = store
+        self._old = SosFolder(source) if source else store.old
+        self._moves = source is None
+
+    def ids(self) -> list[str]:
+        """Return the ids of all blobs that are to be imported. Raises: OSError."""
+        return self._old.ids()
+
+    def run(self, ids: Iterable[str], each: Callable[[], object]) -> Report:
+        """Import these, whatever happens to one of them; `each` is called after each.
+
+        Raises: NodeFullError: there is no room left.
+        """
+        for blob_id in ids:
+            try:
+                self._import(blob_id)
+            except NodeFullError:
+                raise
+            except BrokenHeadersError as exc:
+                self.report.failures[blob_id] = str(exc)
+            except (HTTPError, NodeError) as exc:
+                self.report.failures[blob_id] = str(exc)
+            except OSError as exc:
+                self.report.failures[blob_id] = f"can't be read: {exc.strerror}"
+            each()
+        if self._moves:
+            self._remove_lone_headers()
+        return self.report
+
+    def _remove_lone_headers(self) -> None:
+        """Remove what an import left that was stopped between its last two steps."""
+        for blob_id in self._old.ids_of_lone_headers():
+            with suppress(NoSuchKeyError):
+                self._store.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+                self._old.remove(blob_id)
+
+    def _import(self, blob_id: str) -> None:
+        name = ObjectName(BUCKET, blob_id)
+        try:
+            stored = self._store.node.start_head(name).wait()
+        except NoSuchKeyError:
+            try:
+                info = self._take(name)
+            except NoSuchKeyError:  # it vanished: another import was faster
+                return
+            except PreconditionError:
+                self._require_same(blob_id, self._store.node.start_head(name).wait())
+            else:
+                self.report.imported += 1
+                self.report.bytes += info.size
+        else:
+            self._require_same(blob_id, stored)
+        if self._moves:
+            self._old.remove(blob_id)
+
+    def _require_same(self, blob_id: str, stored: ObjectInfo) -> None:
+        with suppress(FileNotFoundError):
+            if self._old.digest(blob_id) != (stored.size, stored.etag):
+                self._require_replaced(blob_id)
+        self.report.already += 1
+
+    def _require_replaced(self, blob_id: str) -> None:
+        """Return if the old file may go: it is damaged, and what is stored is whole."""
+        if not self._old.is_damaged(blob_id):
+            raise different_content()
+        if self._stored_sha1(blob_id) != blob_id:
+            raise NodeError("it is damaged, and other wrong bytes are stored")
+        if not self._moves:
+            raise NodeError("it is damaged; a whole copy is stored")
+
+    def _stored_sha1(self, blob_id: str) -> str:
+        """Read what is stored: a blob server takes any bytes under any id."""
+        digest = hashlib.sha1(usedforsecurity=False)
+        content = self._store.node.start_get(ObjectName(BUCKET, blob_id)).wait()
+        with closing(content):
+            for chunk in iter(content.read, b""):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def _take(self, name: ObjectName) -> ObjectInfo:
+        """Store a blob; by a second name of its file, if nobody else has one.
+
+        A file of another folder is copied: what still serves it may write to it.
+        """
+        headers = self._old.headers(name.key)
+        path = self._old.file_of(name.key)
+        try:
+            if self._old.is_damaged(name.key):
+                raise NodeError("it is damaged: its bytes have another SHA-1")
+            found = path.lstat()
+            label = new_label(found.st_mtime_ns)
+            if self._moves and found.st_nlink == 1:
+                with suppress(NodeError):
+                    return self._store.node.adopt(name, path, label, headers)
+            return self._copy(name, path, label, headers)
+        except FileNotFoundError:
+            raise NoSuchKeyError("it vanished") from None
+
+    def _copy(
+        self, name: ObjectName, path: Path, label: Label, headers: dict[str, str]
+    ) -> ObjectInfo:
+        with path.open("rb", buffering=0) as file:
+            upload = self._store.node.start_put(
+                name, None, label, headers, if_absent=True
+            )
+            return finish(upload, iter(lambda: file.read(CHUNK_BYTES), b""))

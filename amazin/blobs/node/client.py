@@ -1,0 +1,113 @@
+"""Talking to one blob server: requests over our own connections.
+
+Knows no Node protocol and no uploads; those are built of this (`blob.py`,
+`blob_uploads.py`).
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+from amazin.errors import NodeProtocolError
+from amazin.nodes.interface import TimeLimits
+from amazin.nodes.transport.exchange import Question, send_again, send_first
+from amazin.nodes.transport.pool import ConnectionPool
+from amazin.nodes.transport.response import Connection, Response
+from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
+
+_KEPT_IN_PATHS = "/%:@!$&'()*+,;=-._~"
+
+T = TypeVar("T")
+
+
+class BlobClient:
+    """One server: where it is, and the connections to it."""
+
+    def __init__(self, url: str, limits: TimeLimits) -> None:
+        """Take where the server is; nothing is connected yet.
+
+        A path in the URL stands in front of the server's own; a user and a password
+        in it are sent along, or an API token: `http://TOKEN@host:port`.
+        """
+        self.limits = limits
+        endpoint = urlsplit(url)
+        self.pool = ConnectionPool(endpoint, limits.connect)
+        self._base = quote(endpoint.path.rstrip("/"), safe=_KEPT_IN_PATHS)
+        user, _, self._host = endpoint.netloc.rpartition("@")
+        lines = f"Host: {self._host}\r\n"
+        if user:
+            lines += f"Authorization: {credentials(user)}\r\n"
+        self._lines = lines
+
+    def request_head(
+        self, method: str, path: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> bytes:
+        """Return a request's head, ready to be sent."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        line = f"{method} {self._base}{path} HTTP/1.1\r\n"
+        return f"{line}{self._lines}{lines}\r\n".encode("latin-1")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        interpret: Callable[[Response], T],
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> Question[T]:
+        """Send a request without a body; `interpret` makes the answer a value."""
+        head = self.request_head(method, path, headers)
+        timeout = timeout or self.limits.answer
+        return Question(self.pool, method, head, interpret, timeout)
+
+    def ask_patiently(
+        self,
+        method: str,
+        path: str,
+        interpret: Callable[[Response], T],
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> LateQuestion[T]:
+        """Ask for what an old server reads as a whole before it says a word."""
+        head = self.request_head(method, path, headers)
+        connection = send_first(self.pool, head, self.limits.answer)
+
+        def repeat() -> LateAnswer:
+            again = send_again(self.pool, head, self.limits.answer)
+            return self.late_answer(method, again)
+
+        answer = self.late_answer(method, connection)
+        return LateQuestion(answer, interpret, repeat if connection.is_reused else None)
+
+    def late_answer(
+        self,
+        method: str,
+        connection: Connection,
+        release: Callable[[Connection], None] | None = None,
+    ) -> LateAnswer:
+        """Return the answer to come to what was sent just now."""
+        probe = self.ask_for_life
+        return LateAnswer(self.pool, connection, method, self.limits, probe, release)
+
+    def ask_for_life(self, timeout: float | None = None) -> Question[None]:
+        """Ask whether a blob server answers."""
+
+        def interpret(response: Response) -> None:
+            body = response.read_all(self.limits.answer)
+            if response.status != 200 or body.strip() != b"alive":
+                raise NodeProtocolError("what answers there is no blob server")
+
+        return self.ask("GET", "/alive", interpret, (), timeout)
+
+    def __repr__(self) -> str:
+        return f"<BlobClient of {self._host}>"
+
+
+def credentials(user: str) -> str:
+    """Return what stands before the @ of a URL as `Authorization` has it."""
+    name, colon, _ = user.partition(":")
+    if colon:
+        return "Basic " + b64encode(unquote(user).encode()).decode()
+    return "Bearer " + quote(unquote(name), safe="!$&'()*+,;=-._~/:@")

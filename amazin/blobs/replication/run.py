@@ -1,0 +1,200 @@
+"""Mirrors the blobs within each group of blob servers, old `sos` ones and ours.
+
+Reads the list of every server of a group onto disk, merges them, and has each blob
+that a server lacks copied (`replication_work.py`). Can be stopped, and begun again, at
+any moment.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import IO, NamedTuple
+
+from amazin.blobs.replication.lists import Blob, merged, read_list, write_list
+from amazin.blobs.replication.mirrors import BlobServer, Mirror
+from amazin.blobs.replication.work import Mirroring, Report, Say
+from amazin.blobs.sos_conf import shown
+from amazin.errors import NodeError, RepairError
+
+JOBS = 4
+"""How many blobs are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to go about it."""
+
+    jobs: int = JOBS
+    is_check: bool = False
+    """Whether every copy is read, and held against its name."""
+    spool_dir: str | None = None
+    """Where the lists go; None: the system's folder for such."""
+
+
+class Stage(NamedTuple):
+    """How far a run is."""
+
+    group: str
+    report: Report
+    """As of now; it goes on changing."""
+    done: int = 0
+    total: int | None = None
+    """Blobs of the group for which there is something to do; None: not known yet."""
+
+
+Tell = Callable[[Stage], object]
+
+
+def mute(lines: Sequence[str]) -> None:
+    """Say nothing."""
+
+
+class Replication:
+    """One run over all groups."""
+
+    def __init__(
+        self,
+        connect: Callable[[str], BlobServer],
+        options: Options,
+        say: Say = mute,
+        tell: Tell | None = None,
+    ) -> None:
+        """`connect` is given a URL; `tell` is called by the thread of `run`."""
+        self._connect = connect
+        self._options = options
+        self._say = say
+        self._tell = tell
+        self._report = Report()
+
+    def run(self, groups: Mapping[str, Sequence[str]]) -> Report:
+        """Mirror the servers of each group, by their URLs.
+
+        Raises:
+            RepairError: there is no room for the lists.
+        """
+        for group, urls in groups.items():
+            self._say([f"Syncing group: {group}"])
+            self._say([f"\tGroup member: {shown(url)}" for url in urls])
+            if len(urls) > 1 or self._options.is_check:
+                self._run_group(group, urls)
+        return self._report
+
+    def _run_group(self, group: str, urls: Sequence[str]) -> None:
+        with ExitStack() as stack:
+            mirrors = [
+                Mirror(shown(url), stack.enter_context(closing(self._connect(url))))
+                for url in urls
+            ]
+            if self._tell:
+                self._tell(Stage(group, self._report))
+            files = self._lists(mirrors, stack)
+            if len(files) > 1 or self._options.is_check:
+                self._mirror(group, files)
+            for mirror in mirrors:
+                self._note_end(mirror)
+
+    def _lists(
+        self, mirrors: Sequence[Mirror], stack: ExitStack
+    ) -> dict[Mirror, IO[str]]:
+        """Write all lists to disk, at once; leave out servers that give none."""
+        files = {mirror: self._new_file(stack) for mirror in mirrors}
+        with ThreadPoolExecutor(len(files)) as pool:
+            list(pool.map(fetch_list, files, files.values()))
+        return {mirror: file for mirror, file in files.items() if not mirror.reason}
+
+    def _new_file(self, stack: ExitStack) -> IO[str]:
+        folder = self._options.spool_dir
+        try:
+            return stack.enter_context(
+                tempfile.TemporaryFile("w+", encoding="ascii", dir=folder)
+            )
+        except OSError as exc:
+            raise no_room(exc) from exc
+
+    def _mirror(self, group: str, files: Mapping[Mirror, IO[str]]) -> None:
+        """Work on all blobs, several at once."""
+        work = Mirroring(
+            list(files), self._report, self._say, is_check=self._options.is_check
+        )
+        total = None
+        if self._tell:
+            total = sum(not work.is_idle(blob) for blob in listed(files))
+        with ThreadPoolExecutor(self._options.jobs) as pool:
+            for done in self._finished(pool, work, listed(files)):
+                if self._tell:
+                    self._tell(Stage(group, self._report, done, total))
+
+    def _finished(
+        self, pool: ThreadPoolExecutor, work: Mirroring, blobs: Iterable[Blob]
+    ) -> Iterator[int]:
+        """Yield, as blobs are finished, how many are; those with nothing to do apart.
+
+        A bounded number waits, however many there are.
+        """
+        running: set[Future[None]] = set()
+        count = 0
+        for blob in blobs:
+            self._report.blobs += 1
+            if work.is_idle(blob):
+                work.work(blob)
+                continue
+            running.add(pool.submit(work.work, blob))
+            if len(running) > 2 * self._options.jobs:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                count += ended(done)
+                yield count
+        for future in as_completed(running):
+            count += ended([future])
+            yield count
+
+    def _note_end(self, mirror: Mirror) -> None:
+        """Say in the report what became of a server, if it isn't all well."""
+        if mirror.reason or mirror.undone:
+            reason = mirror.reason or "it takes no more uploads"
+            self._report.left_out[mirror.url] = told(reason, mirror.undone)
+
+
+def ended(futures: Iterable[Future[None]]) -> int:
+    """Return how many there are. Raises: what one of them raised."""
+    return len([future.result() for future in futures])
+
+
+def fetch_list(mirror: Mirror, file: IO[str]) -> None:
+    """Write a server's list to disk; leave the server out if it gives none.
+
+    Raises:
+        RepairError: there is no room for it.
+    """
+    try:
+        mirror.is_old = not write_list(mirror.server, file)
+    except NodeError as exc:
+        mirror.leave_out(exc)
+    except OSError as exc:
+        raise no_room(exc) from exc
+
+
+def listed(files: Mapping[Mirror, IO[str]]) -> Iterator[Blob]:
+    """Yield all blobs of the lists, from the beginning."""
+    return merged([read_list(file) for file in files.values()])
+
+
+def told(reason: str, undone: int) -> str:
+    """Return why a server is left out, and what that has left undone."""
+    if not undone:
+        return reason
+    return f"{reason}; {undone} {'copy was' if undone == 1 else 'copies were'} not made"
+
+
+def no_room(error: OSError) -> RepairError:
+    """Return what it means that a list can't be kept."""
+    return RepairError(f"SPOOL_DIR: no place for the lists of blobs: {error.strerror}")

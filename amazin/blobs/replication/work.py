@@ -1,0 +1,224 @@
+"""Brings single blobs to every server of their group: compares, then copies.
+
+Different bytes under one id are reported, and never replaced.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from amazin.blobs.replication.lists import Blob, is_sha1
+from amazin.blobs.replication.mirrors import (
+    DifferentError,
+    Digest,
+    IsThereError,
+    Mirror,
+    SourceError,
+    TargetError,
+    Transfer,
+    WrongBytesError,
+    read_digest,
+)
+
+MAX_PROBLEMS = 1000
+"""Sentences that a report keeps; of more it has the number."""
+
+Say = Callable[[Sequence[str]], object]
+"""Is given lines that belong together; called by several threads."""
+
+
+@dataclass
+class Report:
+    """What was done, and what is left; its methods are thread-safe."""
+
+    blobs: int = 0
+    """Ids looked at."""
+    copied: int = 0
+    """Ids of which copies were made."""
+    copies: int = 0
+    bytes: int = 0
+    """Of these copies."""
+    damaged: int = 0
+    """Copies whose bytes are not those that the id, a SHA-1, promises."""
+    differing: int = 0
+    """Ids under which servers have different bytes."""
+    failures: int = 0
+    """Copies that could not be made or read."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Servers that were not mirrored, or not to the end, and why."""
+    problems: list[str] = field(default_factory=list)
+    """What a person should know, a sentence each, `MAX_PROBLEMS` at most."""
+    more_problems: int = 0
+    """How many there were above that."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is left to be done."""
+        return not (self.problems or self.left_out)
+
+    def count(
+        self,
+        *,
+        sent: int = 0,
+        copies: int = 0,
+        damaged: int = 0,
+        differing: int = 0,
+        failures: int = 0,
+        problem: str = "",
+    ) -> None:
+        """Add to the numbers; keep a sentence."""
+        with self._lock:
+            self.bytes += sent
+            self.copied += bool(copies)
+            self.copies += copies
+            self.damaged += damaged
+            self.differing += differing
+            self.failures += failures
+            if problem and len(self.problems) < MAX_PROBLEMS:
+                self.problems.append(problem)
+            else:
+                self.more_problems += bool(problem)
+
+
+class Mirroring:
+    """Works on the blobs of one group, several at once."""
+
+    def __init__(
+        self,
+        mirrors: Sequence[Mirror],
+        report: Report,
+        say: Say,
+        *,
+        is_check: bool = False,
+    ) -> None:
+        """`is_check`: read every copy."""
+        self._mirrors = mirrors
+        self._report = report
+        self._say = say
+        self._is_check = is_check
+
+    def is_idle(self, blob: Blob) -> bool:
+        """Whether there is nothing to do for a blob."""
+        return blob.is_everywhere and not self._must_read(blob)
+
+    def _must_read(self, blob: Blob) -> bool:
+        return self._is_check or blob.must_be_read()
+
+    def work(self, blob: Blob) -> None:
+        """Bring one blob to every server, as far as that can be done."""
+        pairs = list(zip(self._mirrors, blob.copies, strict=True))
+        sources = [mirror for mirror, copy in pairs if copy is not None]
+        if len(sources) > 1:
+            self._say([present(blob.id, mirror) for mirror in sources])
+        if self._must_read(blob):
+            sources = self._sound(blob.id, sources)
+        targets = [mirror for mirror, copy in pairs if copy is None]
+        copies = 0
+        for target in targets:
+            if sources and self._bring(blob.id, sources, target):
+                sources.append(target)
+                copies += 1
+        self._report.count(copies=copies)
+
+    # Comparing
+
+    def _sound(self, blob_id: str, mirrors: Sequence[Mirror]) -> list[Mirror]:
+        """Read all copies; return the servers to copy from, none if they differ."""
+        digests: dict[Mirror, Digest] = {}
+        for mirror in mirrors:
+            if mirror.reason:
+                mirror.note_undone()
+                continue
+            try:
+                digests[mirror] = read_digest(mirror, blob_id)
+            except SourceError as exc:
+                problem = f"{blob_id} can't be read on {mirror.url}: {exc}"
+                self._report.count(failures=1, problem=problem)
+        if is_sha1(blob_id):
+            wrong = [m for m, digest in digests.items() if digest.sha1 != blob_id]
+            for mirror in wrong:
+                self._note_damage(blob_id, mirror)
+            return [mirror for mirror in digests if mirror not in wrong]
+        if len(set(digests.values())) > 1:
+            self._note_difference(blob_id, digests)
+            return []
+        return list(digests)
+
+    def _note_damage(self, blob_id: str, mirror: Mirror) -> None:
+        problem = f"{blob_id} is damaged on {mirror.url}: its bytes have another SHA-1"
+        self._report.count(damaged=1, problem=problem)
+
+    def _note_difference(self, blob_id: str, digests: Mapping[Mirror, Digest]) -> None:
+        copies = ", ".join(
+            f"{mirror.url} has {digest.size} bytes with the SHA-1 {digest.sha1}"
+            for mirror, digest in digests.items()
+        )
+        problem = f"{blob_id} has different contents: {copies}"
+        self._report.count(differing=1, problem=problem)
+
+    # Copying
+
+    def _bring(self, blob_id: str, sources: list[Mirror], target: Mirror) -> bool:
+        """Copy a blob to a server that lacks it; return whether that was done.
+
+        Sources that turn out to be of no use are dropped from the list.
+        """
+        if target.reason or target.is_full:
+            target.note_undone()
+            return False
+        useful = [source for source in sources if not source.reason]
+        if not useful:
+            sources[0].note_undone()
+            return False
+        lines, problem = [missing(blob_id, target)], ""
+        for source in useful:
+            try:
+                self._transfer(blob_id, source, target, lines)
+                return True
+            except IsThereError:
+                self._say([present(blob_id, target)])
+                return False
+            except SourceError as exc:
+                sources.remove(source)
+                if isinstance(exc, WrongBytesError):
+                    self._note_damage(blob_id, source)
+                problem = f"{source.url}: {exc}"
+            except TargetError as exc:
+                is_different = isinstance(exc, DifferentError)
+                self._report.count(differing=is_different)
+                problem = str(exc)
+                break
+        self._say(lines)
+        problem = f"{blob_id} can't be copied to {target.url}: {problem}"
+        self._report.count(failures=1, problem=problem)
+        return False
+
+    def _transfer(
+        self, blob_id: str, source: Mirror, target: Mirror, lines: list[str]
+    ) -> None:
+        """Copy; `lines`, and more, are said in one piece when the upload begins."""
+        lines.append(f"\t\tMirroring {blob_id} from {source.url} to {target.url}")
+        lines.append(f"\tFetching :{source.url}/blob/{blob_id}")
+
+        def begin() -> None:
+            lines.append(f"\tUploading :{target.url}/blob/{blob_id}")
+            self._say(lines)
+            lines.clear()
+
+        def count(sent: int) -> None:
+            self._report.count(sent=sent)
+
+        Transfer(blob_id, source, target, begin, count).run()
+
+
+def present(blob_id: str, mirror: Mirror) -> str:
+    """Return the line of a copy that is there."""
+    return f"\tObject {blob_id} is present on {mirror.url}"
+
+
+def missing(blob_id: str, mirror: Mirror) -> str:
+    """Return the line of a copy that is not there."""
+    return f"\tObject {blob_id} is missing on {mirror.url}"

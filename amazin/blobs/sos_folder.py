@@ -1,0 +1,186 @@
+"""What `sos` left in a folder: a file `<id>` for each blob, and `<id>.json` beside it.
+
+Only read here, and removed once it is stored elsewhere (`blobs/importing.py`). Blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from amazin.errors import NoSuchKeyError, SettingsError
+from amazin.nodes.interface import ObjectInfo
+
+OWN_FOLDER = "content"
+"""The one id whose file can't lie in a folder of ours."""
+MOST_HEADER_BYTES = 64 * 1024
+"""A file of headers that is longer is something else."""
+_ID, _SHA1 = re.compile(r"[a-z0-9]{1,255}"), re.compile("[0-9a-f]{40}")
+_MOST_NAME_BYTES = 255
+_MOST_WARNINGS = 1000
+
+log = logging.getLogger("amazin.blobs")
+
+
+class BrokenHeadersError(ValueError):
+    """A file `<id>.json` is not what sos writes."""
+
+
+class SosFolder:
+    """The blobs of sos in a folder. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._warned: set[str] = set()
+
+    def require_room(self) -> None:
+        """Raises: SettingsError: a blob lies where a folder of ours has to be."""
+        place = self.path / OWN_FOLDER
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise SettingsError(
+                f"{place}: the blob `{OWN_FOLDER}` of sos lies where a folder has to "
+                "be; move it elsewhere, and upload it again"
+            )
+
+    def ids(self) -> list[str]:
+        """Return the ids of all blobs, sorted. Raises: OSError."""
+        with os.scandir(self.path) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if _ID.fullmatch(entry.name) and entry.is_file()
+            )
+
+    def ids_of_lone_headers(self) -> list[str]:
+        """Return the ids of which there are headers without a blob. Raises: OSError."""
+        with os.scandir(self.path) as entries:
+            names = {entry.name for entry in entries}
+        found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return sorted(
+            blob_id
+            for blob_id in found
+            if _ID.fullmatch(blob_id) and blob_id not in names
+        )
+
+    def sizes(self, ids: Iterable[str]) -> list[int | None]:
+        """Return the sizes of blobs; None of one that is gone. Raises: OSError."""
+        found: list[int | None] = []
+        for blob_id in ids:
+            try:
+                found.append(self.file_of(blob_id).stat().st_size)
+            except FileNotFoundError:
+                found.append(None)
+        return found
+
+    def find(self, blob_id: str) -> ObjectInfo:
+        """Return what is known of a blob; its ETag is not.
+
+        Raises:
+            NoSuchKeyError: there is none.
+            OSError: it can't be told.
+        """
+        headers = self.headers_or_none(blob_id)  # first: they are removed last
+        try:
+            found = self.file_of(blob_id).stat()
+        except FileNotFoundError:
+            raise NoSuchKeyError("no such blob") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise NoSuchKeyError("no such blob")
+        return ObjectInfo(found.st_size, "", found.st_mtime_ns, None, headers)
+
+    def file_of(self, blob_id: str) -> Path:
+        """Return where a blob lies."""
+        return self.path / blob_id
+
+    def headers_file_of(self, blob_id: str) -> Path:
+        """Return where its headers lie, if it has any."""
+        return self.path / f"{blob_id}.json"
+
+    def headers(self, blob_id: str) -> dict[str, str]:
+        """Return the headers stored with a blob.
+
+        Raises:
+            BrokenHeadersError: they are not what sos writes.
+            OSError: they can't be read.
+        """
+        path = self.headers_file_of(blob_id)
+        if len(path.name) > _MOST_NAME_BYTES:
+            return {}
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise BrokenHeadersError("its .json is no file")
+            with path.open("rb") as file:
+                return parse_headers(file.read(MOST_HEADER_BYTES + 1))
+        except FileNotFoundError:
+            return {}
+
+    def headers_or_none(self, blob_id: str) -> dict[str, str]:
+        """Return the same; none, if they are broken: logged once. Raises: OSError."""
+        try:
+            return self.headers(blob_id)
+        except BrokenHeadersError as exc:
+            if blob_id not in self._warned and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(blob_id)
+                log.warning("blob %s is served without headers: %s", blob_id, exc)
+            return {}
+
+    def digest(self, blob_id: str) -> tuple[int, str]:
+        """Read a blob; returns its size and its MD5 in hex. Raises: OSError."""
+        with self.file_of(blob_id).open("rb", buffering=0) as file:
+            new = partial(hashlib.md5, usedforsecurity=False)
+            digest = hashlib.file_digest(file, new).hexdigest()
+            return file.tell(), digest
+
+    def is_damaged(self, blob_id: str) -> bool:
+        """Whether the id is a SHA-1, and not that of the bytes. Raises: OSError.
+
+        So a power cut leaves what sos was writing.
+        """
+        if not _SHA1.fullmatch(blob_id):
+            return False
+        with self.file_of(blob_id).open("rb", buffering=0) as file:
+            new = partial(hashlib.sha1, usedforsecurity=False)
+            return hashlib.file_digest(file, new).hexdigest() != blob_id
+
+    def remove(self, blob_id: str) -> None:
+        """Remove a blob that is stored elsewhere; its headers last. Raises: OSError."""
+        self.file_of(blob_id).unlink(missing_ok=True)
+        path = self.headers_file_of(blob_id)
+        if len(path.name) <= _MOST_NAME_BYTES:
+            path.unlink(missing_ok=True)
+
+
+def parse_headers(text: bytes) -> dict[str, str]:
+    """Read a flat JSON object of X-... headers; others are left out.
+
+    Raises: BrokenHeadersError.
+    """
+    if len(text) > MOST_HEADER_BYTES:
+        raise BrokenHeadersError("its .json is too long")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BrokenHeadersError("its .json is no JSON") from None
+    if not isinstance(found, dict):
+        raise BrokenHeadersError("its .json has no headers")
+    return dict(_plain(found))
+
+
+def _plain(found: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise BrokenHeadersError("its .json has values that are no text")
+        if name.lower().startswith("x-"):
+            yield name.title(), _as_header(value)
+
+
+def _as_header(value: str) -> str:
+    """Return the text as WSGI has it: each byte of its UTF-8 a character."""
+    return value.encode(errors="replace").decode("latin-1")

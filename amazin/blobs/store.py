@@ -1,0 +1,69 @@
+"""Blobs: bytes under an id that never means other bytes. No HTTP.
+
+What the blob APIs need of a store, and the store that a cluster is. Others:
+`blobs/folder.py` (a folder), `blobs/servers.py` (other blob servers).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+from amazin.cluster.cluster import Chooser, Cluster, Download
+from amazin.cluster.uploads import Body, Stored
+from amazin.errors import HTTPError
+from amazin.model.stored_names import blob_name
+
+_ID = re.compile(r"[a-z0-9]{1,255}")
+
+
+class Blobs(Protocol):
+    """A store of blobs, by checked ids. Thread-safe."""
+
+    def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
+        """Open a blob; the caller closes its content. As `Cluster.get`.
+
+        Raises:
+            NoSuchKeyError: there is none.
+            NodeError, NoNodesError: it can't be told now.
+        """
+
+    def head(self, blob_id: str) -> Stored:
+        """Find what is known of a blob. Raises: as `get`."""
+
+    def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
+        """Store a blob, unless it is stored: then it stays, with its headers.
+
+        Raises:
+            HTTPError: 409, the id has other bytes.
+            BodyError: the client sent less than it announced; nothing is stored.
+            NodeError, NoNodesError: it may or may not be stored.
+        """
+
+
+class ClusterBlobs:
+    """The blobs of a cluster: `Blobs`. The id is the SHA-1 of the bytes, in hex."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
+        """See `Blobs`."""
+        return self._cluster.get(blob_name(blob_id), choose)
+
+    def head(self, blob_id: str) -> Stored:
+        """See `Blobs`."""
+        return self._cluster.head(blob_name(blob_id))
+
+    def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
+        """See `Blobs`."""
+        return self._cluster.put_once(blob_name(blob_id), body, headers)
+
+
+def check_id(blob_id: str) -> str:
+    """Return an id that a blob may have. Raises: HTTPError 422."""
+    if not _ID.fullmatch(blob_id):
+        message = "An id is 1 to 255 lower-case letters or digits (a-z, 0-9)"
+        raise HTTPError(422, "InvalidId", message)
+    return blob_id

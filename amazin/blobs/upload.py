@@ -1,0 +1,261 @@
+"""Writing a blob to enough mirrors of the first group of servers that takes it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from amazin.blobs.download import SHA1
+from amazin.blobs.search import ask_all
+from amazin.cluster.cluster import different_content
+from amazin.cluster.uploads import Body, Draft, Fanout, Stored, hold_if_small
+from amazin.errors import (
+    GatewayError,
+    NodeError,
+    NodeFullError,
+    NoNodesError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from amazin.membership.member import Member
+from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Pending, Stamp, Upload
+
+Groups = Sequence[Sequence[Member]]
+"""Of each group its servers, in the configuration's order."""
+
+log = logging.getLogger("amazin.blobs")
+
+
+class Writing:
+    """One upload, which is stored once, if it isn't stored yet."""
+
+    def __init__(
+        self,
+        name: ObjectName,
+        body: Body,
+        headers: Mapping[str, str],
+        groups: Groups,
+        replicas: int,
+    ) -> None:
+        self._name = name
+        self._body = hold_if_small(body)
+        self._headers = headers
+        self._groups = groups
+        self._replicas = replicas
+        self._is_different = False
+        """Whether a server holds other bytes under the id."""
+
+    def run(self) -> Stored:
+        """Store it, with the headers of its first upload.
+
+        Raises:
+            HTTPError: 409, the id has other bytes.
+            NodeFullError: every group is full.
+            NodeError, NoNodesError: no group has enough servers that took it.
+        """
+        members = {member.name: member for group in self._groups for member in group}
+        found = ask_all(members.values(), lambda node: node.start_head(self._name))
+        failures: list[GatewayError] = []
+        for group in self._by_copies(found):
+            try:
+                return self._store_in(group, found)
+            except PreconditionError as exc:
+                raise different_content() from exc
+            except (NodeError, NoNodesError) as exc:
+                failures.append(exc)
+            if not self._body.can_restart():
+                break
+        if self._is_different:
+            raise different_content()
+        raise next(
+            (exc for exc in failures[::-1] if not isinstance(exc, NodeFullError)),
+            failures[-1] if failures else NoNodesError("No blob servers are known"),
+        )
+
+    def _by_copies(self, found: Mapping[str, ObjectInfo]) -> Groups:
+        """Return the groups, those in front that have most copies already."""
+        return sorted(
+            self._groups,
+            key=lambda group: sum(member.name in found for member in group),
+            reverse=True,
+        )
+
+    def _store_in(
+        self, group: Sequence[Member], found: Mapping[str, ObjectInfo]
+    ) -> Stored:
+        """Bring the blob to enough servers of a group; return one of the copies.
+
+        Raises: HTTPError, NodeError, NoNodesError: as `run`.
+        """
+        copies: list[Stored] = []
+        targets: list[Member] = []
+        for member in group:
+            if member.name not in found:
+                targets.append(member)
+            elif len(copies) < self._replicas:
+                self._judge(Stored(member, found[member.name]), copies, targets)
+        missing = self._replicas - len(copies)
+        if missing > 0:
+            headers = copies[0].info.headers if copies else self._headers
+            copies += self._send(targets, missing, headers)
+        return copies[0]
+
+    def _send(
+        self, targets: Sequence[Member], count: int, headers: Mapping[str, str]
+    ) -> list[Stored]:
+        if len(targets) < count:
+            raise NoNodesError("Too few blob servers can store the blob")
+        length, label = self._body.length, Label(Stamp(0, 0))
+        draft = Draft(self._name, length, label, headers, keeps_newer=False)
+        if SHA1.fullmatch(self._name.key):
+            draft = _CheckedDraft(
+                *(self._name, length, label, headers),
+                keeps_newer=False,
+                note_difference=self._note_difference,
+            )
+
+        def until_full() -> Iterator[Member]:
+            """Mirrors of a full server are full, too."""
+            for member in targets:
+                if isinstance(fanout.failure, NodeFullError):
+                    return
+                yield member
+
+        fanout = Fanout(draft, until_full())
+        stored = fanout.send(self._body, count)
+        if len(stored) < count:
+            raise fanout.failure or NodeError("too few servers confirmed the upload")
+        return stored
+
+    def _judge(self, copy: Stored, copies: list[Stored], targets: list[Member]) -> None:
+        """Add a copy to the good ones; or its server, if it may be replaced there.
+
+        Only an old server replaces anything, and can hold the beginning of a blob.
+
+        Raises: HTTPError 409.
+        """
+        info = copy.info
+        if info.size == self._body.length and info.etag in ("", self._md5):
+            copies.append(copy)
+            return
+        try:
+            stored, digest = read_copy(copy.member, self._name)
+        except NoSuchKeyError:
+            targets.append(copy.member)
+            return
+        except NodeError:
+            return
+        if digest in ("", self._sha1):
+            copies.append(stored)
+            return
+        if not SHA1.fullmatch(self._name.key):
+            raise different_content()
+        log.warning("blob %s is damaged on %s", self._name.key, copy.member.name)
+        if info.etag:
+            self._note_difference()
+        else:
+            targets.append(copy.member)
+
+    def _note_difference(self) -> None:
+        self._is_different = True
+
+    @cached_property
+    def _md5(self) -> str:
+        """The MD5 of the body; "" if it can be read but once."""
+        return self._digest("md5")
+
+    @cached_property
+    def _sha1(self) -> str:
+        """What the id says, or the body is; "" if it can be read but once."""
+        is_sha1 = SHA1.fullmatch(self._name.key)
+        return self._name.key if is_sha1 else self._digest("sha1")
+
+    def _digest(self, algorithm: str) -> str:
+        if not self._body.can_restart():
+            return ""
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        for chunk in self._body.chunks():
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedDraft(Draft):
+    """A draft of a blob whose id says what its bytes are.
+
+    A server that holds others under it is of no use, and no reason to refuse the blob.
+    """
+
+    note_difference: Callable[[], None] = lambda: None
+
+    def start(self, member: Member) -> Upload:
+        """See `Draft`."""
+        upload = Draft.start(self, member)
+        return _CheckedUpload(upload, self.note_difference)
+
+
+class _CheckedUpload:
+    """See `Upload`: that the server holds other bytes is its failure."""
+
+    def __init__(self, upload: Upload, note_difference: Callable[[], None]) -> None:
+        self._upload = upload
+        self._note_difference = note_difference
+        self._pending: Pending[ObjectInfo] | None = None
+
+    def write(self, chunk: bytes) -> None:
+        """See `Upload`."""
+        with self._translated():
+            self._upload.write(chunk)
+
+    def start_commit(self) -> Pending[ObjectInfo]:
+        """See `Upload`."""
+        with self._translated():
+            self._pending = self._upload.start_commit()
+        return self
+
+    def is_ready(self, timeout: float) -> bool:
+        """See `Pending`."""
+        return self._pending is None or self._pending.is_ready(timeout)
+
+    def wait(self) -> ObjectInfo:
+        """See `Pending`."""
+        if self._pending is None:
+            raise GatewayError("an upload was waited for before its commit")
+        with self._translated():
+            return self._pending.wait()
+
+    def cancel(self) -> None:
+        """See `Pending`."""
+        self.abort()
+
+    def abort(self) -> None:
+        """See `Upload`."""
+        self._upload.abort()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except PreconditionError as exc:
+            self._note_difference()
+            raise NodeError(str(exc)) from exc
+
+
+def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
+    """Read a stored copy; return it, its size known now, and its SHA-1.
+
+    Raises: NoSuchKeyError, NodeError.
+    """
+    content = member.ask(lambda node: node.start_get(name)).wait()
+    size, digest = 0, hashlib.sha1(usedforsecurity=False)
+    try:
+        for chunk in iter(content.read, b""):
+            size += len(chunk)
+            digest.update(chunk)
+    finally:
+        content.close()
+    return Stored(member, replace(content.info, size=size)), digest.hexdigest()

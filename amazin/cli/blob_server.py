@@ -1,0 +1,72 @@
+"""`amazin blob-server`: a folder of blobs, served to api-servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from amazin.blobs.folder_store import BlobFolder
+from amazin.cli.common import MistakeError, examples
+from amazin.errors import SettingsError
+from amazin.serving.start import bind_address, run_gunicorn
+from amazin.settings.config_file import load_settings, reason
+
+
+@click.command(
+    "blob-server",
+    epilog=examples("amazin blob-server -store /srv/blobs -port 3001"),
+)
+@click.option(
+    "-store", "--store", default="data", show_default=True, help="Folder of the blobs."
+)
+@click.option(
+    "-port",
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3001,
+    show_default=True,
+    help="Port to listen on.",
+)
+@click.option(
+    "-host",
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
+def blob_server(store: str, port: int, host: str) -> None:
+    """Serve a folder of blobs.
+
+    The folder is made if it is missing. What `sos` stored in it is served in place;
+    `amazin import-blobs` takes it over. Of the settings those of the server, of uploads
+    and of access apply.
+    """
+    load_settings(os.environ)
+    folder = made_folder(store)
+    opened_folder(store).node.close()
+    address = bind_address(host, port)
+    click.echo(f"blob-server available at http://{address}/")
+    click.echo(f"Uploads will be written beneath: {store}")
+    run_gunicorn(f"amazin.serving.blob_apps:blob_server({str(folder)!r})", address)
+
+
+def opened_folder(store: str) -> BlobFolder:
+    """Return the blobs of a folder. Raises: MistakeError: it can't be one of blobs."""
+    if not Path(store).is_dir():
+        raise MistakeError(f"-store: there is no folder {store}")
+    try:
+        return BlobFolder(Path(store).absolute())
+    except SettingsError as exc:
+        raise MistakeError(str(exc)) from exc
+
+
+def made_folder(store: str) -> Path:
+    """Return the folder, made if it was missing. Raises: MistakeError."""
+    folder = Path(store).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise MistakeError(f"-store: {store} can't be made: {reason(exc)}") from exc
+    return folder

@@ -1,0 +1,138 @@
+"""The commands of `amazin`, one module each; `main.py` lists them.
+
+Each does one thing and ends: 0 all is well, 1 something is left to be done or went
+wrong, 2 a setting or an argument can't be used. Here is what they share; it imports
+nothing that the help of `amazin` can do without.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amazin.errors import SettingsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from rich.console import Console
+
+    from amazin.settings.settings import Settings
+
+TABLE_WIDTH = 160
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class MistakeError(click.ClickException):
+    """The user has to write something else; shown as one sentence."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        click.echo(self.format_message(), err=True)
+
+
+class FailureError(MistakeError):
+    """The nodes don't let it be done now."""
+
+    exit_code = 1
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: how it is called, a line each."""
+    title = "Example" if len(lines) == 1 else "Examples"
+    return "\n".join(["\b", f"{title}:", *(f"  {line}" for line in lines)])
+
+
+def as_rate(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> float | None:
+    """Read `50MB/s` as bytes a second."""
+    if value is None:
+        return None
+    match = re.fullmatch(
+        r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?:([KMGT]I?)?B)?(?:/S)?", value.upper()
+    )
+    if not match or not float(match[1]):
+        raise click.BadParameter(
+            f"{value!r} is no rate like 50MB/s, 8MiB/s or 100000", context, option
+        )
+    unit = match[2] or ""
+    base = 1024.0 if unit.endswith("I") else 1000.0
+    return float(match[1]) * base ** _POWERS[unit[:1]]
+
+
+def as_seconds(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> float | None:
+    """Read `90s`, `15m`, `1h`, `1.5d` as seconds."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) ?([smhd])", value)
+    if not match or not float(match[1]):
+        raise click.BadParameter(
+            f"{value!r} is no duration like 90s, 15m, 1h or 1d", context, option
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def as_files(
+    context: click.Context, argument: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Have a shell complete an argument that names a file, or may name one."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+class GoCommand(click.Command):
+    """A command whose flags may also be written as Go has them: `-verbose=true`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        flags = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and option.is_flag
+            for name in option.opts
+        }
+        plain = []
+        for arg in args:
+            name, _, value = arg.partition("=")
+            if name not in flags or value.lower() not in _BOOLEANS:
+                plain.append(arg)
+            elif _BOOLEANS[value.lower()]:
+                plain.append(name)
+        return super().parse_args(ctx, plain)
+
+
+json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+
+
+def read_settings() -> Settings:
+    """Read environment and file. Raises: SettingsError."""
+    from amazin.settings.config_file import load
+
+    settings, given = load(os.environ)
+    if "discovery" not in given and (Path(settings.data_dir) / "node-1").is_dir():
+        note = "DISCOVERY is not set: the nodes are Docker's, not the folders in "
+        click.echo(f"{note}{settings.data_dir}", err=True)
+    if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
+        raise SettingsError(f"DATA_DIR: there is no folder {settings.data_dir!r}")
+    if ":" in settings.discovery:
+        sys.path.insert(0, str(Path.cwd()))  # one's own class is found as by gunicorn
+    return settings
+
+
+def wide_console() -> Console:
+    """Return where tables go: a narrow terminal breaks lines, and cuts none."""
+    from rich.console import Console
+
+    return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)

@@ -1,0 +1,101 @@
+"""`amazin config`: the settings that count, and who says so. Looks at no node."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from amazin.cli.common import examples, json_option, wide_console
+from amazin.settings.config_file import load
+from amazin.settings.settings import Given, Settings
+
+HIDDEN = "(hidden)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting."""
+
+    name: str
+    """In the environment."""
+    place: str
+    """In the file, with dots."""
+    value: Any
+    """`HIDDEN` for a secret that is set."""
+    unit: str
+    origin: str
+    """`default`, `environment NAME` or `file:line`."""
+
+
+def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
+    """Return every setting, in the order of the README's table."""
+    found = []
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        is_hidden = field.metadata["is_secret"] and value
+        row = Row(
+            field.name.upper(),
+            field.metadata["place"] or field.name,
+            HIDDEN if is_hidden else value,
+            field.metadata["unit"],
+            origin(given.get(field.name)),
+        )
+        found.append(row)
+    return found
+
+
+def origin(given: Given | None) -> str:
+    """Return who says so."""
+    if given is None:
+        return "default"
+    return given.file_line or f"environment {given.name}"
+
+
+def as_table(found: list[Row]) -> Table:
+    """Return a row for each, as people would write the value."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("setting", "value", "unit", "origin"):
+        table.add_column(title, overflow="fold")
+    for row in found:
+        value = str(row.value)
+        value = value.lower() if isinstance(row.value, bool) else value
+        table.add_row(*map(Text, (row.name, value, row.unit, row.origin)))
+    return table
+
+
+def as_json(found: list[Row]) -> dict[str, Any]:
+    """Return all of it."""
+    return {
+        row.name: {
+            "value": row.value,
+            "unit": row.unit,
+            "origin": row.origin,
+            "place": row.place,
+        }
+        for row in found
+    }
+
+
+@click.command(
+    "config",
+    epilog=examples("CONFIG=/etc/amazin.yaml amazin config", "amazin config --json"),
+)
+@json_option
+def config_command(is_json: bool) -> None:
+    """Show every setting: its value, its unit, and who says so.
+
+    Secrets are hidden. The file is the one that CONFIG names, which is written if it is
+    missing, or configs/config.yaml.
+    """
+    found = rows(*load(os.environ))
+    if is_json:
+        click.echo(json.dumps(as_json(found)))
+    else:
+        wide_console().print(as_table(found))

@@ -1,0 +1,172 @@
+"""`amazin cp`: files and folders to a gateway, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from amazin.cli.common import MistakeError, as_files, examples
+from amazin.cli.get import file_for, get_one, is_shown, tell_fetched
+from amazin.cli.options import (
+    Board,
+    as_address,
+    as_tree,
+    client_of,
+    counted,
+    gateway_options,
+    make_bucket_option,
+)
+from amazin.cli.put import STANDARD, address_for, check_source, put_one
+from amazin.cli.trees import Trees
+from amazin.client.client import GatewayClient
+from amazin.errors import ClientError
+from amazin.model.stored_names import printable
+
+MARK = "amazin:"
+"""Before an address: it is one, whatever lies here."""
+MAX_JOBS = 32
+
+
+class Way(NamedTuple):
+    """What is copied where."""
+
+    is_upload: bool
+    local: str
+    address: str
+
+
+def way(source: str, target: str) -> Way:
+    """Tell which side is the local one. Raises: MistakeError: that can't be told."""
+    sides = (is_local(source), is_local(target))
+    if sides[0] == sides[1] and sides[0] is not None:
+        where = "here" if sides[0] else "in the store"
+        raise MistakeError(f"Both sides are {where}; cp copies between the two")
+    if sides == (None, None):
+        sides = guessed(source, target)
+    is_upload = bool(sides[0] if sides[0] is not None else not sides[1])
+    local, address = (source, target) if is_upload else (target, source)
+    return Way(is_upload, local, address.removeprefix(MARK))
+
+
+def is_local(text: str) -> bool | None:
+    """Whether a side is a path, as it is written; None: it may be either."""
+    if text.startswith(MARK):
+        return False
+    is_path = text in (".", "..", STANDARD) or text.startswith(("/", "./", "../"))
+    return True if is_path else None
+
+
+def guessed(source: str, target: str) -> tuple[bool | None, bool | None]:
+    """Tell by what exists here. Raises: MistakeError, if both do."""
+    is_here = Path(source).exists() or Path(source).is_symlink()
+    if is_here and Path(target).exists():
+        raise MistakeError(
+            f"Both {source!r} and {target!r} exist here: write ./ before the local one,"
+            f" or {MARK} before the other"
+        )
+    return is_here, not is_here
+
+
+def way_of_one(way: Way) -> Way:
+    """Return the way of one file or object, its target with its whole name.
+
+    Raises: MistakeError: there is no such way.
+    """
+    if way.is_upload:
+        check_source(way.local)
+        address = address_for(Path(way.local).name, way.address)
+        return way._replace(address=address)
+    place = file_for(as_address(way.address), way.local)
+    return way._replace(local=place)
+
+
+def copy_one(board: Board, client: GatewayClient, way: Way) -> None:
+    """Copy one file or object."""
+    if way.is_upload:
+        if stored := put_one(board, client, way.local, way.address, {}):
+            board.tell(f"Stored {printable(way.address)}, {stored.size} bytes")
+    elif stored := get_one(board, client, way.address, way.local):
+        tell_fetched(board, way.local, stored)
+
+
+def copy_tree(trees: Trees, is_upload: bool) -> None:
+    """Copy all that is below."""
+    board = trees.board
+    board.show_total()
+    try:
+        count = trees.upload() if is_upload else trees.download()
+    except (ClientError, OSError) as exc:
+        board.failed(f"{trees.bucket}/{trees.prefix}", exc)
+        return
+    done = "Stored" if is_upload else "Fetched"
+    left = board.done - count
+    board.tell(f"{done} {counted(count)}, {left} were there already")
+
+
+def tree_of(way: Way) -> tuple[str, str]:
+    """Return the bucket and the prefix of a way between folders.
+
+    Raises: MistakeError: they have none, or the local side can't be a folder.
+    """
+    path = Path(way.local)
+    if way.local == STANDARD:
+        raise MistakeError("-r needs a folder")
+    if (way.is_upload or path.exists()) and not path.is_dir():
+        raise MistakeError(f"{printable(way.local)} is no folder")
+    return as_tree(way.address)
+
+
+@click.command(
+    epilog=examples(
+        "amazin cp -r ./pictures photos/2026",
+        "amazin cp -r photos/2026 ./pictures",
+        "amazin cp cat.jpg photos/2026/",
+    )
+)
+@click.argument("source", shell_complete=as_files)
+@click.argument("target", shell_complete=as_files)
+@click.option("-r", "--recursive", is_flag=True, help="All that is below SOURCE.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, MAX_JOBS),
+    default=4,
+    show_default=True,
+    help="Objects at a time, with -r.",
+)
+@make_bucket_option
+@gateway_options
+def cp(
+    source: str,
+    target: str,
+    recursive: bool,
+    jobs: int,
+    make_bucket: bool,
+    url: str,
+    token: str | None,
+    quiet: bool,
+) -> None:
+    """Copy files to the store, or objects from it.
+
+    One side is local: begin it with ./, ../ or /, or begin the other with amazin: to
+    say which. Without either, what exists here is local; if both do, it is refused.
+
+    With -r the files below the one side get the same names below the other. What is
+    there already, with the same size and MD5, is left out: so a run that was stopped is
+    simply begun again. What can't be copied is told, and the rest goes on.
+    """
+    client = client_of(url, token)
+    found = way(source, target)
+    bucket, prefix = tree_of(found) if recursive else ("", "")
+    if not recursive:
+        found = way_of_one(found)
+    with Board(quiet, not is_shown(found.local)) as board:
+        if make_bucket and found.is_upload and (recursive or "/" in found.address):
+            client.make_bucket(found.address.partition("/")[0])
+        if recursive:
+            folder = Path(found.local)
+            trees = Trees(client, board, folder, bucket, prefix, jobs)
+            copy_tree(trees, found.is_upload)
+        else:
+            copy_one(board, client, found)

@@ -1,0 +1,90 @@
+"""`amazin forget`: gives up nodes that never come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+
+from amazin.cli.common import MistakeError, examples, read_settings
+from amazin.cli.nodes import known_nodes, log_to, look
+from amazin.errors import RepairError, RosterError
+from amazin.membership.membership import Snapshot
+from amazin.membership.roster import Roster
+from amazin.membership.transitions import forget as forget_nodes
+
+
+@click.command(epilog=examples("amazin forget node-3"))
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--force", is_flag=True, help="Even if a node answers.")
+def forget(names: tuple[str, ...], yes: bool, force: bool) -> None:
+    """Give up nodes that never come back, with everything they hold.
+
+    To take away a node that still works, give it the weight 0 instead and run
+    `amazin repair`, which empties it.
+    """
+    settings = read_settings()
+    log_to(Console(stderr=True), settings)
+    given_up = frozenset(names)
+    with known_nodes(settings) as membership:
+        snapshot = look(membership)
+        if snapshot.roster is None:
+            raise RepairError(snapshot.reason)
+        without(given_up)(snapshot.roster)
+        if not force:
+            refuse_alive(snapshot, given_up)
+        click.echo(consequences(snapshot.roster, given_up), err=True)
+        if not yes:
+            click.confirm("Give up for good?", abort=True, err=True)
+        if not membership.change(without(given_up)):
+            raise RepairError("The nodes can't record it now; try again in a moment")
+    click.echo(f"Forgotten: {enumerated(given_up)}. `amazin repair` finishes it.")
+
+
+def without(names: frozenset[str]) -> Callable[[Roster], Roster]:
+    """Return the step that gives nodes up; it raises MistakeError if they can't be."""
+
+    def change(roster: Roster) -> Roster:
+        try:
+            return forget_nodes(roster, names)
+        except RosterError as exc:
+            raise MistakeError(
+                f"{enumerated(names)} can't be forgotten: {exc}"
+            ) from exc
+
+    return change
+
+
+def refuse_alive(snapshot: Snapshot, names: frozenset[str]) -> None:
+    """Raise MistakeError if a node answers."""
+    alive = names - snapshot.sight.silent - snapshot.lost
+    if alive:
+        raise MistakeError(
+            f"There, and with its disk: {enumerated(alive)}. Give it the weight 0 and "
+            "run `amazin repair`, which empties it; or add --force"
+        )
+
+
+def consequences(roster: Roster, names: frozenset[str]) -> str:
+    """Return what it means to give up these nodes, for the one who decides."""
+    replicas = min(nodes.replicas for nodes in roster.sets)
+    gone = (
+        "objects that have no copy elsewhere are lost for good"
+        if len(names | set(roster.forgotten)) >= replicas
+        else f"each object has {replicas} copies, so other nodes have it, if they are "
+        "there and well"
+    )
+    it, back = ("they hold", "they come back")
+    if len(names) == 1:
+        it, back = ("it holds", "it comes back")
+    return (
+        f"{enumerated(names)} will be given up: {gone}. What {it} is ignored, "
+        f"even if {back}."
+    )
+
+
+def enumerated(names: frozenset[str]) -> str:
+    """Return names as a list for people."""
+    return ", ".join(sorted(names))

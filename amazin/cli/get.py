@@ -1,0 +1,119 @@
+"""`amazin get`: fetches one object."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import click
+
+from amazin.cli.common import MistakeError, as_files, examples
+from amazin.cli.options import (
+    Board,
+    as_address,
+    client_of,
+    gateway_options,
+    last_segment,
+)
+from amazin.cli.put import STANDARD
+from amazin.client.client import GatewayClient
+from amazin.client.files import Show, copy, download, remove_leftovers
+from amazin.client.objects import StoredObject
+from amazin.errors import ClientError
+from amazin.model.stored_names import printable
+
+
+def file_for(address: str, file: str | None) -> str:
+    """Return where an object goes. Raises: MistakeError."""
+    if file == STANDARD:
+        if sys.stdout is None:
+            raise MistakeError("Standard output is closed")
+        return file
+    if file is None:
+        return last_segment(address)
+    if Path(file).is_dir():
+        return str(Path(file) / last_segment(address))
+    if file.endswith("/"):
+        raise MistakeError(f"There is no folder {printable(file)}")
+    return file
+
+
+def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredObject:
+    """Fetch an object into a file, or to standard output; whole, or not at all.
+
+    Raises: ClientError, OSError.
+    """
+    if file == STANDARD:
+        with client.get(address) as stream:
+            copy(stream, sys.stdout.buffer, show)
+        sys.stdout.buffer.flush()
+        return stream.info
+    path = Path(file)
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        with client.get(address) as stream, path.open("wb", buffering=0) as device:
+            copy(stream, device, show)
+        return stream.info
+    path = Path(os.path.realpath(file))  # a link stays one
+    stored = download(client, address, path, show)
+    remove_leftovers(path)
+    return stored
+
+
+def get_one(
+    board: Board, client: GatewayClient, address: str, file: str
+) -> StoredObject | None:
+    """Fetch an object with its progress shown; None: it failed."""
+    try:
+        with board.bar(address, None) as bar:
+            return fetch(client, address, file, bar.set)
+    except BrokenPipeError:  # of standard output: the reader has enough
+        raise
+    except (ClientError, OSError) as exc:
+        board.failed(address, exc)
+        return None
+
+
+def is_output(file: str) -> bool:
+    """Whether it is standard output, by whatever name."""
+    try:
+        return file == STANDARD or os.path.samestat(Path(file).stat(), os.fstat(1))
+    except (OSError, ValueError):
+        return False
+
+
+def is_shown(file: str) -> bool:
+    """Whether the object itself goes to the terminal."""
+    return is_output(file) and sys.stdout is not None and sys.stdout.isatty()
+
+
+def tell_fetched(board: Board, file: str, stored: StoredObject) -> None:
+    """Tell that an object is here, unless that would be told behind its bytes."""
+    if not is_output(file):
+        board.tell(f"Fetched {printable(file)}, {stored.size} bytes")
+
+
+@click.command(
+    epilog=examples(
+        "amazin get photos/2026/cat.jpg",
+        "amazin get photos/2026/cat.jpg /tmp/cat.jpg",
+        "amazin get backups/today.tar - | tar t",
+    )
+)
+@click.argument("key")
+@click.argument("file", required=False, shell_complete=as_files)
+@gateway_options
+def get(key: str, file: str | None, url: str, token: str | None, quiet: bool) -> None:
+    """Fetch an object into a file.
+
+    KEY is a bucket and a key, or, without a slash, the id of an object. FILE is the
+    last part of the key unless given; it is replaced, if it exists, but only when the
+    whole object is here, with the right MD5. - is standard output. A download that
+    breaks is gone on with, also by the next run.
+    """
+    client = client_of(url, token)
+    place = file_for(as_address(key), file)
+    with Board(quiet, not is_shown(place)) as board:
+        if stored := get_one(board, client, key, place):
+            tell_fetched(board, place, stored)

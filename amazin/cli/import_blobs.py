@@ -1,0 +1,79 @@
+"""`amazin import-blobs`: what `sos` stored in a folder is taken over."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from amazin.blobs.folder_store import BlobFolder
+from amazin.blobs.importing import Import, Report
+from amazin.cli.blob_server import opened_folder
+from amazin.cli.common import FailureError, MistakeError, examples, json_option
+from amazin.errors import NodeFullError
+from amazin.settings.config_file import reason
+
+_MOST_SHOWN = 20
+
+
+@click.command(
+    "import-blobs",
+    epilog=examples("amazin import-blobs -store /srv/blobs /srv/sos/data"),
+)
+@click.option(
+    "-store", "--store", default="data", show_default=True, help="Folder of the blobs."
+)
+@click.argument(
+    "source",
+    metavar="[FROM]",
+    required=False,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@json_option
+def import_blobs(store: str, source: Path | None, is_json: bool) -> None:
+    """Take over the blobs that sos stored in a folder.
+
+    Those in the store itself are moved; those of another folder FROM are copied, and
+    left untouched. What is stored already is never overwritten. What sos left of a
+    damaged blob is removed from the store once a whole copy is stored there. Nothing
+    else may write to the folder meanwhile; `amazin blob-server` may serve the store.
+    Stop it at any time, and begin it again.
+    """
+    folder = opened_folder(store)
+    if source and source.resolve() == Path(store).resolve():
+        source = None
+    report = ran(folder, source)
+    if is_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        click.echo(
+            f"Imported {report.imported} blobs ({report.bytes} bytes); "
+            f"{report.already} were stored already."
+        )
+    for blob_id, why in list(report.failures.items())[:_MOST_SHOWN]:
+        click.echo(f"{blob_id}: {why}", err=True)
+    if report.failures:
+        raise FailureError(f"{len(report.failures)} blobs were left where they are.")
+
+
+def ran(folder: BlobFolder, source: Path | None) -> Report:
+    """Import all, and show how far it is. Raises: MistakeError, FailureError."""
+    work = Import(folder, source)
+    try:
+        ids = work.ids()
+    except OSError as exc:
+        raise MistakeError(f"The folder can't be read: {reason(exc)}") from exc
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("Importing", total=len(ids))
+        try:
+            return work.run(ids, partial(progress.advance, task))
+        except NodeFullError as exc:
+            message = f"The disk is full; {work.report.imported} blobs were imported"
+            raise FailureError(message) from exc

@@ -1,0 +1,300 @@
+"""`amazin locate`: where one object lies, by asking every node. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+from amazin.api.addresses import address_of
+from amazin.api.objects import object_name
+from amazin.cli.common import examples, json_option, read_settings, wide_console
+from amazin.cli.nodes import known_nodes, log_to, look
+from amazin.cluster.quorum import Placement, place
+from amazin.errors import NodeError, NoSuchBucketError, NoSuchKeyError
+from amazin.membership.membership import Snapshot
+from amazin.membership.roster import NodeSet, Roster
+from amazin.model.stored_names import shown
+from amazin.nodes.interface import ObjectInfo, ObjectName, Pending
+from amazin.repair.plan import is_valid
+
+FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one node has of the object."""
+
+    node: str
+    rank: int | None
+    """From 1, in the newest set of nodes; None: it is not in it."""
+    is_home: bool
+    is_next_home: bool
+    """While the set of nodes changes: whether it is in the home that comes."""
+    state: str
+    """`up`, `lost` (it answers with an empty disk) or `not reachable`."""
+    problem: str = ""
+    info: ObjectInfo | None = None
+    is_newest: bool = False
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an object lies."""
+
+    name: ObjectName
+    verdict: str
+    reason: str
+    holdings: list[Holding]
+    """Best rank first."""
+
+    @property
+    def sentence(self) -> str:
+        """What an operator wants to know."""
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{shown(self.name)}: {self.verdict}{reason}"
+
+
+Answer = ObjectInfo | NodeError | None
+"""None: the node holds nothing of it."""
+
+
+def locate(snapshot: Snapshot, name: ObjectName) -> Location:
+    """Ask all known nodes."""
+    answers = ask_all(snapshot, name)
+    roster = snapshot.roster
+    if roster is None:
+        verdict = ABSENT if snapshot.is_blank else UNKNOWN
+        reason = "nothing is stored yet" if snapshot.is_blank else snapshot.reason
+        holdings = [holding(n, None, name, answers, snapshot) for n in sorted(answers)]
+        return Location(name, verdict, reason, holdings)
+    placement = place(roster, snapshot.members, name.hash_key)
+    newest = newest_copies(placement, answers)
+    ranked = roster.newest.ranker.rank(name.hash_key)
+    names = [*ranked, *sorted(answers.keys() - set(ranked))]
+    return Location(
+        name,
+        *judge(placement, snapshot, answers, newest),
+        [holding(n, roster, name, answers, snapshot, n in newest) for n in names],
+    )
+
+
+def ask_all(snapshot: Snapshot, name: ObjectName) -> dict[str, Answer]:
+    """Ask the nodes themselves, also those that are skipped just now."""
+    asked: dict[str, Pending[ObjectInfo] | NodeError] = {}
+    for member in snapshot.members.values():
+        try:
+            asked[member.name] = member.node.start_head(name)
+        except NodeError as exc:
+            asked[member.name] = exc
+    return {node: receive(pending) for node, pending in asked.items()}
+
+
+def receive(pending: Pending[ObjectInfo] | NodeError) -> Answer:
+    """Wait for an answer."""
+    if isinstance(pending, NodeError):
+        return pending
+    try:
+        return pending.wait()
+    except NoSuchKeyError:
+        return None
+    except NodeError as exc:
+        return exc
+
+
+def newest_copies(
+    placement: Placement, answers: Mapping[str, Answer]
+) -> dict[str, ObjectInfo]:
+    """Return the copies that are the object, as reads and `repair` see it."""
+    valid = {
+        node: info
+        for node, info in answers.items()
+        if isinstance(info, ObjectInfo) and is_valid(placement, node, info)
+    }
+    best = max((info.version for info in valid.values()), default=None)
+    return {node: info for node, info in valid.items() if info.version == best}
+
+
+def judge(
+    placement: Placement,
+    snapshot: Snapshot,
+    answers: Mapping[str, Answer],
+    newest: Mapping[str, ObjectInfo],
+) -> tuple[str, str]:
+    """Return the verdict, and its reason: so many have to answer as for a read."""
+    good = {
+        node for node, answer in answers.items() if not isinstance(answer, NodeError)
+    }
+    good -= snapshot.lost
+    for quorum in placement.quorums:
+        if sum(member.name in good for member in quorum.members) < quorum.needed:
+            return UNKNOWN, "too few nodes of its home answer"
+    if not newest:
+        is_left_over = any(
+            isinstance(answer, ObjectInfo) for answer in answers.values()
+        )
+        return ABSENT, "what lies there is left over" if is_left_over else ""
+    info = next(iter(newest.values()))
+    if info.is_deleted:
+        return DELETED, moment(info)
+    missing = placement.replicas - len(newest)
+    count = f"{len(newest)} of {placement.replicas}" if missing > 0 else len(newest)
+    return FOUND, "1 copy" if count == 1 else f"{count} copies"
+
+
+def holding(
+    node: str,
+    roster: Roster | None,
+    name: ObjectName,
+    answers: Mapping[str, Answer],
+    snapshot: Snapshot,
+    is_newest: bool = False,
+) -> Holding:
+    """Put together what is known of one node."""
+    answer = answers.get(node)
+    settled, coming = (roster.settled, roster.next) if roster else (None, None)
+    state, problem = "up", ""
+    if node in snapshot.lost:
+        state = "lost"
+    elif isinstance(answer, NodeError) and not isinstance(answer, NoSuchBucketError):
+        state, problem = "not reachable", str(answer)
+    return Holding(
+        node,
+        rank(node, roster, name),
+        is_at_home(node, settled, name),
+        is_at_home(node, coming, name),
+        state,
+        problem,
+        answer if isinstance(answer, ObjectInfo) else None,
+        is_newest,
+    )
+
+
+def rank(node: str, roster: Roster | None, name: ObjectName) -> int | None:
+    """Return the node's rank for a key."""
+    ranked = roster.newest.ranker.rank(name.hash_key) if roster else []
+    return ranked.index(node) + 1 if node in ranked else None
+
+
+def is_at_home(node: str, nodes: NodeSet | None, name: ObjectName) -> bool:
+    """Whether a node is in the key's home."""
+    return nodes is not None and node in nodes.home(name.hash_key)
+
+
+def moment(info: ObjectInfo) -> str:
+    """Return when a copy's version was written, by RFC 3339."""
+    time = datetime.fromtimestamp(info.modified_ns // 10**9, UTC)
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{info.modified_ns % 10**9 // 1000:06d}Z"
+
+
+# Shown
+
+
+def show(location: Location) -> None:
+    """Print it for people; a narrow terminal breaks lines, and cuts none."""
+    click.echo(location.sentence)
+    wide_console().print(as_table(location))
+    for problem in problems(location):
+        click.echo(problem, err=True)
+
+
+def as_table(location: Location) -> Table:
+    """Return the nodes, a row each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("rank", "node", "home", "state", "version", "size", "ETag", ""):
+        justify: JustifyMethod = "right" if title in ("rank", "size") else "left"
+        table.add_column(title, justify=justify, no_wrap=True)
+    for held in location.holdings:
+        table.add_row(str(held.rank or ""), held.node, home(held), *copy_cells(held))
+    return table
+
+
+def problems(location: Location) -> list[str]:
+    """Return why nodes can't be reached, a line each."""
+    return [
+        f"{held.node}: {held.problem}" for held in location.holdings if held.problem
+    ]
+
+
+def home(held: Holding) -> str:
+    """Return in which homes a node is."""
+    homes = [("home", held.is_home), ("next home", held.is_next_home)]
+    return ", ".join(word for word, is_in in homes if is_in)
+
+
+def copy_cells(held: Holding) -> tuple[str, ...]:
+    """Return the state of a node, and the copy on it."""
+    info = held.info
+    if info is None:
+        return held.state, "", "", "", ""
+    words = [("newest", held.is_newest), ("tombstone", info.is_deleted)]
+    note = ", ".join(word for word, is_so in words if is_so)
+    return held.state, moment(info), str(info.size), info.etag, note
+
+
+def as_json(location: Location) -> dict[str, Any]:
+    """Return all of it."""
+    return {
+        "bucket": location.name.bucket,
+        "key": location.name.key,
+        "object": shown(location.name),
+        "verdict": location.verdict,
+        "reason": location.reason,
+        "nodes": [node_as_json(held) for held in location.holdings],
+    }
+
+
+def node_as_json(held: Holding) -> dict[str, Any]:
+    """Return one node, and the copy on it."""
+    info = held.info
+    copy = info and {
+        "time": moment(info),
+        "size": info.size,
+        "etag": info.etag,
+        "is_tombstone": info.is_deleted,
+        "is_newest": held.is_newest,
+    }
+    return {
+        "rank": held.rank,
+        "node": held.node,
+        "is_home": held.is_home,
+        "is_next_home": held.is_next_home,
+        "state": held.state,
+        "problem": held.problem,
+        "copy": copy,
+    }
+
+
+# The command
+
+
+@click.command(
+    "locate", epilog=examples("amazin locate readme", "amazin locate photos/2026/a.jpg")
+)
+@click.argument("key")
+@json_option
+def locate_command(key: str, is_json: bool) -> None:
+    """Show on which nodes an object lies, and in which version.
+
+    KEY is the id of an object, or its bucket and key: photos/2026/a.jpg
+
+    Exit code 1 means that there is none, or that it can't be told.
+    """
+    settings = read_settings()
+    log_to(Console(stderr=True), settings)
+    bucket, slash, rest = key.partition("/")
+    name = address_of(settings, bucket, rest).name if slash else object_name(key)
+    with known_nodes(settings) as membership:
+        location = locate(look(membership), name)
+    if is_json:
+        click.echo(json.dumps(as_json(location)))
+    else:
+        show(location)
+    sys.exit(0 if location.verdict == FOUND else 1)

@@ -1,0 +1,93 @@
+"""`amazin ls`: what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from amazin.cli.common import MistakeError, examples, json_option
+from amazin.cli.options import Board, client_of, gateway_options
+from amazin.client.client import GatewayClient
+from amazin.client.objects import StoredObject
+from amazin.errors import ClientError
+from amazin.model.stored_names import printable
+
+SIZE_DIGITS = 12
+TIME_LETTERS = 19
+"""Of an RFC 3339 time: to the second."""
+
+
+def print_array(entries: Iterable[Any]) -> None:
+    """Print JSON as it comes: without its last bracket, if it breaks off."""
+    before = "["
+    for entry in entries:
+        click.echo(before + json.dumps(entry), nl=False)
+        before = ",\n"
+    click.echo("]" if before != "[" else "[]")
+
+
+def line_of(entry: StoredObject) -> str:
+    """Return size, time and key on one line that is safe for a terminal."""
+    size = time = ""
+    if not entry.is_prefix:
+        size, time = str(entry.size), f"{entry.last_modified[:TIME_LETTERS]}Z"
+    width = TIME_LETTERS + 1
+    return f"{size:>{SIZE_DIGITS}}  {printable(time):{width}}  {printable(entry.key)}"
+
+
+def show(client: GatewayClient, place: str, is_recursive: bool, is_json: bool) -> None:
+    """Print buckets, or objects, as they come. Raises: ClientError, also midway."""
+    if not place:
+        names = client.buckets()
+        if is_json:
+            print_array(names)
+        for name in names if not is_json else []:
+            click.echo(printable(name))
+        return
+    bucket, _, prefix = place.partition("/")
+    entries = client.list(bucket, prefix, is_recursive)
+    if is_json:
+        print_array(map(asdict, entries))
+        return
+    for entry in entries:
+        click.echo(line_of(entry))
+
+
+@click.command(
+    epilog=examples(
+        "amazin ls",
+        "amazin ls photos/2026/",
+        "amazin ls -r --json photos | jq '.[].key'",
+    )
+)
+@click.argument("place", required=False, default="", metavar="[BUCKET[/PREFIX]]")
+@click.option("-r", "--recursive", is_flag=True, help="Also what is below slashes.")
+@json_option
+@gateway_options
+def ls(
+    place: str,
+    recursive: bool,
+    is_json: bool,
+    url: str,
+    token: str | None,
+    quiet: bool,
+) -> None:
+    """List the buckets, or the objects of one.
+
+    With size in bytes and time, in key order; PREFIX is what the keys begin with. Keys
+    that have more slashes behind it are one line, unless -r is given. Characters that
+    would do something to a terminal are escaped; --json has them as they are, and the
+    array is closed only if it is whole.
+    """
+    if place.startswith("/"):
+        raise MistakeError(f"{place!r} has no bucket: photos/2026 has one")
+    client = client_of(url, token)
+    with Board(quiet) as board:
+        try:
+            show(client, place, recursive, is_json)
+        except ClientError as exc:
+            board.failed(place or "buckets", exc)

@@ -1,0 +1,240 @@
+"""The `amazin` command: the product in a terminal.
+
+The list of its commands, each in a module of this room that is imported when it is
+asked for; and the one place where errors become a sentence and an exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from amazin.cli.common import FailureError, MistakeError
+from amazin.errors import GatewayError, HTTPError, SettingsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+SERVING = "Serving"
+OBJECTS = "Objects"
+CLUSTER = "Cluster"
+BLOB_SERVERS = "Blob servers"
+ITSELF = "This command"
+
+
+class Entry(NamedTuple):
+    """One command, as it is known before its module is imported."""
+
+    section: str
+    """Of the help."""
+    place: str
+    """The module in this room, and the command in it."""
+    summary: str
+    """The first sentence of its help, without the full stop."""
+
+
+COMMANDS = {
+    "serve": Entry(SERVING, "serve:serve_command", "Serve the gateway"),
+    "config": Entry(
+        SERVING,
+        "config:config_command",
+        "Show every setting: its value, its unit, and who says so",
+    ),
+    "put": Entry(OBJECTS, "put:put", "Store a file as an object"),
+    "get": Entry(OBJECTS, "get:get", "Fetch an object into a file"),
+    "ls": Entry(OBJECTS, "ls:ls", "List the buckets, or the objects of one"),
+    "rm": Entry(OBJECTS, "rm:rm", "Remove objects"),
+    "cp": Entry(OBJECTS, "cp:cp", "Copy files to the store, or objects from it"),
+    "status": Entry(
+        CLUSTER, "status:status", "Show every node, and what it holds of all objects"
+    ),
+    "repair": Entry(
+        CLUSTER, "repair:repair", "Bring every object onto the nodes where it belongs"
+    ),
+    "forget": Entry(
+        CLUSTER,
+        "forget:forget",
+        "Give up nodes that never come back, with everything they hold",
+    ),
+    "locate": Entry(
+        CLUSTER,
+        "locate:locate_command",
+        "Show on which nodes an object lies, and in which version",
+    ),
+    "api-server": Entry(
+        BLOB_SERVERS,
+        "api_server:api_server",
+        "Serve uploads and downloads of blobs, which blob servers keep",
+    ),
+    "blob-server": Entry(
+        BLOB_SERVERS, "blob_server:blob_server", "Serve a folder of blobs"
+    ),
+    "import-blobs": Entry(
+        BLOB_SERVERS,
+        "import_blobs:import_blobs",
+        "Take over the blobs that sos stored in a folder",
+    ),
+    "replicate": Entry(
+        BLOB_SERVERS,
+        "replicate:replicate",
+        "Copy blobs to every blob server of their group",
+    ),
+    "completion": Entry(
+        ITSELF,
+        "completion:completion",
+        "Print a script that lets a shell complete commands and options",
+    ),
+    "version": Entry(ITSELF, "version:version", "Show which release this is"),
+    "help": Entry(ITSELF, "help:help_command", "Show what a command does, and how"),
+}
+"""By name, in the order of the help; those of a section stand together."""
+EXIT_CODES = (
+    ("0", "All is well."),
+    ("1", "Something failed, or is left to be done; standard error says what."),
+    ("2", "An argument or a setting can't be used."),
+    ("130", "Stopped by Ctrl-C."),
+)
+
+
+class Commands(click.Group):
+    """The commands, found when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one; None: there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].place.partition(":")
+        found = import_module(f"amazin.cli.{module}")
+        command: click.Command = getattr(found, function)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments begin with.
+
+        Raises: MistakeError, with the usage and what may have been meant.
+        """
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise MistakeError(
+            f"No such command '{name}'.{guess(name)}\n{ctx.get_usage()}\n"
+            f"'{ctx.command_path} --help' shows all commands."
+        )
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write a section for each kind of command; imports none of them."""
+        width = max(map(len, COMMANDS))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, entry in COMMANDS.items():
+            row = (name.ljust(width), entry.summary)
+            sections.setdefault(entry.section, []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit codes, then an example."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl(EXIT_CODES)
+        super().format_epilog(ctx, formatter)
+
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the commands and options that begin so; imports no command."""
+        from click.shell_completion import CompletionItem
+
+        items = [
+            CompletionItem(name, help=entry.summary)
+            for name, entry in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as exc:
+            raise MistakeError(exc.format_message()) from exc
+        except SettingsError as exc:
+            raise MistakeError(f"Settings: {exc}") from exc
+        except HTTPError as exc:
+            raise MistakeError(exc.message) from exc
+        except GatewayError as exc:
+            raise FailureError(str(exc)) from exc
+        except KeyboardInterrupt:
+            click.echo("Stopped", err=True)
+            ctx.exit(130)
+        except OSError as exc:
+            raise refusal(exc) from exc
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options of `amazin` itself; `--help` is answered here."""
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as exc:
+            raise refusal(exc) from exc
+
+
+def guess(name: str) -> str:
+    """Return which command may have been meant, as a sentence; empty: none."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, COMMANDS, n=1)
+    return f" Did you mean '{found[0]}'?" if found else ""
+
+
+def refusal(error: OSError) -> Exception:
+    """Return what a failure of the system is to the user.
+
+    Where nobody reads on (`amazin ls | head`) it stays what it is: click ends quietly.
+    """
+    return error if error.errno == errno.EPIPE else FailureError(complaint(error))
+
+
+def complaint(error: OSError) -> str:
+    """Return what the system has against it, and against what."""
+    if not error.strerror:
+        return str(error) or type(error).__name__
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+def print_version(context: click.Context, option: click.Parameter, value: bool) -> None:
+    """Do what `--version` asks for, and end."""
+    if value and not context.resilient_parsing:
+        from amazin.cli.version import release
+
+        click.echo(f"amazin {release()}")
+        context.exit()
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`amazin help COMMAND` shows what a command does, with an example.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show which release this is.",
+)
+def main() -> None:
+    """Many storage nodes, one object store.
+
+    Settings come from the environment and a file; `amazin config` shows them.
+    """

@@ -1,0 +1,140 @@
+"""`amazin put`: stores one file."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from amazin.cli.common import MistakeError, as_files, examples, json_option
+from amazin.cli.options import (
+    Board,
+    as_address,
+    as_headers,
+    check_headers,
+    client_of,
+    gateway_options,
+    make_bucket_option,
+    with_hint,
+)
+from amazin.client.client import GatewayClient
+from amazin.client.files import Show, upload
+from amazin.client.objects import StoredObject
+from amazin.errors import ClientError
+from amazin.model.stored_names import printable
+
+STANDARD = "-"
+DEFAULT_FOLDER = "default/"
+"""Where a file goes that is given no key."""
+
+
+def address_for(name: str, address: str | None) -> str:
+    """Return where a file of this name goes. Raises: MistakeError."""
+    if address is None or address.endswith("/"):
+        if name == STANDARD:
+            raise MistakeError("Standard input has no name: give a whole KEY")
+        address = (address or DEFAULT_FOLDER) + name
+    return as_address(address)
+
+
+def check_source(file: str) -> None:
+    """Raises: MistakeError: a folder, or nothing."""
+    if file == STANDARD:
+        if sys.stdin is None:
+            raise MistakeError("Standard input is closed")
+        return
+    path = Path(file)
+    try:
+        found = path.stat()
+    except OSError as exc:
+        raise MistakeError(f"{printable(str(path))}: {exc.strerror}") from exc
+    if stat.S_ISDIR(found.st_mode):
+        raise MistakeError(f"{printable(str(path))} is a folder: amazin cp -r takes it")
+
+
+def store(
+    client: GatewayClient,
+    file: str,
+    address: str,
+    headers: dict[str, str],
+    show: Show,
+) -> StoredObject:
+    """Store a file, or standard input. Raises: ClientError."""
+    if file == STANDARD:
+        return client.put(address, sys.stdin.buffer, None, headers)
+    return upload(client, Path(file), address, headers, show)
+
+
+def put_one(
+    board: Board,
+    client: GatewayClient,
+    file: str,
+    address: str,
+    headers: dict[str, str],
+) -> StoredObject | None:
+    """Store a file with its progress shown; None: it failed."""
+    try:
+        with board.bar(file, None) as bar, with_hint():
+            return store(client, file, address, headers, bar.set)
+    except (ClientError, OSError) as exc:
+        board.failed(address, exc)
+        return None
+
+
+@click.command(
+    epilog=examples(
+        "amazin put cat.jpg photos/2026/cat.jpg",
+        "amazin put --header 'X-Owner: ann' cat.jpg photos/ --make-bucket",
+        "tar c . | amazin put - backups/today.tar --type application/x-tar",
+    )
+)
+@click.argument("file", shell_complete=as_files)
+@click.argument("key", required=False)
+@click.option("--type", "content_type", metavar="TYPE", help="Content-Type to keep.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    callback=as_headers,
+    metavar="NAME:VALUE",
+    help="Header to keep with it, as 'X-Owner: ann'; several times.",
+)
+@make_bucket_option
+@json_option
+@gateway_options
+def put(
+    file: str,
+    key: str | None,
+    content_type: str | None,
+    headers: dict[str, str],
+    make_bucket: bool,
+    is_json: bool,
+    url: str,
+    token: str | None,
+    quiet: bool,
+) -> None:
+    """Store a file as an object.
+
+    FILE - is standard input. KEY is a bucket and a key, or, without a slash, the id of
+    an object; one that ends in a slash gets the file's name behind it. Without KEY it
+    is default/ and the file's name. It counts as stored only if the gateway has the
+    same MD5 as the file; a file that changes meanwhile is not stored.
+    """
+    client = client_of(url, token)
+    check_source(file)
+    address = address_for(Path(file).name, key)
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    check_headers(headers)
+    with Board(quiet) as board:
+        if make_bucket and "/" in address:
+            client.make_bucket(address.partition("/")[0])
+        stored = put_one(board, client, file, address, headers)
+        if stored and is_json:
+            click.echo(json.dumps(asdict(stored)))
+        elif stored:
+            board.tell(f"Stored {printable(address)}, {stored.size} bytes")

@@ -1,0 +1,93 @@
+"""`amazin repair`: the command; how it runs: `repair_runs.py`."""
+
+from __future__ import annotations
+
+import logging.config
+import sys
+
+import click
+from rich.console import Console
+
+from amazin.cli.common import as_rate, as_seconds, examples, json_option, read_settings
+from amazin.cli.nodes import known_nodes, log_to
+from amazin.cli.repair_view import (
+    Job,
+    Watch,
+    attempt,
+    ended_by_signals,
+    show_report,
+    work,
+)
+from amazin.logs import logging_config
+from amazin.nodes.interface import DATA_BUCKETS
+from amazin.repair.objects import Options
+
+
+def known_bucket(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> str | None:
+    """Return a bucket that exists."""
+    if value not in (None, *DATA_BUCKETS):
+        names = ", ".join(DATA_BUCKETS)
+        raise click.BadParameter(f"there is no {value!r}, but {names}", context, option)
+    return value
+
+
+bucket_option = click.option(
+    "--bucket", callback=known_bucket, metavar="NAME", help="The objects of a bucket."
+)
+
+
+@click.command(
+    epilog=examples(
+        "amazin repair --dry-run",
+        "amazin repair --rate 50MB/s",
+        "amazin repair --every 1h",
+    )
+)
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
+@click.option(
+    "--rate",
+    callback=as_rate,
+    metavar="BYTES/S",
+    help="Copy no faster, as 50MB/s.",
+)
+@bucket_option
+@click.option(
+    "--every",
+    callback=as_seconds,
+    metavar="TIME",
+    help="Run for ever in this rhythm, as 1h.",
+)
+@json_option
+def repair(
+    dry_run: bool,
+    rate: float | None,
+    bucket: str | None,
+    every: float | None,
+    is_json: bool,
+) -> None:
+    """Bring every object onto the nodes where it belongs.
+
+    After a node was added, is to be drained, was lost or forgotten, or has been away.
+    It may be stopped, and begun again, at any time. Exit code 1 means that something
+    is left to be done, for which standard error gives the reason.
+    """
+    if every and dry_run:
+        raise click.UsageError("--every and --dry-run don't go together")
+    settings = read_settings()
+    buckets = (bucket,) if bucket else DATA_BUCKETS
+    options = Options(dry_run, rate, buckets, settings.spool_dir)
+    if every:
+        logging.config.dictConfig(logging_config(settings.least_level))
+        with ended_by_signals(), known_nodes(settings) as membership:
+            job = Job(membership, options, settings.refresh_seconds)
+            Watch(job, every).run()
+    console = Console(stderr=True)
+    log_to(console, settings)
+    interrupted = "Stopped. Begin it again at any time."
+    with ended_by_signals(interrupted), known_nodes(settings) as membership:
+        job = Job(membership, options, settings.refresh_seconds)
+        report = work(job, console) if console.is_terminal else attempt(job)
+    show_report(report, options, is_json)
+    sys.exit(0 if report.is_well else 1)

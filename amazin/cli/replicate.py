@@ -1,0 +1,227 @@
+"""`amazin replicate`: the command; what it does: `blobs/replication.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+from amazin.blobs.node.node import BlobNode
+from amazin.blobs.replication.run import JOBS, Options, Replication, Stage, Tell, mute
+from amazin.blobs.replication.work import Report
+from amazin.blobs.sos_conf import BlobServer, read_servers, shown, table
+from amazin.cli.common import GoCommand, examples, json_option
+from amazin.cli.nodes import log_to
+from amazin.cli.repair_view import ended_by_signals, number
+from amazin.settings.config_file import load_settings
+from amazin.settings.settings import Settings
+
+MAX_JOBS = 64
+NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob server"
+
+
+@click.command(
+    cls=GoCommand,
+    epilog=examples("amazin replicate -blob-server http://n1:3001,http://n2:3001"),
+)
+@click.option(
+    "-v",
+    "-verbose",
+    "--verbose",
+    "is_verbose",
+    is_flag=True,
+    help="A line for each copy, there, missing or made, as `sos replicate` prints.",
+)
+@click.option(
+    "-blob-server",
+    "--blob-server",
+    "given",
+    metavar="URL,URL",
+    help="The servers, one group; by default /etc/sos.conf and ~/.sos.conf say them.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, MAX_JOBS),
+    default=JOBS,
+    show_default=True,
+    help="How many blobs are copied at once.",
+)
+@click.option(
+    "--check", is_flag=True, help="Read every copy, and hold it against its name."
+)
+@json_option
+def replicate(
+    is_verbose: bool, given: str | None, jobs: int, check: bool, is_json: bool
+) -> None:
+    """Copy blobs to every blob server of their group.
+
+    For servers of ours and of `sos`, also mixed. What is copied is held against its id,
+    if that is a SHA-1. Different contents under one id are reported, and stay as they
+    are. A server that doesn't answer is left out. It may be stopped, and begun again,
+    at any time.
+
+    Exit code 1 means that something is left to be done, for which standard error gives
+    the reason.
+    """
+    if is_verbose and is_json:
+        raise click.UsageError("--verbose and --json don't go together")
+    settings = load_settings(os.environ)
+    console = Console(stderr=True)
+    log_to(console, settings)
+    servers = read_servers(given, Path(os.path.expanduser("~")))  # noqa: PTH111
+    options = Options(jobs, check, settings.spool_dir)
+    with ended_by_signals("Stopped. Begin it again at any time."):
+        if is_verbose:
+            click.echo(table(servers), nl=False)
+        is_watched = console.is_terminal and not is_verbose
+        with shown_at(console) if is_watched else unseen() as tell:
+            report = run(settings, servers, options, is_verbose, tell)
+    if servers or is_json or is_verbose:
+        show_report(report, is_verbose, is_json)
+    else:
+        click.echo(NO_SERVERS)
+    sys.exit(0 if report.is_well else 1)
+
+
+def run(
+    settings: Settings,
+    servers: Sequence[BlobServer],
+    options: Options,
+    is_verbose: bool,
+    tell: Tell | None,
+) -> Report:
+    """Mirror each group. Raises: RepairError."""
+    groups: dict[str, list[str]] = {}
+    for server in servers:
+        groups.setdefault(server.group, []).append(server.url)
+
+    def connect(url: str) -> BlobNode:
+        return BlobNode(shown(url), url, settings.node_limits)
+
+    say = Printer().say if is_verbose else mute
+    return Replication(connect, options, say, tell).run(groups)
+
+
+class Printer:
+    """Prints lines of several threads, those of one call in one piece."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Print lines."""
+        if lines:
+            with self._lock:
+                click.echo("\n".join(lines))
+
+
+# At a terminal
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Show nothing."""
+    yield None
+
+
+@contextmanager
+def shown_at(console: Console) -> Iterator[Tell]:
+    """Show how far each group is, as long as it takes."""
+    with Progress(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        CopiedColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("Looking", total=None, report=Report())
+
+        def show(stage: Stage) -> None:
+            bar.update(
+                task,
+                description=stage.group,
+                completed=stage.done,
+                total=stage.total,
+                report=stage.report,
+            )
+
+        yield show
+
+
+class CopiedColumn(ProgressColumn):
+    """What has been copied up to now, and how fast."""
+
+    def render(self, task: Task) -> Text:
+        """Return it as of this moment: bytes flow between two blobs, too."""
+        report: Report = task.fields["report"]
+        speed = decimal(int(report.bytes / max(task.elapsed or 0.0, 0.1)))
+        return Text(f"{copied(report)}, {speed}/s")
+
+
+# What came of it
+
+
+def show_report(report: Report, is_verbose: bool, is_json: bool) -> None:
+    """Print it: one line, and what is left to be done on standard error; or JSON.
+
+    Beside the lines of --verbose, which other programs read, all is on standard error.
+    """
+    if is_json:
+        click.echo(json.dumps(fields(report)))
+        return
+    click.echo(summary(report), err=is_verbose)
+    for problem in report.problems:
+        click.echo(problem, err=True)
+    if report.more_problems:
+        click.echo(f"... and {report.more_problems} more", err=True)
+    for url, reason in report.left_out.items():
+        click.echo(f"{url} was left out: {reason}", err=True)
+
+
+def fields(report: Report) -> dict[str, object]:
+    """Return the report as JSON shows it."""
+    names = (
+        *("blobs", "copied", "copies", "bytes", "damaged", "differing", "failures"),
+        *("left_out", "problems", "more_problems", "is_well"),
+    )
+    return {name: getattr(report, name) for name in names}
+
+
+def summary(report: Report) -> str:
+    """Return the report as one line."""
+    parts = [copied(report), f"looked at {number(report.blobs, 'blob')}"]
+    if report.differing:
+        parts.append(f"{report.differing} with different contents")
+    if report.damaged:
+        parts.append(number(report.damaged, "damaged copy"))
+    if report.failures:
+        parts.append(number(report.failures, "failure"))
+    if report.left_out:
+        parts.append(f"{number(len(report.left_out), 'server')} left out")
+    return ", ".join(parts)
+
+
+def copied(report: Report) -> str:
+    """Return how much was copied."""
+    return f"copied {number(report.copied, 'blob')} ({decimal(report.bytes)})"

@@ -1,0 +1,94 @@
+"""`amazin rm`: removes objects."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import click
+
+from amazin.cli.common import MistakeError, examples
+from amazin.cli.options import (
+    Board,
+    as_address,
+    as_tree,
+    client_of,
+    counted,
+    gateway_options,
+)
+from amazin.client.client import PAGE_KEYS, GatewayClient
+from amazin.errors import ClientError
+from amazin.model.stored_names import printable
+
+
+def remove_one(board: Board, client: GatewayClient, address: str) -> None:
+    """Remove an object."""
+    try:
+        client.delete(address)
+    except ClientError as exc:
+        board.failed(address, exc)
+    else:
+        board.well()
+
+
+def remove_tree(board: Board, client: GatewayClient, bucket: str, prefix: str) -> None:
+    """Remove all objects of a bucket whose keys begin with `prefix`."""
+    try:
+        keys = (entry.key for entry in client.list(bucket, prefix))
+        for batch in batches(keys):
+            left = client.delete_all(bucket, batch)
+            for unremoved in left:
+                label = f"{bucket}/{unremoved.key}"
+                board.failed(label, ClientError(unremoved.reason))
+            board.well(len(batch) - len(left))
+    except ClientError as exc:
+        board.failed(f"{bucket}/{prefix}", exc)
+
+
+def batches(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Yield keys, as many as one request may have."""
+    rest = iter(keys)
+    while batch := list(islice(rest, PAGE_KEYS)):
+        yield batch
+
+
+@click.command(
+    epilog=examples(
+        "amazin rm photos/2026/cat.jpg cat1",
+        "amazin rm -r photos/2025 --yes",
+    )
+)
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@click.option("-r", "--recursive", is_flag=True, help="All that is below KEY.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@gateway_options
+def rm(
+    keys: tuple[str, ...],
+    recursive: bool,
+    yes: bool,
+    url: str,
+    token: str | None,
+    quiet: bool,
+) -> None:
+    """Remove objects.
+
+    KEY is a bucket and a key, or, without a slash, the id of an object. That there is
+    none is fine. With -r it is a bucket, or a bucket and a prefix: photos/2026 removes
+    what begins with 2026/ there; the bucket itself stays.
+    """
+    client = client_of(url, token)
+    trees = [as_tree(key) for key in keys] if recursive else []
+    addresses = [] if recursive else [as_address(key) for key in keys]
+    if recursive and not yes:
+        if sys.stdin is None:
+            raise MistakeError("Standard input is closed: --yes asks nothing")
+        places = ", ".join(printable("/".join(tree)) for tree in trees)
+        click.confirm(f"Remove everything below {places}?", abort=True, err=True)
+    with Board(quiet) as board:
+        for address in addresses:
+            remove_one(board, client, address)
+        for tree in trees:
+            remove_tree(board, client, *tree)
+        if recursive:
+            board.tell(f"Removed {counted(board.done)}")

@@ -1,0 +1,125 @@
+"""`amazin status`: every node, and what it holds of all objects. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from amazin.cli.common import (
+    as_seconds,
+    examples,
+    json_option,
+    read_settings,
+    wide_console,
+)
+from amazin.cli.nodes import known_nodes, log_to
+from amazin.cli.status_view import as_json, as_lines, as_table, balance, sentence
+from amazin.membership.membership import Membership
+from amazin.status.counts import Counting, total
+from amazin.status.observer import Observer, Status
+
+POLL_SECONDS = 0.1
+
+
+def as_pause(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> float | None:
+    """Read `5`, `0.5`, `90s` or `1m` as seconds."""
+    is_number = value is not None and value[-1:].isdigit()
+    return as_seconds(context, option, f"{value}s" if is_number else value)
+
+
+@click.command(epilog=examples("amazin status", "amazin status --watch 5 --fast"))
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value="2",
+    callback=as_pause,
+    metavar="[SECONDS]",
+    help="Look again and again, every 2 seconds unless told otherwise.",
+)
+@click.option("--fast", "is_fast", is_flag=True, help="Don't count the objects.")
+@json_option
+def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
+    """Show every node, and what it holds of all objects.
+
+    Its state; its weight; what the nodes remember of it (the roster); how many objects
+    lie on it, and of which size; how many tombstones of deleted ones, and internal
+    ones (marks of buckets, parts of large objects); its share of all of these, and
+    what is due to it by placement. Objects are counted anew in the background while
+    it watches.
+
+    Exit code 1 means that a node is not well, or that the list of nodes can't be read.
+    """
+    settings = read_settings()
+    console = Console(stderr=True)
+    log_to(console, settings)
+    with known_nodes(settings) as membership:
+        counting = None if is_fast else new_counting(membership, watch is not None)
+        observer = Observer(membership, counting)
+        if watch is not None:
+            watch_nodes(observer, watch, is_json)
+            return
+        found = once(observer, counting, console)
+    if is_json:
+        click.echo(json.dumps(as_json(found)))
+    else:
+        show(found)
+    sys.exit(0 if found.is_well else 1)
+
+
+def new_counting(membership: Membership, repeats: bool) -> Counting:
+    """Return what counts the objects on the nodes as they are known at the time."""
+    return Counting(
+        lambda name: membership.snapshot().members.get(name), repeats=repeats
+    )
+
+
+def once(observer: Observer, counting: Counting | None, console: Console) -> Status:
+    """Look, and wait until all is counted; at a terminal it shows how far that is."""
+    with console.status("Looking at the nodes") as progress:
+        found = observer.look()
+        while counting and not counting.wait(POLL_SECONDS):
+            copies = total(counting.counts().values()).copies
+            progress.update(f"Counting the objects on the nodes: {copies:,}")
+    return replace(found, counted=observer.counted())
+
+
+def watch_nodes(observer: Observer, seconds: float, is_json: bool) -> None:
+    """Show the nodes again and again until Ctrl-C, which is no failure."""
+    console = Console(highlight=False)
+    try:
+        if is_json or not console.is_terminal:
+            while True:
+                print_again(observer.look(), is_json)
+                time.sleep(seconds)
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(as_lines(observer.look(), console), refresh=True)
+                time.sleep(seconds)
+    except KeyboardInterrupt:
+        return
+
+
+def print_again(found: Status, is_json: bool) -> None:
+    """Print what was found for a program or a file: a line of JSON, or a table."""
+    if is_json:
+        click.echo(json.dumps(as_json(found)))
+        return
+    show(found, has_ages=True)
+
+
+def show(found: Status, has_ages: bool = False) -> None:
+    """Print it for people, and what is wrong on standard error."""
+    click.echo(sentence(found))
+    wide_console().print(as_table(found, has_ages))
+    if line := balance(found):
+        click.echo(line)
+    for problem in found.problems:
+        click.echo(problem, err=True)

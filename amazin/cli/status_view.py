@@ -1,0 +1,190 @@
+"""How `amazin status` shows what it found: as a table, or as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from rich.console import Console, Group, JustifyMethod
+from rich.filesize import decimal
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from amazin.status.counts import Count, total
+from amazin.status.nodes import UP, NodeStatus
+from amazin.status.observer import Status
+
+RIGHT = ("weight", "objects", "size", "deleted", "internal", "share", "due", "counted")
+"""Columns of numbers."""
+LESS_IMPORTANT = ("internal", "deleted", "weight", "due", "counted", "group", "roster")
+"""Columns that a narrow terminal does without; the first of them first."""
+ANY_WIDTH = 10_000
+
+
+def sentence(status: Status) -> str:
+    """Return the whole on one line."""
+    states = Counter(node.state for node in status.nodes)
+    count = len(status.nodes)
+    nodes = "1 node" if count == 1 else f"{count} nodes"
+    parts = ", ".join(f"{states[state]} {state}" for state in sorted(states, key=rank))
+    if status.roster is None:
+        return f"{nodes}: {parts}. {status.condition}" if count else status.condition
+    replicas = status.roster.newest.replicas
+    copies = "1 copy" if replicas == 1 else f"{replicas} copies"
+    return f"{nodes}: {parts}. {copies} of each object. {status.condition}"
+
+
+def rank(state: str) -> tuple[bool, str]:
+    """Return what orders states: the good one first."""
+    return state != UP, state
+
+
+def balance(status: Status) -> str:
+    """Return how far the nodes are from what placement gives; empty: not known."""
+    pairs = [(status.share(node.name), node) for node in status.nodes if node.due]
+    off = [
+        (share / node.due - 1, node.name)
+        for share, node in pairs
+        if share is not None and node.due
+    ]
+    if len(off) < 2 or len(off) < len(pairs):
+        return ""
+    (least, emptiest), (most, fullest) = min(off), max(off)
+    return (
+        f"Balance: from {least:+.1%} ({emptiest}) to {most:+.1%} ({fullest}) of what "
+        "placement gives."
+    )
+
+
+def as_table(
+    status: Status, has_ages: bool = False, left_out: Collection[str] = ()
+) -> Table:
+    """Return a row for each node, and one for all of them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    titles = [name for name in columns(status, has_ages) if name not in left_out]
+    for title in titles:
+        justify: JustifyMethod = "right" if title in RIGHT else "left"
+        table.add_column(title, justify=justify, overflow="fold")
+    for node in status.nodes:
+        row = {**node_cells(node), **count_cells(node.name, status)}
+        table.add_row(*(Text(row.get(title, "")) for title in titles))
+    if status.counted:
+        sums = total(counted.count for counted in status.counted.values())
+        row = {"node": "total", **cells_of(sums)}
+        table.add_row(*(Text(row.get(title, ""), "bold") for title in titles))
+    return table
+
+
+def columns(status: Status, has_ages: bool) -> list[str]:
+    """Return the titles of the columns in which there is something."""
+    titles = ["node", "state", "weight", "roster"]
+    if any(node.group for node in status.nodes):
+        titles.insert(3, "group")
+    if status.counted:
+        titles += ["objects", "size", "deleted", "internal", "share"]
+    return titles + ["due"] + (["counted"] if status.counted and has_ages else [])
+
+
+def node_cells(node: NodeStatus) -> dict[str, str]:
+    """Return what is known of a node without counting."""
+    return {
+        "node": node.name,
+        "state": node.state,
+        "weight": f"{node.weight:g}",
+        "group": node.group,
+        "roster": node.role,
+        "due": percent(node.due),
+    }
+
+
+def count_cells(name: str, status: Status) -> dict[str, str]:
+    """Return what lies on a node; while it is being counted, what there is already."""
+    counted = status.counted.get(name)
+    if counted is None or counted.count.problem:
+        return {"objects": "?", "counted": "can't be"} if status.counted else {}
+    age = counted.age_seconds
+    return {
+        **cells_of(counted.count),
+        "share": percent(status.share(name)),
+        "counted": "going on" if age is None else f"{age:.0f} s ago",
+    }
+
+
+def cells_of(count: Count) -> dict[str, str]:
+    """Return a count for people."""
+    return {
+        "objects": f"{count.objects:,}",
+        "size": decimal(count.bytes),
+        "deleted": f"{count.tombstones:,}",
+        "internal": f"{count.markers + count.parts:,}",
+    }
+
+
+def percent(share: float | None) -> str:
+    """Return a share for people."""
+    return "" if share is None else f"{share:.1%}"
+
+
+def as_lines(status: Status, console: Console) -> Group:
+    """Return all of it, for a terminal."""
+    parts: list[Text | Table] = [Text(sentence(status)), fitting_table(status, console)]
+    parts += [Text(line) for line in (balance(status),) if line]
+    parts += [Text(problem, "red") for problem in status.problems]
+    return Group(*parts)
+
+
+def fitting_table(status: Status, console: Console) -> Table:
+    """Return the table, less the columns for which a terminal is too narrow."""
+    options = console.options.update_width(ANY_WIDTH)
+    for count in range(len(LESS_IMPORTANT) + 1):
+        table = as_table(status, True, LESS_IMPORTANT[:count])
+        if Measurement.get(console, options, table).maximum <= console.width:
+            break
+    return table
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Return all of it."""
+    roster = status.roster
+    counts = [counted.count for counted in status.counted.values()]
+    return {
+        "is_well": status.is_well,
+        "condition": status.condition,
+        "problems": status.problems,
+        "replicas": roster.newest.replicas if roster else None,
+        "is_settled": roster.is_settled if roster else None,
+        "generation": roster.generation if roster else None,
+        "nodes": [node_as_json(node, status) for node in status.nodes],
+        "total": count_as_json(total(counts)) if counts else None,
+    }
+
+
+def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
+    """Return one node, and what lies on it; a count that is not whole is none."""
+    counted = status.counted.get(node.name)
+    is_whole = counted is not None and counted.age_seconds is not None
+    return {
+        "node": node.name,
+        "state": node.state,
+        "problem": node.problem,
+        "weight": node.weight,
+        "group": node.group,
+        "roster": node.role,
+        "due": node.due,
+        "share": status.share(node.name),
+        "count": count_as_json(counted.count) if counted and is_whole else None,
+        "count_age_seconds": counted.age_seconds if counted else None,
+    }
+
+
+def count_as_json(count: Count) -> dict[str, int]:
+    """Return a count."""
+    return {
+        "objects": count.objects,
+        "bytes": count.bytes,
+        "tombstones": count.tombstones,
+        "markers": count.markers,
+        "parts": count.parts,
+    }

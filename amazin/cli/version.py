@@ -1,0 +1,52 @@
+"""`amazin version`: which release this is."""
+
+from __future__ import annotations
+
+import json
+import platform
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from amazin.cli.common import GoCommand, examples, json_option
+
+PACKAGE = "amazin-object-storage"
+HERE = Path(__file__).resolve().parents[2]
+"""Where the program's modules lie."""
+
+
+def release(folder: Path = HERE) -> str:
+    """Return the release whose modules lie in a folder.
+
+    That of the `setup.cfg` beside them, if it is ours; else of what is installed.
+    """
+    setup = ConfigParser(interpolation=None)
+    try:
+        setup.read(folder / "setup.cfg", encoding="utf-8")
+    except (ConfigError, OSError, UnicodeDecodeError):
+        setup.clear()
+    if setup.get("metadata", "name", fallback="") == PACKAGE:
+        return setup.get("metadata", "version", fallback="unknown")
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@click.command(cls=GoCommand, epilog=examples("amazin version --verbose"))
+@click.option(
+    "-verbose", "--verbose", "-v", "is_verbose", is_flag=True, help="Python's, too."
+)
+@json_option
+def version(is_verbose: bool, is_json: bool) -> None:
+    """Show which release this is."""
+    shown = {"version": release(), "python": platform.python_version()}
+    if is_json:
+        click.echo(json.dumps({**shown, "folder": str(HERE)}))
+        return
+    click.echo(f"amazin {shown['version']}")
+    if is_verbose:
+        click.echo(f"Python {shown['python']}, in {HERE}")

@@ -1,0 +1,322 @@
+"""One object between a file of this machine and a gateway.
+
+A download is written beside its place, checked, and then renamed: under the final name
+there is never anything but a whole object. What has come of one that was interrupted
+stays beside it, in a hidden file named after the version; the next run goes on there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import Protocol
+
+from amazin.client.client import GatewayClient
+from amazin.client.http import PIECE_BYTES
+from amazin.client.objects import StoredObject
+from amazin.client.streams import Digest, ObjectStream, md5
+from amazin.errors import ClientError, DamagedError, ObjectChangedError
+
+PARTIAL_SUFFIX = ".amazin-part"
+RESTARTS = 5
+"""So often a download begins anew, because the object changed on the way."""
+MAX_NAME_BYTES = 120
+"""Of a file's name in the name of its partial file; a longer one is hashed."""
+UMASK = os.umask(0o077)
+"""What new files let nobody do. To ask sets it, so it is asked before threads run."""
+os.umask(UMASK)
+PRIVATE_MODE = 0o600
+"""Of a partial file: what its target will let others do shows when it is there."""
+_TAG = "[A-Za-z0-9-]{1,64}"
+
+
+Show = Callable[[int, int | None], object]
+"""Is told how many bytes are through, of how many."""
+
+
+class Sink(Protocol):
+    """Where the bytes of a download go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take a piece."""
+
+
+# Uploads
+
+
+class SteadyFile:
+    """A file that must not change while it is read; closes it.
+
+    `read` raises ClientError, before it gives out the last piece, if it did.
+    """
+
+    def __init__(self, path: Path, show: Show) -> None:
+        try:
+            self._file: BufferedReader = path.open("rb")
+        except OSError as exc:
+            raise ClientError(f"It can't be read: {exc.strerror}") from exc
+        self._show = show
+        self._state = self._look()
+        self.size = self._state[0] if self._has_size() else None
+        """None: that is known at its end."""
+
+    def _has_size(self) -> bool:
+        """Whether it is an ordinary file; those of /proc say 0, and are not empty."""
+        size, _, mode = self._state
+        try:
+            return stat.S_ISREG(mode) and (size > 0 or not self._file.peek(1))
+        except OSError:
+            return True  # reading it will say why
+
+    def _look(self) -> tuple[int, int, int]:
+        found = os.fstat(self._file.fileno())
+        return found.st_size, found.st_mtime_ns, found.st_mode
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes."""
+        piece = self._file.read(size)
+        if self.size is None:
+            return piece
+        position = self._file.tell()
+        is_end = not piece or position >= self.size
+        if is_end and self._look() != self._state:
+            raise ClientError("It changed while it was read")
+        self._show(position, self.size)
+        return piece
+
+    def tell(self) -> int:
+        """Return how far it is. Raises: OSError, if it can't be read again."""
+        return self._file.tell()
+
+    def seek(self, position: int, /) -> int:
+        """Go back. Raises: OSError, if it can't be read again."""
+        return self._file.seek(position)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def upload(
+    client: GatewayClient,
+    path: Path,
+    address: str,
+    headers: Mapping[str, str],
+    show: Show,
+) -> StoredObject:
+    """Store a file. Raises: ClientError."""
+    with closing(SteadyFile(path, show)) as file:
+        return client.put(address, file, file.size, headers)
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file's bytes. Raises: OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, md5_factory).hexdigest()
+
+
+def md5_factory() -> hashlib._Hash:
+    """Return a new MD5, which finds mistakes, no attacks."""
+    return hashlib.md5(usedforsecurity=False)
+
+
+def is_same(path: Path, stored: StoredObject) -> bool:
+    """Whether an ordinary file has the bytes of an object. Raises: OSError."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_size != stored.size:
+        return False
+    return stored.has_md5 and md5_of(path) == stored.etag
+
+
+# Downloads
+
+
+class Partial:
+    """The part of an object that has come, in a file beside its place.
+
+    Nobody else writes it meanwhile. Raises: ClientError: somebody does. OSError.
+    """
+
+    def __init__(self, target: Path, etag: str) -> None:
+        self._target = target
+        self._path = target.with_name(partial_name(target.name, etag))
+        self._fd = opened(self._path)
+        self.size = os.fstat(self._fd).st_size
+
+    def digest(self) -> Digest:
+        """Return the MD5 of what is there, and go to its end."""
+        found = md5()
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        while piece := os.read(self._fd, PIECE_BYTES):
+            found.update(piece)
+        return found
+
+    def write(self, data: bytes, /) -> None:
+        """Add a piece."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        self.size += len(data)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self.size = 0
+
+    def remove(self) -> None:
+        """Give it up."""
+        self._path.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Put it in its place: it is whole."""
+        with suppress(PermissionError):  # some disks have no modes: FAT
+            os.fchmod(self._fd, mode_for(self._target))
+        os.fsync(self._fd)
+        if not is_at(self._fd, self._path):
+            raise ClientError("Its partial file was taken away")
+        self._path.replace(self._target)
+
+    def close(self) -> None:
+        """Let others have it; what is there stays, if it is anything."""
+        if not self.size and is_at(self._fd, self._path):
+            self.remove()
+        os.close(self._fd)
+
+
+def partial_name(name: str, etag: str) -> str:
+    """Return the name of a partial file: hidden, and of this version."""
+    if not re.fullmatch(_TAG, etag):
+        etag = hashlib.sha256(etag.encode()).hexdigest()
+    return f"{partial_start(name)}{etag}{PARTIAL_SUFFIX}"
+
+
+def partial_start(name: str) -> str:
+    """Return what the names of all partial files of a file begin with."""
+    data = os.fsencode(name)
+    if len(data) > MAX_NAME_BYTES:
+        name = hashlib.sha256(data).hexdigest()
+    return f".{name}."
+
+
+def opened(path: Path) -> int:
+    """Return a descriptor of a file that nobody else writes."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        fd = os.open(path, flags, PRIVATE_MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise ClientError("Another download to this place is running") from None
+        if is_at(fd, path):
+            return fd
+        os.close(fd)  # it was put in its place, or away, just before
+
+
+def mode_for(target: Path) -> int:
+    """Return the mode of the file that will be replaced, or of a new one."""
+    with suppress(FileNotFoundError):
+        mode = target.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return stat.S_IMODE(mode) & 0o777
+    return 0o666 & ~UMASK
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether this is the file at a path."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def download(
+    client: GatewayClient, address: str, target: Path, show: Show
+) -> StoredObject:
+    """Put an object in the place of a file, whole, or raise.
+
+    Raises: ClientError, OSError.
+    """
+    damages = 0
+    for _ in range(RESTARTS):
+        try:
+            return _download_once(client, address, target, show)
+        except ObjectChangedError:
+            continue
+        except DamagedError:  # perhaps here, of what came in an earlier run
+            damages += 1
+            if damages > 1:
+                raise
+    return _download_once(client, address, target, show)
+
+
+def _download_once(
+    client: GatewayClient, address: str, target: Path, show: Show
+) -> StoredObject:
+    with client.get(address) as stream:
+        with closing(Partial(target, stream.info.etag)) as partial:
+            try:
+                complete(client, address, stream, partial, show)
+            except (ObjectChangedError, DamagedError):
+                partial.remove()
+                raise
+            partial.finish()
+        return stream.info
+
+
+def complete(
+    client: GatewayClient,
+    address: str,
+    stream: ObjectStream,
+    partial: Partial,
+    show: Show,
+) -> None:
+    """Fetch what is missing of an object, of which `stream` would bring all."""
+    info = stream.info
+    if partial.size > info.size:
+        partial.clear()
+    if not partial.size:
+        copy(stream, partial, show)
+        return
+    stream.close()
+    digest = partial.digest()
+    if partial.size < info.size:
+        copy(client.get(address, partial.size, info.etag, digest), partial, show)
+    elif info.has_md5 and digest.hexdigest() != info.etag:
+        raise DamagedError("What came before is damaged")
+
+
+def copy(stream: ObjectStream, sink: Sink, show: Show) -> None:
+    """Give all that comes to a sink."""
+    with stream:
+        show(stream.position, stream.info.size)
+        for piece in stream:
+            sink.write(piece)
+            show(stream.position, stream.info.size)
+
+
+def has_leftovers(folder: Path) -> bool:
+    """Whether parts of downloads lie in a folder. Raises: OSError."""
+    return any(folder.glob(f".*{PARTIAL_SUFFIX}"))
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what has come of versions that are no more; not what is being written."""
+    ours = re.escape(partial_start(target.name)) + _TAG + re.escape(PARTIAL_SUFFIX)
+    for path in target.parent.glob(f".*{PARTIAL_SUFFIX}"):
+        if re.fullmatch(ours, path.name):
+            with suppress(ClientError, OSError):
+                fd = opened(path)
+                path.unlink()
+                os.close(fd)

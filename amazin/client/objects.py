@@ -1,0 +1,129 @@
+"""Objects as a gateway names and describes them, for its clients. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from amazin.client.http import Answer
+from amazin.errors import ClientError
+
+RESERVED_KEY = "list"
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OURS = frozenset(
+    ("authorization", "connection", "content-length", "host", "transfer-encoding")
+)
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a gateway tells of an object."""
+
+    key: str
+    size: int
+    last_modified: str
+    """By RFC 3339 in lists and of uploads, an HTTP date of downloads."""
+    content_type: str
+    etag: str
+    """Without quotes. "": no object, but what several keys in a list begin with."""
+
+    @property
+    def is_prefix(self) -> bool:
+        """Whether it stands for the keys below it, in a list."""
+        return not self.etag
+
+    @property
+    def has_md5(self) -> bool:
+        """Whether the ETag is the MD5 of the bytes, as far as can be told."""
+        return bool(_MD5.fullmatch(self.etag))
+
+
+def path_of(address: str) -> str:
+    """Return where an object is served. Raises: ClientError: it is no address."""
+    bucket, slash, key = address.partition("/")
+    if not slash:
+        if not address:
+            raise ClientError(
+                "An address is an id, or a bucket and a key: photos/a.jpg"
+            )
+        return f"/object/{quoted(address)}"
+    if not bucket or not key:
+        raise ClientError(f"{address!r} is no address: photos/a.jpg is one")
+    if key == RESERVED_KEY:
+        raise ClientError(f"The key {RESERVED_KEY} is reserved: it can't be an object")
+    return f"/objects/{quoted(bucket)}/{quoted(key, '/')}"
+
+
+def quoted(text: str, safe: str = "") -> str:
+    """Return text percent-encoded, such that nobody takes `..` for a step up."""
+    try:
+        segments = quote(text, safe=safe, errors="strict").split("/")
+    except UnicodeEncodeError:
+        raise ClientError(f"{text!a} is not UTF-8") from None
+    dotted = {".": "%2E", "..": "%2E%2E"}
+    return "/".join(dotted.get(segment, segment) for segment in segments)
+
+
+def encoded(query: Mapping[str, str]) -> str:
+    """Return a query. Raises: ClientError: it is not UTF-8."""
+    try:
+        return urlencode(query)
+    except UnicodeEncodeError:
+        raise ClientError("A prefix is UTF-8") from None
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers to send with an upload. Raises: ClientError."""
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or name.lower() in _OURS:
+            raise ClientError(f"{name!r} is no header that can be set")
+        if not value.isprintable():
+            raise ClientError(f"The value of the header {name} has control characters")
+    return {name: value.encode().decode("latin-1") for name, value in headers.items()}
+
+
+def info_of(address: str, answer: Answer, size: int) -> StoredObject:
+    """Return what the headers of an answer tell. Raises: ClientError: too little."""
+    etag = _ETAG.fullmatch(answer.headers.get("ETag", ""))
+    if not etag:
+        raise nonsense()
+    return StoredObject(
+        address.partition("/")[2] or address,
+        size,
+        answer.headers.get("Last-Modified", ""),
+        answer.headers.get("Content-Type", ""),
+        etag[1],
+    )
+
+
+def entry_of(told: Any) -> StoredObject:
+    """Return an object as JSON describes it. Raises: ClientError."""
+    try:
+        names = ("key", "last_modified", "content_type", "etag")
+        key, modified, kind, etag = (told[name] for name in names)
+        size = told["size"]
+        if not isinstance(size, int) or size < 0:
+            raise nonsense()
+        if not all(isinstance(text, str) for text in (key, modified, kind, etag)):
+            raise nonsense()
+        key.encode()
+    except (TypeError, KeyError, UnicodeEncodeError):
+        raise nonsense() from None
+    return StoredObject(key, size, modified, kind, etag)
+
+
+def as_size(text: str | None) -> int:
+    """Read a Content-Length. Raises: ClientError."""
+    if text is None or not re.fullmatch("[0-9]{1,18}", text):
+        raise nonsense()
+    return int(text)
+
+
+def nonsense() -> ClientError:
+    """Return the error for what no gateway would answer."""
+    return ClientError("The answer makes no sense: is this the URL of a gateway?")

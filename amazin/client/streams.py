@@ -1,0 +1,209 @@
+"""Bytes on their way between a program and a gateway, checked as they go by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from amazin.client.http import PIECE_BYTES, Answer, Transport
+from amazin.client.objects import StoredObject, as_size, info_of, nonsense, path_of
+from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+
+
+class Digest(Protocol):
+    """A hash that is being computed."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return it as of now."""
+
+
+class Readable(Protocol):
+    """Where the bytes of an upload come from; with `seek` it can be sent again."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; b"": the end."""
+
+
+class ObjectStream:
+    """The bytes of one version of an object, in pieces; to be used in a `with`.
+
+    A connection that breaks is bridged, so often as it brings anything. The end is
+    only reached if all bytes came, and have the MD5 that the ETag says.
+
+    Iteration raises:
+        ObjectChangedError: there is another version now.
+        DamagedError: these are not the right bytes.
+        ClientError: it can't be gone on with.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        address: str,
+        start: int,
+        etag: str,
+        digest: Digest | None,
+    ) -> None:
+        self._transport = transport
+        self._address = address
+        self._path = path_of(address)
+        self._etag = etag
+        self._digest = md5() if digest is None and not start else digest
+        self.position = start
+        """How many bytes of the object have come, those before the start included."""
+        self._answer: Answer | None = None
+        self.info = self._open(transport.send)
+        """What the object is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        answer, self._answer = self._answer, None
+        if answer:
+            answer.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        patience = self._transport.patience()
+        while self.position < self.info.size:
+            try:
+                if self._answer is None:
+                    self._open(self._transport.send_once)
+                piece = self._read()
+            except ClientError as exc:
+                self.close()
+                patience.pause(exc)
+                continue
+            patience.progress()
+            yield piece
+        if self._answer:
+            self._transport.finish(self._answer)
+        if self._digest and self.info.has_md5:
+            self._compare(self._digest.hexdigest())
+
+    def _compare(self, found: str) -> None:
+        if found != self.info.etag:
+            raise DamagedError("What came is not what was stored: its MD5 is another")
+
+    def _read(self) -> bytes:
+        assert self._answer is not None
+        piece = self._transport.read(self._answer)
+        if not piece:
+            raise ClientError("The download ended early", 0.0)
+        if len(piece) > self.info.size - self.position:
+            raise nonsense()
+        if self._digest:
+            self._digest.update(piece)
+        self.position += len(piece)
+        return piece
+
+    def _open(self, send: Callable[..., Answer]) -> StoredObject:
+        headers = {}
+        if self.position:
+            headers["Range"] = f"bytes={self.position}-"
+        if self._etag:
+            headers["If-Match"] = f'"{self._etag}"'
+        try:
+            answer = send("GET", self._path, headers)
+        except RefusedError as exc:
+            if exc.status in (412, 416) or (self._etag and exc.status == 404):
+                raise changed() from exc
+            raise
+        self._answer = answer
+        try:
+            info = info_of(self._address, answer, self._checked_size(answer))
+            if self._etag and info.etag != self._etag:
+                raise changed()
+        except ClientError:
+            self.close()
+            raise
+        self._etag = info.etag
+        return info
+
+    def _checked_size(self, answer: Answer) -> int:
+        """Return the size of the object, if these are the bytes that were asked for."""
+        if answer.status == 200 and not self.position:
+            return as_size(answer.headers.get("Content-Length"))
+        found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if answer.status != 206 or not found:
+            raise changed()  # such a server, or proxy, begins anew
+        first, last, size = map(int, found.groups())
+        if first != self.position or last != size - 1:
+            raise nonsense()
+        return size
+
+
+class Upload:
+    """A body on its way, as often as it has to be sent."""
+
+    def __init__(self, body: Readable, length: int | None) -> None:
+        self._body = body
+        self._length = length
+        self._start = start_of(body)
+        self.digest = md5()
+        self.sent = 0
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether it can be sent again."""
+        return self._start is not None
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield it from its beginning. Raises: ClientError: it is too short."""
+        if self.sent:
+            self._body.seek(self._start)  # type: ignore[attr-defined]
+        self.digest, self.sent = md5(), 0
+        while (size := self._wanted()) and (piece := self._read(size)):
+            self.digest.update(piece)
+            self.sent += len(piece)
+            yield piece
+        if self._length is not None and self.sent < self._length:
+            raise ClientError("What is to be stored is shorter than it was")
+
+    def _wanted(self) -> int:
+        if self._length is None:
+            return PIECE_BYTES
+        return min(PIECE_BYTES, self._length - self.sent)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._body.read(size)
+        except OSError as exc:  # else it would pass for an error of the connection
+            raise ClientError(f"It can't be read: {exc.strerror}") from exc
+
+
+def start_of(body: Readable) -> int | None:
+    """Return where a body begins, if one can return there."""
+    try:
+        start: int = body.tell()  # type: ignore[attr-defined]
+        body.seek(start)  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return None
+    return start
+
+
+def md5() -> Digest:
+    """Return a new MD5, which finds mistakes, no attacks."""
+    return hashlib.md5(usedforsecurity=False)
+
+
+def changed() -> ObjectChangedError:
+    """Return the error for another version."""
+    return ObjectChangedError("The object changed while it was fetched")

@@ -1,0 +1,87 @@
+"""Downloads that go on from another copy when a node fails in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amazin.errors import (
+    NodeError,
+    NodeProtocolError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from amazin.membership.member import Member
+from amazin.nodes.interface import Node, NodeObject, ObjectInfo, ObjectName, Pending
+
+ByteRange = tuple[int, int]
+
+
+def open_copy(
+    member: Member, name: ObjectName, info: ObjectInfo, byte_range: ByteRange | None
+) -> NodeObject:
+    """Open the copy that `info` is of.
+
+    Raises:
+        PreconditionError: the node holds another version, or none.
+        NodeError: no usable answer.
+    """
+
+    def start(node: Node) -> Pending[NodeObject]:
+        return node.start_get(name, byte_range=byte_range, if_match=info.etag)
+
+    try:
+        content = member.ask(start).wait()
+    except NoSuchKeyError as exc:
+        raise PreconditionError("deleted between the two questions") from exc
+    if content.info.version != info.version:
+        content.close()
+        raise PreconditionError("overwritten between the two questions")
+    if content.info.size != info.size:
+        content.close()
+        raise NodeProtocolError("the node sent another number of bytes")
+    return content
+
+
+class ResumedObject:
+    """A `NodeObject` that reads on from the next node if one fails."""
+
+    def __init__(
+        self,
+        content: NodeObject,
+        name: ObjectName,
+        byte_range: ByteRange | None,
+        others: Iterator[Member],
+    ) -> None:
+        """`others` are the nodes that may hold the same version."""
+        self.info = content.info
+        self._content = content
+        self._name = name
+        self._first, self._last = byte_range or (0, content.info.size - 1)
+        self._others = others
+
+    def read(self) -> bytes:
+        """See `NodeObject`."""
+        while True:
+            try:
+                chunk = self._content.read()
+                if chunk or self._first > self._last:
+                    break
+                raise NodeError("the node's answer is too short")
+            except NodeError as exc:
+                self._content.close()
+                self._content = self._resume(exc)
+        self._first += len(chunk)
+        return chunk
+
+    def _resume(self, error: NodeError) -> NodeObject:
+        rest = (self._first, self._last)
+        for member in self._others:
+            try:
+                return open_copy(member, self._name, self.info, rest)
+            except (NodeError, PreconditionError):
+                continue
+        raise error
+
+    def close(self) -> None:
+        """See `NodeObject`."""
+        self._content.close()

@@ -1,0 +1,399 @@
+"""Large objects in parts, each placed for itself; a manifest says which they are.
+
+An upload above `chunk_bytes` is stored as parts of that size, objects of their own
+with names that nothing else ever has, and then, as the last step, as a manifest under
+its own name (`manifest.py`). Until that is stored nothing is visible; from then on
+reads, lists and conditions tell of one object. Manifests are read also by gateways
+that make none.
+
+Parts are never removed here: what an overwritten, deleted or broken upload leaves is
+collected by `repair`, a day later (`part_collection.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+from amazin.cluster.cluster import Chooser, Cluster, Download
+from amazin.cluster.downloads import ByteRange
+from amazin.cluster.lookup import MAX_ATTEMPTS
+from amazin.cluster.uploads import Body, HeldBody, Stored
+from amazin.errors import (
+    BodyError,
+    ConflictError,
+    LateError,
+    NodeError,
+    NodeProtocolError,
+    NoNodesError,
+    NoSuchKeyError,
+    NotSupportedError,
+    PreconditionError,
+)
+from amazin.membership.member import Member
+from amazin.membership.membership import Membership
+from amazin.model.manifest import (
+    MAX_MANIFEST_BYTES,
+    PARTS_HEADER,
+    Outline,
+    Span,
+    as_whole,
+    outline_of,
+    owner_header,
+    require_understood,
+)
+from amazin.model.stored_names import part_name
+from amazin.nodes.interface import BUCKET, NodeObject, ObjectInfo, ObjectName
+
+LONGEST_UPLOAD_NS = 12 * 3600 * 10**9
+"""From the first part to the manifest. Parts that no manifest names are collected
+after twice that time: so the clocks of gateways and of `repair` may differ by 12 h."""
+
+
+class ChunkedCluster(Cluster):
+    """A cluster that stores large objects in parts."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        chunk_bytes: int,
+        require_fit: Callable[[Mapping[str, str]], object] = lambda headers: None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`chunk_bytes`: 0 makes no parts, but reads those that there are.
+
+        `require_fit` raises HTTPError if headers are more than nodes take.
+        """
+        super().__init__(membership, clock_ns)
+        self._chunk_bytes = chunk_bytes
+        self._require_fit = require_fit
+
+    # Reading
+
+    def get(self, name: ObjectName, choose: Chooser | None = None) -> Download:
+        """See `Cluster`. Parts are opened as they are needed."""
+        choice = _Choice(choose) if choose else None
+        download = super().get(name, choice)
+        info = download.content.info
+        outline = outline_of(info)
+        if outline is None:
+            try:
+                require_understood(info)
+            except NodeProtocolError:
+                download.content.close()
+                raise
+            return download
+        md5s = outline.load(_read_manifest(download.content))
+        byte_range = choice.byte_range if choice else None
+        first, last = byte_range or (0, outline.size - 1)
+        content = JoinedObject(
+            as_whole(info),
+            outline.spans(first, last),
+            partial(self._open_part, outline, md5s),
+        )
+        return Download(download.member, content, byte_range)
+
+    def head(self, name: ObjectName) -> Stored:
+        """See `Cluster`."""
+        stored = super().head(name)
+        require_understood(stored.info)
+        return Stored(stored.member, as_whole(stored.info))
+
+    def holder(self, name: ObjectName) -> Member:
+        """See `Cluster`."""
+        stored = super().head(name)
+        require_understood(stored.info)
+        if outline_of(stored.info):
+            raise NotSupportedError("The object lies in parts, on several nodes")
+        return stored.member
+
+    def list(
+        self, prefix: str = "", after: str = ""
+    ) -> Iterator[tuple[str, ObjectInfo]]:
+        """See `Cluster`."""
+        for key, info in super().list(prefix, after):
+            yield key, as_whole(info)
+
+    def _told(self, info: ObjectInfo) -> ObjectInfo:
+        return as_whole(info)
+
+    def _is_whole(self, info: ObjectInfo) -> bool:
+        outline = outline_of(info)
+        if outline is None:
+            return True
+        try:
+            for span in outline.spans(0, outline.size - 1):
+                part = super().head(part_name(outline.upload_id, span.index))
+                if part.info.size != span.size:
+                    return False
+        except NoSuchKeyError:
+            return False
+        return True
+
+    def _open_part(
+        self, outline: Outline, md5s: Sequence[str], span: Span
+    ) -> NodeObject:
+        """Open a part, or a range of it. Raises: NodeError."""
+        byte_range = None if span.is_whole else (span.first, span.last)
+        name = part_name(outline.upload_id, span.index)
+        choose: Chooser | None = (lambda info: byte_range) if byte_range else None
+        try:
+            content = super().get(name, choose).content
+        except NoSuchKeyError as exc:
+            raise NodeError("a part of the object is not there") from exc
+        except (NoNodesError, ConflictError) as exc:
+            raise NodeError(str(exc)) from exc
+        if (content.info.size, content.info.etag) != (span.size, md5s[span.index]):
+            content.close()
+            raise NodeProtocolError("a part of the object is not what was stored")
+        return content
+
+    # Writing
+
+    def put(
+        self,
+        name: ObjectName,
+        body: Body,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+    ) -> Stored:
+        """See `Cluster`.
+
+        Raises also, for what is stored in parts:
+            HTTPError: 400, the headers leave no room for what a manifest has.
+            LateError: it took so long that its parts may not be there any more.
+        """
+        is_large = 0 < self._chunk_bytes < body.length and name.bucket == BUCKET
+        if is_large:
+            return self._put_parts(name, body, headers, if_match, if_absent)
+        store = partial(super().put, name, body, headers, if_absent=if_absent)
+        return self._put_matching(name, if_match, store)
+
+    def _put_matching(
+        self, name: ObjectName, if_match: str | None, store: Callable[..., Stored]
+    ) -> Stored:
+        """Store on a condition that tells of ETags as clients know them.
+
+        Raises: as `store`.
+        """
+        if not if_match:
+            return store()
+        for _ in range(MAX_ATTEMPTS):
+            etag = self._stored_etag(name, if_match)
+            try:
+                return store(if_match=etag)
+            except PreconditionError:  # another manifest may be of the same bytes
+                if etag == if_match:
+                    raise
+        raise PreconditionError("the object keeps changing")
+
+    def _stored_etag(self, name: ObjectName, etag: str) -> str:
+        """Return what nodes call the version that clients know by this ETag.
+
+        Raises: PreconditionError: it is not the newest one.
+        """
+        try:
+            info = super().head(name).info
+        except NoSuchKeyError:
+            return etag
+        outline = outline_of(info)
+        if outline is None:
+            return etag
+        if outline.md5 != etag:
+            raise PreconditionError("the object has another ETag")
+        return info.etag
+
+    def _put_parts(
+        self,
+        name: ObjectName,
+        body: Body,
+        headers: Mapping[str, str],
+        if_match: str | None,
+        if_absent: bool,
+    ) -> Stored:
+        outline = Outline.new(self._chunk_bytes, body.length)
+        self._require_fit({**headers, PARTS_HEADER: str(outline)})
+        self._refuse_early(name, if_match, if_absent)
+        begin_ns = self._clock_ns()
+        pieces = _Pieces(body)
+        md5s = [
+            self._put_part(name, outline, span, pieces)
+            for span in outline.spans(0, outline.size - 1)
+        ]
+        outline = replace(outline, md5=pieces.md5)
+        stored_headers = {**headers, PARTS_HEADER: str(outline)}
+
+        def is_late() -> bool:
+            return self._clock_ns() - begin_ns > LONGEST_UPLOAD_NS
+
+        manifest = ManifestBody(outline.dump(md5s), is_late)
+        store = partial(
+            super().put, name, manifest, stored_headers, if_absent=if_absent
+        )
+        stored = self._put_matching(name, if_match, store)
+        info = replace(stored.info, headers=stored_headers)
+        return Stored(stored.member, as_whole(info))
+
+    def _refuse_early(
+        self, name: ObjectName, if_match: str | None, if_absent: bool
+    ) -> None:
+        """Raise what the manifest's upload would, before the parts are stored."""
+        placement = self._lookup.place(name, is_write=True)[1]
+        if if_match or if_absent:
+            self._require_single(placement)
+        found = self._lookup.find(name, is_write=True)
+        try:
+            etag = as_whole(found.info).etag
+        except NoSuchKeyError:
+            etag = ""
+        if (if_absent and etag) or (if_match and if_match != etag):
+            raise PreconditionError("the condition does not hold")
+
+    def _put_part(
+        self, owner: ObjectName, outline: Outline, span: Span, pieces: _Pieces
+    ) -> str:
+        """Store the next part; returns its MD5. Raises: as `Cluster.put`."""
+        body = PartBody(pieces, span.size)
+        name = part_name(outline.upload_id, span.index)
+        stored = super().put(name, body, owner_header(owner))
+        if stored.info.etag != body.md5:
+            raise NodeProtocolError("a node stored other bytes than it was sent")
+        return body.md5
+
+
+class _Choice:
+    """A chooser that is told of whole objects, and reads manifests as a whole."""
+
+    def __init__(self, choose: Chooser) -> None:
+        self._choose = choose
+        self.byte_range: ByteRange | None = None
+        """What was chosen last."""
+
+    def __call__(self, info: ObjectInfo) -> ByteRange | None:
+        self.byte_range = self._choose(as_whole(info))
+        return self.byte_range if outline_of(info) is None else None
+
+
+def _read_manifest(content: NodeObject) -> bytes:
+    """Read a manifest, and close it. Raises: NodeError."""
+    with closing(content):
+        if content.info.size > MAX_MANIFEST_BYTES:
+            raise NodeProtocolError("a manifest is too large")
+        return b"".join(iter(content.read, b""))
+
+
+class JoinedObject:
+    """A `NodeObject` whose bytes are in parts, of which one at a time is open."""
+
+    def __init__(
+        self,
+        info: ObjectInfo,
+        spans: Iterator[Span],
+        open_part: Callable[[Span], NodeObject],
+    ) -> None:
+        """`open_part` opens just the bytes of a span. Raises: NodeError."""
+        self.info = info
+        self._spans = spans
+        self._open_part = open_part
+        self._part: NodeObject | None = None
+        self._missing = 0
+        """Of the part that is open: bytes not read yet."""
+
+    def read(self) -> bytes:
+        """See `NodeObject`."""
+        while not self._missing:
+            self._close_part()
+            span = next(self._spans, None)
+            if span is None:
+                return b""
+            self._part = self._open_part(span)
+            self._missing = span.length
+        chunk = self._part.read() if self._part else b""
+        if not chunk or len(chunk) > self._missing:
+            raise NodeProtocolError("a part has another number of bytes")
+        self._missing -= len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """See `NodeObject`."""
+        self._spans = iter(())
+        self._close_part()
+
+    def _close_part(self) -> None:
+        if self._part:
+            self._part.close()
+
+
+class _Pieces:
+    """A body that is read once, a number of bytes at a time."""
+
+    def __init__(self, body: Body) -> None:
+        self._chunks = iter(body.chunks())
+        self._rest = b""
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    @property
+    def md5(self) -> str:
+        """Of what was read up to now, in hex."""
+        return self._md5.hexdigest()
+
+    def take(self, length: int) -> Iterator[bytes]:
+        """Yield the next bytes, just so many. Raises: BodyError; as the body."""
+        while length:
+            chunk = self._rest or next(self._chunks, b"")
+            if not chunk:
+                raise BodyError("The body ended before its announced length")
+            chunk, self._rest = chunk[:length], chunk[length:]
+            length -= len(chunk)
+            self._md5.update(chunk)
+            yield chunk
+
+
+class ManifestBody(HeldBody):
+    """A manifest, which is sent in time or not at all.
+
+    It is judged when it is sent, not before the nodes are asked: a process may stand
+    still for days anywhere.
+    """
+
+    def __init__(self, data: bytes, is_late: Callable[[], bool]) -> None:
+        super().__init__(data)
+        self._is_late = is_late
+
+    def chunks(self) -> Iterable[bytes]:
+        """See `Body`. Raises: LateError."""
+        if self._is_late():
+            raise LateError("The upload took longer than 12 hours; nothing is stored")
+        return super().chunks()
+
+
+class PartBody:
+    """The next part of a body: `uploads.Body`."""
+
+    def __init__(self, pieces: _Pieces, length: int) -> None:
+        self.length = length
+        self._pieces = pieces
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._is_read = False
+
+    @property
+    def md5(self) -> str:
+        """Of what was read up to now, in hex."""
+        return self._md5.hexdigest()
+
+    def chunks(self) -> Iterable[bytes]:
+        """See `Body`."""
+        self._is_read = True
+        for chunk in self._pieces.take(self.length):
+            self._md5.update(chunk)
+            yield chunk
+
+    def can_restart(self) -> bool:
+        """See `Body`."""
+        return not self._is_read

@@ -1,0 +1,329 @@
+"""One body to several nodes at once, and missing copies made from complete ones.
+
+One pass over the client's bytes, without threads or temporary files. A failed attempt
+is never cleaned up: what it wrote may stand in the place of an older copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from amazin.cluster.downloads import open_copy
+from amazin.errors import NodeError, NodeProtocolError, NoNodesError, PreconditionError
+from amazin.membership.member import Member, finish
+from amazin.nodes.interface import (
+    CHUNK_BYTES,
+    Label,
+    Node,
+    NodeObject,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Upload,
+)
+
+MAX_TRIES = 10
+"""How often a small upload is sent to a node on which others are faster."""
+
+
+class Body(Protocol):
+    """What a client uploads."""
+
+    length: int
+
+    def chunks(self) -> Iterable[bytes]:
+        """Yield the bytes, `length` in all. Raises: BodyError, if there are fewer."""
+
+    def can_restart(self) -> bool:
+        """Whether `chunks`, called now, yields the body from its beginning."""
+
+
+class HeldBody:
+    """A small body, read whole, so that it can be sent again."""
+
+    def __init__(self, data: bytes) -> None:
+        self.length = len(data)
+        self._data = data
+
+    @property
+    def etag(self) -> str:
+        """Its MD5 in hex."""
+        return hashlib.md5(self._data, usedforsecurity=False).hexdigest()
+
+    def chunks(self) -> Iterable[bytes]:
+        """See `Body`."""
+        return (self._data,) if self._data else ()
+
+    def can_restart(self) -> bool:
+        """See `Body`."""
+        return True
+
+
+def hold_if_small(body: Body) -> Body:
+    """Read a small body whole. Raises: BodyError."""
+    if isinstance(body, HeldBody):
+        return body
+    if body.can_restart() and body.length <= CHUNK_BYTES:
+        return HeldBody(b"".join(body.chunks()))
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be stored, but for its bytes."""
+
+    name: ObjectName
+    length: int
+    label: Label
+    headers: Mapping[str, str]
+    if_match: str | None = None
+    if_absent: bool = False
+    keeps_newer: bool = True
+    """Whether the label's stamp is known to be greater than those of older versions."""
+    seen: Mapping[str, ObjectInfo | None] = field(default_factory=dict)
+    """What nodes held when the stamp was drawn."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the client set a condition."""
+        return self.if_match is not None or self.if_absent
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the upload is sent on condition that the node holds what was seen.
+
+        What arrives last stays on a node: a late upload of an older stamp would take
+        the place of a newer version. Only small ones: while a conditional upload
+        arrives MinIO locks the key.
+        """
+        small = self.length <= CHUNK_BYTES
+        return self.keeps_newer and small and not self.is_conditional
+
+    def start(self, member: Member) -> Upload:
+        """Begin an upload to one node. Raises: NodeError."""
+        if_match, if_absent = self.if_match, self.if_absent
+        if self.is_guarded:
+            held = (
+                self.seen[member.name]
+                if member.name in self.seen
+                else member.head(self.name)
+            )
+            if_match, if_absent = held.etag if held else None, held is None
+
+        def start(node: Node) -> Upload:
+            return node.start_put(
+                self.name,
+                self.length,
+                self.label,
+                self.headers,
+                if_match=if_match,
+                if_absent=if_absent,
+                keeps_newer=self.keeps_newer,
+            )
+
+        return member.upload(start)
+
+    def is_outdone(self, held: ObjectInfo | None) -> bool:
+        """Whether what a node holds is this, or what came after it."""
+        return (
+            held is not None
+            and held.version[0] >= self.label.stamp
+            and held.epoch >= self.label.epoch
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A copy that a node confirmed."""
+
+    member: Member
+    info: ObjectInfo
+
+
+@dataclass(slots=True)
+class _Lane:
+    member: Member
+    upload: Upload
+    pending: Pending[ObjectInfo] | None = None
+
+
+def _write(chunk: bytes, lane: _Lane) -> None:
+    lane.upload.write(chunk)
+
+
+class Fanout:
+    """Sends one body to the first nodes that take it."""
+
+    def __init__(self, draft: Draft, candidates: Iterator[Member]) -> None:
+        self._draft = draft
+        self._candidates = candidates
+        self._lanes: list[_Lane] = []
+        self.failure: NodeError | None = None
+
+    def send(
+        self, body: Body, count: int, before_end: Callable[[], None] | None = None
+    ) -> list[Stored]:
+        """Store the body on `count` nodes; returns the copies made, one at least.
+
+        Nodes that fail on the way are dropped; while nothing was read of the body, or
+        it can be sent again, others of the candidates take their place. `before_end`
+        is called before the last piece is sent; if it raises, nothing is stored.
+
+        Raises:
+            NodeError: not one copy was confirmed, or too few nodes took the upload.
+            BodyError: the client sent less than it announced; nothing is stored.
+            PreconditionError: the draft's condition does not hold.
+        """
+        stored: list[Stored] = []
+        try:
+            while len(stored) < count:
+                is_enough = self._open(count - len(stored))
+                if not self._lanes or not (is_enough or stored):
+                    break
+                self._write(body, before_end)
+                stored += self._commit(body)
+                if not body.can_restart():
+                    break
+        finally:
+            for lane in self._lanes:
+                lane.upload.abort()
+        if not stored:
+            raise self.failure or NoNodesError("Too few nodes can store the object")
+        return stored
+
+    def _open(self, count: int) -> bool:
+        """Begin uploads; return whether there are `count` of them."""
+        for member in self._candidates:
+            try:
+                self._lanes.append(_Lane(member, self._draft.start(member)))
+            except NodeError as exc:
+                self.failure = exc
+            if len(self._lanes) == count:
+                return True
+        return False
+
+    def _write(self, body: Body, before_end: Callable[[], None] | None) -> None:
+        missing = body.length
+        for chunk in body.chunks():
+            missing -= len(chunk)
+            if before_end and not missing:
+                before_end()
+            self._each(partial(_write, chunk))
+            if not self._lanes:
+                break
+
+    def _commit(self, body: Body) -> list[Stored]:
+        stored: list[Stored] = []
+
+        def start(lane: _Lane) -> None:
+            lane.pending = lane.upload.start_commit()
+
+        def wait(lane: _Lane) -> None:
+            if lane.pending is None:
+                return
+            try:
+                info = lane.pending.wait()
+            except PreconditionError:
+                if not self._draft.is_guarded or not isinstance(body, HeldBody):
+                    raise
+                info = store(self._draft, lane.member, body)
+            stored.append(Stored(lane.member, info))
+
+        self._each(start)
+        self._each(wait)
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.upload.abort()
+        return stored
+
+    def _each(self, act: Callable[[_Lane], object]) -> None:
+        """Do something on all lanes; those that fail are dropped."""
+        for lane in list(self._lanes):
+            try:
+                act(lane)
+            except NodeError as exc:
+                self.failure = exc
+                self._lanes.remove(lane)
+                lane.upload.abort()
+
+
+def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
+    """Store a small body on one node, unless it holds this or a newer version.
+
+    Raises: NodeError.
+    """
+    for _ in range(MAX_TRIES):
+        held = member.head(draft.name)
+        if draft.is_outdone(held):
+            stamp = draft.label.stamp
+            return ObjectInfo(body.length, body.etag, stamp.nanoseconds, draft.label)
+        chunks = body.chunks()
+        upload = replace(draft, seen={member.name: held}).start(member)
+        try:
+            return finish(upload, chunks)
+        except PreconditionError:  # somebody was faster: look again
+            continue
+    raise NodeError("the object keeps changing")
+
+
+def copy(source: Stored, target: Member, draft: Draft) -> Stored:
+    """Make one copy of a stored one on another node.
+
+    Raises:
+        PreconditionError: the source was overwritten.
+        NodeError: of the source or the target (`node` tells).
+    """
+    content = open_copy(source.member, draft.name, source.info, None)
+    try:
+        if draft.is_guarded:
+            body = HeldBody(b"".join(iter(content.read, b"")))
+            info = store(draft, target, body)
+        else:
+            info = send_stream(draft, target, content)
+    finally:
+        content.close()
+    if info.etag != source.info.etag:
+        raise NodeProtocolError("the copy has another ETag than its source")
+    return Stored(target, info)
+
+
+def send_stream(draft: Draft, target: Member, content: NodeObject) -> ObjectInfo:
+    """Store what is read from one node on another, unless that has a newer version.
+
+    Raises: NodeError.
+    """
+    upload = draft.start(target)
+    missing = draft.length
+    try:
+        for chunk in iter(content.read, b""):
+            missing -= len(chunk)
+            if not missing and draft.is_outdone(target.head(draft.name)):
+                return content.info
+            upload.write(chunk)
+        return upload.start_commit().wait()
+    finally:
+        upload.abort()
+
+
+def complete(
+    sources: Sequence[Stored], targets: Iterable[Member], draft: Draft, count: int
+) -> list[Stored]:
+    """Make up to `count` more copies of what is stored, on the first targets able to.
+
+    Returns those that were made.
+    """
+    made: list[Stored] = []
+    for target in targets:
+        if len(made) == count:
+            break
+        for source in (*made, *sources):
+            try:
+                made.append(copy(source, target, draft))
+                break
+            except (NodeError, PreconditionError):
+                continue
+    return made

@@ -1,0 +1,122 @@
+"""Who the nodes are: what DNS says of one name, as for a headless service.
+
+SRV records (the name begins with `_`) give nodes stable names; see docs/consul.md.
+Source: RFC 1035, RFC 2782. Client: https://dnspython.readthedocs.io, an extra.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dns.exception import DNSException, Timeout
+from dns.rdatatype import RdataType
+from dns.resolver import NXDOMAIN, NoAnswer, NoNameservers, Resolver
+
+from amazin.errors import DiscoveryError
+from amazin.nodes.interface import NodeSpec
+from amazin.settings.settings import Settings
+
+LOOKUP_SECONDS = 4.0
+"""For one question, all servers and tries together."""
+_HOST = re.compile(r"[a-z0-9_.-]*[a-z0-9_-]")
+
+
+def system_resolver() -> Resolver:
+    """Return what asks the servers of resolv.conf, as that is now.
+
+    Raises: DNSException, OSError.
+    """
+    resolver = Resolver()
+    resolver.lifetime = LOOKUP_SECONDS
+    return resolver
+
+
+class DnsDiscovery:
+    """The nodes of `DNS_NAME`: targets of its SRV records, else its addresses.
+
+    That there are none is an error, not an empty list: DNS says so also while it or
+    what fills it is being started, and nodes that are really gone are noticed without
+    it. The last good list is then kept.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_resolver: Callable[[], Resolver] = system_resolver,
+    ) -> None:
+        """Ask nothing yet. The resolver is made anew for each answer."""
+        self._settings = settings
+        self._make_resolver = make_resolver
+        self._families: tuple[RdataType, ...] = (RdataType.A, RdataType.AAAA)
+
+    def find(self) -> Sequence[NodeSpec]:
+        """See `Discovery`."""
+        name = self._settings.dns_name
+        try:
+            resolver = self._make_resolver()
+            if name.startswith("_"):
+                return self._targets(resolver, name)
+            return self._addresses(resolver, name)
+        except (DNSException, OSError) as exc:
+            raise DiscoveryError(describe(exc)) from exc
+
+    def _targets(self, resolver: Resolver, name: str) -> Sequence[NodeSpec]:
+        found = {
+            (record.target.to_text(omit_final_dot=True).lower(), record.port)
+            for record in ask(resolver, name, RdataType.SRV)
+        }
+        found = {(host, port) for host, port in found if _HOST.fullmatch(host) and port}
+        if not found:  # one target `.` says that the service is not offered
+            raise DiscoveryError("DNS names no node: no target can be used")
+        if len({host for host, _ in found}) < len(found):
+            raise DiscoveryError("DNS names a node twice, with different ports")
+        return self._specs((host, f"{host}:{port}") for host, port in found)
+
+    def _addresses(self, resolver: Resolver, name: str) -> Sequence[NodeSpec]:
+        """Return the IPv4 addresses, or if there are none the IPv6 ones.
+
+        Not both, and always the same: a node with both must not become two.
+        """
+        for family in self._families:
+            try:
+                found = {record.address for record in ask(resolver, name, family)}
+            except NoAnswer:
+                continue
+            self._families = (family,)
+            return self._specs(self._named(address) for address in found)
+        raise DiscoveryError("DNS knows the nodes' name, but no address of it")
+
+    def _named(self, address: str) -> tuple[str, str]:
+        port = self._settings.node_port
+        if ":" in address:  # which names can't have
+            return address.replace(":", "-"), f"[{address}]:{port}"
+        return address, f"{address}:{port}"
+
+    def _specs(self, found: Iterable[tuple[str, str]]) -> Sequence[NodeSpec]:
+        settings = self._settings
+        scheme = "https" if settings.node_use_ssl else "http"
+        keys = (settings.node_access_key, settings.node_secret_key)
+        return [
+            NodeSpec(name, f"{scheme}://{place}", *keys)
+            for name, place in sorted(found)
+        ]
+
+
+def ask(resolver: Resolver, name: str, kind: RdataType) -> Iterable[Any]:
+    """Return the records of a name. Raises: DNSException, also if there are none."""
+    return resolver.resolve(name, kind, search=True)
+
+
+def describe(error: BaseException) -> str:
+    """Say in words fit for clients why DNS does not tell the nodes."""
+    if isinstance(error, NXDOMAIN):
+        return "DNS does not know the nodes' name"
+    if isinstance(error, NoAnswer):
+        return "DNS knows the nodes' name, but no node of it"
+    if isinstance(error, (Timeout, OSError)):
+        return "DNS does not answer"
+    if isinstance(error, NoNameservers):
+        return "DNS answers with an error"
+    return "DNS gives an answer that can't be read"

@@ -1,0 +1,255 @@
+"""Docker's JSON about containers read as nodes: which, named how, reached where.
+
+Pure: `discovery.py` asks the daemon. Format: Docker Engine API, `GET /containers/json`
+and `GET /containers/{id}/json`, the same from 1.40 to 1.5x for all that is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from amazin.model.node_specs import as_name, as_weight
+
+NAME_LABEL = "amazin.name"
+WEIGHT_LABEL = "amazin.weight"
+GROUP_LABEL = "amazin.group"
+_COMPOSE = "com.docker.compose."
+_KEY_VARIABLES = (
+    ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
+    ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"),
+    ("RUSTFS_ACCESS_KEY", "RUSTFS_SECRET_KEY"),
+    ("ROOT_ACCESS_KEY_ID", "ROOT_SECRET_ACCESS_KEY"),
+    ("ROOT_ACCESS_KEY", "ROOT_SECRET_KEY"),
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+)
+
+
+class Keys(NamedTuple):
+    """What requests to one node are signed with."""
+
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return "Keys(...)"
+
+
+MINIO_DEFAULT_KEYS = Keys("minioadmin", "minioadmin")
+
+
+class Attachment(NamedTuple):
+    """One network of a container; texts are empty where Docker doesn't know yet."""
+
+    network: str
+    network_id: str
+    ipv4: str
+    ipv6: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What the list of containers says of one of them."""
+
+    id: str
+    name: str
+    is_running: bool
+    created: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
+    """By network name."""
+
+    @property
+    def project(self) -> str:
+        return self.labels.get(_COMPOSE + "project", "")
+
+    @property
+    def is_one_off(self) -> bool:
+        """Whether `docker-compose run` made it: a visitor, never a node."""
+        return self.labels.get(_COMPOSE + "oneoff") == "True"
+
+
+@dataclass(frozen=True, slots=True)
+class Viewpoint:
+    """Where the gateway stands: what it can reach, and which project is its own."""
+
+    container_id: str = ""
+    project: str = ""
+    networks: Mapping[str, str] | None = None
+    """Id by name; None: on the host, from where every container is reached."""
+
+    @property
+    def network_ids(self) -> frozenset[str]:
+        return frozenset((self.networks or {}).values())
+
+
+def read_container(summary: Mapping[str, Any]) -> Container:
+    """Read one entry of the list of containers."""
+    # Legacy links add names like `/other/alias`; one's own has a single slash.
+    own_names = [name[1:] for name in summary["Names"] or () if name.count("/") == 1]
+    settings = summary.get("NetworkSettings") or {}
+    return Container(
+        id=summary["Id"],
+        name=own_names[0] if own_names else "",
+        is_running=summary["State"] == "running",
+        created=summary["Created"],
+        labels=summary.get("Labels") or {},
+        attachments=_attachments(settings.get("Networks") or {}),
+    )
+
+
+def _attachments(networks: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    fields = ("NetworkID", "IPAddress", "GlobalIPv6Address")
+    return tuple(
+        Attachment(name, *((networks[name] or {}).get(key) or "" for key in fields))
+        for name in sorted(networks)
+    )
+
+
+def read_viewpoint(inspected: Mapping[str, Any]) -> Viewpoint:
+    """Read the inspected container that the gateway runs in."""
+    labels = inspected["Config"].get("Labels") or {}
+    attachments = _attachments(inspected["NetworkSettings"].get("Networks") or {})
+    networks = {a.network: a.network_id for a in attachments if a.network_id}
+    is_on_host = inspected["HostConfig"].get("NetworkMode") == "host"
+    return Viewpoint(
+        inspected["Id"],
+        labels.get(_COMPOSE + "project", ""),
+        None if is_on_host else networks,
+    )
+
+
+def own_container_id(mountinfo: str) -> str | None:
+    """Find the id of the container whose `/proc/self/mountinfo` this is.
+
+    Only files that Docker mounts into a container count: the host's own list shows
+    the `/dev/shm` of every container under `/var/lib/docker/containers/<id>/`.
+    """
+    mounted = re.search(
+        r"/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) ",
+        mountinfo,
+    )
+    return mounted[1] if mounted else None
+
+
+def read_keys(environment: Iterable[str]) -> Keys:
+    """Read the keys of a node from the environment of its container."""
+    values = dict(line.partition("=")[::2] for line in environment)
+    for access, secret in _KEY_VARIABLES:
+        if values.get(access) and values.get(secret):
+            return Keys(values[access], values[secret])
+    return MINIO_DEFAULT_KEYS
+
+
+def is_candidate(container: Container, selector: str, viewpoint: Viewpoint) -> bool:
+    """Whether it is a node, if it is attached to a network of the gateway's."""
+    is_own = container.id == viewpoint.container_id
+    return selector in container.name and not container.is_one_off and not is_own
+
+
+def has_doubtful_network(container: Container, viewpoint: Viewpoint) -> bool:
+    """Whether a network has the name of one of ours, but another id: gone or not?"""
+    return any(
+        attachment.network_id
+        and attachment.network_id not in viewpoint.network_ids
+        and attachment.network in (viewpoint.networks or {})
+        for attachment in container.attachments
+    )
+
+
+def shared_attachments(
+    container: Container, viewpoint: Viewpoint, existing_ids: Collection[str]
+) -> tuple[Attachment, ...]:
+    """Return the attachments over which the gateway reaches the container.
+
+    By id; by name where the id is empty (a container never started) or not among
+    `existing_ids` (a stopped one remembers the network of its last run).
+    """
+    if viewpoint.networks is None:
+        return container.attachments
+    own_ids, own_names = viewpoint.network_ids, viewpoint.networks
+    return tuple(
+        attachment
+        for attachment in container.attachments
+        if attachment.network_id in own_ids
+        or (
+            attachment.network_id not in existing_ids
+            and (attachment.network in own_names or attachment.network in own_ids)
+        )
+    )
+
+
+def stable_names(containers: Iterable[Container], own_project: str) -> dict[str, str]:
+    """Return the stable name by container id.
+
+    The label `amazin.name`, else compose's `<service>-<number>`, else the container's
+    own name. Where several projects have one `<service>-<number>`, those that are not
+    the gateway's own project get the project's name in front.
+    """
+    containers = list(containers)
+    short_names = {container.id: _compose_name(container) for container in containers}
+    projects = {(short_names[c.id], c.project) for c in containers}
+    users = Counter(name for name, _ in projects)
+    names = {}
+    for container in containers:
+        name = short_names[container.id]
+        if name and users[name] > 1 and container.project != own_project:
+            name = f"{container.project}-{name}"
+        label = as_name(container.labels.get(NAME_LABEL, ""))
+        names[container.id] = label or name or container.name
+    return names
+
+
+def _compose_name(container: Container) -> str | None:
+    service = container.labels.get(_COMPOSE + "service")
+    number = container.labels.get(_COMPOSE + "container-number")
+    is_labelled = as_name(container.labels.get(NAME_LABEL, "")) is not None
+    if is_labelled or not (service and number):
+        return None
+    return f"{service}-{number}"
+
+
+def choose(
+    containers: Iterable[Container], names: Mapping[str, str]
+) -> tuple[dict[str, Container], list[Container]]:
+    """Return one container by stable name, and the running ones that lost.
+
+    Of several with one name the running one counts, else the newest: compose leaves
+    the stopped predecessor there for a moment when it re-creates a container.
+    """
+    chosen: dict[str, Container] = {}
+    losers = []
+    for container in sorted(
+        containers, key=lambda c: (c.is_running, c.created, c.id), reverse=True
+    ):
+        if chosen.setdefault(names[container.id], container) is not container:
+            losers.append(container)
+    return chosen, [container for container in losers if container.is_running]
+
+
+def address(container: Container, shared: Sequence[Attachment]) -> str | None:
+    """Return its first IPv4 address, else IPv6 in brackets; None while it is down."""
+    if not container.is_running:
+        return None
+    for attachment in shared:
+        if attachment.ipv4:
+            return attachment.ipv4
+    for attachment in shared:
+        if attachment.ipv6:
+            return f"[{attachment.ipv6}]"
+    return None
+
+
+def weight(container: Container) -> float | None:
+    """Return the weight of its label, 1 without one, None if that is no weight."""
+    text = container.labels.get(WEIGHT_LABEL)
+    return 1.0 if text is None else as_weight(text)
+
+
+def group(container: Container) -> str | None:
+    """Return the group of its label, "" without one, None if that is no name."""
+    text = container.labels.get(GROUP_LABEL)
+    return "" if text is None else as_name(text)

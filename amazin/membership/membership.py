@@ -1,0 +1,306 @@
+"""The nodes this process knows: the last good list, kept fresh in the background.
+
+With each look at the list the nodes' roster is read, too. A name once seen stays
+known, and so does every name in the roster; what discovery no longer shows is an
+unreachable node, never a forgotten one. Does not decide which node holds what: see
+`cluster.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from amazin.errors import DiscoveryError
+from amazin.membership.member import FIRST_PAUSE_SECONDS, Member
+from amazin.membership.roster import WAIT_SECONDS, Roster
+from amazin.membership.roster_store import Keeper
+from amazin.membership.transitions import Sight, Wishes
+from amazin.nodes.interface import Node, NodeSpec
+from discovery import Discovery, WatchingDiscovery
+
+FIRST_LIST_SECONDS = 5.0
+"""How long the first requests wait for the first answer of discovery."""
+FRESH_SHARE = 0.75
+"""Of the time that steps of a change wait: so long a look at the roster is good."""
+WAIT_REFRESHES = 4
+"""In a cluster that is formed now the steps wait so many times `refresh_seconds`, but
+not less than `WAIT_SECONDS`: a look may take as long as the slowest node's limits."""
+
+log = logging.getLogger("amazin.membership")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The nodes at one moment."""
+
+    members: dict[str, Member]
+    """By stable name."""
+    sight: Sight
+    """What they were seen to remember."""
+    problem: str
+    """Why there may be fewer nodes than there should be; empty if all is well."""
+    fresh_until: float = field(default=0.0, compare=False)
+    """On the monotonic clock: as long the roster may be acted on."""
+
+    @property
+    def roster(self) -> Roster | None:
+        """The roster that counts; None: there is none, or there are several."""
+        return self.sight.roster
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Nodes that answer with an empty disk, though they held data."""
+        return self.sight.lost
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether all nodes answered, and nothing was ever stored on them."""
+        sight = self.sight
+        return bool(sight.blank) and not (sight.copies or sight.silent or sight.filled)
+
+    @property
+    def reason(self) -> str:
+        """Why the nodes can't be used now."""
+        if not self.members:
+            return self.problem or "No storage node was found"
+        if self.is_blank:
+            return "Nothing is stored yet; a first upload needs REPLICAS nodes"
+        if self.sight.silent:
+            return "Too few nodes answer to know where objects are"
+        return "The set of nodes is changing; try again in a moment"
+
+
+class Membership:
+    """Follows discovery and the roster. Threads start with the first question."""
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        build_node: Callable[[NodeSpec], Node],
+        refresh_seconds: float,
+        wishes: Wishes | None = None,
+        *,
+        first_list_seconds: float = FIRST_LIST_SECONDS,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        is_watching: bool = True,
+        least_wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        """Without `wishes` changes of the set of nodes are followed, never proposed.
+
+        If it isn't watching, only `refresh` looks at the nodes.
+        """
+        self._discovery = discovery
+        self._build_node = build_node
+        self._refresh_seconds = refresh_seconds
+        self._first_list_seconds = first_list_seconds
+        self._first_pause_seconds = first_pause_seconds
+        self._clock = clock
+        self._is_watching = is_watching
+        wait_seconds = max(WAIT_REFRESHES * refresh_seconds, least_wait_seconds)
+        self.keeper = Keeper(wishes, wait_seconds, clock)
+        self._snapshot = Snapshot({}, Sight({}), "The nodes are still being looked for")
+        self._found: Sequence[NodeSpec] = ()
+        self._inherited: list[Snapshot] = []
+        self._reset()
+        reference = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _reset_in_child(reference))
+
+    def _reset(self) -> None:
+        self._refreshes_begun = 0
+        self._may_form = False
+        self._start_lock = threading.Lock()
+        self._refresh_lock = threading.Lock()
+        self._first_list = threading.Event()
+        self._is_started = False
+
+    def reset_in_child(self) -> None:
+        """Begin anew in a forked process: threads, locks and connections.
+
+        The names stay known. What the parent's nodes hold is the parent's: it is
+        neither used nor closed here.
+        """
+        self._inherited.append(self._snapshot)
+        specs = [member.spec for member in self._snapshot.members.values()]
+        members = {spec.name: self._new_member(spec) for spec in specs}
+        self._snapshot = replace(self._snapshot, members=members, fresh_until=0.0)
+        self._reset()
+
+    def snapshot(self) -> Snapshot:
+        """Return the nodes as last seen; waits for the first list, for a while."""
+        if not self._is_started:
+            self._start()
+        if not self._first_list.is_set():
+            self._first_list.wait(self._first_list_seconds)
+        return self._snapshot
+
+    def fresh_snapshot(self) -> Snapshot:
+        """Return the nodes with a roster that may be acted on, if there is any."""
+        snapshot = self._snapshot
+        if self._clock() < snapshot.fresh_until:
+            return snapshot
+        snapshot = self.snapshot()
+        if not self.is_fresh(snapshot):
+            self.refresh()
+            snapshot = self._snapshot
+        return snapshot
+
+    def is_fresh(self, snapshot: Snapshot) -> bool:
+        """Whether its roster may still be acted on."""
+        return self._clock() < snapshot.fresh_until
+
+    def form(self) -> Snapshot:
+        """Make a cluster of nodes on which nothing is stored, if it is none yet."""
+        self._may_form = True
+        self.refresh()
+        return self._snapshot
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if not self._is_started and not self._is_watching:
+                self.refresh()
+            elif not self._is_started:
+                threading.Thread(
+                    target=self._follow, name="discovery", daemon=True
+                ).start()
+            self._is_started = True
+
+    def _follow(self) -> None:
+        own = self._discovery
+        watching = own if isinstance(own, WatchingDiscovery) else None
+        while True:
+            try:
+                self.refresh()
+            except Exception:
+                log.exception("the nodes can't be looked at")
+            if watching is None:
+                time.sleep(self._refresh_seconds)
+                continue
+            try:
+                watching.wait(self._refresh_seconds)
+            except Exception:  # anyone's own class may raise anything
+                log.exception("discovery can't wait for changes; it is asked regularly")
+                watching = None
+
+    def change(self, make: Callable[[Roster], Roster]) -> bool:
+        """Take a step that a person or `repair` wants; False: not possible now.
+
+        Raises: RosterError, what `make` raises.
+        """
+        with self._refresh_lock:
+            self._read_roster()
+            sight = self._snapshot.sight
+            if sight.roster is None:
+                return False
+            new = make(sight.roster)
+            is_done = self.keeper.decide(new, sight, self._snapshot.members)
+            self._read_roster()
+            return is_done
+
+    def enrol(self, name: str) -> bool:
+        """Count on a node again that had lost its disk and was filled."""
+        with self._refresh_lock:
+            snapshot = self._snapshot
+            if snapshot.roster is None:
+                return False
+            is_done = self.keeper.enrol(name, snapshot.roster, snapshot.members)
+            self._read_roster()
+            return is_done
+
+    def refresh(self) -> None:
+        """Read the list of nodes, and the roster on them, now.
+
+        Of callers that wait for a refresh that runs, one reads for all.
+        """
+        seen = self._refreshes_begun
+        with self._refresh_lock:
+            if self._refreshes_begun == seen:
+                self._refreshes_begun += 1
+                may_form, self._may_form = self._may_form, False
+                self._read_list()
+                self._read_roster(may_form)
+                self._first_list.set()
+
+    def _read_list(self) -> None:
+        problem = ""
+        try:
+            found = list(self._discovery.find())
+            if len({spec.name for spec in found}) < len(found):
+                raise DiscoveryError("Two nodes have the same name")
+            if not all(0 <= spec.weight < math.inf for spec in found):
+                raise DiscoveryError("A node has a weight that is none")
+            self._adopt({spec.name: spec for spec in found})
+            self._found = found
+        except DiscoveryError as exc:
+            problem = str(exc)
+        except Exception as exc:  # anyone's own class may raise or return anything
+            problem = f"Discovery failed with {type(exc).__name__}"
+            log.debug("discovery failed", exc_info=True)
+        if problem and problem != self._snapshot.problem:
+            log.warning("the list of nodes can't be read: %s", problem)
+        self._snapshot = replace(self._snapshot, problem=problem)
+
+    def _adopt(self, found: Mapping[str, NodeSpec]) -> None:
+        """Make the found nodes those of this process; all of them, or raise."""
+        old = self._snapshot.members
+        specs = {
+            name: replace(member.spec, endpoint=None) for name, member in old.items()
+        }
+        specs.update(found)
+        members = {
+            name: old[name]
+            if name in old and old[name].spec == spec
+            else self._new_member(spec)
+            for name, spec in sorted(specs.items())
+        }
+        for name in members.keys() & old.keys():
+            members[name].is_lost = old[name].is_lost
+        self._snapshot = replace(self._snapshot, members=members)
+        for name, member in members.items():
+            before = old.get(name)
+            if member is not before:
+                _log_change(before, member)
+                if before:
+                    before.retire()
+
+    def _read_roster(self, may_form: bool = False) -> None:
+        old = self._snapshot
+        sight = self.keeper.follow(old.members, self._found, may_form)
+        fresh_until = self.keeper.looked_at + FRESH_SHARE * self.keeper.wait_seconds
+        if not sight.is_confirmed:
+            fresh_until = old.fresh_until if old.roster == sight.roster else 0.0
+            if not sight.copies and old.sight.copies:
+                # Nobody says otherwise: what was known holds until it is too old.
+                fresh_until = old.fresh_until
+                blank = sight.blank
+                sight = replace(old.sight, blank=blank, silent=sight.silent)
+        names = sight.names - old.members.keys()
+        if names:
+            self._adopt(
+                {spec.name: spec for spec in self._found}
+                | {name: NodeSpec(name, None) for name in names}
+            )
+        for name, member in self._snapshot.members.items():
+            member.is_lost = name in sight.lost
+        self._snapshot = replace(self._snapshot, sight=sight, fresh_until=fresh_until)
+
+    def _new_member(self, spec: NodeSpec) -> Member:
+        return Member(spec, self._build_node(spec), self._first_pause_seconds)
+
+
+def _reset_in_child(reference: weakref.ref[Membership]) -> None:
+    membership = reference()
+    if membership is not None:
+        membership.reset_in_child()
+
+
+def _log_change(old: Member | None, new: Member) -> None:
+    state = "there" if new.spec.endpoint else "known, but not running"
+    log.info("node %s is %s%s", new.name, state, " (changed)" if old else " (new)")

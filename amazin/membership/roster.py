@@ -1,0 +1,183 @@
+"""The set of nodes as the nodes remember it. Pure.
+
+Every node holds a copy of the `Roster`, and the gateways have no other memory. How it
+changes: `changes.py`. Who reads and records the copies: `keeper.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+
+from amazin.errors import RosterError
+from hashing import Ranker
+
+FORMAT = 1
+WAIT_SECONDS = 20.0
+"""How long the steps of a change wait in a cluster that is not told otherwise."""
+
+
+@dataclass(frozen=True)
+class NodeSet:
+    """What decides where a key's copies lie."""
+
+    replicas: int
+    """Called `r`: on how many nodes each object is stored."""
+    weights: Mapping[str, float]
+    """By stable name; above 0."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """The mirror sets of the nodes that are not in the group ""."""
+    group_weights: Mapping[str, float] = field(default_factory=dict)
+    """Those that are not 1."""
+    epoch: int = 0
+    """The generation that introduced this set; later sets have a greater one."""
+
+    @cached_property
+    def ranker(self) -> Ranker:
+        """What ranks these nodes for a key."""
+        return Ranker(self.weights, self.groups, self.group_weights)
+
+    @property
+    def names(self) -> Set[str]:
+        """The stable names of its nodes."""
+        return self.weights.keys()
+
+    def home(self, hash_key: bytes) -> list[str]:
+        """Return the first `m = min(2r-1, n)` names of the key's ranking."""
+        return self.ranker.first(hash_key, 2 * self.replicas - 1)
+
+    @cached_property
+    def read_count(self) -> int:
+        """Of how many nodes of the home a read needs the answers: `max(1, m-r+1)`."""
+        home_size = min(2 * self.replicas - 1, len(self.weights))
+        return max(1, home_size - self.replicas + 1)
+
+    def without(self, names: Set[str]) -> NodeSet:
+        """Return the same set, less some nodes."""
+        weights = {name: w for name, w in self.weights.items() if name not in names}
+        groups = {name: g for name, g in self.groups.items() if name not in names}
+        return replace(self, weights=weights, groups=groups)
+
+    def places_like(self, other: NodeSet) -> bool:
+        """Whether both sets put every key on the same nodes."""
+        return self == replace(other, epoch=self.epoch)
+
+
+@dataclass(frozen=True)
+class Roster:
+    """One generation of what the nodes remember."""
+
+    cluster: str
+    """Drawn once, when the first nodes became a cluster."""
+    generation: int
+    settled: NodeSet | None
+    """Under this lies all data; None: it may lie on any node."""
+    next: NodeSet | None = None
+    """Under this it is to lie."""
+    is_open: bool = False
+    """Whether writes go by `next` already."""
+    is_new: bool = False
+    """Nothing is stored yet: `next` may be settled without `repair`."""
+    forgotten: tuple[str, ...] = ()
+    """Nodes in `settled` that are given up: nobody waits for them."""
+    leaving: tuple[str, ...] = ()
+    """Nodes outside both sets that still have to learn this generation."""
+    absorbed: tuple[str, ...] = ()
+    """Other clusters that were joined to this one."""
+    wait_seconds: float = WAIT_SECONDS
+    """So long each step of a change waits; three quarters of it a gateway may act on
+    what it read here. Drawn once, so that it is the same for all."""
+    held: tuple[str, ...] = ()
+    """With nothing settled: nodes that held data before."""
+
+    @property
+    def sets(self) -> tuple[NodeSet, ...]:
+        """`settled` and `next`, as far as they are there."""
+        return tuple(nodes for nodes in (self.settled, self.next) if nodes)
+
+    @property
+    def newest(self) -> NodeSet:
+        """`next`, or else `settled`."""
+        return self.sets[-1]
+
+    @property
+    def write_set(self) -> NodeSet | None:
+        """By which set writes go; None: they have to wait."""
+        return self.next if self.is_open else self.settled
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no change is under way."""
+        return self.next is None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All nodes it speaks of."""
+        return frozenset(self.leaving).union(*(nodes.names for nodes in self.sets))
+
+    @property
+    def holders(self) -> frozenset[str]:
+        """The nodes that are to hold a copy of it."""
+        return self.names - set(self.forgotten)
+
+    @property
+    def keepers(self) -> frozenset[str]:
+        """The nodes that hold data: one of these without a copy has lost its disk."""
+        open_set = self.next.names if self.next and self.is_open else set()
+        settled = self.settled.names if self.settled else set()
+        leaving = self.leaving if self.is_open and not self.settled else ()
+        return frozenset(settled | open_set).union(leaving, self.held)
+
+    def dump(self, holder: str) -> bytes:
+        """Return the copy that the node `holder` keeps."""
+        value = {"format": FORMAT, "holder": holder, **asdict(self)}
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def load(cls, data: bytes, holder: str) -> Roster:
+        """Read what `dump` wrote. Raises: RosterError, also for another's copy."""
+        try:
+            value = json.loads(data)
+            if value.pop("format") != FORMAT:
+                raise RosterError("the node's roster has an unknown format")
+            if value.pop("holder") != holder:
+                raise RosterError("the node's roster is that of another node")
+            for name in ("settled", "next"):
+                value[name] = value[name] and NodeSet(**value[name])
+            for name in ("forgotten", "leaving", "absorbed", "held"):
+                value[name] = tuple(value[name])
+            roster = cls(**value)
+            names = (*roster.forgotten, *roster.leaving, *roster.absorbed, *roster.held)
+            is_sound = all(isinstance(name, str) for name in names)
+            is_sound = is_sound and roster.wait_seconds > 0
+            if not roster.sets or type(roster.generation) is not int or not is_sound:
+                raise RosterError("the node's roster says nothing")
+            for nodes in roster.sets:
+                if not nodes.home(roster.cluster.encode()):  # refuses nonsense, too
+                    raise RosterError("the node's roster names no node")
+            return roster
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise RosterError("the node's roster can't be read") from exc
+
+
+def newest(rosters: Iterable[Roster]) -> list[Roster]:
+    """Return the newest roster of each cluster that no other one has absorbed.
+
+    One, where all is well. Of one generation, which two gateways may have made at once
+    when one of them had given up a node, everybody takes the same.
+    """
+    best: dict[str, Roster] = {}
+    for roster in rosters:
+        other = best.get(roster.cluster)
+        if other is None or _is_newer(roster, other):
+            best[roster.cluster] = roster
+    absorbed = {name for roster in best.values() for name in roster.absorbed}
+    return [best[name] for name in sorted(best) if name not in absorbed]
+
+
+def _is_newer(roster: Roster, other: Roster) -> bool:
+    if roster.generation != other.generation or roster == other:
+        return roster.generation > other.generation
+    return roster.dump("") > other.dump("")

@@ -1,0 +1,284 @@
+"""How the set of nodes changes: one small step after the other. Pure.
+
+Each step is a new generation of the roster, recorded on the nodes by `keeper.py`:
+
+    settled          all data lies, and is looked for, under one set of nodes
+    announced        a next set is known; writes still go by the settled one
+    open             writes go by the next set; reads ask by both
+    settled          `repair` has brought everything under the next set
+
+The step to open, and the work of `repair`, wait until the generation before was seen on
+every node and no gateway can act any more on what it knew before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from amazin.errors import RosterError
+from amazin.membership.roster import WAIT_SECONDS, NodeSet, Roster, newest
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a gateway sees on the nodes that it knows."""
+
+    copies: Mapping[str, Roster]
+    """By the nodes that hold one."""
+    blank: frozenset[str] = frozenset()
+    """Nodes that answered that they hold none."""
+    filled: frozenset[str] = frozenset()
+    """Those of the blank ones that hold objects all the same."""
+    silent: frozenset[str] = frozenset()
+    """Nodes without a usable answer."""
+
+    @cached_property
+    def rosters(self) -> list[Roster]:
+        """See `newest`."""
+        return newest(self.copies.values())
+
+    @cached_property
+    def roster(self) -> Roster | None:
+        """The one that counts; None: there is none, or there are several."""
+        return self.rosters[0] if len(self.rosters) == 1 else None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All nodes that the rosters speak of."""
+        return frozenset().union(*(roster.names for roster in self.rosters))
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a node that would know of a newer roster holds this one."""
+        roster = self.roster
+        return roster is not None and any(
+            self.copies.get(name) == roster
+            for nodes in roster.sets
+            for name in nodes.names
+        )
+
+    @cached_property
+    def lost(self) -> frozenset[str]:
+        """Nodes that held data, and answer with an empty disk."""
+        keepers = (roster.keepers for roster in self.rosters)
+        return self.blank & frozenset().union(*keepers)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether every node that should hold the roster does."""
+        roster = self.roster
+        return roster is not None and all(
+            self.copies.get(name) == roster for name in roster.holders
+        )
+
+    @property
+    def outdated(self) -> list[str]:
+        """Nodes to which the roster has to be brought; never one that lost its disk."""
+        roster = self.roster
+        if roster is None:
+            return []
+        seen = self.blank.union(self.copies) - self.lost
+        told = (roster.holders & seen) | self.copies.keys()
+        return sorted(name for name in told if self.copies.get(name) != roster)
+
+
+def register(old: Roster | None, new: Roster) -> str:
+    """Return the node on which the step from `old` to `new` is decided.
+
+    A conditional write there: of two gateways that take a step at once one wins.
+    """
+    base = old.sets[0] if old else new.sets[0]
+    return min(set(base.names).difference(new.forgotten) or new.newest.names)
+
+
+def form(
+    sight: Sight, wanted: NodeSet, cluster: str, wait_seconds: float = WAIT_SECONDS
+) -> Roster | None:
+    """Return the first roster of nodes that hold none; None: it can't be made yet.
+
+    Objects on them, of another program or an older release, may lie anywhere.
+    """
+    if sight.copies or sight.silent or len(wanted.weights) < wanted.replicas:
+        return None
+    first = replace(wanted, epoch=1)
+    leaving = tuple(sorted(sight.blank - first.names))
+    return Roster(
+        cluster,
+        1,
+        None,
+        first,
+        is_new=not sight.filled,
+        leaving=leaving,
+        wait_seconds=wait_seconds,
+    )
+
+
+def step(sight: Sight, wanted: NodeSet, has_waited: bool) -> Roster | None:
+    """Return the next generation if it is time for one.
+
+    `has_waited`: the roster was seen on all its holders, so long ago that nobody acts
+    on an older one.
+    """
+    if len(sight.rosters) > 1:
+        return _unite(sight)
+    roster = sight.roster
+    if roster is None:
+        return None
+    later = replace(roster, generation=roster.generation + 1)
+    if roster.next is None:
+        announced = _announce(later, sight, wanted)
+        if announced is None and roster.leaving and sight.is_recorded:
+            return replace(later, leaving=())
+        return announced
+    if roster.is_new:
+        if not sight.is_recorded:
+            return None
+        return replace(later, settled=roster.next, next=None, is_new=False)
+    if not roster.is_open and has_waited:
+        return replace(later, is_open=True)
+    return None
+
+
+def _announce(later: Roster, sight: Sight, wanted: NodeSet) -> Roster | None:
+    settled = later.settled
+    if settled is None or settled.places_like(wanted):
+        return None
+    if len(wanted.weights) < wanted.replicas:
+        return None
+    target = replace(wanted, epoch=later.generation)
+    if sight.filled & wanted.names - settled.names:
+        return _unsettle(later, target)
+    return replace(later, next=target, is_open=False, leaving=())
+
+
+def _unsettle(later: Roster, target: NodeSet) -> Roster:
+    """From now on objects are looked for on every node; `target` comes next."""
+    others = later.names - target.names - set(later.forgotten)
+    return replace(
+        later,
+        settled=None,
+        next=target,
+        is_open=False,
+        is_new=False,
+        leaving=tuple(sorted(others)),
+        held=tuple(sorted(later.keepers.difference(later.forgotten))),
+    )
+
+
+def _unite(sight: Sight) -> Roster | None:
+    """Make one cluster of several, once all their nodes are there."""
+    rosters = sight.rosters
+    names = frozenset().union(*(roster.holders for roster in rosters))
+    if not names <= sight.copies.keys():
+        return None
+    sets = [roster.newest for roster in rosters]
+    target = NodeSet(
+        max(nodes.replicas for nodes in sets),
+        {name: w for nodes in sets for name, w in nodes.weights.items()},
+        {name: g for nodes in sets for name, g in nodes.groups.items()},
+        {name: w for nodes in sets for name, w in nodes.group_weights.items()},
+        epoch=max(roster.generation for roster in rosters) + 1,
+    )
+    clusters = {roster.cluster for roster in rosters}
+    absorbed = clusters.union(*(roster.absorbed for roster in rosters))
+    return Roster(
+        "+".join(sorted(clusters)),
+        target.epoch,
+        None,
+        target,
+        is_new=all(roster.is_new for roster in rosters),
+        leaving=tuple(sorted(names - target.names)),
+        absorbed=tuple(sorted(absorbed)),
+        wait_seconds=max(roster.wait_seconds for roster in rosters),
+        held=tuple(sorted(frozenset().union(*(r.keepers for r in rosters)) & names)),
+    )
+
+
+def settle(roster: Roster) -> Roster:
+    """Return the generation after `repair` has brought everything under `next`."""
+    if roster.next is None or not roster.is_open:
+        raise RosterError("there is nothing to settle")
+    return replace(
+        roster,
+        generation=roster.generation + 1,
+        settled=roster.next,
+        next=None,
+        is_open=False,
+        forgotten=(),
+        held=(),
+        leaving=tuple(sorted(roster.holders - roster.next.names)),
+    )
+
+
+def forget(roster: Roster, names: Set[str]) -> Roster:
+    """Return the generation that gives nodes up, with all they hold.
+
+    Raises: RosterError, if they aren't in it, or too few nodes would be left.
+    """
+    unknown = names - roster.names
+    if unknown:
+        raise RosterError(f"unknown: {', '.join(sorted(unknown))}")
+    target = roster.newest.without(names)
+    if len(target.weights) < target.replicas:
+        raise RosterError(
+            f"{len(target.weights)} nodes would be left for {target.replicas} replicas"
+        )
+    generation = roster.generation + 1
+    later = replace(
+        roster,
+        generation=generation,
+        forgotten=tuple(sorted({*roster.forgotten, *names})),
+        leaving=tuple(name for name in roster.leaving if name not in names),
+    )
+    target = replace(target, epoch=generation)
+    if roster.settled is None or roster.is_open:
+        return _unsettle(later, target)
+    if target.places_like(roster.settled):
+        return replace(later, next=None, forgotten=())
+    return replace(later, next=target)
+
+
+class Wishes:
+    """What one gateway's settings ask for, and which of it was granted already.
+
+    What was granted once and is otherwise now has been changed by another gateway
+    since, which prevails: two that disagree don't undo each other's changes for ever.
+    """
+
+    def __init__(self, replicas: int, group_weights: Mapping[str, float]) -> None:
+        weights = {group: w for group, w in group_weights.items() if w != 1}
+        self._settings = (replicas, weights)
+        self._granted: dict[str, Any] = {}
+
+    def wanted(
+        self, current: NodeSet | None, offered: Iterable[tuple[str, float, str]]
+    ) -> NodeSet:
+        """Return the set of nodes to be proposed; `current`, if all is as wished.
+
+        `offered` are (name, weight, group) of the nodes that discovery shows. Those
+        that it doesn't show stay as they are; new ones are always welcome.
+        """
+        base = current or NodeSet(0, {})
+        weights, groups = dict(base.weights), dict(base.groups)
+        for name, weight, group in offered:
+            now = current and (weights.get(name, 0.0), groups.get(name, ""))
+            is_new = name not in weights and weight > 0
+            if self._is_granted(name, (weight, group), now) and not is_new:
+                continue
+            weights.pop(name, None)
+            groups.pop(name, None)
+            if weight > 0:
+                weights[name] = weight
+                groups.update({name: group} if group else {})
+        settings = (base.replicas, dict(base.group_weights))
+        if not self._is_granted("/settings", self._settings, settings):
+            settings = self._settings
+        return NodeSet(settings[0], weights, groups, settings[1], base.epoch)
+
+    def _is_granted(self, what: str, asked: Any, now: Any) -> bool:
+        if asked == now:
+            self._granted[what] = asked
+        return bool(self._granted.get(what) == asked)

@@ -1,0 +1,337 @@
+"""The index of a folder node: which content file each key means, in SQLite.
+
+Everything here blocks: `folder.py` calls it off the event loop, and translates its
+errors. Source: https://www.sqlite.org/howtocorrupt.html, for what is avoided here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from amazin.blocking import BlockingCalls
+from amazin.errors import (
+    GatewayError,
+    NodeError,
+    NodeUnreachableError,
+    NoSuchBucketError,
+)
+from amazin.nodes.folder.content import Content, sync_folder
+from amazin.nodes.interface import Label, ObjectInfo, ObjectName
+
+_SCHEMA_VERSION = 2
+_BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
+_SCHEMA = f"""
+    PRAGMA synchronous = FULL;
+    CREATE TABLE node (id TEXT NOT NULL);
+    CREATE TABLE objects (
+        bucket BLOB NOT NULL,
+        key BLOB NOT NULL,
+        file TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        etag TEXT NOT NULL,
+        stamp TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        PRIMARY KEY (bucket, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX objects_by_file ON objects (file);
+    {_BUCKETS};
+    PRAGMA user_version = {_SCHEMA_VERSION};
+    PRAGMA journal_mode = WAL;
+"""
+_UPGRADE_FROM_1 = (
+    _BUCKETS,
+    # Bucket by bucket: DISTINCT would read every row of a big index.
+    """
+    WITH RECURSIVE found (name) AS (
+        SELECT min(bucket) FROM objects UNION ALL
+        SELECT (SELECT min(bucket) FROM objects WHERE bucket > name)
+        FROM found WHERE name IS NOT NULL
+    )
+    INSERT INTO buckets SELECT name FROM found WHERE name IS NOT NULL
+    """,
+    "PRAGMA user_version = 2",
+)
+_COLUMNS = "key, file, size, etag, stamp, headers"
+_BUSY_SECONDS = 4.0
+
+
+class Row(NamedTuple):
+    """What the index says of one key."""
+
+    key: str
+    file: str
+    info: ObjectInfo
+
+
+class _Connection(NamedTuple):
+    sqlite: sqlite3.Connection
+    place: tuple[int, int]
+    """Device and inode of the index when it was opened."""
+
+
+class Index:
+    """The connections to one folder's index; made inside an empty folder on first use.
+
+    Neither thread-local nor locked: a connection is taken from a deque for one use and
+    put back, which is atomic for threads and greenlets alike.
+    """
+
+    def __init__(self, root: Path, orphan_age_seconds: float) -> None:
+        self.content = Content(root / "content")
+        self.calls = BlockingCalls()
+        self._root = root
+        self._path = root / "index.sqlite"
+        self._orphan_age_seconds = orphan_age_seconds
+        self._idle: deque[_Connection] = deque()
+        self._uses: set[object] = set()
+        self._pid = os.getpid()
+        self._identity = ""
+        self._closed = False
+        _indexes.add(self)
+
+    @contextmanager
+    def connect(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection to the index that is in its place now.
+
+        Raises:
+            NodeUnreachableError: the folder is not there.
+            NodeError: the index is gone, or is not the one that it was.
+        """
+        self._check_process()
+        use = object()
+        self._uses.add(use)
+        try:
+            connection = self._take()
+            try:
+                yield connection.sqlite
+            except GatewayError:
+                self._idle.append(connection)
+                raise
+            except BaseException:
+                connection.sqlite.close()
+                raise
+            self._idle.append(connection)
+        finally:
+            self._uses.discard(use)
+            if self._closed:
+                self.close_idle()
+
+    def close(self) -> None:
+        """Close all connections; those in use as soon as they are given back."""
+        self._closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses now."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().sqlite.close()
+
+    def _check_process(self) -> None:
+        # SQLite's locks belong to the process that took them. A fork finds no open
+        # connection (see the end of this module) unless another thread was at work.
+        if self._pid == os.getpid():
+            return
+        if self._idle or self._uses:
+            raise NodeError(
+                "the process was forked while the folder's index was in use"
+            )
+        self._pid = os.getpid()
+
+    def _take(self) -> _Connection:
+        place = self._place()
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if connection.place == place:
+                    return connection
+                connection.sqlite.close()
+        return _Connection(self._open(), place)
+
+    def _place(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            if not self._root.is_dir():
+                raise NodeUnreachableError("the folder is not there") from None
+            if self._identity:
+                raise NodeError("the folder's index is gone") from None
+            self._initialise()
+            found = self._path.stat()
+        return (found.st_dev, found.st_ino)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = _connect(self._path, "rw")
+        try:
+            version = _version(connection)
+            if version not in (1, _SCHEMA_VERSION):
+                raise NodeError(f"the folder's index has an unknown version {version}")
+            connection.execute("PRAGMA synchronous = FULL")
+            (identity,) = connection.execute("SELECT id FROM node").fetchone()
+            if self._identity not in ("", identity):
+                raise NodeError("the folder's index is another one than before")
+            if version == 1:
+                _upgrade_from_1(connection)
+            if not self._identity:
+                sync_folder(self._root)
+                self.content.sweep(connection, self._orphan_age_seconds)
+                self._identity = identity
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _initialise(self) -> None:
+        """Fill an empty folder: the index last and whole, whoever else does it too."""
+        self._refuse_lost_index()
+        self.content.path.mkdir(exist_ok=True)
+        new = self._root / f"index.{secrets.token_hex(8)}.new"
+        try:
+            with closing(_connect(new, "rwc")) as connection:
+                connection.executescript(_SCHEMA)
+                connection.execute("INSERT INTO node VALUES (?)", (new.name,))
+            with suppress(FileExistsError):
+                self._path.hardlink_to(new)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(self._root)
+
+    def _refuse_lost_index(self) -> None:
+        log = self._path.with_name("index.sqlite-wal")
+        if (log.exists() or self.content.has_files()) and not self._path.exists():
+            raise NodeError("the folder has content but no index")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _upgrade_from_1(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        if _version(connection) == 1:  # else another process was faster
+            for statement in _UPGRADE_FROM_1:
+                connection.execute(statement)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the one write lock; commit at the end, or roll back on an exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it by itself on some errors
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def find(connection: sqlite3.Connection, name: ObjectName) -> Row | None:
+    """Return what the index says of an object."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key = ?",
+        (name.bucket.encode(), name.key.encode()),
+    ).fetchone()
+    return found and _row(*found)
+
+
+def find_all(
+    connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
+) -> list[Row]:
+    """Return the objects with first <= key < end, in order of the keys' bytes."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM objects"
+        " WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+        (bucket.encode(), first, end, limit),
+    )
+    return [_row(*columns) for columns in found]
+
+
+def find_keys(
+    connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
+) -> list[str]:
+    """Return the keys with first <= key < end, in order of their bytes."""
+    found = connection.execute(
+        "SELECT key FROM objects"
+        " WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+        (bucket.encode(), first, end, limit),
+    )
+    return [key.decode() for (key,) in found]
+
+
+def put(
+    connection: sqlite3.Connection, name: ObjectName, file: str, info: ObjectInfo
+) -> None:
+    """Make the key mean `file`, whatever it meant before."""
+    values = (file, info.size, info.etag, str(info.label), json.dumps(info.headers))
+    connection.execute(
+        "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (name.bucket.encode(), name.key.encode(), *values),
+    )
+
+
+def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
+    """Make the key mean nothing."""
+    connection.execute(
+        "DELETE FROM objects WHERE bucket = ? AND key = ?",
+        (name.bucket.encode(), name.key.encode()),
+    )
+
+
+def make_bucket(connection: sqlite3.Connection, bucket: str) -> None:
+    """Make a bucket; one that is there already costs no write."""
+    if not _has_bucket(connection, bucket):
+        connection.execute(
+            "INSERT OR IGNORE INTO buckets VALUES (?)", (bucket.encode(),)
+        )
+
+
+def require_bucket(connection: sqlite3.Connection, bucket: str) -> None:
+    """Raises: NoSuchBucketError: the bucket was never made."""
+    if not _has_bucket(connection, bucket):
+        raise NoSuchBucketError("the folder has no such bucket")
+
+
+def _has_bucket(connection: sqlite3.Connection, bucket: str) -> bool:
+    known = "SELECT 1 FROM buckets WHERE name = ?"
+    return connection.execute(known, (bucket.encode(),)).fetchone() is not None
+
+
+def _row(
+    key: bytes, file: str, size: int, etag: str, label_text: str, headers: str
+) -> Row:
+    label = Label.parse(label_text)
+    modified_ns = label.stamp.nanoseconds if label else 0
+    info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers))
+    return Row(key.decode(), file, info)
+
+
+_indexes: weakref.WeakSet[Index] = weakref.WeakSet()
+
+
+def _close_before_fork() -> None:
+    for index in list(_indexes):
+        index.close_idle()
+
+
+os.register_at_fork(before=_close_before_fork)

@@ -1,0 +1,183 @@
+"""Uploads to a folder node: a content file that no key means before the commit."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from amazin.errors import NodeError, PreconditionError
+from amazin.nodes.folder.calls import Question, ask
+from amazin.nodes.folder.content import sync_folder
+from amazin.nodes.folder.index import Index, find, put, require_bucket, transaction
+from amazin.nodes.interface import UNKNOWN_SIZE, ObjectInfo, ObjectName
+
+Write = Callable[[io.FileIO, memoryview], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What an upload asks of the object that is stored when it is committed."""
+
+    if_match: str | None = None
+    if_absent: bool = False
+    keeps_newer: bool = False
+
+    def judge(self, stored: ObjectInfo | None) -> None:
+        """Raises: PreconditionError."""
+        if self.if_absent and stored is not None:
+            raise PreconditionError("there is an object already")
+        if self.if_match is not None and (
+            stored is None or stored.etag != self.if_match
+        ):
+            raise PreconditionError("the object has another ETag")
+
+    def keeps(self, stored: ObjectInfo | None, new: ObjectInfo) -> bool:
+        """Whether the stored object stays, as if it had come a moment later."""
+        return (
+            self.keeps_newer
+            and stored is not None
+            and stored.version > new.version
+            and stored.epoch >= new.epoch
+        )
+
+
+class FolderUpload:
+    """An `Upload`: a locked file that no key means before the commit.
+
+    Whoever takes the file out of `_files` ends the upload: a commit goes on in its
+    thread although the greenlet that waits for it is killed, and an abort that
+    follows must not remove what a key may mean already. The size in `info` may be
+    unknown: then any number of bytes may be written.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        name: ObjectName,
+        info: ObjectInfo,
+        conditions: Conditions,
+        write: Write,
+    ) -> None:
+        with index.connect() as connection:  # the folder is there, and filled
+            require_bucket(connection, name.bucket)
+        self._index = index
+        self._calls = index.calls
+        self._name = name
+        self._info = info
+        self._conditions = conditions
+        self._write = write
+        self._written = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._path = index.content.new_path()
+        file = self._path.open("xb", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._files = [file]
+
+    def write(self, chunk: bytes) -> None:
+        """Write the next bytes. Raises: NodeError."""
+        size = self._info.size
+        if size != UNKNOWN_SIZE and self._written + len(chunk) > size:
+            raise NodeError("the upload is longer than was said")
+        if not self._files:
+            raise NodeError("the upload has ended")
+        ask(self._calls, self._append, self._files[0], chunk)
+
+    @property
+    def written(self) -> tuple[int, str]:
+        """How many bytes were written so far, and their ETag."""
+        return self._written, self._md5.hexdigest()
+
+    def start_commit(self) -> Question[ObjectInfo]:
+        """Ask to store the object; until it is waited for, nothing has happened."""
+        if not self._files:
+            raise NodeError("the upload has ended")
+        return Question(self._calls, self._store, self.abort)
+
+    def abort(self) -> None:
+        """Store nothing and release everything. Idempotent, harmless after a commit."""
+        if self._files:
+            ask(self._calls, self._drop)
+
+    def _append(self, file: io.FileIO, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        while view:
+            view = view[self._write(file, view) :]
+        self._md5.update(chunk)
+        self._written += len(chunk)
+
+    def _drop(self) -> None:
+        with suppress(IndexError), self._files.pop():
+            self._index.content.discard(self._path.name)
+
+    def _store(self) -> ObjectInfo:
+        try:
+            file = self._files.pop()
+        except IndexError:
+            raise NodeError("the upload has ended") from None
+        is_needed = False
+        with file:
+            try:
+                info = self._complete(file)
+                with self._index.connect() as connection, transaction(connection):
+                    old = find(connection, self._name)
+                    self._conditions.judge(old and old.info)
+                    if not self._conditions.keeps(old and old.info, info):
+                        put(connection, self._name, self._path.name, info)
+                        is_needed = True  # a commit that fails may have happened
+            finally:
+                if not is_needed:
+                    self._index.content.discard(self._path.name)
+        if is_needed and old is not None:
+            self._index.content.discard(old.file)
+        return info
+
+    def _complete(self, file: io.FileIO) -> ObjectInfo:
+        if self._info.size not in (self._written, UNKNOWN_SIZE):
+            raise NodeError("the upload is shorter than was said")
+        os.fsync(file.fileno())
+        sync_folder(self._path.parent)
+        found = os.fstat(file.fileno())
+        if not found.st_nlink or found.st_size != self._written:
+            raise NodeError("the upload's content is not what was written")
+        size, etag = self.written
+        return replace(self._info, size=size, etag=etag)
+
+
+def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> ObjectInfo:
+    """Make a key mean a file by a hard link; see `FolderNode.adopt`. Blocks."""
+    with index.connect() as connection:
+        require_bucket(connection, name.bucket)
+    link = index.content.new_path()
+    is_needed = False
+    with path.open("rb", buffering=0) as file:
+        # Until the key means the file; the age of an old one would not protect it.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        link.hardlink_to(path)
+        try:
+            info = _adopted(file, link, info)
+            with index.connect() as connection, transaction(connection):
+                old = find(connection, name)
+                Conditions(if_absent=True).judge(old and old.info)
+                put(connection, name, link.name, info)
+                is_needed = True  # a commit that fails may have happened
+        finally:
+            if not is_needed:
+                index.content.discard(link.name)
+    return info
+
+
+def _adopted(file: io.FileIO, link: Path, info: ObjectInfo) -> ObjectInfo:
+    digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+    os.fsync(file.fileno())
+    sync_folder(link.parent)
+    found = os.fstat(file.fileno())
+    if found.st_size != file.tell() or not os.path.samestat(found, link.lstat()):
+        raise NodeError("the file changed while it was read")
+    return replace(info, size=found.st_size, etag=digest.hexdigest())

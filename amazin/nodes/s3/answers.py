@@ -1,0 +1,196 @@
+"""What the answers of an S3 server mean. Pure: nothing is sent or received here,
+but for the short body that explains an error.
+
+Source: Amazon S3 API Reference; what MinIO and versitygw answer was measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote
+
+from amazin.errors import (
+    GatewayError,
+    NodeAccessError,
+    NodeError,
+    NodeFullError,
+    NodeProtocolError,
+    NoSuchBucketError,
+    NoSuchKeyError,
+    PreconditionError,
+)
+from amazin.nodes.interface import Label, ObjectInfo
+from amazin.nodes.transport.response import Response
+
+ERROR_BODY_SECONDS = 5.0
+_META = "x-amz-meta-"
+_LABEL = _META + "amazin-stamp"
+_KEPT_META = (_META + "x-", _META + "expires")
+_PLAIN_VALUE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
+"""Stands unescaped in a metadata value; not the space: signing would fold several."""
+NATIVE_HEADERS = (
+    "Content-Type",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Cache-Control",
+)
+"""What S3 itself keeps with an object; every other header goes as metadata. So does
+Expires: MinIO drops one that is no date, like the common 0."""
+_NATIVE_KEYS = [(name, name.lower()) for name in NATIVE_HEADERS]
+_ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
+_ACCESS_CODES = ("InvalidAccessKeyId", "XAdminUserNotFound")
+"""The latter is what versitygw says, with 404, of an unknown access key."""
+_FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
+
+
+class RemovedDirectoryError(NodeError):
+    """Another's delete emptied the directory of an upload, and versitygw removed it.
+
+    It says that the key is a directory; nothing was stored.
+    """
+
+
+class DeniedError(NodeAccessError):
+    """The keys may not do this; or MinIO says so of an upload that lost its directory.
+
+    As above: a delete emptied it at the same moment, and nothing was stored.
+    """
+
+
+def bucket_exists(response: Response) -> bool:
+    """Return whether the bucket exists in which GET asked for an object."""
+    try:
+        require_success(response)
+    except NoSuchKeyError:
+        return True
+    except NoSuchBucketError:
+        return False
+    finally:
+        response.close()
+    return True
+
+
+def require_success(response: Response, *, is_conditional: bool = False) -> None:
+    """Return if the answer is 2xx from an S3 server; else raise what it means.
+
+    Raises:
+        NoSuchKeyError: its text is the code, which is empty for HEAD on servers that
+            don't tell what is missing: see `S3Node.start_head`.
+        PreconditionError: 412, if the request had a condition.
+        NodeError: everything else.
+    """
+    if "x-amz-request-id" not in response.headers:
+        raise NodeProtocolError("what answers at the node's address is no S3 server")
+    if 200 <= response.status < 300:
+        return
+    code = response.headers.get("x-minio-error-code", "")
+    if response.method != "HEAD":
+        found = _CODE.search(response.read_all(ERROR_BODY_SECONDS))
+        code = found[1].decode() if found else "without a code"
+    if is_conditional and response.status == 412:
+        raise PreconditionError(code)
+    raise error_for(response.status, code)
+
+
+def error_for(status: int, code: str) -> GatewayError:
+    """Return what an S3 error answer means; `code` may be empty (HEAD has none)."""
+    if status == 404 and code in ("NoSuchKey", ""):
+        return NoSuchKeyError(code)
+    if status == 404 and code == "NoSuchBucket":
+        return NoSuchBucketError("the node has no such bucket")
+    if status in (401, 403) or code in _ACCESS_CODES:
+        kind = DeniedError if code == "AccessDenied" else NodeAccessError
+        return kind(f"the node refused the gateway's keys ({code})")
+    if status == 507 or code in _FULL_CODES:
+        return NodeFullError("the node is full")
+    if code == "ExistingObjectIsDirectory":
+        return RemovedDirectoryError("a delete removed the directory of the upload")
+    if status >= 500 or status in (408, 409, 429):
+        return NodeError(f"the node answered {status} {code}".rstrip())
+    return NodeProtocolError(f"the node answered {status} {code}".rstrip())
+
+
+def read_etag(response: Response) -> str:
+    """Return the ETag without its quotes. Raises: NodeProtocolError."""
+    found = _ETAG.fullmatch(response.headers.get("etag", ""))
+    if not found:
+        raise NodeProtocolError("the node sent no usable ETag")
+    return found[1]
+
+
+def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo:
+    """Read an object's properties from the answer to GET or HEAD.
+
+    Raises:
+        NoSuchKeyError, PreconditionError: the node answered so.
+        NodeError: no usable answer.
+    """
+    require_success(response, is_conditional=is_conditional)
+    headers = response.headers
+    size = headers.get("content-length", "")
+    if total := CONTENT_RANGE.fullmatch(headers.get("content-range", "")):
+        size = total[3]
+    if not size:
+        raise NodeProtocolError("the node sent an object without its length")
+    label = read_label(headers)
+    return ObjectInfo(
+        size=int(size),
+        etag=read_etag(response),
+        modified_ns=label.stamp.nanoseconds if label else read_modified(headers),
+        label=label,
+        headers=stored_headers(headers),
+    )
+
+
+def read_label(headers: Mapping[str, str]) -> Label | None:
+    """Return the label that a gateway stored; None if there is no possible one."""
+    return Label.parse(headers.get(_LABEL, ""))
+
+
+def read_modified(headers: Mapping[str, str]) -> int:
+    """Return Last-Modified as Unix time in nanoseconds. Raises: NodeProtocolError."""
+    try:
+        modified = parsedate_to_datetime(headers.get("last-modified", ""))
+        return int(modified.timestamp()) * 10**9
+    except (ValueError, OverflowError) as exc:
+        raise NodeProtocolError("the node sent no usable Last-Modified") from exc
+
+
+def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what an upload asked to be given back on download."""
+    stored = {name: headers[key] for name, key in _NATIVE_KEYS if headers.get(key)}
+    for name in headers:
+        if name.startswith(_KEPT_META):
+            stored[name[len(_META) :].title()] = unescaped(headers[name])
+    return stored
+
+
+def unescaped(value: str) -> str:
+    """Undo the escapes of `metadata_lines`, but never make a control character."""
+    plain = unquote(value, encoding="latin-1")
+    return value if _CONTROL.search(plain) else plain
+
+
+def metadata_lines(
+    headers: Mapping[str, str], label: Label
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return what to send so that `stored_headers` and the label come back.
+
+    Two lists of (name, value): `x-amz-meta-` headers, which are signed, and native
+    ones. Values are escaped: S3 keeps printable ASCII only in metadata.
+    """
+    native = [
+        (name, value) for name, value in headers.items() if name in NATIVE_HEADERS
+    ]
+    metadata = [
+        (_META + name.lower(), quote(value, _PLAIN_VALUE, encoding="latin-1"))
+        for name, value in headers.items()
+        if name not in NATIVE_HEADERS
+    ]
+    return [*metadata, (_LABEL, str(label))], native

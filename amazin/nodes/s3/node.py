@@ -1,0 +1,190 @@
+"""A node that speaks S3: MinIO, versitygw and their like.
+
+Object bytes and the questions about single objects go over our own connections
+(`http1.py`); buckets and listings, which are rare, through the MinIO SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from amazin.errors import NodeProtocolError, NoSuchKeyError
+from amazin.nodes.interface import (
+    CHUNK_BYTES,
+    Label,
+    NodeObject,
+    NodeSpec,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    TimeLimits,
+    Upload,
+)
+from amazin.nodes.s3.answers import (
+    CONTENT_RANGE,
+    metadata_lines,
+    read_info,
+    require_success,
+)
+from amazin.nodes.s3.client import S3Client
+from amazin.nodes.s3.uploads import PROBE_BUCKET, Put, SmallUpload, StreamedUpload
+from amazin.nodes.transport.response import Response
+
+
+class S3Node:
+    """One S3-compatible server."""
+
+    def __init__(self, spec: NodeSpec, limits: TimeLimits) -> None:
+        """Take where the node is and its keys; nothing is connected yet."""
+        self.name = spec.name
+        self._client = S3Client(spec, limits)
+
+    def start_get(
+        self,
+        name: ObjectName,
+        *,
+        byte_range: tuple[int, int] | None = None,
+        if_match: str | None = None,
+    ) -> Pending[NodeObject]:
+        """See `Node`."""
+        headers = []
+        if byte_range:
+            headers.append(("Range", "bytes={}-{}".format(*byte_range)))
+        if if_match:
+            headers.append(quoted_match(if_match))
+        timeout = self._client.limits.transfer
+
+        def interpret(response: Response) -> NodeObject:
+            return S3Object(response, byte_range, if_match, timeout)
+
+        return self._client.ask("GET", name, interpret, headers)
+
+    def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
+        """See `Node`.
+
+        An answer to HEAD has no body, so some servers' 404 doesn't say what is missing:
+        it may be the user that our access key names. Then GET is asked as well.
+        """
+
+        def interpret(response: Response) -> ObjectInfo:
+            try:
+                return read_info(response)
+            except NoSuchKeyError as exc:
+                if str(exc):
+                    raise
+            return self._client.ask("GET", name, read_info_only).wait()
+
+        return self._client.ask("HEAD", name, interpret)
+
+    def start_put(
+        self,
+        name: ObjectName,
+        length: int,
+        label: Label,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        keeps_newer: bool = False,
+    ) -> Upload:
+        """See `Node`."""
+        metadata, native = metadata_lines(headers, label)
+        native.append(("Content-Length", str(length)))
+        if if_absent:
+            native.append(("If-None-Match", "*"))
+        if if_match:
+            native.append(quoted_match(if_match))
+        put = Put(
+            self._client.request_head("PUT", name, native, metadata),
+            ObjectInfo(length, "", label.stamp.nanoseconds, label),
+            is_conditional=bool(if_absent or if_match),
+        )
+        if length > CHUNK_BYTES:
+            return StreamedUpload(self._client, name.bucket, put)
+        is_repeatable = keeps_newer or not put.is_conditional
+        return SmallUpload(self._client, put, is_repeatable=is_repeatable)
+
+    def start_delete(
+        self, name: ObjectName, *, if_match: str | None = None
+    ) -> Pending[None]:
+        """See `Node`."""
+
+        def interpret(response: Response) -> None:
+            with suppress(NoSuchKeyError):
+                require_success(response, is_conditional=bool(if_match))
+
+        headers = [quoted_match(if_match)] if if_match else []
+        return self._client.ask("DELETE", name, interpret, headers)
+
+    def make_bucket(self, bucket: str) -> None:
+        """See `Node`."""
+        self._client.make_bucket(bucket)
+
+    def start_check(self) -> Pending[object]:
+        """See `Node`."""
+        return self._client.ask_for_bucket(PROBE_BUCKET)
+
+    def list_objects(
+        self, bucket: str, prefix: str = "", after: str = ""
+    ) -> Iterator[tuple[str, ObjectInfo]]:
+        """See `Node`."""
+        return self._client.list_objects(bucket, prefix, after)
+
+    def close(self) -> None:
+        """See `Node`."""
+        self._client.pool.close()
+
+    def __repr__(self) -> str:
+        return f"<S3Node {self.name}: {self._client!r}>"
+
+
+def quoted_match(etag: str) -> tuple[str, str]:
+    """Return the header that asks for this version only."""
+    return ("If-Match", f'"{etag}"')
+
+
+def read_info_only(response: Response) -> ObjectInfo:
+    """Read an object's properties, not its bytes. Raises: as `read_info`."""
+    try:
+        return read_info(response)
+    finally:
+        response.close()
+
+
+class S3Object:
+    """See `NodeObject`: a download whose body owns the connection."""
+
+    def __init__(
+        self,
+        response: Response,
+        byte_range: tuple[int, int] | None,
+        if_match: str | None,
+        timeout: float,
+    ) -> None:
+        self._response = response
+        self._timeout = timeout
+        self.info = read_info(response, is_conditional=bool(if_match))
+        if byte_range:
+            self._check_range(*byte_range)
+        elif response.status != 200:
+            raise NodeProtocolError("the node answered with a part, unasked")
+        if if_match and self.info.etag != if_match:
+            raise NodeProtocolError("the node ignored If-Match")
+
+    def _check_range(self, first: int, last: int) -> None:
+        found = CONTENT_RANGE.fullmatch(self._response.headers.get("content-range", ""))
+        if self._response.status != 206 or not found:
+            raise NodeProtocolError("the node ignored the range")
+        if (int(found[1]), int(found[2])) != (first, last) or (
+            self._response.length != last - first + 1
+        ):
+            raise NodeProtocolError("the node sent another range")
+
+    def read(self) -> bytes:
+        """See `NodeObject`."""
+        return self._response.read(self._timeout)
+
+    def close(self) -> None:
+        """See `NodeObject`."""
+        self._response.close()

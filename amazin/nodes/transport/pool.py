@@ -1,0 +1,112 @@
+"""Connections to one endpoint, the idle ones kept for the next request."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from collections import deque
+from contextlib import suppress
+from urllib.parse import SplitResult
+
+from amazin.errors import NodeUnreachableError
+from amazin.nodes.transport.response import Connection
+
+MAX_IDLE_CONNECTIONS = 64
+IDLE_SECONDS = 15.0
+"""Idle connections older than this are not used again; servers drop them later."""
+FRESH_SECONDS = 1.0
+"""Idle for less it is hardly closed by the node: that shows when it is used."""
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing, also by the death of this process, breaks the connection.
+
+After an orderly end in the middle of an upload versitygw stores what it got as the
+whole object. Nobody closes a connection whose answer is still wanted.
+"""
+
+
+class ConnectionPool:
+    """Opens connections to one endpoint and keeps the idle ones. Thread-safe."""
+
+    def __init__(self, endpoint: SplitResult, connect_timeout: float) -> None:
+        is_tls = endpoint.scheme == "https"
+        self._host = endpoint.hostname or ""
+        self._port = endpoint.port or (443 if is_tls else 80)
+        self._connect_timeout = connect_timeout
+        self._tls = ssl.create_default_context() if is_tls else None
+        self._idle: deque[Connection] = deque()
+        self._is_closed = False
+
+    def take(self) -> Connection:
+        """Return the connection that was used last, or a new one.
+
+        One that was closed meanwhile, or on which something came unasked, is dropped.
+
+        Raises:
+            NodeUnreachableError: no connection, so nothing was sent.
+        """
+        now = time.monotonic()
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if is_fit(connection, now - connection.idle_since):
+                connection.is_reused = True
+                return connection
+            connection.close()
+        return self.connect()
+
+    def connect(self) -> Connection:
+        """Open a new connection. Raises: NodeUnreachableError."""
+        try:
+            sock = socket.create_connection(
+                (self._host, self._port), self._connect_timeout
+            )
+        except (OSError, UnicodeError) as exc:  # the latter: no possible host name
+            raise NodeUnreachableError("no connection to the node") from exc
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            if self._tls:
+                sock = self._tls.wrap_socket(sock, server_hostname=self._host)
+        except OSError as exc:
+            sock.close()
+            raise NodeUnreachableError("no connection to the node") from exc
+        return Connection(sock)
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection whose last answer is complete for the next request."""
+        if self._is_closed or len(self._idle) >= MAX_IDLE_CONNECTIONS:
+            connection.close()
+        else:
+            connection.idle_since = now = time.monotonic()
+            self._idle.append(connection)
+            self._drop_old(now - IDLE_SECONDS)
+
+    def _drop_old(self, oldest: float) -> None:
+        """Close those that nobody took for long: the last ones are always preferred."""
+        with suppress(IndexError):  # another thread took the last one
+            while self._idle[0].idle_since < oldest:
+                self._idle.popleft().close()
+
+    def clear(self) -> None:
+        """Close the idle connections: one of them turned out to be dead."""
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread took it
+                break
+
+    def close(self) -> None:
+        """Keep no connection from now on; those in use go on."""
+        self._is_closed = True
+        self.clear()
+
+
+def is_fit(connection: Connection, idle_seconds: float) -> bool:
+    """Whether an idle connection may be used again."""
+    if idle_seconds < FRESH_SECONDS and not connection.has_bytes():
+        return True
+    return idle_seconds <= IDLE_SECONDS and not connection.has_input()

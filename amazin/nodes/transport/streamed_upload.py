@@ -1,0 +1,101 @@
+"""What uploads that are streamed have in common, whatever the node speaks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
+from amazin.nodes.interface import ObjectInfo, TimeLimits
+from amazin.nodes.transport.exchange import send_again, send_first
+from amazin.nodes.transport.pool import ConnectionPool
+from amazin.nodes.transport.response import Connection, Response
+from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
+
+
+class StreamedRequest(ABC):
+    """A request whose body goes to the node as it comes, on a connection of its own.
+
+    A stream can't be sent twice, so the node should have answered something just
+    before: then the connection is known to live. If it ends all the same before any of
+    the body was sent, the head is sent again on a new one.
+    """
+
+    def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
+        """Send the head. Raises: NodeError."""
+        self._pool = pool
+        self._head = head
+        self._limits = limits
+        self._is_begun = False
+        """Whether anything of the body was sent."""
+        self._pending: LateQuestion[ObjectInfo] | None = None
+        self._is_over = False
+        """Whether the connection is closed, or the commit's."""
+        self._connection = send_first(pool, head, limits.answer)
+
+    @abstractmethod
+    def _early_answer(self, connection: Connection) -> LateAnswer:
+        """Return an answer before the end of the body, which ends the connection."""
+
+    @abstractmethod
+    def _judge(self, response: Response) -> object:
+        """Return if the upload is stored. Raises: what the node says of it."""
+
+    def _send_next(self, data: bytes) -> None:
+        """Send more, if the node wants more. Raises: as `_send`."""
+        if self._connection.has_input() and not self._is_interim():
+            self._begin_again_or_explain()
+        self._is_begun = True
+        self._send(data)
+
+    def _is_interim(self) -> bool:
+        """Tell whether what came means nothing for the upload. Raises: NodeError."""
+        try:
+            return self._connection.skip_interim(self._limits.answer)
+        except NodeError:
+            self.abort()
+            raise
+
+    def _begin_again_or_explain(self) -> None:
+        """Something came before the body's end: find out what it means."""
+        old = self._connection
+        if self._is_begun or not old.is_reused or not old.has_ended:
+            self._explain()
+        old.close()
+        self._connection = send_again(self._pool, self._head, self._limits.answer)
+
+    def _send(self, data: bytes) -> None:
+        """Send bytes of the body. Raises: NodeError, also what the node says of it."""
+        try:
+            self._connection.send(data, self._limits.transfer)
+        except NodeTimeoutError:
+            self.abort()
+            raise
+        except NodeError:
+            self._explain()
+
+    def _explain(self) -> None:
+        """The node ended the upload early: raise what it says of that, if anything.
+
+        The connection, on which a body is unfinished, is of no further use.
+        """
+        self._is_over = True
+        answer = self._early_answer(self._connection)
+        try:
+            answer.receive(self._judge)
+        finally:
+            answer.close()
+        raise NodeProtocolError("the node answered before the upload was complete")
+
+    def _await(self, pending: LateQuestion[ObjectInfo]) -> LateQuestion[ObjectInfo]:
+        """Leave the connection to the commit."""
+        self._is_over = True
+        self._pending = pending
+        return pending
+
+    def abort(self) -> None:
+        """See `Upload`."""
+        if self._pending:
+            self._pending.cancel()
+        elif not self._is_over:
+            self._is_over = True
+            self._connection.close()

@@ -1,0 +1,320 @@
+"""Brings one key after the other where it belongs: looks, copies, removes.
+
+What has to be done is decided in `repair_plan.py`. What is written is conditional on
+what was seen, and nothing is removed before a second look.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO
+
+from amazin.cluster.downloads import open_copy
+from amazin.cluster.quorum import Placement, place
+from amazin.errors import (
+    NodeError,
+    NodeProtocolError,
+    NoSuchBucketError,
+    PreconditionError,
+    RepairError,
+)
+from amazin.membership.member import Member, finish
+from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.roster import Roster
+from amazin.nodes.interface import (
+    CHUNK_BYTES,
+    DATA_BUCKETS,
+    Label,
+    Node,
+    ObjectInfo,
+    ObjectName,
+    Pending,
+    Stamp,
+    Upload,
+)
+from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
+
+MAX_LOOKS = 6
+"""How often a key is looked at before it is left for the next run."""
+HELD_BYTES = 8 * 2**20
+"""Objects up to this size are held in memory on their way, larger ones on disk."""
+WORKERS = 4
+"""How many keys are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to go about it."""
+
+    is_dry_run: bool = False
+    bytes_per_second: float | None = None
+    buckets: tuple[str, ...] = DATA_BUCKETS
+    spool_dir: str | None = None
+    workers: int = WORKERS
+
+
+@dataclass
+class Report:
+    """What was done, or with a dry run: what there is to do."""
+
+    objects: int = 0
+    """Keys looked at, tombstones too."""
+    copies: int = 0
+    bytes: int = 0
+    removals: int = 0
+    parts: int = 0
+    """Of uploads that were replaced, deleted or broken off: removed."""
+    part_bytes: int = 0
+    """What they took of all nodes."""
+    failures: int = 0
+    """Keys that are not as they should be yet."""
+    is_whole: bool = False
+    """Whether all nodes took part, and all keys were looked at."""
+    has_settled: bool = False
+    """Whether a change of the set of nodes came to its end."""
+    problems: list[str] = field(default_factory=list)
+    """What a person should know, a sentence each."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.is_whole and not self.failures and not self.problems
+
+
+class Throttle:
+    """Lets so many bytes a second through. Thread-safe."""
+
+    def __init__(self, bytes_per_second: float | None) -> None:
+        self._rate = bytes_per_second
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Wait until `size` bytes may go."""
+        if self._rate is None:
+            return
+        with self._lock:
+            start = max(self._free_at, time.monotonic())
+            self._free_at = start + size / self._rate
+        time.sleep(max(0.0, start - time.monotonic()))
+
+
+class Scene:
+    """What a run works on."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        roster: Roster,
+        names: frozenset[str],
+        is_complete: bool,
+    ) -> None:
+        self.snapshot = snapshot
+        self.roster = roster
+        self.names = names
+        """The nodes that take part."""
+        self.members = snapshot.members
+        self.is_complete = is_complete
+        """Whether all nodes take part and no gateway acts by an older roster."""
+
+    def place(self, name: ObjectName) -> Placement:
+        """Return where the copies of a key belong."""
+        return place(self.roster, self.members, name.hash_key)
+
+
+class Mender:
+    """Works on single keys; thread-safe."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        scene: Scene,
+        options: Options,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._membership = membership
+        self._scene = scene
+        self._options = options
+        self._clock_ns = clock_ns
+        self._throttle = Throttle(options.bytes_per_second)
+        self._lock = threading.Lock()
+        self.report = Report()
+
+    def mend(self, name: ObjectName, listed: Mapping[str, ObjectInfo]) -> None:
+        """Look, do what has to be done, and look again until nothing is left.
+
+        Raises:
+            RepairError: the set of nodes changed, so that all is in vain.
+            NodeError, PreconditionError: this key has to wait for another run.
+        """
+        scene = self._scene
+        before = Plan()
+        for _ in range(MAX_LOOKS):
+            placement = scene.place(name)
+            seen = self._look(placement, name, listed)
+            todo = plan(placement, seen, scene.is_complete, self._clock_ns())
+            if self._options.is_dry_run:
+                self._count(todo)
+                return
+            if todo.is_torn:
+                raise NodeProtocolError("copies of one version are not the same")
+            self.check()
+            if todo.copies:
+                self._copy_all(placement, name, todo.copies)
+            elif todo.removals and todo == before:
+                self._remove_all(name, seen, todo.removals)
+            elif not todo.removals:
+                if todo.is_short:
+                    raise NodeError("too few nodes of its home can be reached")
+                return
+            before = todo
+        raise NodeError("it keeps changing")
+
+    def note_failure(self) -> None:
+        """Count a key that has to wait for another run."""
+        with self._lock:
+            self.report.failures += 1
+
+    def _count(self, todo: Plan) -> None:
+        with self._lock:
+            self.report.copies += len(todo.copies)
+            self.report.bytes += sum(step.info.size for step in todo.copies)
+            self.report.removals += len(todo.removals)
+            self.report.failures += todo.is_short or todo.is_torn
+
+    def check(self) -> None:
+        """Raise RepairError if the set of nodes is not what it was at the beginning."""
+        now = self._membership.fresh_snapshot()
+        if not self._membership.is_fresh(now) or now.roster != self._scene.roster:
+            raise RepairError("the set of nodes changed")
+        if now.lost - self._scene.snapshot.lost:
+            raise RepairError("a node has lost its disk")
+
+    def _look(
+        self,
+        placement: Placement,
+        name: ObjectName,
+        listed: Mapping[str, ObjectInfo],
+    ) -> Seen:
+        """Ask all nodes that may hold the key; those that fail are left out.
+
+        Raises: NodeError, if so few answer that a newer version may exist.
+        """
+        scene = self._scene
+        names = {
+            member.name for quorum in placement.quorums for member in quorum.members
+        }
+        names.update(listed)
+        if any(
+            info.size <= TOMBSTONE_BYTES for info in listed.values()
+        ):  # it may be a tombstone
+            names.update(scene.roster.holders)
+        seen: dict[str, ObjectInfo | None] = {}
+        for member_name in names & scene.names:
+            try:
+                seen[member_name] = head(scene.members[member_name], name)
+            except NodeError:
+                if scene.is_complete:
+                    raise
+        for quorum in placement.quorums:
+            answered = seen.keys() - scene.snapshot.lost
+            if sum(m.name in answered for m in quorum.members) < quorum.needed:
+                raise NodeError("too few nodes of its home can be reached")
+        return seen
+
+    def _copy_all(
+        self,
+        placement: Placement,
+        name: ObjectName,
+        steps: Iterable[CopyStep],
+    ) -> None:
+        for step in steps:
+            try:
+                self._copy(placement, name, step)
+            except PreconditionError:  # a client was faster: look again
+                continue
+
+    def _copy(self, placement: Placement, name: ObjectName, step: CopyStep) -> None:
+        """Copy one object by way of a file: MinIO locks the key while it arrives."""
+        with tempfile.SpooledTemporaryFile(
+            HELD_BYTES, dir=self._options.spool_dir
+        ) as file:
+            self._fetch(name, step, file)
+            file.seek(0)
+            stored = self._send(placement, name, step, file)
+        if stored.etag != step.info.etag:
+            raise NodeProtocolError("the copy has another ETag than its source")
+        with self._lock:
+            self.report.copies += 1
+            self.report.bytes += step.info.size
+
+    def _fetch(self, name: ObjectName, step: CopyStep, file: IO[bytes]) -> None:
+        """Read the object from the first node that gives it. Raises: NodeError."""
+        failure: Exception | None = None
+        for source in step.sources:
+            file.seek(0)
+            file.truncate()
+            try:
+                content = open_copy(self._scene.members[source], name, step.info, None)
+                with closing(content):
+                    for chunk in iter(content.read, b""):
+                        self._throttle.take(len(chunk))
+                        file.write(chunk)
+                return
+            except (NodeError, PreconditionError) as exc:
+                failure = failure or exc
+        raise failure or NodeError("no node has it")
+
+    def _send(
+        self, placement: Placement, name: ObjectName, step: CopyStep, file: IO[bytes]
+    ) -> ObjectInfo:
+        info = step.info
+        label = info.label or Label(Stamp(max(1, info.modified_ns), 0))
+
+        def start(node: Node) -> Upload:
+            return node.start_put(
+                name,
+                info.size,
+                label._replace(epoch=placement.epoch),
+                info.headers,
+                if_match=step.if_match,
+                if_absent=step.if_match is None,
+                keeps_newer=True,
+            )
+
+        upload = self._scene.members[step.target].upload_even_lost(start)
+        return finish(upload, iter(partial(file.read, CHUNK_BYTES), b""))
+
+    def _remove_all(
+        self, name: ObjectName, seen: Seen, removals: Iterable[tuple[str, str]]
+    ) -> None:
+        for member_name, etag in removals:
+            member = self._scene.members[member_name]
+
+            def start(node: Node, etag: str = etag) -> Pending[None]:
+                return node.start_delete(name, if_match=etag)
+
+            self.check()  # it may be long since the last look
+            held = head(member, name)
+            if held != seen.get(member_name):
+                return
+            try:
+                member.ask_even_lost(start).wait()
+            except PreconditionError:
+                return
+            with self._lock:
+                self.report.removals += 1
+
+
+def head(member: Member, name: ObjectName) -> ObjectInfo | None:
+    """Ask what a node holds, nothing if it lost its disk. Raises: NodeError."""
+    try:
+        return member.head_even_lost(name)
+    except NoSuchBucketError:
+        return None

@@ -1,0 +1,142 @@
+"""What has to be done for one key, given what the nodes hold of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from amazin.cluster.quorum import Placement, differ
+from amazin.nodes.interface import ObjectInfo
+
+TOMBSTONE_BYTES = 64
+"""No tombstone is larger."""
+TOMBSTONE_NS = 24 * 3600 * 10**9
+"""A tombstone is kept for so long: a day."""
+
+Seen = Mapping[str, ObjectInfo | None]
+"""By the nodes that answered: what they hold of a key; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStep:
+    """Bring the newest version onto one more node."""
+
+    sources: tuple[str, ...]
+    """Nodes that hold it."""
+    target: str
+    info: ObjectInfo
+    """Of what they hold."""
+    if_match: str | None
+    """The ETag that the target holds now; None: it must hold nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What has to be done; copies first, and another look before anything goes."""
+
+    copies: Sequence[CopyStep] = ()
+    removals: Sequence[tuple[str, str]] = ()
+    """(node, ETag), in this order."""
+    is_short: bool = False
+    """Whether the home has too few nodes to hold all copies."""
+    is_torn: bool = False
+    """Whether copies of the newest version are not the same bytes."""
+
+
+def is_well(
+    placement: Placement, listed: Mapping[str, ObjectInfo], present: Set[str]
+) -> bool:
+    """Whether listings alone show that nothing has to be done for an object.
+
+    They don't show versions: so not while disks are filled or the set of nodes
+    changes, and not of what may be a tombstone.
+    """
+    if placement.roster.next or any(member.is_lost for member in placement.home):
+        return False
+    if any(info.size <= TOMBSTONE_BYTES for info in listed.values()):
+        return False
+    home = [member.name for member in placement.home]
+    best = [name for name in home[: placement.replicas] if name in present]
+    if not listed.keys() <= set(home) or not listed.keys() >= set(best):
+        return False
+    if len(listed) < placement.replicas:
+        return False
+    return len({(info.size, info.etag) for info in listed.values()}) == 1
+
+
+def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Plan:
+    """Return what has to be done for one key.
+
+    `is_complete`: all nodes answered, so that what is in the wrong place may go.
+    """
+    held = {name: info for name, info in seen.items() if info}
+    home = [member.name for member in placement.home]
+    valid = {
+        name: info for name, info in held.items() if is_valid(placement, name, info)
+    }
+    if not valid:
+        ours = {name: info for name, info in held.items() if info.label}
+        return Plan(removals=_removals(ours, home) if is_complete else ())
+    best = max(valid.values(), key=lambda info: info.version)
+    sources = tuple(n for n in valid if valid[n].version == best.version)
+    if not best.is_deleted and differ([(name, valid[name]) for name in sources]):
+        return Plan(is_torn=True)
+    good = [n for n in home if n in valid and valid[n].version == best.version]
+    if is_complete and is_outdated(placement, best, now_ns):
+        return Plan(removals=_removals(held, home, best))
+    stale = [name for name in home if name in held and name not in good]
+    free = missing(placement, home, seen, len(good) + len(stale))
+    copies = [
+        CopyStep(sources, name, best, held[name].etag if name in held else None)
+        for name in (*stale, *free)
+    ]
+    is_short = len(good) + len(copies) < placement.replicas
+    outside = {name: info for name, info in held.items() if name not in home}
+    may_go = is_complete and not copies and not is_short
+    return Plan(copies, _removals(outside, home) if may_go else (), is_short)
+
+
+def missing(
+    placement: Placement, home: Sequence[str], seen: Seen, count: int
+) -> list[str]:
+    """Return the nodes that have to hold a key as well, `count` others do already.
+
+    The best `r` of the home, and further ones while some of those are away.
+    """
+    replicas = placement.replicas
+    empty = [name for name in home if name in seen and seen[name] is None]
+    best = [name for name in empty if name in home[:replicas]]
+    others = [name for name in empty if name not in best]
+    return best + others[: max(0, replicas - count - len(best))]
+
+
+def is_valid(placement: Placement, name: str, info: ObjectInfo) -> bool:
+    """Whether a copy may be the object: not what was left behind somewhere.
+
+    What is acknowledged lies in the settled home; so another copy never is more than
+    the rest of an upload or of a move.
+    """
+    if placement.roster.settled and not placement.roster.next:
+        return any(member.name == name for member in placement.home)
+    return placement.counts(name, info.epoch)
+
+
+def is_outdated(placement: Placement, best: ObjectInfo, now_ns: int) -> bool:
+    """Whether the object is deleted, and that for long."""
+    if not best.is_deleted or not placement.roster.is_settled:
+        return False
+    return now_ns - best.version[0].nanoseconds > TOMBSTONE_NS
+
+
+def _removals(
+    held: Mapping[str, ObjectInfo],
+    home: Sequence[str],
+    newest: ObjectInfo | None = None,
+) -> list[tuple[str, str]]:
+    """Order removals so that after each of them the rest still says the same."""
+
+    def order(name: str) -> tuple[bool, bool, str]:
+        is_newest = newest is not None and held[name].version == newest.version
+        return (is_newest, name in home, name)
+
+    return [(name, held[name].etag) for name in sorted(held, key=order)]

@@ -1,0 +1,275 @@
+"""Brings every object onto `r` nodes of its home, in its newest version.
+
+The rebalancer after a node came or went, the one that fills a new disk, and the one
+that settles a new set of nodes. It may be stopped, and begun anew, at any moment, and
+clients may go on writing. What is done for one key: `mending.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from operator import itemgetter
+
+from amazin.cluster.listing import PROBE_KEY
+from amazin.errors import GatewayError, NodeError, RepairError, RosterError
+from amazin.membership.member import Member
+from amazin.membership.membership import Membership
+from amazin.membership.roster import Roster
+from amazin.membership.transitions import settle
+from amazin.model.stored_names import PARTS, shown
+from amazin.nodes.interface import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
+from amazin.repair.objects import Mender, Options, Report, Scene
+from amazin.repair.orphan_parts import PartCollection
+from amazin.repair.plan import is_well
+
+log = logging.getLogger("amazin.repair")
+
+
+class Crew:
+    """A few threads, and never much more to do than they can; of one worker, none."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._running: set[Future[None]] = set()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have it done, maybe later. Raises: what earlier work raised."""
+        if self._pool is None:
+            work()
+            return
+        self._running.add(self._pool.submit(work))
+        if len(self._running) >= 2 * self._workers:
+            done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait until all is done. Raises: what work raised, if nothing else did."""
+        if self._pool is None:
+            return
+        self._pool.shutdown(cancel_futures=error[0] is not None)
+        if error[0] is None:
+            for future in self._running:
+                future.result()
+
+
+class Repair:
+    """One run over all objects."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        options: Options,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._membership = membership
+        self._options = options
+        self._clock_ns = clock_ns
+
+    def run(self, tell: Callable[[Report], object] = lambda report: None) -> Report:
+        """Do it; `tell` is called after each key with the report so far.
+
+        Raises: RepairError, NodeError, if it can't begin.
+        """
+        begin_ns = self._clock_ns()
+        scene, problems = self._begin()
+        mender = Mender(self._membership, scene, self._options, self._clock_ns)
+        report = mender.report
+        report.problems = problems
+        if scene.roster.write_set is None:
+            return report
+        try:
+            self._walk(scene, mender, tell)
+        except (NodeError, RepairError) as exc:
+            problems.append(f"Not all objects were looked at: {where(exc)}")
+            return report
+        report.is_whole = scene.is_complete
+        if report.failures:
+            problems.append(f"Objects that need another run: {report.failures}")
+        elif not self._options.is_dry_run:
+            try:
+                self._finish(scene, mender)
+            except (RepairError, RosterError) as exc:
+                problems.append(f"Not settled: {exc}")
+        if not problems:
+            self._collect(scene, mender, begin_ns, tell)
+        return report
+
+    def _begin(self) -> tuple[Scene, list[str]]:
+        """Decide which nodes take part; returns also what a person should know."""
+        self._membership.refresh()
+        snapshot = self._membership.fresh_snapshot()
+        roster = snapshot.roster
+        if roster is None or not self._membership.is_fresh(snapshot):
+            raise RepairError(snapshot.reason)
+        problems = []
+        names = roster.holders & snapshot.sight.blank.union(snapshot.sight.copies)
+        needed = required(roster)
+        if absent := needed - names:
+            problems.append(f"Not there: {', '.join(sorted(absent))}")
+        if lost := snapshot.lost & names:
+            problem = self._fill(roster, lost)
+            if problem:
+                problems.append(problem)
+                names -= lost
+        is_due = roster.next is None or self._membership.keeper.is_due(roster)
+        if not is_due:
+            problems.append("The set of nodes is changing; its time has not come yet")
+        is_complete = is_due and names >= needed
+        return Scene(snapshot, roster, names, is_complete), problems
+
+    def _fill(self, roster: Roster, lost: frozenset[str]) -> str:
+        """Make nodes that lost their disks ready to be filled, or say why not."""
+        names = ", ".join(sorted(lost))
+        if len(lost) >= least_replicas(roster):
+            return (
+                f"Lost their disks: {names}. Objects may be gone for good: "
+                "`amazin forget` these nodes to go on without"
+            )
+        if not self._membership.keeper.is_known_lost(lost):
+            return f"Lost their disks: {names}. Not every gateway may know it yet"
+        if not self._options.is_dry_run:
+            members = self._membership.snapshot().members
+            for name in lost:
+                for bucket in DATA_BUCKETS:
+                    members[name].node.make_bucket(bucket)
+        return ""
+
+    def _walk(
+        self, scene: Scene, mender: Mender, tell: Callable[[Report], object]
+    ) -> None:
+        with Crew(self._options.workers) as crew:
+            listed_objects = itertools.chain.from_iterable(
+                all_listed(scene, bucket) for bucket in self._options.buckets
+            )
+            for name, listed in listed_objects:
+                mender.report.objects += 1
+                tell(mender.report)
+                if not is_well(scene.place(name), listed, scene.names):
+                    crew.do(partial(mend_or_note, mender, name, listed))
+        tell(mender.report)
+
+    def _finish(self, scene: Scene, mender: Mender) -> None:
+        """Every object is where it should be: say so in the roster.
+
+        A disk that was filled is counted on again at once, also in the middle of a
+        change, which waits for it.
+        """
+        all_took_part = scene.names >= required(scene.roster)
+        if self._options.buckets != DATA_BUCKETS or not all_took_part:
+            return
+        mender.check()
+        report = mender.report
+        for name in sorted(scene.snapshot.lost & scene.names):
+            if not self._membership.enrol(name):
+                report.problems.append(f"{name} is filled, but not counted on yet")
+        if scene.roster.next and scene.is_complete:
+            step = partial(settle_exactly, scene.roster)
+            report.has_settled = self._membership.change(step)
+            if not report.has_settled:
+                report.problems.append("The set of nodes could not be settled yet")
+
+    def _collect(
+        self,
+        scene: Scene,
+        mender: Mender,
+        begin_ns: int,
+        tell: Callable[[Report], object],
+    ) -> None:
+        """Remove the parts of large objects that no object needs.
+
+        Only when all nodes took part and every object is in its place: nothing that
+        names a part can come to light later.
+        """
+        report = mender.report
+        is_sure = scene.is_complete and scene.roster.is_settled
+        if not is_sure or self._options.buckets != DATA_BUCKETS:
+            return
+        is_dry_run = self._options.is_dry_run
+        collection = PartCollection(scene, mender, is_dry_run, begin_ns)
+        failures = report.failures
+        try:
+            for _ in collection.run(all_listed(scene, BUCKET, PARTS)):
+                tell(report)
+        except (NodeError, RepairError) as exc:
+            report.problems.append(f"Not all parts were looked at: {where(exc)}")
+        if report.failures > failures:
+            count = report.failures - failures
+            report.problems.append(f"Parts that need another run: {count}")
+
+
+def settle_exactly(expected: Roster, roster: Roster) -> Roster:
+    """Settle the roster under which all was done. Raises: RepairError."""
+    if roster != expected:
+        raise RepairError("the set of nodes changed")
+    return settle(roster)
+
+
+def mend_or_note(
+    mender: Mender, name: ObjectName, listed: Mapping[str, ObjectInfo]
+) -> None:
+    """Mend one key; one that can't be mended now doesn't stop the others."""
+    try:
+        mender.mend(name, listed)
+    except RepairError:
+        raise
+    except (GatewayError, OSError) as exc:
+        log.warning("%s can't be repaired now: %s", shown(name), where(exc))
+        mender.note_failure()
+
+
+def all_listed(
+    scene: Scene, bucket: str, prefix: str = ""
+) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
+    """Yield every key with what the nodes' listings say of it, in key order."""
+    members = [scene.members[name] for name in sorted(scene.names)]
+    listings = [
+        listing(member, bucket, prefix, member.name in scene.snapshot.lost)
+        for member in members
+    ]
+    merged = heapq.merge(*listings, key=itemgetter(0))
+    for key, entries in itertools.groupby(merged, key=itemgetter(0)):
+        yield (
+            ObjectName(bucket, key.decode()),
+            {name: info for _, name, info in entries},
+        )
+
+
+def listing(
+    member: Member, bucket: str, prefix: str, is_lost: bool
+) -> Iterator[tuple[bytes, str, ObjectInfo]]:
+    """Yield (key in UTF-8, node, info) in key order.
+
+    Raises: NodeError, also if the bucket of a node that has lost nothing is missing.
+    """
+    for key, info in member.node.list_objects(bucket, prefix):
+        yield key.encode(), member.name, info
+    if not is_lost:
+        member.head_even_lost(ObjectName(bucket, PROBE_KEY))
+
+
+def required(roster: Roster) -> frozenset[str]:
+    """Return the nodes without which nothing may be removed or settled."""
+    has_left = roster.leaving if roster.is_settled else ()
+    return roster.holders.difference(has_left)
+
+
+def least_replicas(roster: Roster) -> int:
+    """Return how many nodes have to be lost before an object may be."""
+    return min(nodes.replicas for nodes in roster.sets)
+
+
+def where(error: Exception) -> str:
+    """Return the error with the node it is about."""
+    node = getattr(error, "node", "")
+    return f"{node}: {error}" if node else str(error)

@@ -1,0 +1,90 @@
+"""The applications of the blob server and the api-server, put together.
+
+gunicorn calls them in each worker: `amazin.serving.blob_apps:blob_server('/store')`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging.config
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from amazin.api.blob_server import FolderServices, life_routes, routes
+from amazin.api.blobs import FETCH_ROUTES, SERVER_UPLOAD_ROUTES
+from amazin.blobs.folder_store import BlobFolder
+from amazin.blobs.server_store import ServerBlobs
+from amazin.blobs.sos_conf import SERVERS_VARIABLE, BlobServer
+from amazin.blobs.store import Blobs
+from amazin.errors import SettingsError
+from amazin.logs import logging_config
+from amazin.settings.config_file import load_settings
+from amazin.settings.settings import Settings
+from amazin.web.bodies import SpoolRoom
+from amazin.web.messages import Route
+from gateway import Gateway
+
+
+@dataclass(frozen=True)
+class ServerServices:
+    """What handlers of the api-server work with."""
+
+    blobs: Blobs
+    settings: Settings
+    spool: SpoolRoom
+
+
+class ByPort:
+    """Serves what belongs to the port that a request came in by."""
+
+    def __init__(self, apps: Mapping[int, WSGIApplication]) -> None:
+        self._apps = {str(port): app for port, app in apps.items()}
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        return self._apps[environ["SERVER_PORT"]](environ, start_response)
+
+
+def blob_server(store: str) -> Gateway:
+    """Return the blob server of a folder, which must exist."""
+    settings = started_settings()
+    try:
+        blobs = BlobFolder(Path(store))
+    except SettingsError as exc:
+        raise SystemExit(str(exc)) from None
+    services = FolderServices(blobs, settings, spool_of(settings))
+    return Gateway(routes(settings), services)
+
+
+def api_server(upload_port: int, download_port: int) -> ByPort:
+    """Return the api-server over the servers that `SERVERS_VARIABLE` says."""
+    settings = started_settings()
+    known = [BlobServer(*server) for server in json.loads(os.environ[SERVERS_VARIABLE])]
+    blobs = ServerBlobs(known, settings.node_limits, settings.replicas)
+    services = ServerServices(blobs, settings, spool_of(settings))
+
+    def app(own: Iterable[Route]) -> Gateway:
+        return Gateway([*own, *life_routes(settings)], services)
+
+    return ByPort(
+        {upload_port: app(SERVER_UPLOAD_ROUTES), download_port: app(FETCH_ROUTES)}
+    )
+
+
+def started_settings() -> Settings:
+    """Read the settings and begin to log; ends the process if one is wrong."""
+    try:
+        settings = load_settings(os.environ)
+    except SettingsError as exc:
+        raise SystemExit(f"Settings: {exc}") from None
+    logging.config.dictConfig(logging_config(settings.least_level))
+    return settings
+
+
+def spool_of(settings: Settings) -> SpoolRoom:
+    """Return where bodies are held."""
+    return SpoolRoom(settings.spool_dir, settings.spool_bytes)

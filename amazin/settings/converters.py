@@ -1,0 +1,340 @@
+"""How the text of a setting becomes its value, and the table row that a setting is.
+
+Pure. Every converter takes text without blanks around it, from the environment or from
+the configuration file, and raises ValueError with a sentence that says what was
+expected and repeats nothing of the text, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import field
+from typing import Any, NamedTuple
+
+from amazin.errors import SettingsError
+from amazin.model.node_specs import as_name, as_weight, parse_list
+from amazin.model.stored_names import check_bucket
+from amazin.units import parse_duration
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+MOST_SECONDS = 10**7
+"""Longer times are mistakes: sockets and timers refuse them."""
+
+
+class ContradictionError(SettingsError):
+    """Settings that don't go together."""
+
+    def __init__(self, names: Sequence[str], sentence: str) -> None:
+        """`names` are fields, the one that is to be changed first."""
+        super().__init__(f"{names[0].upper()}: {sentence}")
+        self.names = names
+        self.sentence = sentence
+
+
+class Given(NamedTuple):
+    """What somebody wrote for a setting."""
+
+    text: str
+    name: str
+    """What it is called there: `PORT`, `server.port`."""
+    file_line: str = ""
+    """`file:line`; empty: it is a variable of the environment."""
+
+    def __str__(self) -> str:
+        return f"{self.file_line}: {self.name}" if self.file_line else self.name
+
+
+def setting(
+    convert: Callable[[str], Any],
+    default: Any,
+    meaning: str,
+    *,
+    unit: str = "",
+    place: str = "",
+    in_file: Any = None,
+    is_list: bool = False,
+) -> Any:
+    """Return the dataclass field of a setting.
+
+    `place` is where it stands in the file, with dots (its own name unless given);
+    `in_file` the value in a file that is written anew (its default unless given);
+    `is_list` whether the file may have a list for what has commas elsewhere.
+    A meaning that begins with "Secret" makes the value one.
+    """
+    is_secret = meaning.startswith("Secret")
+    metadata = {
+        "convert": convert,
+        "unit": unit,
+        "meaning": meaning,
+        "is_secret": is_secret,
+        "place": place,
+        "in_file": default if in_file is None else in_file,
+        "is_list": is_list,
+    }
+    return field(default=default, metadata=metadata, repr=not is_secret)
+
+
+# Words
+
+
+def text(value: str) -> str:
+    """Take anything that can be printed."""
+    if not value.isprintable():
+        raise ValueError("expected text without line breaks or control characters")
+    return value
+
+
+def word(value: str) -> str:
+    """Take ASCII without blanks, as it can stand in a header."""
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("expected one word of ASCII characters, without blanks")
+    return value
+
+
+def name(value: str) -> str:
+    """Take what can be part of an id in a URL."""
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", value):
+        raise ValueError("expected up to 128 letters, digits, or any of . _ : -")
+    return value
+
+
+def words(value: str) -> str:
+    """Take words with commas between them."""
+    if not all(re.fullmatch(r"[!-~]*", part.strip()) for part in value.split(",")):
+        raise ValueError("expected words with commas, without blanks in them")
+    return value
+
+
+def folder(value: str) -> str:
+    """Take what the system can take as a path."""
+    try:
+        is_path = not re.search(rb"[\x00-\x1f\x7f]", os.fsencode(value))
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise ValueError("expected a path, without control characters")
+    return value
+
+
+def one_of(*choices: str, **others: str) -> Callable[[str], str]:
+    """Return a converter for these words, and for other words for some of them."""
+
+    def convert(value: str) -> str:
+        chosen = others.get(value.lower(), value.lower())
+        if chosen not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return chosen
+
+    return convert
+
+
+def secret(value: str) -> str:
+    """Take what signatures are made with: too long to be guessed at once."""
+    if len(word(value)) < 8:
+        raise ValueError("expected 8 characters or more")
+    return value
+
+
+# Numbers
+
+
+def flag(value: str) -> bool:
+    """Take yes or no, in any of their forms."""
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    raise ValueError("expected true or false")
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Return a converter for whole numbers in this range."""
+
+    def convert(value: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", value) or not low <= int(value) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(value)
+
+    return convert
+
+
+def duration(value: str) -> float:
+    """Take seconds: a number, or a duration as Go writes them (`1m30s`, `500ms`)."""
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
+        return float(value)
+    total = parse_duration(value)
+    if total is None or total > MOST_SECONDS:
+        raise ValueError("expected seconds: a number, or as 30s, 1m30s, 500ms")
+    return float(total)
+
+
+def seconds(value: str) -> float:
+    """Take a duration above 0."""
+    try:
+        found = duration(value)
+    except ValueError:
+        found = 0.0
+    if not found:
+        raise ValueError(
+            "expected a number of seconds above 0, or as 30s, 1m30s, 500ms"
+        )
+    return found
+
+
+def size(value: str) -> int:
+    """Take bytes: a whole number, or one with a unit."""
+    match = re.fullmatch(r"([0-9]{1,18}) ?([A-Za-z]*)", value)
+    if not match or match[2].upper() not in _SIZE_UNITS:
+        raise ValueError(
+            "expected bytes: a whole number, or one with KB, MiB, GiB, ..."
+        )
+    return int(match[1]) * _SIZE_UNITS[match[2].upper()]
+
+
+# Nodes
+
+
+def selector(value: str) -> str:
+    """Take part of a container's name."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+        raise ValueError("expected part of a container name: letters, digits, _ . -")
+    return value
+
+
+DISCOVERIES = ("docker", "static", "folders", "consul", "dns")
+
+
+def discovery(value: str) -> str:
+    """Take a kind of discovery, or the class of one's own."""
+    if value in DISCOVERIES:
+        return value
+    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
+        return value
+    kinds = ", ".join(DISCOVERIES)
+    raise ValueError(f"expected one of {kinds}, or package.module:Class")
+
+
+def node_list(value: str) -> str:
+    """Take nodes in the form of NODES."""
+    entries = enumerate(value.split(","), start=1)
+    try:
+        parse_list((f"entry {number}", entry) for number, entry in entries)
+    except SettingsError as exc:
+        raise ValueError(str(exc)) from None
+    return value
+
+
+def parse_group_weights(value: str) -> dict[str, float]:
+    """Read `fast=2,slow=1`, blank entries skipped. Raises: ValueError."""
+    weights: dict[str, float] = {}
+    for part in filter(None, map(str.strip, value.split(","))):
+        group, _, number = part.partition("=")
+        weight = as_weight(number)
+        if not as_name(group) or not weight:
+            raise ValueError("expected group=weight,... with weights above 0")
+        if group in weights:
+            raise ValueError("expected each group once")
+        weights[group] = weight
+    return weights
+
+
+def group_weights(value: str) -> str:
+    """Take shares of groups."""
+    parse_group_weights(value)
+    return value
+
+
+def bucket(value: str) -> str:
+    """Take the name of a bucket."""
+    check_bucket(value)
+    return value
+
+
+# Addresses
+
+
+def host(value: str) -> str:
+    """Take what can be listened on."""
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
+        raise ValueError("expected an address or a host name, without a port")
+    return value
+
+
+def host_port(value: str) -> str:
+    """Take a host, and a port behind it if there is one; IPv6 in brackets."""
+    match = re.fullmatch(
+        r"(?:\[([0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?", value
+    )
+    if not match or not 1 <= int(match[2] or 1) <= 65535 or not _is_ipv6(match[1]):
+        raise ValueError("expected host:port, without http://")
+    return value
+
+
+def _is_ipv6(address: str | None) -> bool:
+    try:
+        return address is None or bool(ipaddress.IPv6Address(address))
+    except ValueError:
+        return False
+
+
+def agent_address(value: str) -> str:
+    """Take the address of a Consul agent."""
+    try:
+        host_port(re.sub(r"^https?://", "", value))
+    except ValueError:
+        raise ValueError("expected host:port, or http(s)://host:port") from None
+    return value
+
+
+def docker_host(value: str) -> str:
+    """Take the URL of a Docker daemon."""
+    if not re.fullmatch(r"(unix|tcp|http|https)://\S+", value):
+        raise ValueError(
+            "expected unix:///path, tcp://host:port or http(s)://host:port"
+        )
+    return value
+
+
+def base_url(value: str) -> str:
+    """Take an origin; gives it without a slash at its end."""
+    scheme, _, address = value.removesuffix("/").partition("://")
+    try:
+        if scheme.lower() not in ("http", "https"):
+            raise ValueError
+        return f"{scheme.lower()}://{host_port(address)}"
+    except ValueError:
+        raise ValueError("expected http(s)://host:port, without a path") from None
+
+
+_OTHER_PATHS = ("object", "objects", "buckets", "archive", "presigned-url", "docs")
+
+
+def path(value: str) -> str:
+    """Take the path of a URL of the gateway that no API has."""
+    match = re.fullmatch(r"/([A-Za-z0-9._~-]+)(/[A-Za-z0-9._~-]+)*", value)
+    if not match or match[1] in (*_OTHER_PATHS, "openapi.yaml"):
+        raise ValueError("expected a path as /health, which no API has")
+    return value
+
+
+def parse_networks(value: str) -> list[Network]:
+    """Read addresses and networks, with commas; `*` is all. Raises: ValueError."""
+    if value.strip() == "*":
+        value = "0.0.0.0/0,::/0"
+    parts = [part.strip() for part in value.split(",")]
+    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
+
+
+def networks(value: str) -> str:
+    """Take addresses and networks."""
+    try:
+        parse_networks(value)
+    except ValueError:
+        raise ValueError("expected IP addresses or networks, with commas") from None
+    return value

@@ -1,0 +1,382 @@
+"""Every setting as data: name, place in the file, unit, default, meaning, converter.
+
+Pure: `Settings.from_environ` takes a mapping. The configuration file and the process
+environment are read by `config_file.py`. The README's table holds the same rows; a test
+compares them. How each is read: `setting_types.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import quote
+
+from amazin.errors import SettingsError
+from amazin.model.node_specs import parse_list
+from amazin.nodes.interface import NodeSpec, TimeLimits
+from amazin.settings import converters as kind
+from amazin.settings.checks import MOST_OBJECT_BYTES, contradictions
+from amazin.settings.converters import (
+    ContradictionError,
+    Given,
+    Network,
+    parse_group_weights,
+    parse_networks,
+    setting,
+)
+
+__all__ = [
+    "ContradictionError",
+    "Given",
+    "Network",
+    "Settings",
+    "parse_group_weights",
+    "parse_networks",
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator decides. The environment's name of a field is its upper case."""
+
+    instance_id: str = setting(
+        kind.name, "", "Name of this gateway; by default made of host and port."
+    )
+    host: str = setting(
+        kind.host, "0.0.0.0", "Address to listen on.", place="server.host"
+    )
+    port: int = setting(
+        kind.integer(1, 65535),
+        3000,
+        "Port to listen on; a file that is written anew says 8082.",
+        place="server.port",
+        in_file=8082,
+    )
+    server: str = setting(
+        kind.one_of("gunicorn", "granian"),
+        "gunicorn",
+        "What serves HTTP: `gunicorn`, or the faster `granian` (docs/servers.md).",
+        place="server.kind",
+    )
+    workers: int = setting(kind.integer(1, 256), 2, "Gateway processes.")
+    discovery: str = setting(
+        kind.discovery,
+        "docker",
+        "Who the nodes are: `docker`, `static`, `folders`, `consul`, `dns` or "
+        "`package.module:Class`; unless set `docker`, with `MINIO_ENDPOINT` `static`.",
+        in_file="",
+    )
+    storage_instances_selector: str = setting(
+        kind.selector,
+        "amazin-object-storage-node",
+        "Docker: a node's container has this in its name.",
+    )
+    node_port: int = setting(
+        kind.integer(1, 65535), 9000, "Docker, DNS: the port nodes listen on."
+    )
+    docker_host: str = setting(
+        kind.docker_host,
+        "unix:///var/run/docker.sock",
+        "Docker: URL of the daemon or of a read-only socket proxy.",
+    )
+    nodes: str = setting(
+        kind.node_list,
+        "",
+        "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
+        is_list=True,
+    )
+    nodes_file: str = setting(
+        kind.folder, "", "Static: a file with one node a line, in the form of `NODES`."
+    )
+    data_dir: str = setting(
+        kind.folder, "data", "Folders: where `node-1`, `node-2`, ... lie."
+    )
+    folder_nodes: int = setting(
+        kind.integer(1, 1000), 3, "Folders: how many there are."
+    )
+    dns_name: str = setting(
+        kind.host, "", "DNS: name of the nodes; one that begins with `_` is an SRV one."
+    )
+    node_access_key: str = setting(
+        kind.text, "", "Secret. Consul, DNS: the nodes' access key."
+    )
+    node_secret_key: str = setting(
+        kind.text, "", "Secret. Consul, DNS: the nodes' secret key."
+    )
+    node_use_ssl: bool = setting(
+        kind.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
+    )
+    refresh_seconds: float = setting(
+        kind.seconds, 5.0, "How often the list of nodes is read anew.", unit="s"
+    )
+    replicas: int = setting(
+        kind.integer(1, 9), 1, "On how many nodes each object is stored."
+    )
+    group_weights: str = setting(
+        kind.group_weights,
+        "",
+        "Groups: shares of the objects other than 1, `group=weight,...`.",
+        is_list=True,
+    )
+    max_object_bytes: int = setting(
+        kind.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
+    )
+    chunk_bytes: int = setting(
+        kind.size,
+        0,
+        "Larger uploads are stored in parts of this size; 0: none are.",
+        unit="bytes",
+    )
+    spool_dir: str = setting(
+        kind.folder, "/var/tmp", "Disk folder for uploads of unknown length."
+    )
+    spool_bytes: int = setting(
+        kind.size,
+        10 * 2**30,
+        "Room for all of them at once, per worker (507).",
+        unit="bytes",
+    )
+    node_connect_timeout: float = setting(
+        kind.seconds, 1.0, "For a connection to a node.", unit="s"
+    )
+    node_answer_timeout: float = setting(
+        kind.seconds, 5.0, "For the first byte of a node's answer to a read.", unit="s"
+    )
+    node_transfer_timeout: float = setting(
+        kind.seconds, 30.0, "Between two pieces of a body, and to store it.", unit="s"
+    )
+    request_timeout: float = setting(
+        kind.duration,
+        0.0,
+        "For a whole request, with its bodies (408, or broken); 0: no limit.",
+        unit="s",
+    )
+    health_path: str = setting(
+        kind.path, "/health", "Where the gateway says that it lives."
+    )
+    public_url: str = setting(
+        kind.base_url, "", "How clients reach the gateway: `https://host[:port]`."
+    )
+    forwarded_allow_ips: str = setting(
+        kind.networks,
+        "127.0.0.1,::1",
+        "Proxies whose `X-Forwarded-For` is believed, with commas; `*` for all.",
+        is_list=True,
+    )
+    log_level: str = setting(
+        kind.one_of("debug", "info", "warning", "error", warn="warning"),
+        "info",
+        "Least level logged.",
+    )
+    log_debug: bool = setting(kind.flag, False, "The same as `LOG_LEVEL=debug`.")
+    blob_api: bool = setting(
+        kind.flag, False, "Whether `/upload` and `/fetch/{id}` are served."
+    )
+    access: str = setting(
+        kind.one_of("open", "signed"),
+        "open",
+        "`open`, or `signed`: requests need a token or a signed URL.",
+    )
+    api_tokens: str = setting(
+        kind.words, "", "Secret. Tokens that open all, with commas.", is_list=True
+    )
+    signing_key_id: str = setting(
+        kind.name, "amazin", "Access key id in signed URLs; no secret."
+    )
+    signing_secret: str = setting(
+        kind.secret, "", "Secret. What URLs are signed with, by all gateways."
+    )
+    presign: str = setting(
+        kind.one_of("gateway", "direct"),
+        "gateway",
+        "Signed URLs lead to the `gateway`, or `direct` to the node.",
+    )
+    consul_enabled: bool = setting(
+        kind.flag,
+        False,
+        "Whether the gateway registers itself with Consul.",
+        place="consul.enabled",
+    )
+    consul_address: str = setting(
+        kind.agent_address,
+        "localhost:8500",
+        "The Consul agent, `host:port`.",
+        place="consul.address",
+    )
+    consul_token: str = setting(
+        kind.word, "", "Secret. ACL token for the agent.", place="consul.token"
+    )
+    consul_nodes_service: str = setting(
+        kind.name,
+        "amazin-object-storage-node",
+        "Consul: the service whose instances are the nodes.",
+        place="consul.nodes_service",
+    )
+    consul_service_name: str = setting(
+        kind.name,
+        "storage-service",
+        "As which service the gateway is registered.",
+        place="consul.registration.service_name",
+    )
+    consul_service_id_prefix: str = setting(
+        kind.name,
+        "storage-svc-",
+        "The id of the registration is this and `INSTANCE_ID`.",
+        place="consul.registration.service_id_prefix",
+    )
+    consul_service_tags: str = setting(
+        kind.words,
+        "",
+        "Tags of the registration, with commas.",
+        place="consul.registration.service_tags",
+        is_list=True,
+    )
+    consul_service_address: str = setting(
+        kind.host,
+        "",
+        "Where others reach the gateway; by default where it reaches the agent from.",
+        place="consul.registration.service_address",
+    )
+    consul_health_check_path: str = setting(
+        kind.path,
+        "",
+        "What the agent asks the gateway for; by default `HEALTH_PATH`.",
+        place="consul.registration.health_check_path",
+    )
+    consul_health_check_interval: float = setting(
+        kind.seconds,
+        10.0,
+        "How often the agent asks.",
+        unit="s",
+        place="consul.registration.health_check_interval",
+    )
+    consul_health_check_timeout: float = setting(
+        kind.seconds,
+        5.0,
+        "How long the agent waits for the answer.",
+        unit="s",
+        place="consul.registration.health_check_timeout",
+    )
+    minio_endpoint: str = setting(
+        kind.host_port,
+        "",
+        "Single node: where it is, `host:port`.",
+        place="minio.endpoint",
+    )
+    minio_access_key_id: str = setting(
+        kind.text,
+        "",
+        "Secret. Single node: its access key.",
+        place="minio.accessKeyID",
+    )
+    minio_secret_access_key: str = setting(
+        kind.text,
+        "",
+        "Secret. Single node: its secret key.",
+        place="minio.secretAccessKey",
+    )
+    minio_use_ssl: bool = setting(
+        kind.flag,
+        False,
+        "Single node: whether it speaks HTTPS.",
+        place="minio.useSSL",
+    )
+    minio_region: str = setting(
+        kind.name, "us-east-1", "Single node: its region.", place="minio.region"
+    )
+    default_bucket: str = setting(
+        kind.bucket,
+        "default",
+        "Bucket of the requests that name none.",
+        place="minio.defaultBucket",
+    )
+    auto_create_default_bucket: bool = setting(
+        kind.flag,
+        True,
+        "Whether that bucket is made on first need.",
+        place="minio.autoCreateDefaultBucket",
+    )
+
+    def __post_init__(self) -> None:
+        for names, sentence in contradictions(self):
+            raise ContradictionError(names, sentence)
+
+    @property
+    def least_level(self) -> str:
+        """The least level that is logged, in lower case."""
+        return "debug" if self.log_debug else self.log_level
+
+    @property
+    def node_limits(self) -> TimeLimits:
+        """How long a node may take."""
+        return TimeLimits(
+            self.node_connect_timeout,
+            self.node_answer_timeout,
+            self.node_transfer_timeout,
+        )
+
+    @property
+    def single_node(self) -> NodeSpec | None:
+        """The node of `MINIO_ENDPOINT`, if that says who the nodes are."""
+        if self.discovery != "static" or not self.minio_endpoint:
+            return None
+        pair = self.minio_access_key_id, self.minio_secret_access_key
+        keys = ":".join(quote(key, safe="") for key in pair)
+        scheme = "https" if self.minio_use_ssl else "http"
+        entry = f"minio={scheme}://{keys}@{self.minio_endpoint}"
+        [spec] = parse_list([("MINIO_ENDPOINT", entry)])
+        return replace(spec, region=self.minio_region)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the environment alone; empty variables take their defaults.
+
+        Raises:
+            SettingsError: naming the variable and what was expected.
+        """
+        return cls.from_given(given_by(environ))
+
+    @classmethod
+    def from_given(cls, given: Mapping[str, Given]) -> Settings:
+        """Make settings of what was written for fields. Raises: SettingsError."""
+        given = with_implied(given)
+        values = {
+            name: convert(cls.__dataclass_fields__[name], written)
+            for name, written in given.items()
+        }
+        try:
+            return cls(**values)
+        except ContradictionError as exc:
+            written = [given[name] for name in exc.names if name in given]
+            for one in written:
+                if one.file_line:
+                    raise SettingsError(f"{one}: {exc.sentence}") from None
+            raise
+
+
+def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Return what the environment says for each field; nothing if it is empty."""
+    found = {}
+    for field in fields(Settings):
+        variable = field.name.upper()
+        if written := environ.get(variable, "").strip():
+            found[field.name] = Given(written, variable)
+    return found
+
+
+def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
+    """Return it with what follows: a single node's endpoint is a list of nodes."""
+    completed = dict(given)
+    if "minio_endpoint" in given and "discovery" not in given:
+        completed["discovery"] = given["minio_endpoint"]._replace(text="static")
+    return completed
+
+
+def convert(field: Any, given: Given) -> Any:
+    """Return the value of a field. Raises: SettingsError."""
+    try:
+        return field.metadata["convert"](given.text)
+    except ValueError as exc:
+        shown = "" if field.metadata["is_secret"] else f" {given.text!r}"
+        raise SettingsError(f"{given}:{shown} can't be used: {exc}") from None

@@ -1,0 +1,155 @@
+"""Counts what lies on the nodes, all of them at once, in constant memory.
+
+By walking over their listings: as long as there is anything to count, a node is asked
+for the next page. Nothing is looked up, and nothing changed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
+from amazin.errors import NodeError
+from amazin.membership.member import Member
+from amazin.model.stored_names import MARKERS, PARTS
+from amazin.nodes.interface import DATA_BUCKETS, ObjectInfo
+
+LEAST_PAUSE_SECONDS = 30.0
+"""Between two counts of a node, which also may take a tenth of the time at most."""
+PAUSE_SHARE = 10.0
+RETRY_SECONDS = 5.0
+"""From a count that failed to the next."""
+
+
+@dataclass
+class Count:
+    """What was found on one node; grows while it is being counted."""
+
+    objects: int = 0
+    """Copies of what clients stored; one that lies in parts is one object."""
+    parts: int = 0
+    tombstones: int = 0
+    """What is left of objects that were deleted, for a while."""
+    markers: int = 0
+    """The small objects that say which buckets there are."""
+    bytes: int = 0
+    """Of all these."""
+    ended_at: float | None = None
+    """On the monotonic clock; None: it goes on, or has failed."""
+    problem: str = ""
+    """Why it failed."""
+
+    @property
+    def copies(self) -> int:
+        """How many things lie there, whatever they are: what placement spreads."""
+        return self.objects + self.parts + self.tombstones + self.markers
+
+    def add(self, key: str, info: ObjectInfo) -> None:
+        """Count one more."""
+        self.bytes += info.size
+        if is_tombstone(info):
+            self.tombstones += 1
+        elif key.startswith(MARKERS):
+            self.markers += 1
+        elif key.startswith(PARTS):
+            self.parts += 1
+        else:
+            self.objects += 1
+
+
+def is_tombstone(info: ObjectInfo) -> bool:
+    """Whether a listing shows a tombstone; not every node's listing tells labels."""
+    looks_so = info.size == TOMBSTONE.length and info.etag == TOMBSTONE_ETAG
+    return info.is_deleted or looks_so
+
+
+def total(counts: Iterable[Count]) -> Count:
+    """Return the sum."""
+    found = Count()
+    for count in counts:
+        found.objects += count.objects
+        found.parts += count.parts
+        found.tombstones += count.tombstones
+        found.markers += count.markers
+        found.bytes += count.bytes
+    return found
+
+
+class Counting:
+    """Counts each node in a thread of its own, once or again and again.
+
+    The threads end with the process, or when a count is complete.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Member | None],
+        *,
+        repeats: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """`find` returns the node of a name, as it can be reached now."""
+        self._find = find
+        self._repeats = repeats
+        self._clock = clock
+        self._sleep = sleep
+        self._running: dict[str, Count] = {}
+        self._last: dict[str, Count] = {}
+        self._threads: dict[str, threading.Thread] = {}
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Begin with the nodes that are not being counted yet."""
+        for name in names:
+            if name not in self._threads:
+                self._running[name] = Count()
+                self._threads[name] = threading.Thread(
+                    target=self._run, args=(name,), name=f"count {name}", daemon=True
+                )
+                self._threads[name].start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long at most; returns whether all have been counted."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads.values())
+
+    def counts(self) -> dict[str, Count]:
+        """Return the last count of each node, or how far its first one is."""
+        return {
+            name: self._last.get(name) or self._running[name] for name in self._threads
+        }
+
+    def age(self, count: Count) -> float | None:
+        """Return how many seconds ago it was complete; None: it is not."""
+        return None if count.ended_at is None else self._clock() - count.ended_at
+
+    def _run(self, name: str) -> None:
+        while True:
+            began = self._clock()
+            self._count(name)
+            if not self._repeats:
+                return
+            took = self._clock() - began
+            has_failed = bool(self._running[name].problem)
+            pause = max(LEAST_PAUSE_SECONDS, PAUSE_SHARE * took)
+            self._sleep(RETRY_SECONDS if has_failed else pause)
+
+    def _count(self, name: str) -> None:
+        count = self._running[name] = Count()
+        try:
+            member = self._find(name)
+            if member is None:
+                raise NodeError("the node is not known any more")
+            for bucket in DATA_BUCKETS:
+                for key, info in member.node.list_objects(bucket):
+                    count.add(key, info)
+        except NodeError as exc:
+            count.problem = str(exc) or type(exc).__name__
+            return
+        count.ended_at = self._clock()
+        self._last[name] = count

@@ -1,0 +1,156 @@
+"""What is known of each node without counting what lies on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from amazin.errors import NodeError
+from amazin.membership.member import Member
+from amazin.membership.membership import Snapshot
+from amazin.membership.roster import NodeSet, Roster
+from amazin.nodes.interface import NodeSpec
+
+UP, LOST, AWAY, UNUSABLE = "up", "lost", "not reachable", "unusable"
+CHECK_SECONDS = 2.0
+"""Longer no node is waited for."""
+MOST_THREADS = 64
+MOST_KEYS, LEAST_KEYS, MOST_HASHES = 2**16, 2**14, 2**21
+"""How many keys are placed to learn what placement gives to nodes of other weights."""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One node at one moment."""
+
+    name: str
+    state: str
+    """`up`, `lost` (it answers with an empty disk), `not reachable`, or `unusable` (it
+    answers, but not what it remembers of the set of nodes)."""
+    problem: str
+    """Why it is not up."""
+    weight: float
+    group: str
+    role: str
+    """What the roster says of it; empty: there is none."""
+    due: float | None
+    """The share of all copies that placement gives it, of 1; None: it isn't known."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody has to do anything for it."""
+        return self.state == UP or self.role == "forgotten"
+
+
+def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus]:
+    """Ask all nodes whether they can serve; returns them in the order of their names.
+
+    `shares` is what `due_shares` returned.
+    """
+    members = snapshot.members
+    with ThreadPoolExecutor(min(len(members), MOST_THREADS) or 1) as pool:
+        problems = dict(zip(members, pool.map(check, members.values()), strict=True))
+    roster = snapshot.roster
+    found = []
+    for name, member in sorted(members.items()):
+        spec = member.spec
+        state, problem = judged(name, snapshot, problems[name])
+        weight, group = recorded(spec, roster)
+        due = shares.get(name, 0.0) if roster else None
+        status = NodeStatus(
+            name, state, problem, weight, group, role(spec, roster), due
+        )
+        found.append(status)
+    return found
+
+
+def check(member: Member) -> str:
+    """Ask one node itself, also if it is skipped just now; empty if it can serve."""
+    try:
+        pending = member.node.start_check()
+        if not pending.is_ready(CHECK_SECONDS):
+            pending.cancel()
+            return "the node is silent"
+        pending.wait()
+    except NodeError as exc:
+        return str(exc) or type(exc).__name__
+    return ""
+
+
+def judged(name: str, snapshot: Snapshot, problem: str) -> tuple[str, str]:
+    """Return a node's state, and why it is not up."""
+    if problem:
+        return AWAY, problem
+    if name in snapshot.lost:
+        return LOST, "it answers with an empty disk; `amazin repair` fills it again"
+    if name in snapshot.sight.silent:
+        return UNUSABLE, "what it remembers of the set of nodes can't be read"
+    return UP, ""
+
+
+def recorded(spec: NodeSpec, roster: Roster | None) -> tuple[float, str]:
+    """Return weight and group: the roster's, where discovery doesn't show a node."""
+    if spec.endpoint is None and roster and spec.name in roster.newest.names:
+        return share(spec.name, roster.newest)
+    return spec.weight, spec.group
+
+
+def share(name: str, nodes: NodeSet) -> tuple[float, str]:
+    """Return weight and group in a set of nodes; weight 0: it is not in it."""
+    return nodes.weights.get(name, 0.0), nodes.groups.get(name, "")
+
+
+def role(spec: NodeSpec, roster: Roster | None) -> str:
+    """Return what the roster says of a node, and what discovery wants to change."""
+    name = spec.name
+    if roster is None:
+        return ""
+    if name in roster.forgotten:
+        return "forgotten"
+    then = share(name, roster.newest)
+    before = share(name, roster.settled) if roster.settled else (0.0, "")
+    if before != then and roster.next:
+        return change(before, then, "joining", "draining")
+    if spec.endpoint is not None and then != (spec.weight, spec.group):
+        wanted = (spec.weight, spec.group)
+        if then[0] or wanted[0]:
+            return change(then, wanted, "new", "to be drained")
+    return "settled" if then[0] else "drained"
+
+
+def change(
+    old: tuple[float, str], new: tuple[float, str], comes: str, goes: str
+) -> str:
+    """Return what happens to a node's weight and group."""
+    if not old[0]:
+        return comes
+    if not new[0]:
+        return goes
+    parts = []
+    if old[0] != new[0]:
+        parts.append(f"weight {old[0]:g} to {new[0]:g}")
+    if old[1] != new[1]:
+        parts.append(f"group '{old[1]}' to '{new[1]}'")
+    return ", ".join(parts)
+
+
+def due_shares(nodes: NodeSet) -> dict[str, float]:
+    """Return which share of all copies placement gives to each node; 1 in all.
+
+    Exact for equal nodes; else so many keys are placed that it is right to a few
+    parts in a thousand of all.
+    """
+    names = list(nodes.names)
+    groups = {nodes.groups.get(name, "") for name in names}
+    if len(groups) == 1 and len(set(nodes.weights.values())) == 1:
+        return dict.fromkeys(names, 1 / len(names))
+    count = min(MOST_KEYS, max(LEAST_KEYS, MOST_HASHES // len(names)))
+    first = partial(nodes.ranker.first, count=nodes.replicas)
+    found: Counter[str] = Counter()
+    for number in range(count):
+        found.update(first(b"%d" % number))
+    copies = found.total()
+    return {name: found[name] / copies for name in names}

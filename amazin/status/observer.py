@@ -1,0 +1,133 @@
+"""What `amazin status` knows at one moment, and who finds it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amazin.cli.nodes import look
+from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.roster import NodeSet, Roster
+from amazin.status.counts import Count, Counting
+from amazin.status.nodes import AWAY, NodeStatus, due_shares, statuses
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What lies on one node."""
+
+    count: Count
+    age_seconds: float | None
+    """None: it is still being counted, or can't be."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The cluster at one moment."""
+
+    nodes: list[NodeStatus]
+    counted: dict[str, Counted]
+    """By node; empty: nothing is to be counted."""
+    roster: Roster | None
+    condition: str
+    """Of the set of nodes, as a sentence."""
+    is_usable: bool
+    """Whether the gateways can know where objects are."""
+    discovery_problem: str
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody has to do anything."""
+        return self.is_usable and not self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, a line each."""
+        found = [f"{n.name}: {n.problem}" for n in self.nodes if not n.is_well]
+        if self.discovery_problem:
+            found.insert(
+                0, f"The list of nodes can't be read: {self.discovery_problem}"
+            )
+        there = {node.name for node in self.nodes if node.state != AWAY}
+        return found + [
+            f"{name}: its objects can't be counted: {counted.count.problem}"
+            for name, counted in self.counted.items()
+            if name in there and counted.count.problem
+        ]
+
+    @property
+    def copies(self) -> int:
+        """How many there are on all nodes, as far as they were counted."""
+        return sum(counted.count.copies for counted in self.counted.values())
+
+    def share(self, name: str) -> float | None:
+        """Return which share of all copies a node holds, of 1; None: not known."""
+        if name not in self.counted or not self.is_counted or not self.copies:
+            return None
+        return self.counted[name].count.copies / self.copies
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether every node that holds a share of the objects was counted."""
+        whole = {
+            name
+            for name, found in self.counted.items()
+            if found.age_seconds is not None
+        }
+        return all(node.name in whole for node in self.nodes if node.due)
+
+
+class Observer:
+    """Looks at the nodes, and has what lies on them counted meanwhile."""
+
+    def __init__(self, membership: Membership, counting: Counting | None) -> None:
+        self._membership = membership
+        self._counting = counting
+        self._placed: tuple[NodeSet | None, dict[str, float]] = (None, {})
+
+    def look(self) -> Status:
+        """Ask the nodes now."""
+        snapshot = look(self._membership)
+        roster = snapshot.roster
+        nodes = statuses(snapshot, self._shares(roster))
+        counted = {}
+        if self._counting:
+            self._counting.begin(node.name for node in nodes if node.state != AWAY)
+            counted = self.counted()
+        return Status(
+            nodes,
+            counted,
+            roster,
+            condition(snapshot),
+            bool(snapshot.members) and (roster is not None or snapshot.is_blank),
+            snapshot.problem,
+        )
+
+    def counted(self) -> dict[str, Counted]:
+        """Return what has been counted up to now."""
+        if self._counting is None:
+            return {}
+        return {
+            name: Counted(count, self._counting.age(count))
+            for name, count in self._counting.counts().items()
+        }
+
+    def _shares(self, roster: Roster | None) -> dict[str, float]:
+        if roster is None:
+            return {}
+        if self._placed[0] != roster.newest:
+            self._placed = (roster.newest, due_shares(roster.newest))
+        return self._placed[1]
+
+
+def condition(snapshot: Snapshot) -> str:
+    """Return in which state the set of nodes is, as a sentence."""
+    roster = snapshot.roster
+    if not snapshot.members:
+        return "No storage node was found."
+    if roster is None:
+        return "Nothing is stored yet." if snapshot.is_blank else f"{snapshot.reason}."
+    if roster.next is None:
+        return "The set of nodes is settled."
+    if not roster.is_open:
+        return "The set of nodes is changing; writes don't go by the new one yet."
+    return "The set of nodes is changing; `amazin repair` finishes it."

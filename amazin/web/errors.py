@@ -1,0 +1,55 @@
+"""What a client is told of an error: status, code, and a sentence to act on. Pure."""
+
+from __future__ import annotations
+
+from amazin.errors import (
+    BodyError,
+    ConflictError,
+    GatewayError,
+    HTTPError,
+    LateError,
+    NodeError,
+    NodeFullError,
+    NodeProtocolError,
+    NoNodesError,
+    NoSuchKeyError,
+    NotSupportedError,
+    PreconditionError,
+)
+
+_ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
+    (NoSuchKeyError, 404, "NoSuchObject", "There is no such object"),
+    (
+        PreconditionError,
+        412,
+        "PreconditionFailed",
+        "The object is not in the state that the request's condition names",
+    ),
+    (BodyError, 400, "IncompleteBody", "{error}"),
+    (LateError, 408, "RequestTimeout", "{error}"),
+    (NotSupportedError, 501, "NotSupported", "{error}"),
+    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
+    (
+        NodeProtocolError,
+        502,
+        "NodeNonsense",
+        "A node sent an answer that can't be trusted",
+    ),
+    (
+        NodeError,
+        503,
+        "NodeUnreachable",
+        "A node that is needed for this object does not answer; try again later",
+    ),
+    (NoNodesError, 503, "NoNodes", "{error}"),
+    (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
+)
+"""What a client is told; the first class that fits counts."""
+
+
+def answer_to(error: Exception) -> HTTPError | None:
+    """Return what a client is told of an error of ours; None: it is a bug."""
+    for kind, status, code, message in _ANSWERS:
+        if isinstance(error, kind):
+            return HTTPError(status, code, message.format(error=error))
+    return None

@@ -1,0 +1,159 @@
+"""Which headers of an upload are kept and given back; an allow-list both ways. Pure."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Iterable, Mapping
+from wsgiref.types import WSGIEnvironment
+
+from amazin.errors import HTTPError
+from amazin.nodes.s3.answers import NATIVE_HEADERS
+from amazin.web.server_quirks import is_granian
+
+DEFAULT_TYPE = "application/octet-stream"
+MAX_METADATA_BYTES = 2048
+_PREFIX_BYTES = len("x-amz-meta-")
+"""What nodes add to the name of an X-... header, and count."""
+_STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 18
+"""What the gateway's own stamp takes of the 2 KiB that nodes allow."""
+_OTHER_TYPES = {
+    "gzip": "application/gzip",
+    "br": "application/x-brotli",
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "xz": "application/x-xz",
+}
+"""Of files that are compressed: their bytes are served as they are."""
+
+KEPT = (
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Cache-Control",
+    "Expires",
+)
+_REFUSED = re.compile(
+    r"X-(?:(?:Forwarded|Real|Request|Accel|Amz|Minio|Amazin)-.*|Sendfile.*|Copy-Source.*"
+    r"|Frame-Options|Xss-Protection|Content-Type-Options|Dns-Prefetch-Control"
+    r"|Download-Options|Permitted-Cross-Domain-Policies|Ua-Compatible"
+    r"|Content-Security-Policy.*|Webkit-Csp.*)"
+)
+_TYPES = mimetypes.MimeTypes()
+"""Python's own table: the machine's would make gateways differ."""
+_NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
+_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+
+
+def uploaded_headers(
+    environ: WSGIEnvironment, key: str, most_bytes: int = MAX_METADATA_BYTES
+) -> dict[str, str]:
+    """Return what to store with an object: Content-Type, the kept ones, X-....
+
+    Raises: HTTPError 400, if it is more than a node takes; 501 for `aws-chunked`.
+    """
+    refuse_wrapped(environ)
+    content_type = _value(environ, "CONTENT_TYPE")
+    headers = {"Content-Type": content_type or guessed_type(key)}
+    if is_granian(environ):
+        require_seen(environ)
+    for name in KEPT:
+        if value := _value(environ, "HTTP_" + name.upper().replace("-", "_")):
+            headers[name] = value
+    for variable in environ:
+        if variable.startswith("HTTP_X_"):
+            name = variable[5:].replace("_", "-").title()
+            if not _REFUSED.fullmatch(name):
+                headers[name] = _value(environ, variable)
+    require_fit(headers, most_bytes)
+    return headers
+
+
+def _value(environ: WSGIEnvironment, variable: str) -> str:
+    # A tab is a control character: no WSGI response may have it. HTTP reads a space.
+    value: str = environ.get(variable) or ""
+    return value.replace("\t", " ").strip(" ")
+
+
+def require_seen(environ: WSGIEnvironment) -> None:
+    """Raise HTTPError 400 if the server may have lost the value of a header we keep."""
+    for variable, value in environ.items():
+        name = variable.removeprefix("HTTP_").replace("_", "-").title()
+        is_ours = variable.startswith("HTTP_X_") and not _REFUSED.fullmatch(name)
+        if value == "" and (is_ours or name in (*KEPT, "Content-Type")):
+            message = f"The header {name} is empty, or not ASCII, which is lost here"
+            raise HTTPError(400, "InvalidHeader", message)
+
+
+def refuse_wrapped(environ: WSGIEnvironment) -> None:
+    """Raise HTTPError if the body is not the object's plain bytes, but wraps them."""
+    coding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
+    signing = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")
+    if "aws-chunked" in coding or signing.startswith("STREAMING-"):
+        message = "Send the plain bytes: the encoding aws-chunked is not supported"
+        raise HTTPError(501, "NotSupported", message)
+    if environ.get("HTTP_X_AMZ_COPY_SOURCE") is not None:
+        message = "Copy an object of a bucket with X-Copy-Source: /bucket/key"
+        raise HTTPError(501, "NotSupported", message)
+    if environ.get("HTTP_CONTENT_RANGE") is not None:
+        message = "Send whole objects: uploads of a Content-Range are not supported"
+        raise HTTPError(400, "PartialUpload", message)
+
+
+def refuse_copy(environ: WSGIEnvironment, *names: str) -> None:
+    """Raise HTTPError 501 if the request asks for a copy that is not made here."""
+    for name in names:
+        if environ.get("HTTP_" + name.upper().replace("-", "_")) is not None:
+            message = (
+                f"{name} is not supported here, only X-Copy-Source under /objects/"
+            )
+            raise HTTPError(501, "NotSupported", message)
+
+
+def guessed_type(key: str) -> str:
+    """Return the content type that the key's extension suggests."""
+    content_type, encoding = _TYPES.guess_type("./" + key, strict=False)
+    if encoding:
+        return _OTHER_TYPES.get(encoding, DEFAULT_TYPE)
+    return content_type or DEFAULT_TYPE
+
+
+def require_fit(
+    headers: Mapping[str, str], most_bytes: int = MAX_METADATA_BYTES
+) -> None:
+    """Raise HTTPError 400 if these headers can't be stored."""
+    size = _STAMP_BYTES
+    for name, value in headers.items():
+        is_plain = name in NATIVE_HEADERS
+        is_name = name in KEPT or is_plain or _NAME.fullmatch(name)
+        if not _VALUE.fullmatch(value) or not is_name:
+            shown = ascii(name)[1:-1]
+            message = f"The header {shown} has characters that can't be stored"
+            raise HTTPError(400, "InvalidHeader", message)
+        size += len(name)
+        size += len(value) if is_plain else _PREFIX_BYTES + escaped_size(value)
+    if size > most_bytes:
+        most = f"{most_bytes // 1024} KiB"
+        message = f"The headers to be stored with the object have more than {most}"
+        raise HTTPError(400, "MetadataTooLarge", message)
+
+
+def escaped_size(value: str) -> int:
+    """Return what a node counts for a value: printable ASCII is 1, all else `%XX`."""
+    return sum(1 if "!" <= char <= "~" and char != "%" else 3 for char in value)
+
+
+def returned_headers(stored: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """Yield what a download carries of it; Content-Type always.
+
+    Filters again: other programs write to nodes too.
+    """
+    content_type = stored.get("Content-Type", "")
+    is_sendable = content_type and _VALUE.fullmatch(content_type)
+    yield "Content-Type", content_type if is_sendable else DEFAULT_TYPE
+    for name, value in stored.items():
+        is_ours = name in KEPT or (
+            _NAME.fullmatch(name) and not _REFUSED.fullmatch(name.title())
+        )
+        if is_ours and _VALUE.fullmatch(value):
+            yield name, value
