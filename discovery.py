@@ -1,6 +1,6 @@
 """Who the nodes are: asked of the Docker daemon, read from a list, or from folders.
 
-Asked of Consul: `amazin/discoveries/consul.py`; of DNS: `dns.py` beside it.
+Asked of Consul: `amazin/discoveries/consul.py`; of DNS: `amazin/discoveries/dns.py` beside it.
 Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
 the last good answer itself. One's own discovery is any class with a `find`, named by
 `DISCOVERY=package.module:Class` and constructed with the settings.
@@ -11,12 +11,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import docker
 from docker.errors import NotFound
@@ -30,9 +29,14 @@ from amazin.discoveries.docker_daemon import (
     connect_daemon,
     describe,
 )
+from amazin.discoveries.folders import FolderDiscovery
+from amazin.discoveries.lists import (
+    NodesFileDiscovery,
+    SingleNodeDiscovery,
+    StaticDiscovery,
+)
 from amazin.errors import DiscoveryError, SettingsError
-from amazin.model.node_specs import parse_list
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import Discovery, NodeSpec
 from amazin.settings.settings import Settings
 
 log = logging.getLogger("amazin.discovery")
@@ -42,28 +46,6 @@ _EXTRAS = {
     "dns": ("dns", "amazin.discoveries.dns", "DnsDiscovery"),
 }
 """What needs a library of its own: its package, our module and class."""
-
-
-class Discovery(Protocol):
-    """Knows the nodes. Its methods are called by one thread at a time."""
-
-    def find(self) -> Sequence[NodeSpec]:
-        """Return all nodes of now, with different names; those that are down too.
-
-        Raises:
-            DiscoveryError: it can't be known now; the message is shown to clients.
-        """
-
-
-@runtime_checkable
-class WatchingDiscovery(Discovery, Protocol):
-    """A discovery that notices changes by itself; for others a caller just sleeps."""
-
-    def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or as soon as `find` may say something new."""
-
-    def wake(self) -> None:
-        """End the `wait` that runs, else the next one. From any thread."""
 
 
 def load_discovery(settings: Settings) -> Discovery:
@@ -118,103 +100,7 @@ def _load_own(settings: Settings) -> Discovery:
 # The list
 
 
-class StaticDiscovery:
-    """The nodes of `NODES`, which never change."""
-
-    def __init__(self, nodes: str) -> None:
-        """Read the list. Raises: SettingsError, without any of its secrets."""
-        entries = enumerate(nodes.split(","), start=1)
-        self._specs = parse_list((f"NODES: entry {n}", text) for n, text in entries)
-        if not self._specs:
-            raise SettingsError("NODES: there is no node in it")
-
-    def find(self) -> Sequence[NodeSpec]:
-        return self._specs
-
-
-class SingleNodeDiscovery:
-    """The one node of `MINIO_ENDPOINT`."""
-
-    def __init__(self, spec: NodeSpec) -> None:
-        self._specs = [spec]
-
-    def find(self) -> Sequence[NodeSpec]:
-        return self._specs
-
-
-class NodesFileDiscovery:
-    """The nodes of the file `NODES_FILE`, read anew each time."""
-
-    def __init__(self, path: Path) -> None:
-        """Read the file once. Raises: SettingsError, without any of its secrets."""
-        self._path = path
-        self._read()
-
-    def find(self) -> Sequence[NodeSpec]:
-        try:
-            return self._read()
-        except SettingsError as exc:
-            raise DiscoveryError(f"The list of nodes can't be used. {exc}") from exc
-
-    def _read(self) -> Sequence[NodeSpec]:
-        try:
-            text = self._path.read_text(encoding="utf-8-sig")
-        except OSError as exc:
-            raise SettingsError(f"NODES_FILE: can't be read: {exc.strerror}") from exc
-        except UnicodeDecodeError:
-            raise SettingsError("NODES_FILE: is not UTF-8 text") from None
-        specs = parse_list(
-            (f"NODES_FILE: line {number}", line)
-            for number, line in enumerate(text.splitlines(), start=1)
-            if not line.lstrip().startswith("#")
-        )
-        if not specs:
-            raise SettingsError("NODES_FILE: there is no node in it")
-        return specs
-
-
 # Folders
-
-
-class FolderDiscovery:
-    """`node-1`, `node-2`, ... under one folder: the first `count`, and what is there.
-
-    Folders are made at the start only: one that vanishes later is a node that is
-    down, not a new and empty one. A name once seen stays.
-    """
-
-    def __init__(self, data_dir: Path, count: int) -> None:
-        """Make the folders that are missing. Raises: SettingsError."""
-        self._data_dir = data_dir.absolute()
-        self._numbers = set(range(1, count + 1))
-        try:
-            for number in self._numbers:
-                (self._data_dir / f"node-{number}").mkdir(parents=True, exist_ok=True)
-            _sync_folder(self._data_dir)
-        except OSError as exc:
-            raise SettingsError(f"DATA_DIR: can't be used: {exc.strerror}") from exc
-
-    def find(self) -> Sequence[NodeSpec]:
-        self._numbers.update(self._existing())
-        names = sorted(f"node-{number}" for number in self._numbers)
-        return [NodeSpec(name, (self._data_dir / name).as_uri()) for name in names]
-
-    def _existing(self) -> Iterator[int]:
-        try:
-            for path in self._data_dir.iterdir():
-                match = re.fullmatch(r"node-([1-9][0-9]{0,8})", path.name)
-                if match and path.is_dir():
-                    yield int(match[1])
-        except OSError as exc:
-            log.debug("the data folder can't be listed: %s", exc)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Docker
@@ -223,7 +109,7 @@ def _sync_folder(path: Path) -> None:
 class DockerDiscovery:
     """Every container, running or not, named like a node on a network of ours.
 
-    Which ones, their names and addresses: `containers.py`.
+    Which ones, their names and addresses: `amazin/discoveries/docker_containers.py`.
     """
 
     def __init__(

@@ -18,10 +18,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
-from amazin.settings.settings import Network, parse_networks
+from amazin.settings.converters import Network, parse_networks
 from amazin.web.access import require_access
-from amazin.web.bodies import DEADLINE, drain
+from amazin.web.bodies import drain
 from amazin.web.errors import answer_to
+from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
 from amazin.web.server_quirks import encodable, is_granian
 

@@ -4,17 +4,17 @@ import logging.config
 import os
 
 from amazin.api.routes import all_routes
+from amazin.api.services import Services
 from amazin.cluster.large_objects import ChunkedCluster
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import Wishes
+from amazin.model.headers import require_fit
 from amazin.nodes.build import node_builder
 from amazin.settings.config_file import load_settings
-from amazin.settings.settings import parse_group_weights
-from amazin.web.bodies import SpoolRoom
-from amazin.web.headers import require_fit
-from amazin.web.messages import Services
+from amazin.settings.converters import parse_group_weights
+from amazin.web.spool import SpoolRoom
 from discovery import load_discovery
 from gateway import Gateway
 

@@ -35,3 +35,41 @@ def parse_duration(text: str) -> Fraction | None:
         total += Fraction("0" + term[1]) * _NANOSECONDS[term[2]]
         position = term.end()
     return total / 10**9
+
+
+SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+MOST_SECONDS = 10**7
+"""Longer times are mistakes: sockets and timers refuse them."""
+
+
+def duration(value: str) -> float:
+    """Take seconds: a number, or a duration as Go writes them (`1m30s`, `500ms`)."""
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
+        return float(value)
+    total = parse_duration(value)
+    if total is None or total > MOST_SECONDS:
+        raise ValueError("expected seconds: a number, or as 30s, 1m30s, 500ms")
+    return float(total)
+
+
+def seconds(value: str) -> float:
+    """Take a duration above 0."""
+    try:
+        found = duration(value)
+    except ValueError:
+        found = 0.0
+    if not found:
+        raise ValueError(
+            "expected a number of seconds above 0, or as 30s, 1m30s, 500ms"
+        )
+    return found
+
+
+def size(value: str) -> int:
+    """Take bytes: a whole number, or one with a unit."""
+    match = re.fullmatch(r"([0-9]{1,18}) ?([A-Za-z]*)", value)
+    if not match or match[2].upper() not in SIZE_UNITS:
+        raise ValueError(
+            "expected bytes: a whole number, or one with KB, MiB, GiB, ..."
+        )
+    return int(match[1]) * SIZE_UNITS[match[2].upper()]

@@ -12,7 +12,7 @@ from typing import Any
 from gateway_process import ask
 from servers import free_port
 
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 from bench import programs
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, keys_of, measure
 from bench.client import Job

@@ -13,7 +13,7 @@ from gateway_process import nodes_setting
 from minio import Minio
 from servers import free_port
 
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 from bench import programs
 from bench.cells import Contender, fill
 from bench.gateways import GRANIAN, GUNICORN, LeftOut, make_gateway, servers_here

@@ -10,7 +10,8 @@ import socket
 import time
 from collections.abc import Sequence
 
-from amazin.nodes.interface import ObjectName, TimeLimits
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import ObjectName
 from amazin.nodes.s3.client import S3Client
 from bench.load import receive_answer
 from bench.nodes import System

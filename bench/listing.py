@@ -21,8 +21,8 @@ from pathlib import Path
 from gateway_process import GatewayProcess
 
 from amazin.membership.roster import NodeSet
+from amazin.model.objects import Label, Stamp
 from amazin.model.stored_names import stored_name
-from amazin.nodes.interface import Label, Stamp
 from bench.processes import MemoryWatch
 
 NODES = 3

@@ -20,8 +20,9 @@ from amazin.cluster.lookup import Lookup
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import Wishes
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import ObjectName
 from amazin.nodes.build import node_builder
-from amazin.nodes.interface import NodeSpec, ObjectName, TimeLimits
 from bench.extras import fake_nodes
 from bench.processes import conclude, machine
 from bench.stats import markdown, over_rounds, span

@@ -13,7 +13,8 @@ from gateway_process import GatewayProcess, ask, nodes_setting
 from servers import MinioServer, free_port
 
 from amazin.membership.roster import NodeSet
-from amazin.nodes.interface import NodeSpec, ObjectName
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import ObjectName
 from bench.counting import CountingProxy
 from bench.processes import cpu
 

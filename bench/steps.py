@@ -18,11 +18,13 @@ from contextlib import contextmanager
 
 from amazin.api.content import object_headers
 from amazin.logs import JsonFormatter, LineHandler
-from amazin.nodes.interface import NodeSpec, ObjectName, TimeLimits
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import ObjectName
 from amazin.nodes.s3.answers import read_info
 from amazin.nodes.s3.client import S3Client
-from amazin.nodes.transport.response import Connection, Response
-from amazin.web.bodies import DEADLINE
+from amazin.nodes.transport.connection import Connection
+from amazin.nodes.transport.response import Response
+from amazin.web.framing import DEADLINE
 from amazin.web.messages import Request
 from amazin.web.messages import Response as Answer
 from gateway import Transfer, final_headers

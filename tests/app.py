@@ -18,24 +18,19 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 from amazin.api.routes import all_routes
+from amazin.api.services import Services
 from amazin.cluster.cluster import Cluster
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.transitions import Sight
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import (
-    DATA_BUCKETS,
-    Label,
-    Node,
-    NodeObject,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-)
+from amazin.nodes.interface import Node, NodeObject
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
-from amazin.web.messages import Route, Services
+from amazin.web.messages import Route
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
 

@@ -20,10 +20,10 @@ LOOK = """
 import json
 from minio import Minio
 from discovery import load_discovery
-from amazin.settings.settings import Settings
+from amazin.settings.load import from_environ
 import os
 held = {}
-for spec in load_discovery(Settings.from_environ(os.environ)).find():
+for spec in load_discovery(from_environ(os.environ)).find():
     if spec.endpoint:
         sdk = Minio(spec.endpoint.removeprefix("http://"), spec.access_key,
                     spec.secret_key, secure=False, region="us-east-1")

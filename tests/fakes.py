@@ -16,17 +16,16 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.interface import (
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import (
     CHUNK_BYTES,
     DATA_BUCKETS,
     Label,
-    NodeSpec,
     ObjectInfo,
     ObjectName,
-    Pending,
     Stamp,
-    Upload,
 )
+from amazin.nodes.interface import Pending, Upload
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS: Mapping[str, Sequence[str]] = {

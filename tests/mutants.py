@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from amazin.cluster import cluster, listing, lookup, quorum, uploads
+from amazin.cluster import cluster, listing, lookup, placement, quorum, uploads
 from amazin.errors import GatewayError, NodeError, NoSuchBucketError, NoSuchKeyError
 from amazin.membership import member, roster
 from amazin.membership import roster_store as keeper
-from amazin.nodes.interface import Stamp
+from amazin.model.objects import Stamp
 from amazin.repair import objects as mending
 
 
@@ -32,9 +32,9 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 def write_too_few() -> Any:
     """W = r - 1."""
-    real = quorum.Placement.replicas.fget  # type: ignore[attr-defined]
+    real = placement.Placement.replicas.fget  # type: ignore[attr-defined]
     few = property(lambda self: max(1, real(self) - 1))
-    return replaced(quorum.Placement, "replicas", few)
+    return replaced(placement.Placement, "replicas", few)
 
 
 def read_too_few() -> Any:
@@ -163,7 +163,7 @@ def repair_at_once() -> Any:
 
 def read_one_home() -> Any:
     """Reads ask one of the two homes only."""
-    real = quorum.place
+    real = placement.place
 
     def place(*arguments: Any) -> Any:
         found = real(*arguments)
@@ -186,7 +186,7 @@ def acknowledge_by_old_views() -> Any:
 
 def believe_leftovers() -> Any:
     """Copies count wherever they lie, whatever their epoch."""
-    return replaced(quorum.Placement, "counts", lambda self, name, epoch: True)
+    return replaced(placement.Placement, "counts", lambda self, name, epoch: True)
 
 
 def acknowledge_one_copy() -> Any:

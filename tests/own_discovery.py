@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amazin.errors import DiscoveryError
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 from amazin.settings.settings import Settings
 
 

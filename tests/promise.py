@@ -29,17 +29,17 @@ from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster, newest
 from amazin.membership.roster_store import NAME as ROSTER
 from amazin.membership.transitions import Wishes, forget
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import (
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import (
     CHUNK_BYTES,
     DATA_BUCKETS,
-    Node,
-    NodeSpec,
     ObjectInfo,
     ObjectName,
     Stamp,
 )
-from amazin.repair.objects import Options, Report
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
+from amazin.repair.report import Options, Report
 from amazin.repair.run import Repair
 
 REFRESH_SECONDS = 5.0

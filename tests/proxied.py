@@ -14,10 +14,12 @@ from amazin.cluster.cluster import Cluster
 from amazin.errors import NoSuchKeyError
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import Wishes
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import Label, Node, NodeSpec, ObjectName, Stamp, TimeLimits
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import Label, ObjectName, Stamp
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 from amazin.nodes.s3.node import S3Node
-from amazin.repair.objects import Options, Report
+from amazin.repair.report import Options, Report
 from amazin.repair.run import Repair
 from hashing import Ranker
 from tests.fakes import FakeDiscovery

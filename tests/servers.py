@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02

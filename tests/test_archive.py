@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from amazin.api import buckets
 from amazin.api.archive import Members, Names, zipped
 from amazin.errors import NodeError, NodeProtocolError
-from amazin.nodes.interface import CHUNK_BYTES, NodeObject
+from amazin.model.objects import CHUNK_BYTES
+from amazin.nodes.interface import NodeObject
 from amazin.settings.settings import Settings
 from amazin.web.streaming import START_BYTES
 from gateway import Gateway

@@ -11,7 +11,7 @@ import pytest
 from amazin.api import buckets
 from amazin.api.bulk_delete import MAX_BYTES, MAX_KEYS
 from amazin.model.stored_names import marker_name, stored_name
-from amazin.nodes.absent import AbsentNode
+from amazin.nodes.build import AbsentNode
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker

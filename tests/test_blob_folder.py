@@ -18,7 +18,6 @@ import pytest
 from amazin.blobs import sos_folder
 from amazin.blobs.folder_store import BUCKET, BlobFolder, Detail, new_label
 from amazin.blobs.importing import Import
-from amazin.cluster.uploads import HeldBody
 from amazin.errors import (
     BodyError,
     HTTPError,
@@ -28,8 +27,9 @@ from amazin.errors import (
     NoSuchKeyError,
     SettingsError,
 )
+from amazin.model.bodies import HeldBody
+from amazin.model.objects import UNKNOWN_SIZE, ObjectName
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import UNKNOWN_SIZE, ObjectName
 
 CAT = b"a cat"
 HEADERS = {"Content-Type": "image/jpeg", "X-Mime-Type": "image/jpeg", "X-Name": "Mia"}

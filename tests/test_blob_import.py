@@ -23,7 +23,7 @@ from amazin.blobs import importing
 from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.importing import Import
 from amazin.cli.main import main
-from amazin.cluster.uploads import HeldBody
+from amazin.model.bodies import HeldBody
 from amazin.nodes.folder import uploads as folder_uploads
 from amazin.nodes.folder.index import put
 

@@ -38,14 +38,8 @@ from amazin.errors import (
     NotSupportedError,
     PreconditionError,
 )
-from amazin.nodes.interface import (
-    UNKNOWN_SIZE,
-    Label,
-    ObjectInfo,
-    ObjectName,
-    Stamp,
-    TimeLimits,
-)
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp
 
 LIMITS = TimeLimits(connect=2.0, answer=2.0, transfer=5.0)
 SHORT = TimeLimits(connect=0.5, answer=0.2, transfer=0.5)

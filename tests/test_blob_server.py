@@ -15,7 +15,7 @@ from amazin.blobs.folder_store import BlobFolder
 from amazin.errors import NodeFullError
 from amazin.serving.blob_apps import ByPort
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
 CAT = b"a cat"

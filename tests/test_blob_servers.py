@@ -30,8 +30,6 @@ from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.search import POLL_SECONDS, Search
 from amazin.blobs.server_store import ServerBlobs, blob_member
 from amazin.blobs.sos_conf import BlobServer
-from amazin.cluster.downloads import ByteRange
-from amazin.cluster.uploads import HeldBody
 from amazin.errors import (
     BodyError,
     HTTPError,
@@ -42,17 +40,13 @@ from amazin.errors import (
     NoSuchKeyError,
 )
 from amazin.membership.member import Member
-from amazin.nodes.interface import (
-    UNKNOWN_SIZE,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    TimeLimits,
-)
+from amazin.model.bodies import HeldBody
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
 from amazin.serving.blob_apps import ServerServices
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
 from amazin.web.messages import Request
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
 T = TypeVar("T")

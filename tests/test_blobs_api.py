@@ -13,14 +13,16 @@ from app import Answer, Content, Input, call, make_app
 
 from amazin.api.blobs import ROUTES, parse_file
 from amazin.cluster.cluster import Chooser, Download
-from amazin.cluster.uploads import Body, Stored
+from amazin.cluster.uploads import Stored
 from amazin.errors import HTTPError, NodeError, NoNodesError
 from amazin.membership.member import Member
+from amazin.model.bodies import Body
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import UNKNOWN_SIZE, NodeSpec, ObjectInfo
 from amazin.serving.blob_apps import ServerServices
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
 BODY = b"a cat, as a JPEG"

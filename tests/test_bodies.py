@@ -18,18 +18,18 @@ from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 
 from amazin.errors import BodyError, HTTPError, LateError
-from amazin.nodes.interface import CHUNK_BYTES
+from amazin.model.objects import CHUNK_BYTES
 from amazin.web.bodies import (
-    DEADLINE,
     DRAIN_SILENCE_SECONDS,
     ChunkedBody,
-    SpoolRoom,
     StreamedBody,
     drain,
     open_body,
     stream_body,
 )
+from amazin.web.framing import DEADLINE
 from amazin.web.server_quirks import limit_reading, timely
+from amazin.web.spool import SpoolRoom
 from tests.app import BrokenInput, Input
 
 MOST = 8 * 2**20

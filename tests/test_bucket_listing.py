@@ -15,8 +15,8 @@ from test_object_names import KEYS, PIECES, TEXTS, cut, is_taken
 
 from amazin.cluster.bucket_listing import PATIENCE, SORTED_AT_ONCE, Entry, list_keys
 from amazin.errors import NodeError, NodeProtocolError, NoSuchKeyError
+from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
-from amazin.nodes.interface import ObjectInfo, ObjectName
 
 BUCKET = "photos"
 OTHERS = {

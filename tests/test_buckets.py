@@ -9,11 +9,11 @@ import pytest
 
 from amazin.cluster.buckets import KNOWN_SECONDS, MARKER, Buckets
 from amazin.cluster.cluster import Cluster
-from amazin.cluster.uploads import HeldBody
 from amazin.errors import HTTPError, NodeError
 from amazin.membership.membership import Membership
+from amazin.model.bodies import HeldBody
+from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
-from amazin.nodes.interface import ObjectInfo, ObjectName
 from tests.world import Bytes, World, any_replicas, skip, world_of
 
 BUCKET = "photos"

@@ -11,7 +11,7 @@ import pytest
 
 from amazin.api import buckets, objects
 from amazin.model.stored_names import marker_name, stored_name
-from amazin.nodes.absent import AbsentNode
+from amazin.nodes.build import AbsentNode
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from amazin.api import buckets
+from amazin.model.objects import CHUNK_BYTES, ObjectInfo
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import CHUNK_BYTES, ObjectInfo
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from tests.app import Answer, Input, call, call_chunked, folder_nodes, make_app

@@ -9,8 +9,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from amazin.api.services import Services
 from amazin.errors import NodeError
-from amazin.web.messages import Request, Response, Route, Services
+from amazin.web.messages import Request, Response, Route
 from amazin.web.streaming import (
     PIECE_BYTES,
     PIECE_SECONDS,

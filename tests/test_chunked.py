@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amazin.api.routes import all_routes
+from amazin.api.services import Services
 from amazin.cluster.cluster import Cluster
 from amazin.cluster.large_objects import LONGEST_UPLOAD_NS, ChunkedCluster
 from amazin.errors import (
@@ -31,13 +32,13 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.membership import Membership
+from amazin.model.headers import MAX_METADATA_BYTES, require_fit
 from amazin.model.manifest import PARTS_HEADER, Outline, outline_of
+from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.model.stored_names import PARTS, blob_name, part_name
-from amazin.nodes.interface import CHUNK_BYTES, Node, ObjectName
+from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
-from amazin.web.headers import MAX_METADATA_BYTES, require_fit
-from amazin.web.messages import Services
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 from tests.app import FixedMembership, call, call_chunked, folder_nodes
 from tests.fakes import FakeDisk, FakeUpload

@@ -20,7 +20,7 @@ from amazin.cluster.large_objects import ChunkedCluster
 from amazin.errors import LateError
 from amazin.membership.membership import Membership
 from amazin.model import manifest
-from amazin.nodes.interface import ObjectName
+from amazin.model.objects import ObjectName
 from tests.mutants import replaced
 
 PART_BYTES = 150_000

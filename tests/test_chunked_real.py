@@ -24,10 +24,10 @@ from gateway_process import GatewayProcess, nodes_setting, resident_peak_kib
 from servers import Server
 
 from amazin.membership.membership import Membership
+from amazin.model.node_specs import NodeSpec
 from amazin.model.stored_names import PARTS
 from amazin.nodes.build import node_builder
-from amazin.nodes.interface import NodeSpec
-from amazin.repair.objects import Options, Report
+from amazin.repair.report import Options, Report
 from amazin.repair.run import Repair
 from amazin.settings.settings import Settings
 from tests.fakes import FakeDiscovery

@@ -24,16 +24,18 @@ from fakes import FakeDiscovery, FakeDisk, FakeNode
 
 from amazin.cli.common import as_rate, as_seconds
 from amazin.cli.main import main
-from amazin.cli.repair_view import is_worth_it, number, plan, summary
 from amazin.cluster.cluster import Cluster
-from amazin.cluster.uploads import HeldBody
 from amazin.errors import NodeTimeoutError
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import Wishes
+from amazin.model.bodies import HeldBody
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import DATA_BUCKETS, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.nodes.build import node_builder
-from amazin.nodes.interface import DATA_BUCKETS, Node, NodeSpec, ObjectName
-from amazin.repair.objects import Report
+from amazin.nodes.interface import Node
+from amazin.repair.report import Report, number, plan, summary
+from amazin.repair.schedule import is_worth_it
 from amazin.settings.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -21,7 +21,7 @@ from amazin.errors import (
     NoNodesError,
     NoSuchKeyError,
 )
-from amazin.nodes.interface import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
 from tests.fakes import FakeDisk
 from tests.world import (
     BROKEN,

@@ -10,7 +10,7 @@ import pytest
 from amazin.cluster.cluster import MAX_ATTEMPTS
 from amazin.errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError
 from amazin.membership.transitions import forget
-from amazin.nodes.interface import Stamp
+from amazin.model.objects import Stamp
 from tests.world import (
     BROKEN,
     CHUNKS,

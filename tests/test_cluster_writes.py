@@ -21,8 +21,8 @@ from amazin.errors import (
     NotSupportedError,
     PreconditionError,
 )
-from amazin.nodes.interface import CHUNK_BYTES, Stamp
-from amazin.repair.objects import Options
+from amazin.model.objects import CHUNK_BYTES, Stamp
+from amazin.repair.report import Options
 from amazin.repair.run import Repair
 from tests.fakes import FakeDisk
 from tests.world import (

@@ -28,6 +28,7 @@ from amazin.settings.config_file import (
     load_settings,
     parse,
 )
+from amazin.settings.load import from_given
 from amazin.settings.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -471,7 +472,7 @@ PIECES = st.one_of(
 @settings(max_examples=600, deadline=None)
 def test_any_text_is_settings_or_an_error_that_says_why(text: str) -> None:
     with suppress(SettingsError):
-        found = Settings.from_given(parse(text, "config.yaml"))
+        found = from_given(parse(text, "config.yaml"))
         assert isinstance(found, Settings)
 
 

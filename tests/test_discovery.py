@@ -16,17 +16,12 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from amazin.discoveries.docker_daemon import DaemonEvents
+from amazin.discoveries.folders import FolderDiscovery
+from amazin.discoveries.lists import NodesFileDiscovery, StaticDiscovery
 from amazin.errors import DiscoveryError, SettingsError
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec, WatchingDiscovery
 from amazin.settings.settings import Settings
-from discovery import (
-    DockerDiscovery,
-    FolderDiscovery,
-    NodesFileDiscovery,
-    StaticDiscovery,
-    WatchingDiscovery,
-    load_discovery,
-)
+from discovery import DockerDiscovery, load_discovery
 
 GATEWAY_ID = "0123456789abcdef" * 4
 

@@ -12,7 +12,7 @@ from fake_consul import FakeAgent
 from amazin.discoveries.consul import ConsulDiscovery
 from amazin.discoveries.consul_agent import connect_agent, disconnect, split_address
 from amazin.errors import DiscoveryError
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 from amazin.settings.settings import Settings
 from discovery import load_discovery
 

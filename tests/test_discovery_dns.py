@@ -15,7 +15,7 @@ from dns_server import DnsServer
 
 from amazin.discoveries.dns import DnsDiscovery
 from amazin.errors import DiscoveryError
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 from amazin.settings.settings import Settings
 from discovery import load_discovery
 

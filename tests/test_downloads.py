@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from amazin.cluster.downloads import ByteRange, ResumedObject, open_copy
+from amazin.cluster.downloads import ResumedObject, open_copy
 from amazin.errors import NodeError, NodeUnreachableError, PreconditionError
 from amazin.membership.member import Member
-from amazin.nodes.interface import CHUNK_BYTES, NodeSpec, ObjectInfo, ObjectName, Stamp
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import CHUNK_BYTES, ByteRange, ObjectInfo, ObjectName, Stamp
 from tests.fakes import FakeContent, FakeDisk, FakeNode
 
 NAME = ObjectName("store", "abc")

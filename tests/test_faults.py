@@ -15,9 +15,10 @@ from servers import MinioServer
 
 from amazin.errors import GatewayError, NodeError, NoNodesError
 from amazin.membership.roster_store import NAME as ROSTER_NAME
-from amazin.nodes.interface import CHUNK_BYTES, ObjectInfo, ObjectName, TimeLimits
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import CHUNK_BYTES, ObjectInfo, ObjectName
 from amazin.nodes.s3.node import S3Node
-from amazin.repair.objects import Report
+from amazin.repair.report import Report
 from tests.faulty import (
     FAULTS,
     KINDS,

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from amazin.cluster.cluster import Cluster
-from amazin.cluster.uploads import HeldBody
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import Wishes
+from amazin.model.bodies import HeldBody
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import ObjectName
 from amazin.nodes.build import node_builder
-from amazin.nodes.interface import NodeSpec, ObjectName, TimeLimits
 
 GATEWAYS, ROUNDS = 4, 5
 

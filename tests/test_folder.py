@@ -30,10 +30,10 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.folder import content as folder_content
 from amazin.nodes.folder import uploads as folder_uploads
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 
 PROJECT = Path(__file__).resolve().parent.parent
 NAME = ObjectName("store", "abc")

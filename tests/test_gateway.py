@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from amazin.api.services import Services
 from amazin.errors import (
     BodyError,
     ConflictError,
@@ -26,8 +27,9 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.logs import JsonFormatter, logging_config
-from amazin.settings.settings import Settings, parse_networks
-from amazin.web.messages import Request, Response, Route, Services
+from amazin.settings.converters import parse_networks
+from amazin.settings.settings import Settings
+from amazin.web.messages import Request, Response, Route
 from gateway import Gateway, client_address
 from tests.app import BrokenInput, Input, call, make_app, make_environ
 

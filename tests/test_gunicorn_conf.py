@@ -16,10 +16,8 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.unreader import SocketUnreader
 
-from amazin.serving import start as serve
-
 PROJECT = Path(__file__).resolve().parent.parent
-NOT_KNOBS = ("os", "serve", "settings", "signal", "time")
+NOT_KNOBS = ("os", "limits", "registrar", "settings", "signal", "time")
 HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
 
 
@@ -157,7 +155,7 @@ def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:
     sock = SimpleNamespace(settimeout=limits.append)
     knobs["pre_request"](None, SimpleNamespace(unreader=SimpleNamespace(sock=sock)))
     knobs["pre_request"](None, SimpleNamespace(unreader=object()))
-    assert limits == [serve.CLIENT_TIMEOUT_SECONDS]
+    assert limits == [limits.CLIENT_TIMEOUT_SECONDS]
 
 
 def test_the_container_gets_longer_to_stop_than_running_requests(

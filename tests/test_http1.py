@@ -26,20 +26,14 @@ from amazin.errors import (
     NodeTimeoutError,
     NodeUnreachableError,
 )
-from amazin.nodes.interface import CHUNK_BYTES
+from amazin.model.objects import CHUNK_BYTES
+from amazin.nodes.transport.connection import HEAD_BYTES, Connection, NoAnswerError
 from amazin.nodes.transport.pool import (
     IDLE_SECONDS,
     MAX_IDLE_CONNECTIONS,
     ConnectionPool,
 )
-from amazin.nodes.transport.response import (
-    HEAD_BYTES,
-    MAX_INTERIM_RESPONSES,
-    Connection,
-    NoAnswerError,
-    Response,
-    parse_head,
-)
+from amazin.nodes.transport.response import MAX_INTERIM_RESPONSES, Response, parse_head
 
 ASK = b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -13,7 +13,8 @@ from amazin.membership.member import Member
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.roster_store import MAX_BYTES, NAME, Keeper, describe
 from amazin.membership.transitions import Sight, Wishes, forget, settle, step
-from amazin.nodes.interface import DATA_BUCKETS, NodeSpec, ObjectName
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import DATA_BUCKETS, ObjectName
 
 WAIT_SECONDS = 20.0
 THING = ObjectName("store", "abc")

@@ -12,7 +12,7 @@ from world import BROKEN, Once, World, any_replicas, put_tombstone, world_of
 from amazin.cluster.cluster import TOMBSTONE
 from amazin.cluster.listing import PROBE_KEY
 from amazin.errors import NodeError, NoNodesError
-from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from tests.world import HEADERS, NAME, Bytes, stream
 
 KEYS = [f"{number:03d}" for number in range(40)]

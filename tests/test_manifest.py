@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from amazin.cluster import large_objects as chunked
 from amazin.errors import NodeProtocolError
+from amazin.model.headers import require_fit
 from amazin.model.manifest import (
     MAX_MANIFEST_BYTES,
     MAX_PARTS,
@@ -24,17 +25,11 @@ from amazin.model.manifest import (
     owner_of,
     refers_to,
 )
-from amazin.model.stored_names import (
-    MAX_KEY_BYTES,
-    part_name,
-    shown,
-    stored_name,
-    upload_of_part,
-)
-from amazin.nodes.interface import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.names import MAX_KEY_BYTES
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.stored_names import part_name, shown, stored_name, upload_of_part
 from amazin.repair.orphan_parts import PART_NS
 from amazin.settings.checks import MOST_CHUNKS
-from amazin.web.headers import require_fit
 
 UPLOAD = "0123456789abcdef" * 2
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"

@@ -20,8 +20,10 @@ from amazin.errors import (
     NoSuchBucketError,
 )
 from amazin.membership.member import Member
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import Label, Node, NodeSpec, ObjectName, Stamp, Upload
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectName, Stamp
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node, Upload
 
 A = NodeSpec("a", "http://a:9000")
 THING = ObjectName("store", "abc")

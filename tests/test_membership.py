@@ -30,8 +30,10 @@ from amazin.membership.membership import (
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.roster_store import NAME
 from amazin.membership.transitions import Sight, Wishes, settle
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import Node, NodeSpec, ObjectName
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import ObjectName
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
 PATIENCE_SECONDS = 10.0

@@ -8,14 +8,13 @@ from itertools import count
 import pytest
 
 from amazin.errors import HTTPError, NodeProtocolError
-from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Stamp, TimeLimits
+from amazin.model.headers import KEPT, MAX_METADATA_BYTES, escaped_size
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.answers import metadata_lines
 from amazin.nodes.s3.node import S3Node
 from amazin.web.headers import (
     DEFAULT_TYPE,
-    KEPT,
-    MAX_METADATA_BYTES,
-    escaped_size,
     guessed_type,
     returned_headers,
     uploaded_headers,

@@ -16,17 +16,11 @@ from test_bucket_listing import expected
 from test_object_names import PIECES, cut
 
 from amazin.cluster.bucket_listing import list_keys
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.model.stored_names import stored_name
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import (
-    Label,
-    Node,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-    TimeLimits,
-)
+from amazin.nodes.interface import Node, Pending
 from amazin.nodes.s3.node import S3Node
 
 pytestmark = pytest.mark.integration

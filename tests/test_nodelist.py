@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amazin.errors import SettingsError
-from amazin.model.node_specs import as_name, as_weight, parse_list
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec, as_name, as_weight, parse_list
 
 
 def parse(*texts: str) -> list[NodeSpec]:

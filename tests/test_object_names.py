@@ -10,25 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amazin.membership import roster_store as keeper
+from amazin.model.names import MAX_KEY_BYTES, RESERVED_BUCKETS, check_bucket, check_key
+from amazin.model.objects import ObjectName
 from amazin.model.stored_names import (
     FORMS,
     HEX,
     LONG,
     MARKERS,
-    MAX_KEY_BYTES,
     PLAIN,
-    RESERVED_BUCKETS,
     Form,
     bases,
     bucket_of_marker,
-    check_bucket,
-    check_key,
     marker_name,
     room_behind,
     shown,
     stored_name,
 )
-from amazin.nodes.interface import ObjectName
 
 BUCKET = "photos"
 BASE = f"-o/{BUCKET}/"

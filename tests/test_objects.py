@@ -20,8 +20,9 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import CHUNK_BYTES, Node, ObjectName
+from amazin.model.objects import CHUNK_BYTES, ObjectName
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from amazin.cli.repair_view import deeds, fields, plan
 from amazin.cluster.large_objects import LONGEST_UPLOAD_NS
 from amazin.errors import BodyError, NodeError, NoSuchKeyError, PreconditionError
 from amazin.model.manifest import OWNER_HEADER, PARTS_HEADER, outline_of, owner_header
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.model.stored_names import PARTS, part_name
-from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Stamp
-from amazin.repair.objects import Mender, Options, Report
+from amazin.repair.objects import Mender
 from amazin.repair.orphan_parts import PART_NS, _Judge
+from amazin.repair.report import Options, Report, deeds, fields, plan
 from amazin.repair.run import Repair
 from tests.fakes import FakeUpload
 from tests.mutants import replaced

@@ -19,8 +19,9 @@ from servers import Server
 
 from amazin.api.presign import MAX_BODY_BYTES, seconds_of
 from amazin.membership.membership import Membership
+from amazin.model.node_specs import NodeSpec
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import Node, NodeSpec
+from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SigningKey, signed_url
 from gateway import Gateway

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from promise import Event, Gateway, World, is_allowed
 
-from amazin.nodes.interface import ObjectName
-from amazin.repair.objects import Report
+from amazin.model.objects import ObjectName
+from amazin.repair.report import Report
 
 MOST_NODES = 6
 KEYS = [ObjectName("store", "abc"), ObjectName("store", "d")]

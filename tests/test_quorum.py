@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from amazin.cluster.quorum import Placement, Quorum, Survey, newest, place
+from amazin.cluster.placement import Placement, Quorum, newest, place
+from amazin.cluster.quorum import Survey
 from amazin.errors import (
     NodeError,
     NodeTimeoutError,
@@ -18,15 +19,9 @@ from amazin.errors import (
 )
 from amazin.membership.member import Member
 from amazin.membership.roster import NodeSet, Roster
-from amazin.nodes.interface import (
-    Label,
-    Node,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-)
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import Node, Pending
 from tests.fakes import FakeDisk, FakeNode
 
 NAME = ObjectName("store", "abc")

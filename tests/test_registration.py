@@ -17,7 +17,7 @@ import pytest
 from fake_consul import FakeAgent
 from gateway_process import PROJECT, free_port
 
-from amazin.serving import start as serve
+from amazin.serving.registrar import DEREGISTER_SECONDS, REGISTRATION, Registrar
 from amazin.serving.registration import (
     Registration,
     Service,
@@ -26,7 +26,6 @@ from amazin.serving.registration import (
     route_to,
     wait_for_port,
 )
-from amazin.serving.start import Registrar
 from amazin.settings.settings import Settings
 
 
@@ -329,7 +328,7 @@ def child(agent: FakeAgent) -> Iterator[subprocess.Popen[bytes]]:
             "CONSUL_ADDRESS": agent.address,
         }
         child = subprocess.Popen(
-            [*serve.REGISTRATION],
+            [*REGISTRATION],
             cwd=PROJECT,
             env=environ,
             stdin=subprocess.PIPE,
@@ -402,7 +401,7 @@ def test_a_process_that_is_stuck_does_not_delay_the_end(
     registrar = Registrar(program(tmp_path, "import time; time.sleep(60)"))
     start = time.monotonic()
     registrar.stop()
-    assert time.monotonic() - start < serve.DEREGISTER_SECONDS + 1
+    assert time.monotonic() - start < DEREGISTER_SECONDS + 1
 
 
 def test_a_process_that_has_died_does_not_matter(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import pytest
 
-from amazin.cluster.quorum import Placement, Quorum
+from amazin.cluster.placement import Placement, Quorum
 from amazin.membership.member import Member
 from amazin.membership.roster import NodeSet, Roster
-from amazin.nodes.interface import Label, NodeSpec, ObjectInfo, Stamp
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectInfo, Stamp
 from amazin.repair.plan import TOMBSTONE_NS, CopyStep, Plan, is_well, plan
 from tests.fakes import FakeDisk, FakeNode
 

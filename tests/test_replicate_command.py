@@ -27,9 +27,9 @@ from amazin.blobs.replication.run import Stage
 from amazin.blobs.replication.work import Report
 from amazin.cli.main import main
 from amazin.cli.replicate import Printer, fields, shown_at, summary
-from amazin.cluster.uploads import HeldBody
+from amazin.model.bodies import HeldBody
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
 

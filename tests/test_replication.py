@@ -30,7 +30,7 @@ from amazin.errors import (
     PreconditionError,
     RepairError,
 )
-from amazin.nodes.interface import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName
+from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName
 
 T = TypeVar("T")
 PIECE = 4

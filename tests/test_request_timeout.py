@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from amazin.errors import LateError
-from amazin.nodes.interface import CHUNK_BYTES
+from amazin.model.objects import CHUNK_BYTES
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from tests.app import call, make_app, make_environ

@@ -26,18 +26,10 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    Label,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-    TimeLimits,
-    Upload,
-)
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Pending, Upload
 from amazin.nodes.s3.answers import (
     metadata_lines,
     read_label,
@@ -46,7 +38,7 @@ from amazin.nodes.s3.answers import (
 )
 from amazin.nodes.s3.node import S3Node, S3Object
 from amazin.nodes.s3.uploads import MAX_SENDINGS
-from amazin.nodes.transport.response import NoAnswerError
+from amazin.nodes.transport.connection import NoAnswerError
 
 NAME = ObjectName("store", "abc")
 STAMP = Stamp(1_700_000_000_123_456_789, 7)

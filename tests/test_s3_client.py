@@ -12,7 +12,8 @@ from peers import TAKE_REQUEST, Peer
 from test_s3 import LIMITS, listing, s3_answer
 
 from amazin.errors import NodeProtocolError
-from amazin.nodes.interface import Label, NodeSpec, ObjectInfo, ObjectName, Stamp
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.client import S3Client, steps_behind
 
 MODIFIED_NS = 1_698_832_800 * 10**9

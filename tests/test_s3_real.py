@@ -30,14 +30,8 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    Label,
-    ObjectInfo,
-    ObjectName,
-    Stamp,
-    TimeLimits,
-)
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.node import S3Node
 
 pytestmark = pytest.mark.integration

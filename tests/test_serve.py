@@ -16,13 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from amazin.serving.start import (
-    STOP_SIGNALS,
-    Reminder,
-    free_address,
-    limit_silence,
-    repeat_signals,
-)
+from amazin.serving.limits import STOP_SIGNALS
+from amazin.serving.start import Reminder, free_address, limit_silence, repeat_signals
 
 
 def test_a_name_is_turned_into_an_address() -> None:
@@ -90,11 +85,11 @@ def test_a_worker_is_told_again_until_it_stops(
 
 FORKING_MASTER = """
 import os, signal, sys, time
-from amazin.serving import start as serve
+from amazin.serving.limits import end_forks_when_told
 
 number = int(sys.argv[1])
 signal.signal(number, lambda *_: None)
-serve.end_forks_when_told()
+end_forks_when_told()
 for _ in range(20):
     if (child := os.fork()) == 0:
         time.sleep(20)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from amazin.errors import HTTPError
-from amazin.web.bodies import SpoolRoom, open_body
+from amazin.web.bodies import open_body
 from amazin.web.headers import uploaded_headers
 from amazin.web.server_quirks import encodable, is_granian
+from amazin.web.spool import SpoolRoom
 
 GRANIAN = {"SERVER_SOFTWARE": "Granian"}
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from amazin.errors import SettingsError
-from amazin.nodes.interface import NodeSpec
-from amazin.settings.settings import Settings, parse_group_weights, parse_networks
+from amazin.model.node_specs import NodeSpec
+from amazin.settings.converters import parse_group_weights, parse_networks
+from amazin.settings.load import from_environ
+from amazin.settings.settings import Settings
 from tests.settings_table import row, settings_table
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -232,7 +234,7 @@ BAD = [
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
 def test_a_good_value_is_taken(name: str, text: str, value: object) -> None:
     environ = {**TOGETHER.get(name, {}), name: text}
-    found = getattr(Settings.from_environ(environ), name.lower())
+    found = getattr(from_environ(environ), name.lower())
     assert (found, type(found)) == (value, type(value))
 
 
@@ -241,7 +243,7 @@ def test_a_bad_value_stops_the_start_and_names_the_variable(
     name: str, text: str
 ) -> None:
     with pytest.raises(SettingsError) as refusal:
-        Settings.from_environ({name: text})
+        from_environ({name: text})
     others = {("DISCOVERY", "static"): "NODES", ("DISCOVERY", "dns"): "DNS_NAME"}
     expected = others.get((name, text), name)
     assert str(refusal.value).startswith(expected + ":")
@@ -254,8 +256,8 @@ def test_every_setting_is_in_the_table_of_good_values() -> None:
 
 def test_unset_and_empty_variables_take_their_defaults() -> None:
     names = [setting.name.upper() for setting in dataclasses.fields(Settings)]
-    assert Settings.from_environ({}) == Settings()
-    assert Settings.from_environ(dict.fromkeys(names, " ")) == Settings()
+    assert from_environ({}) == Settings()
+    assert from_environ(dict.fromkeys(names, " ")) == Settings()
 
 
 def test_every_default_can_be_written_into_the_environment() -> None:
@@ -266,14 +268,14 @@ def test_every_default_can_be_written_into_the_environment() -> None:
 
 
 def test_variables_that_are_no_settings_are_nobodys_business() -> None:
-    assert Settings.from_environ({"HOME": "/root", "port": "x"}) == Settings()
+    assert from_environ({"HOME": "/root", "port": "x"}) == Settings()
 
 
 def test_static_discovery_needs_exactly_one_list() -> None:
     for lists in ({}, {"NODES": "a=http://k:s@h:1", "NODES_FILE": "/nodes"}):
         with pytest.raises(SettingsError, match=r"^NODES"):
-            Settings.from_environ({"DISCOVERY": "static", **lists})
-    settings = Settings.from_environ({"DISCOVERY": "static", "NODES_FILE": "/nodes"})
+            from_environ({"DISCOVERY": "static", **lists})
+    settings = from_environ({"DISCOVERY": "static", "NODES_FILE": "/nodes"})
     assert settings.nodes_file == "/nodes"
 
 
@@ -286,12 +288,10 @@ def test_settings_do_not_change() -> None:
 
 
 def test_secrets_are_never_shown() -> None:
-    settings = Settings.from_environ({"NODES": "a=http://key:hush@h:1"})
+    settings = from_environ({"NODES": "a=http://key:hush@h:1"})
     assert "hush" not in repr(settings)
     with pytest.raises(SettingsError) as refusal:
-        Settings.from_environ(
-            {"DISCOVERY": "static", "NODES": "hush", "NODES_FILE": "f"}
-        )
+        from_environ({"DISCOVERY": "static", "NODES": "hush", "NODES_FILE": "f"})
     assert "hush" not in str(refusal.value)
 
 
@@ -304,14 +304,14 @@ def test_what_is_secret_says_so_first() -> None:
 
 def test_an_error_of_a_plain_setting_shows_the_value() -> None:
     with pytest.raises(SettingsError, match=r"^PORT: 'x' .* from 1 to 65535$"):
-        Settings.from_environ({"PORT": "x"})
+        from_environ({"PORT": "x"})
 
 
 # A single node
 
 
 def test_a_single_nodes_endpoint_is_a_list_of_nodes() -> None:
-    settings = Settings.from_environ({"MINIO_ENDPOINT": "Minio:9000", **MINIO_KEYS})
+    settings = from_environ({"MINIO_ENDPOINT": "Minio:9000", **MINIO_KEYS})
     assert settings.discovery == "static"
     assert settings.single_node == NodeSpec("minio", "http://minio:9000", "k", "s")
 
@@ -336,14 +336,14 @@ def test_its_keys_may_be_anything_and_its_port_be_left_out() -> None:
 
 def test_another_discovery_leaves_it_out() -> None:
     environ = {"MINIO_ENDPOINT": "minio:9000", **MINIO_KEYS, "DISCOVERY": "folders"}
-    assert Settings.from_environ(environ).single_node is None
+    assert from_environ(environ).single_node is None
     assert Settings().single_node is None
 
 
 def test_it_stands_beside_no_other_list() -> None:
     environ = {"MINIO_ENDPOINT": "minio:9000", **MINIO_KEYS, "NODES_FILE": "nodes"}
     with pytest.raises(SettingsError, match=r"^MINIO_ENDPOINT: only one of MINIO_END"):
-        Settings.from_environ(environ)
+        from_environ(environ)
 
 
 # Groups
@@ -356,7 +356,7 @@ def test_group_weights_may_have_blanks() -> None:
 
 def test_an_error_of_the_group_weights_says_what_was_expected() -> None:
     with pytest.raises(SettingsError, match=r"^GROUP_WEIGHTS: 'a=0' .* above 0$"):
-        Settings.from_environ({"GROUP_WEIGHTS": "a=0"})
+        from_environ({"GROUP_WEIGHTS": "a=0"})
 
 
 # Proxies

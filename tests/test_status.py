@@ -26,16 +26,17 @@ from world import World
 
 from amazin.cli.status_view import LESS_IMPORTANT, balance, fitting_table, sentence
 from amazin.cluster.cluster import Cluster
-from amazin.cluster.uploads import HeldBody
 from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.roster_store import NAME as ROSTER_NAME
 from amazin.membership.transitions import Wishes
+from amazin.model.bodies import HeldBody
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectName, Stamp
 from amazin.model.stored_names import PARTS, marker_name
 from amazin.nodes.build import node_builder
-from amazin.nodes.interface import Label, NodeSpec, ObjectName, Stamp
 from amazin.settings.settings import Settings
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import (

@@ -10,8 +10,9 @@ from typing import Any
 from amazin.cluster.cluster import TOMBSTONE
 from amazin.errors import NodeError, NodeTimeoutError
 from amazin.membership.member import Member
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectInfo, Stamp
 from amazin.model.stored_names import MARKERS, PARTS
-from amazin.nodes.interface import Label, NodeSpec, ObjectInfo, Stamp
 from amazin.status.counts import RETRY_SECONDS, Count, Counting, total
 
 PATIENCE_SECONDS = 20.0

@@ -6,15 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amazin.cluster.uploads import (
-    Draft,
-    Fanout,
-    HeldBody,
-    Stored,
-    complete,
-    copy,
-    hold_if_small,
-)
+from amazin.cluster.uploads import Draft, Fanout, Stored, complete, copy
 from amazin.errors import (
     BodyError,
     NodeError,
@@ -24,14 +16,9 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    Label,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Stamp,
-)
+from amazin.model.bodies import HeldBody, hold_if_small
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from tests.fakes import FakeDisk, FakeNode
 from tests.world import Bytes
 

@@ -16,16 +16,10 @@ from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.roster_store import NAME as ROSTER_NAME
 from amazin.membership.transitions import Wishes
-from amazin.nodes.absent import AbsentNode
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    Label,
-    Node,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Stamp,
-)
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 from hashing import Ranker
 from tests.fakes import FakeDiscovery, FakeDisk, FakeNode
 

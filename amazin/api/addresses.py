@@ -10,8 +10,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from amazin.errors import HTTPError
-from amazin.model.stored_names import check_bucket, check_key, stored_name
-from amazin.nodes.interface import ObjectName
+from amazin.model.names import check_bucket, check_key
+from amazin.model.objects import ObjectName
+from amazin.model.stored_names import stored_name
 from amazin.settings.settings import Settings
 from amazin.web.messages import Request
 

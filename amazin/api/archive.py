@@ -24,14 +24,16 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from amazin.api.addresses import bucket_of, parameters
 from amazin.api.content import exactly
+from amazin.api.services import Services
 from amazin.cluster.bucket_listing import Entry, list_keys
 from amazin.cluster.buckets import no_such_bucket
 from amazin.cluster.cluster import Cluster
 from amazin.errors import NoSuchKeyError
+from amazin.model.objects import ObjectInfo
 from amazin.model.stored_names import stored_name
-from amazin.nodes.interface import NodeObject, ObjectInfo
+from amazin.nodes.interface import NodeObject
 from amazin.web.conditions import modified_seconds
-from amazin.web.messages import Request, Response, Services
+from amazin.web.messages import Request, Response
 from amazin.web.streaming import Pieces, streamed
 
 FIRST_SECOND, LAST_SECOND = 315_532_800, 2**31 - 1

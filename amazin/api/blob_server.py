@@ -13,10 +13,11 @@ from amazin.api.operations import health
 from amazin.blobs.folder_store import BlobFolder, Detail, quoted
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
-from amazin.nodes.interface import ObjectInfo
+from amazin.model.objects import ObjectInfo
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom, stream_body
+from amazin.web.bodies import stream_body
 from amazin.web.messages import Request, Response, Route
+from amazin.web.spool import SpoolRoom
 from amazin.web.streaming import Pieces, streamed
 
 _BLOB, _ALIVE = re.compile(r"//?blob/([^/]*)"), re.compile("/alive")

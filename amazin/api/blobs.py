@@ -14,17 +14,16 @@ from functools import partial
 from wsgiref.types import WSGIEnvironment
 
 from amazin.api.content import Shown, UnmeasuredBody, get_content, head_content
+from amazin.api.services import BlobServices
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
-from amazin.nodes.interface import ObjectInfo
-from amazin.web.bodies import SpoolRoom, announced_length, open_body
-from amazin.web.headers import (
-    DEFAULT_TYPE,
-    MAX_METADATA_BYTES,
-    guessed_type,
-    uploaded_headers,
-)
-from amazin.web.messages import BlobServices, Request, Response, Route, json_response
+from amazin.model.headers import MAX_METADATA_BYTES
+from amazin.model.objects import ObjectInfo
+from amazin.web.bodies import open_body
+from amazin.web.framing import announced_length
+from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
+from amazin.web.messages import Request, Response, Route, json_response
+from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
 """What an upload says of its content type: `Content-Type` is that of a form, mostly."""

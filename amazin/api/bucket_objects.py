@@ -23,6 +23,7 @@ from amazin.api.content import (
     store,
     store_body,
 )
+from amazin.api.services import Services
 from amazin.cluster.buckets import no_such_bucket
 from amazin.errors import (
     ConflictError,
@@ -31,18 +32,20 @@ from amazin.errors import (
     NoNodesError,
     NoSuchKeyError,
 )
+from amazin.model.headers import require_fit
+from amazin.model.objects import ObjectInfo
 from amazin.model.stored_names import KEY_HEADER
-from amazin.nodes.interface import NodeObject, ObjectInfo
-from amazin.web.bodies import (
+from amazin.nodes.interface import NodeObject
+from amazin.web.conditions import Conditions
+from amazin.web.framing import (
     DEADLINE,
     content_length,
     is_chunked,
     require_time,
     too_large,
 )
-from amazin.web.conditions import Conditions
-from amazin.web.headers import DEFAULT_TYPE, refuse_copy, require_fit
-from amazin.web.messages import Request, Response, Services
+from amazin.web.headers import DEFAULT_TYPE, refuse_copy
+from amazin.web.messages import Request, Response
 
 COPY_SOURCE = "X-Copy-Source"
 

@@ -2,7 +2,7 @@
 
 Without a bucket, and with one segment, a path means the default bucket. This module
 has the routes, and what concerns whole buckets. Lists break rather than end short, see
-`api.streams`. Where buckets and objects are stored: `object_names.py`.
+`api.streams`. Where buckets and objects are stored: `model/stored_names.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from amazin.api.archive import get_archive
 from amazin.api.bucket_objects import delete_object, get_object, head_object, put_object
 from amazin.api.bulk_delete import delete_objects
 from amazin.api.content import describe
+from amazin.api.services import Services
 from amazin.cluster.bucket_listing import Entry, list_keys
 from amazin.cluster.buckets import no_such_bucket
 from amazin.model.stored_names import MARKERS, bucket_of_marker
-from amazin.web.messages import Request, Response, Route, Services, json_response
+from amazin.web.messages import Request, Response, Route, json_response
 from amazin.web.streaming import json_array, streamed
 
 JSON = (("Content-Type", "application/json"),)

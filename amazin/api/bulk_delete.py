@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from amazin.api.addresses import Address, address_of, bucket_of
+from amazin.api.services import Services
 from amazin.cluster.buckets import no_such_bucket
 from amazin.errors import GatewayError, HTTPError
 from amazin.web.errors import answer_to
 from amazin.web.json_body import read_json
-from amazin.web.messages import Request, Response, Services, json_response
+from amazin.web.messages import Request, Response, json_response
 
 MAX_KEYS = 1000
 MAX_BYTES = 4 * 2**20

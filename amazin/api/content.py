@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from amazin.api.services import Services
 from amazin.cluster.cluster import Chooser, Download
-from amazin.cluster.downloads import ByteRange
 from amazin.cluster.uploads import Stored
 from amazin.errors import NodeProtocolError
-from amazin.nodes.interface import UNKNOWN_SIZE, NodeObject, ObjectInfo, ObjectName
-from amazin.web.bodies import AnyBody, announced_length, open_body
+from amazin.model.headers import require_fit
+from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
+from amazin.nodes.interface import NodeObject
+from amazin.web.bodies import AnyBody, open_body
 from amazin.web.conditions import (
     CONDITIONAL_HEADERS,
     Conditions,
@@ -26,15 +28,9 @@ from amazin.web.conditions import (
     unsupported_condition,
 )
 from amazin.web.dates import http_date
-from amazin.web.headers import require_fit, returned_headers, uploaded_headers
-from amazin.web.messages import (
-    Header,
-    Request,
-    Response,
-    Services,
-    json_response,
-    variable,
-)
+from amazin.web.framing import announced_length
+from amazin.web.headers import returned_headers, uploaded_headers
+from amazin.web.messages import Header, Request, Response, json_response, variable
 
 _SELECTING = [variable(name) for name in (*CONDITIONAL_HEADERS, "Range")]
 _NOTHING: Mapping[str, str] = {}

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from amazin.api.docs_page import CONTENT_SECURITY_POLICY, html_page
+from amazin.api.services import Services
 from amazin.web.conditions import parse_tags
-from amazin.web.messages import Header, Request, Response, Route, Services
+from amazin.web.messages import Header, Request, Response, Route
 
 DOCUMENT = Path(__file__).with_name("openapi.yaml")
 HEALTH_PATH = "/health"

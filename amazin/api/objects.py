@@ -13,10 +13,11 @@ from amazin.api.content import (
     intent_of,
     store_body,
 )
+from amazin.api.services import Services
 from amazin.errors import HTTPError
-from amazin.nodes.interface import BUCKET, ObjectName
+from amazin.model.objects import BUCKET, ObjectName
 from amazin.web.headers import refuse_copy
-from amazin.web.messages import Request, Response, Route, Services
+from amazin.web.messages import Request, Response, Route
 
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _PATH = re.compile(r"/object/([^/]*)")

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs
 
+from amazin.api.services import Services
 from amazin.settings.settings import Settings
-from amazin.web.messages import Request, Response, Route, Services, json_response
+from amazin.web.messages import Request, Response, Route, json_response
 
 
 def health(request: Request, services: Services) -> Response:

@@ -1,7 +1,7 @@
 """Presigned URLs: `POST /presigned-url/{bucket}/{key}`, or `/presigned-url/{key}`.
 
 A URL points at the gateway and is signed with its own key; with `PRESIGN=direct` at a
-node that holds the object. What such URLs allow is decided in `access.py`.
+node that holds the object. What such URLs allow is decided in `web/access.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
 
 from amazin.api.addresses import Address, address_of
+from amazin.api.services import Services
 from amazin.errors import HTTPError
 from amazin.settings.settings import Settings
 from amazin.signing.urls import LONGEST_SECONDS, SigningKey, signed_url
 from amazin.units import parse_duration
 from amazin.web.access import require_token, signing_key
 from amazin.web.json_body import read_json
-from amazin.web.messages import Request, Response, Route, Services, json_response
+from amazin.web.messages import Request, Response, Route, json_response
 
 MAX_BODY_BYTES = 64 * 1024
 DEFAULT_EXPIRY = "15m"

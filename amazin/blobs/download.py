@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from amazin.cluster.downloads import ByteRange
 from amazin.errors import (
     NodeError,
     NodeProtocolError,
@@ -17,13 +16,14 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.nodes.interface import (
+from amazin.model.objects import (
     CHUNK_BYTES,
     UNKNOWN_SIZE,
-    NodeObject,
+    ByteRange,
     ObjectInfo,
     ObjectName,
 )
+from amazin.nodes.interface import NodeObject
 
 SHA1 = re.compile("[0-9a-f]{40}")
 """An id that says what the bytes are."""

@@ -20,20 +20,21 @@ from typing import NamedTuple
 from amazin.blobs.sos_folder import SosFolder
 from amazin.blocking import BlockingCalls
 from amazin.cluster.cluster import Chooser, Download, different_content
-from amazin.cluster.downloads import ByteRange
-from amazin.cluster.uploads import Body, Stored
+from amazin.cluster.uploads import Stored
 from amazin.errors import NodeError, NoSuchKeyError, PreconditionError, SettingsError
 from amazin.membership.member import Member
-from amazin.nodes.folder.calls import ask
-from amazin.nodes.folder.node import FolderNode, FolderObject
-from amazin.nodes.interface import (
+from amazin.model.bodies import Body
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import (
     UNKNOWN_SIZE,
+    ByteRange,
     Label,
-    NodeSpec,
     ObjectInfo,
     ObjectName,
     Stamp,
 )
+from amazin.nodes.folder.calls import ask
+from amazin.nodes.folder.node import FolderNode, FolderObject
 
 BUCKET = "blobs"
 """In which bucket of the node they are."""

@@ -23,7 +23,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import finish
-from amazin.nodes.interface import CHUNK_BYTES, Label, ObjectInfo, ObjectName
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 
 
 @dataclass

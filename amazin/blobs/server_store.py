@@ -18,20 +18,13 @@ from amazin.blobs.search import Search
 from amazin.blobs.sos_conf import BlobServer, shown
 from amazin.blobs.upload import Groups, Writing
 from amazin.cluster.cluster import Chooser, Download
-from amazin.cluster.downloads import ByteRange
-from amazin.cluster.uploads import Body, Stored
+from amazin.cluster.uploads import Stored
 from amazin.errors import NodeError, NodeProtocolError, NoSuchKeyError
 from amazin.membership.member import Member
-from amazin.nodes.interface import (
-    UNKNOWN_SIZE,
-    Node,
-    NodeObject,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    TimeLimits,
-)
+from amazin.model.bodies import Body
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
+from amazin.nodes.interface import Node, NodeObject, Pending
 
 log = logging.getLogger("amazin.blobs")
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from amazin.errors import NoSuchKeyError, SettingsError
-from amazin.nodes.interface import ObjectInfo
+from amazin.model.objects import ObjectInfo
 
 OWN_FOLDER = "content"
 """The one id whose file can't lie in a folder of ours."""

@@ -1,7 +1,7 @@
 """Blobs: bytes under an id that never means other bytes. No HTTP.
 
 What the blob APIs need of a store, and the store that a cluster is. Others:
-`blobs/folder.py` (a folder), `blobs/servers.py` (other blob servers).
+`folder_store.py` (a folder), `server_store.py` (other blob servers).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from amazin.cluster.cluster import Chooser, Cluster, Download
-from amazin.cluster.uploads import Body, Stored
+from amazin.cluster.uploads import Stored
 from amazin.errors import HTTPError
+from amazin.model.bodies import Body
 from amazin.model.stored_names import blob_name
 
 _ID = re.compile(r"[a-z0-9]{1,255}")

@@ -12,7 +12,7 @@ from functools import cached_property
 from amazin.blobs.download import SHA1
 from amazin.blobs.search import ask_all
 from amazin.cluster.cluster import different_content
-from amazin.cluster.uploads import Body, Draft, Fanout, Stored, hold_if_small
+from amazin.cluster.uploads import Draft, Fanout, Stored
 from amazin.errors import (
     GatewayError,
     NodeError,
@@ -22,7 +22,9 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.nodes.interface import Label, ObjectInfo, ObjectName, Pending, Stamp, Upload
+from amazin.model.bodies import Body, hold_if_small
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import Pending, Upload
 
 Groups = Sequence[Sequence[Member]]
 """Of each group its servers, in the configuration's order."""

@@ -16,7 +16,8 @@ from amazin.blobs.sos_conf import (
     table,
 )
 from amazin.cli.common import GoCommand, MistakeError, examples
-from amazin.serving.start import bind_address, run_gunicorn
+from amazin.serving.limits import bind_address
+from amazin.serving.start import run_gunicorn
 from amazin.settings.config_file import load_settings
 
 _PORT = click.IntRange(1, 65535)

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from signal import SIGINT, SIGTERM
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -136,3 +141,29 @@ def wide_console() -> Console:
     from rich.console import Console
 
     return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)
+
+
+SHOW_CURSOR = b"\x1b[?25h\r\n"
+
+
+@contextmanager
+def ended_by_signals(message: str = "") -> Iterator[None]:
+    """End the process at once on SIGTERM and SIGINT, whatever runs.
+
+    That is safe for the objects: copies become visible whole, and nothing is removed
+    before its copies are there. With a `message` it is an interruption.
+    """
+
+    def end(which: int, frame: FrameType | None) -> NoReturn:
+        if message and os.isatty(2):
+            os.write(2, SHOW_CURSOR)
+        if message:
+            os.write(2, f"{message}\n".encode())
+        os._exit(128 + which if message else 0)
+
+    old = {which: signal.signal(which, end) for which in (SIGTERM, SIGINT)}
+    try:
+        yield
+    finally:
+        for which, handler in old.items():
+            signal.signal(which, handler)

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from amazin.cli.common import examples, json_option, wide_console
 from amazin.settings.config_file import load
-from amazin.settings.settings import Given, Settings
+from amazin.settings.converters import Given
+from amazin.settings.settings import Settings
 
 HIDDEN = "(hidden)"
 

@@ -10,19 +10,18 @@ import click
 from amazin.cli.common import MistakeError, as_files, examples
 from amazin.cli.get import file_for, get_one, is_shown, tell_fetched
 from amazin.cli.options import (
-    Board,
     as_address,
     as_tree,
     client_of,
-    counted,
     gateway_options,
     make_bucket_option,
 )
+from amazin.cli.progress import Board, counted
 from amazin.cli.put import STANDARD, address_for, check_source, put_one
 from amazin.cli.trees import Trees
 from amazin.client.client import GatewayClient
 from amazin.errors import ClientError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 MARK = "amazin:"
 """Before an address: it is one, whatever lies here."""

@@ -8,11 +8,12 @@ import click
 from rich.console import Console
 
 from amazin.cli.common import MistakeError, examples, read_settings
-from amazin.cli.nodes import known_nodes, log_to, look
+from amazin.cli.nodes import known_nodes, log_to
 from amazin.errors import RepairError, RosterError
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import forget as forget_nodes
+from amazin.status.observer import look
 
 
 @click.command(epilog=examples("amazin forget node-3"))

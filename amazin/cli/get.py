@@ -10,19 +10,14 @@ from pathlib import Path
 import click
 
 from amazin.cli.common import MistakeError, as_files, examples
-from amazin.cli.options import (
-    Board,
-    as_address,
-    client_of,
-    gateway_options,
-    last_segment,
-)
+from amazin.cli.options import as_address, client_of, gateway_options, last_segment
+from amazin.cli.progress import Board
 from amazin.cli.put import STANDARD
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, copy, download, remove_leftovers
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 
 def file_for(address: str, file: str | None) -> str:

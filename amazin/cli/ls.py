@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from amazin.cli.common import MistakeError, examples, json_option
-from amazin.cli.options import Board, client_of, gateway_options
+from amazin.cli.options import client_of, gateway_options
+from amazin.cli.progress import Board
 from amazin.client.client import GatewayClient
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 SIZE_DIGITS = 12
 TIME_LETTERS = 19

@@ -11,11 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
-from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.membership import Membership
+from amazin.model.node_specs import Discovery, NodeSpec, WatchingDiscovery
 from amazin.nodes.build import node_builder
-from amazin.nodes.interface import NodeSpec
 from amazin.settings.settings import Settings
-from discovery import Discovery, WatchingDiscovery, load_discovery
+from discovery import load_discovery
 
 QUIET = {"info": "warning"}
 """Levels of the gateway's log that say too much beside the output of a command."""
@@ -69,16 +69,6 @@ class EndingDiscovery:
         """The nodes are to be looked for no more."""
         self._is_over.set()
         self.wake()
-
-
-def look(membership: Membership) -> Snapshot:
-    """Return the nodes as they are now.
-
-    Those that only the roster knows are asked from the second look on.
-    """
-    membership.snapshot()
-    membership.refresh()
-    return membership.fresh_snapshot()
 
 
 class NoteHandler(logging.Handler):

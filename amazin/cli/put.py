@@ -12,7 +12,6 @@ import click
 
 from amazin.cli.common import MistakeError, as_files, examples, json_option
 from amazin.cli.options import (
-    Board,
     as_address,
     as_headers,
     check_headers,
@@ -21,11 +20,12 @@ from amazin.cli.options import (
     make_bucket_option,
     with_hint,
 )
+from amazin.cli.progress import Board
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, upload
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 STANDARD = "-"
 DEFAULT_FOLDER = "default/"

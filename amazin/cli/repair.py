@@ -1,4 +1,4 @@
-"""`amazin repair`: the command; how it runs: `repair_runs.py`."""
+"""`amazin repair`: the command; how it runs: `repair/schedule.py`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 import click
 from rich.console import Console
 
-from amazin.cli.common import as_rate, as_seconds, examples, json_option, read_settings
-from amazin.cli.nodes import known_nodes, log_to
-from amazin.cli.repair_view import (
-    Job,
-    Watch,
-    attempt,
+from amazin.cli.common import (
+    as_rate,
+    as_seconds,
     ended_by_signals,
-    show_report,
-    work,
+    examples,
+    json_option,
+    read_settings,
 )
+from amazin.cli.nodes import known_nodes, log_to
+from amazin.cli.repair_view import show_report, work
 from amazin.logs import logging_config
-from amazin.nodes.interface import DATA_BUCKETS
-from amazin.repair.objects import Options
+from amazin.model.objects import DATA_BUCKETS
+from amazin.repair.report import Options
+from amazin.repair.schedule import Job, Watch, attempt
 
 
 def known_bucket(

@@ -1,4 +1,4 @@
-"""`amazin replicate`: the command; what it does: `blobs/replication.py`."""
+"""`amazin replicate`: the command; what it does: `blobs/replication/run.py`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from amazin.blobs.node.node import BlobNode
 from amazin.blobs.replication.run import JOBS, Options, Replication, Stage, Tell, mute
 from amazin.blobs.replication.work import Report
 from amazin.blobs.sos_conf import BlobServer, read_servers, shown, table
-from amazin.cli.common import GoCommand, examples, json_option
+from amazin.cli.common import GoCommand, ended_by_signals, examples, json_option
 from amazin.cli.nodes import log_to
-from amazin.cli.repair_view import ended_by_signals, number
+from amazin.repair.report import number
 from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
 

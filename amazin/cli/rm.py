@@ -9,17 +9,11 @@ from itertools import islice
 import click
 
 from amazin.cli.common import MistakeError, examples
-from amazin.cli.options import (
-    Board,
-    as_address,
-    as_tree,
-    client_of,
-    counted,
-    gateway_options,
-)
+from amazin.cli.options import as_address, as_tree, client_of, gateway_options
+from amazin.cli.progress import Board, counted
 from amazin.client.client import PAGE_KEYS, GatewayClient
 from amazin.errors import ClientError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 
 def remove_one(board: Board, client: GatewayClient, address: str) -> None:

@@ -9,8 +9,10 @@ import click
 
 from amazin.cli.common import MistakeError, examples
 from amazin.serving import start as serve
+from amazin.serving.limits import bind_address
 from amazin.settings.config_file import load
-from amazin.settings.settings import Given, Settings
+from amazin.settings.converters import Given
+from amazin.settings.settings import Settings
 
 _OF_NODES = {
     "storage_instances_selector": "docker",
@@ -64,7 +66,7 @@ def require_none_meant(given: Mapping[str, Given]) -> None:
 def start_lines(settings: Settings) -> str:
     """Return where the gateway is, and how to try it."""
     host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
-    url = f"http://{serve.bind_address(host, settings.port)}"
+    url = f"http://{bind_address(host, settings.port)}"
     lines = [f"Amazin Object Storage on {url}"]
     if settings.discovery == "folders":
         lines.append(f"Objects lie in {settings.data_dir}")

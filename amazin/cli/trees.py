@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amazin.cli.common import FailureError
-from amazin.cli.options import Board, each, with_hint
+from amazin.cli.options import each, with_hint
+from amazin.cli.progress import Board
 from amazin.client.client import GatewayClient
 from amazin.client.files import (
     PARTIAL_SUFFIX,
@@ -21,7 +22,7 @@ from amazin.client.files import (
 )
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError, RefusedError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 
 @dataclass(frozen=True)

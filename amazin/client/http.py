@@ -22,7 +22,7 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from amazin.errors import ClientError, RefusedError
-from amazin.model.stored_names import printable
+from amazin.model.names import printable
 
 PIECE_BYTES = 2**18
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)

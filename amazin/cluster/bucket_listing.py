@@ -1,6 +1,6 @@
 """The keys of a bucket in their order, out of the names that are stored.
 
-Names of one form (`object_names.py`) are in the order of their keys, but for those of
+Names of one form (`model/stored_names.py`) are in the order of their keys, but for those of
 the long form; so a listing merges one stream for each form, as they come, in constant
 memory. Knows nothing of nodes: a source gives it stored names in byte order.
 """
@@ -13,17 +13,17 @@ from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from amazin.errors import NodeProtocolError, NoSuchKeyError
+from amazin.model.names import MAX_KEY_BYTES
+from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import (
     KEY_HEADER,
     LONG,
-    MAX_KEY_BYTES,
     PLAIN,
     Form,
     bases,
     room_behind,
     stored_name,
 )
-from amazin.nodes.interface import BUCKET, ObjectInfo, ObjectName
 
 PATIENCE = 300
 """So many keys of one common prefix are skipped before listing anew behind it."""

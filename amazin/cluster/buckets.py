@@ -33,8 +33,8 @@ from collections.abc import Callable
 
 from amazin.cluster.bucket_listing import list_keys
 from amazin.cluster.cluster import Cluster
-from amazin.cluster.uploads import HeldBody
 from amazin.errors import HTTPError, NoSuchKeyError
+from amazin.model.bodies import HeldBody
 from amazin.model.stored_names import marker_name
 
 KNOWN_SECONDS = 2.0

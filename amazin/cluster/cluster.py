@@ -14,19 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from amazin.cluster.downloads import ByteRange, ResumedObject, open_copy
+from amazin.cluster.downloads import ResumedObject, open_copy
 from amazin.cluster.listing import Listing
 from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, require_home
-from amazin.cluster.quorum import Placement, differ
-from amazin.cluster.uploads import (
-    Body,
-    Draft,
-    Fanout,
-    HeldBody,
-    Stored,
-    complete,
-    hold_if_small,
-)
+from amazin.cluster.placement import Placement, differ
+from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
     HTTPError,
@@ -38,15 +30,9 @@ from amazin.errors import (
 )
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
-from amazin.nodes.interface import (
-    BUCKET,
-    Label,
-    NodeObject,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-)
+from amazin.model.bodies import Body, HeldBody, hold_if_small
+from amazin.model.objects import BUCKET, ByteRange, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import NodeObject, Pending
 
 TOMBSTONE = HeldBody(b"amazin: this object was deleted\n")
 TOMBSTONE_ETAG = "6c1a1fbb203cd6af9e4c014c2b4f8a0c"

@@ -11,9 +11,8 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.nodes.interface import Node, NodeObject, ObjectInfo, ObjectName, Pending
-
-ByteRange = tuple[int, int]
+from amazin.model.objects import ByteRange, ObjectInfo, ObjectName
+from amazin.nodes.interface import Node, NodeObject, Pending
 
 
 def open_copy(

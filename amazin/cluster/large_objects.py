@@ -2,31 +2,28 @@
 
 An upload above `chunk_bytes` is stored as parts of that size, objects of their own
 with names that nothing else ever has, and then, as the last step, as a manifest under
-its own name (`manifest.py`). Until that is stored nothing is visible; from then on
+its own name (`model/manifest.py`). Until that is stored nothing is visible; from then on
 reads, lists and conditions tell of one object. Manifests are read also by gateways
 that make none.
 
 Parts are never removed here: what an overwritten, deleted or broken upload leaves is
-collected by `repair`, a day later (`part_collection.py`).
+collected by `repair`, a day later (`repair/orphan_parts.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
 from amazin.cluster.cluster import Chooser, Cluster, Download
-from amazin.cluster.downloads import ByteRange
 from amazin.cluster.lookup import MAX_ATTEMPTS
-from amazin.cluster.uploads import Body, HeldBody, Stored
+from amazin.cluster.part_streams import JoinedObject, ManifestBody, PartBody, Pieces
+from amazin.cluster.uploads import Stored
 from amazin.errors import (
-    BodyError,
     ConflictError,
-    LateError,
     NodeError,
     NodeProtocolError,
     NoNodesError,
@@ -36,6 +33,7 @@ from amazin.errors import (
 )
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
+from amazin.model.bodies import Body
 from amazin.model.manifest import (
     MAX_MANIFEST_BYTES,
     PARTS_HEADER,
@@ -46,8 +44,9 @@ from amazin.model.manifest import (
     owner_header,
     require_understood,
 )
+from amazin.model.objects import BUCKET, ByteRange, ObjectInfo, ObjectName
 from amazin.model.stored_names import part_name
-from amazin.nodes.interface import BUCKET, NodeObject, ObjectInfo, ObjectName
+from amazin.nodes.interface import NodeObject
 
 LONGEST_UPLOAD_NS = 12 * 3600 * 10**9
 """From the first part to the manifest. Parts that no manifest names are collected
@@ -221,7 +220,7 @@ class ChunkedCluster(Cluster):
         self._require_fit({**headers, PARTS_HEADER: str(outline)})
         self._refuse_early(name, if_match, if_absent)
         begin_ns = self._clock_ns()
-        pieces = _Pieces(body)
+        pieces = Pieces(body)
         md5s = [
             self._put_part(name, outline, span, pieces)
             for span in outline.spans(0, outline.size - 1)
@@ -256,7 +255,7 @@ class ChunkedCluster(Cluster):
             raise PreconditionError("the condition does not hold")
 
     def _put_part(
-        self, owner: ObjectName, outline: Outline, span: Span, pieces: _Pieces
+        self, owner: ObjectName, outline: Outline, span: Span, pieces: Pieces
     ) -> str:
         """Store the next part; returns its MD5. Raises: as `Cluster.put`."""
         body = PartBody(pieces, span.size)
@@ -286,114 +285,3 @@ def _read_manifest(content: NodeObject) -> bytes:
         if content.info.size > MAX_MANIFEST_BYTES:
             raise NodeProtocolError("a manifest is too large")
         return b"".join(iter(content.read, b""))
-
-
-class JoinedObject:
-    """A `NodeObject` whose bytes are in parts, of which one at a time is open."""
-
-    def __init__(
-        self,
-        info: ObjectInfo,
-        spans: Iterator[Span],
-        open_part: Callable[[Span], NodeObject],
-    ) -> None:
-        """`open_part` opens just the bytes of a span. Raises: NodeError."""
-        self.info = info
-        self._spans = spans
-        self._open_part = open_part
-        self._part: NodeObject | None = None
-        self._missing = 0
-        """Of the part that is open: bytes not read yet."""
-
-    def read(self) -> bytes:
-        """See `NodeObject`."""
-        while not self._missing:
-            self._close_part()
-            span = next(self._spans, None)
-            if span is None:
-                return b""
-            self._part = self._open_part(span)
-            self._missing = span.length
-        chunk = self._part.read() if self._part else b""
-        if not chunk or len(chunk) > self._missing:
-            raise NodeProtocolError("a part has another number of bytes")
-        self._missing -= len(chunk)
-        return chunk
-
-    def close(self) -> None:
-        """See `NodeObject`."""
-        self._spans = iter(())
-        self._close_part()
-
-    def _close_part(self) -> None:
-        if self._part:
-            self._part.close()
-
-
-class _Pieces:
-    """A body that is read once, a number of bytes at a time."""
-
-    def __init__(self, body: Body) -> None:
-        self._chunks = iter(body.chunks())
-        self._rest = b""
-        self._md5 = hashlib.md5(usedforsecurity=False)
-
-    @property
-    def md5(self) -> str:
-        """Of what was read up to now, in hex."""
-        return self._md5.hexdigest()
-
-    def take(self, length: int) -> Iterator[bytes]:
-        """Yield the next bytes, just so many. Raises: BodyError; as the body."""
-        while length:
-            chunk = self._rest or next(self._chunks, b"")
-            if not chunk:
-                raise BodyError("The body ended before its announced length")
-            chunk, self._rest = chunk[:length], chunk[length:]
-            length -= len(chunk)
-            self._md5.update(chunk)
-            yield chunk
-
-
-class ManifestBody(HeldBody):
-    """A manifest, which is sent in time or not at all.
-
-    It is judged when it is sent, not before the nodes are asked: a process may stand
-    still for days anywhere.
-    """
-
-    def __init__(self, data: bytes, is_late: Callable[[], bool]) -> None:
-        super().__init__(data)
-        self._is_late = is_late
-
-    def chunks(self) -> Iterable[bytes]:
-        """See `Body`. Raises: LateError."""
-        if self._is_late():
-            raise LateError("The upload took longer than 12 hours; nothing is stored")
-        return super().chunks()
-
-
-class PartBody:
-    """The next part of a body: `uploads.Body`."""
-
-    def __init__(self, pieces: _Pieces, length: int) -> None:
-        self.length = length
-        self._pieces = pieces
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._is_read = False
-
-    @property
-    def md5(self) -> str:
-        """Of what was read up to now, in hex."""
-        return self._md5.hexdigest()
-
-    def chunks(self) -> Iterable[bytes]:
-        """See `Body`."""
-        self._is_read = True
-        for chunk in self._pieces.take(self.length):
-            self._md5.update(chunk)
-            yield chunk
-
-    def can_restart(self) -> bool:
-        """See `Body`."""
-        return not self._is_read

@@ -22,12 +22,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 
 from amazin.cluster.lookup import MAX_ATTEMPTS, Lookup
-from amazin.cluster.quorum import Placement, Quorum, ask, differ, newest, place
+from amazin.cluster.placement import Placement, Quorum, differ, newest, place
+from amazin.cluster.quorum import ask
 from amazin.errors import ConflictError, NodeError, NoSuchKeyError
 from amazin.membership.member import Member
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
-from amazin.nodes.interface import ObjectInfo, ObjectName
+from amazin.model.objects import ObjectInfo, ObjectName
 
 PROBE_KEY = "-"
 """No object has this key. A node that says so has the bucket, which the listing of a

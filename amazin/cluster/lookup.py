@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from amazin.cluster.quorum import Placement, Quorum, ask, differ, newest, place
+from amazin.cluster.placement import Placement, Quorum, differ, newest, place
+from amazin.cluster.quorum import ask
 from amazin.errors import (
     ConflictError,
     NodeAccessError,
@@ -22,7 +23,8 @@ from amazin.errors import (
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
-from amazin.nodes.interface import NodeObject, ObjectInfo, ObjectName
+from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.nodes.interface import NodeObject
 
 MAX_ATTEMPTS = 3
 """How often a request starts anew because the object or the roster changed."""

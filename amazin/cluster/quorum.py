@@ -1,20 +1,19 @@
-"""Which nodes hold a key, and how many of them have to be asked. Decides, and asks.
+"""Asks so many nodes that a quorum has answered: as few as possible, in parallel.
 
-`r` copies are written to the home, the first `m = min(2r-1, n)` nodes of a key's
-ranking, and `m-r+1` nodes of it are read: both always share one. While the set of
-nodes changes there are two homes, and a read needs enough nodes of each.
+Which nodes these are is decided in `placement.py`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from amazin.cluster.placement import Quorum
 from amazin.errors import NodeError, NodeTimeoutError, NoNodesError, NoSuchKeyError
 from amazin.membership.member import Member
-from amazin.membership.roster import NodeSet, Roster
-from amazin.nodes.interface import Node, NodeObject, ObjectInfo, Pending
+from amazin.model.objects import ObjectInfo
+from amazin.nodes.interface import Node, NodeObject, Pending
 
 PATIENCE_SECONDS = 1.0
 """After so much silence of one node the next one is asked as well."""
@@ -22,85 +21,6 @@ POLL_SECONDS = 0.02
 
 Answer = ObjectInfo | NodeObject
 Start = Callable[[Node], Pending[Answer]]
-
-
-@dataclass(slots=True)
-class Quorum:
-    """`needed` of these nodes have to answer, the first ones that can."""
-
-    members: Sequence[Member]
-    needed: int
-
-
-@dataclass(slots=True)
-class Placement:
-    """Where the copies of one key lie, by one roster."""
-
-    roster: Roster
-    home: Sequence[Member]
-    """Where writes go to, best score first; empty: they have to wait."""
-    quorums: Sequence[Quorum]
-    """All of these have to be reached by a read."""
-    old_home: frozenset[str] | None
-    """The names of the settled home, where copies of any epoch count."""
-
-    @property
-    def replicas(self) -> int:
-        """On how many nodes of the home a write has to be."""
-        return (self.roster.write_set or self.roster.newest).replicas
-
-    @property
-    def epoch(self) -> int:
-        """What copies that are written now are labelled with."""
-        nodes = self.roster.write_set
-        return nodes.epoch if nodes else 0
-
-    @property
-    def is_single(self) -> bool:
-        """Whether there is one copy, in one possible place."""
-        return self.roster.next is None and self.replicas == 1
-
-    def counts(self, name: str, epoch: int) -> bool:
-        """Whether a copy on this node is part of the object.
-
-        Outside the settled home only what was put there for the next set is: not what
-        was left behind by earlier ones.
-        """
-        if self.old_home is None or self.roster.next is None:
-            return True
-        return name in self.old_home or epoch == self.roster.next.epoch
-
-
-def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Placement:
-    """Return where a key's copies lie."""
-    settled, coming = roster.settled, roster.next
-    if settled is None:
-        names = roster.newest.ranker.rank(hash_key)
-        names += sorted(roster.holders.difference(names))
-        all_members = [members[name] for name in names]
-        lost = [member for member in all_members if member.is_lost]
-        if len(lost) < roster.newest.replicas:  # what they held lies elsewhere, too
-            all_members = [m for m in all_members if not m.is_lost]
-        everyone = Quorum(all_members, len(all_members))
-        home = _home(roster.newest, members, hash_key) if roster.is_open else ()
-        return Placement(roster, home, (everyone,), None)
-    gone = frozenset(roster.forgotten)
-    old = [m for m in _home(settled, members, hash_key) if m.name not in gone]
-    quorums = [Quorum(old, min(settled.read_count, len(old)))]
-    if coming is None:
-        return Placement(roster, old, quorums, None)
-    new = _home(coming, members, hash_key)
-    quorums.append(Quorum(new, coming.read_count))
-    names_of_old = frozenset(member.name for member in old)
-    if roster.is_open:
-        return Placement(roster, new, quorums[::-1], names_of_old)
-    return Placement(roster, old, quorums, names_of_old)
-
-
-def _home(
-    nodes: NodeSet, members: Mapping[str, Member], hash_key: bytes
-) -> list[Member]:
-    return [members[name] for name in nodes.home(hash_key)]
 
 
 @dataclass(slots=True)
@@ -263,26 +183,3 @@ class Survey:
         for answer in self.answers.values():
             if answer is not None and not isinstance(answer, ObjectInfo):
                 answer.close()
-
-
-def newest(
-    placement: Placement, infos: Iterable[tuple[str, ObjectInfo | None]]
-) -> list[tuple[str, ObjectInfo]]:
-    """Return the copies that count of the newest version, in the order given."""
-    counting = [
-        (name, info)
-        for name, info in infos
-        if info and placement.counts(name, info.epoch)
-    ]
-    if len(counting) < 2:
-        return counting
-    best = max(info.version for _, info in counting)
-    return [(name, info) for name, info in counting if info.version == best]
-
-
-def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
-    """Whether copies that a gateway stored as one version are not the same bytes."""
-    return (
-        len(copies) > 1
-        and len({(info.size, info.etag) for _, info in copies if info.label}) > 1
-    )

@@ -6,70 +6,19 @@ is never cleaned up: what it wrote may stand in the place of an older copy.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 from amazin.cluster.downloads import open_copy
 from amazin.errors import NodeError, NodeProtocolError, NoNodesError, PreconditionError
 from amazin.membership.member import Member, finish
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    Label,
-    Node,
-    NodeObject,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Upload,
-)
+from amazin.model.bodies import Body, HeldBody
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
+from amazin.nodes.interface import Node, NodeObject, Pending, Upload
 
 MAX_TRIES = 10
 """How often a small upload is sent to a node on which others are faster."""
-
-
-class Body(Protocol):
-    """What a client uploads."""
-
-    length: int
-
-    def chunks(self) -> Iterable[bytes]:
-        """Yield the bytes, `length` in all. Raises: BodyError, if there are fewer."""
-
-    def can_restart(self) -> bool:
-        """Whether `chunks`, called now, yields the body from its beginning."""
-
-
-class HeldBody:
-    """A small body, read whole, so that it can be sent again."""
-
-    def __init__(self, data: bytes) -> None:
-        self.length = len(data)
-        self._data = data
-
-    @property
-    def etag(self) -> str:
-        """Its MD5 in hex."""
-        return hashlib.md5(self._data, usedforsecurity=False).hexdigest()
-
-    def chunks(self) -> Iterable[bytes]:
-        """See `Body`."""
-        return (self._data,) if self._data else ()
-
-    def can_restart(self) -> bool:
-        """See `Body`."""
-        return True
-
-
-def hold_if_small(body: Body) -> Body:
-    """Read a small body whole. Raises: BodyError."""
-    if isinstance(body, HeldBody):
-        return body
-    if body.can_restart() and body.length <= CHUNK_BYTES:
-        return HeldBody(b"".join(body.chunks()))
-    return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,7 @@ from amazin.discoveries.consul_agent import (
     disconnect,
 )
 from amazin.errors import DiscoveryError
-from amazin.model.node_specs import as_name, as_weight, url_host
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec, as_name, as_weight, url_host
 from amazin.settings.settings import Settings
 
 log = logging.getLogger("amazin.discovery")

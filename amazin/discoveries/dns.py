@@ -15,7 +15,7 @@ from dns.rdatatype import RdataType
 from dns.resolver import NXDOMAIN, NoAnswer, NoNameservers, Resolver
 
 from amazin.errors import DiscoveryError
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 from amazin.settings.settings import Settings
 
 LOOKUP_SECONDS = 4.0

@@ -18,15 +18,9 @@ from amazin.errors import (
     NoSuchBucketError,
     NoSuchKeyError,
 )
-from amazin.nodes.interface import (
-    Answer,
-    Node,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Upload,
-)
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.nodes.interface import Answer, Node, Pending, Upload
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; doubles."""

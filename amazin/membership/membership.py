@@ -3,7 +3,7 @@
 With each look at the list the nodes' roster is read, too. A name once seen stays
 known, and so does every name in the roster; what discovery no longer shows is an
 unreachable node, never a forgotten one. Does not decide which node holds what: see
-`cluster.py`.
+`cluster/placement.py`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from amazin.membership.member import FIRST_PAUSE_SECONDS, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
 from amazin.membership.roster_store import Keeper
 from amazin.membership.transitions import Sight, Wishes
-from amazin.nodes.interface import Node, NodeSpec
-from discovery import Discovery, WatchingDiscovery
+from amazin.model.node_specs import Discovery, NodeSpec, WatchingDiscovery
+from amazin.nodes.interface import Node
 
 FIRST_LIST_SECONDS = 5.0
 """How long the first requests wait for the first answer of discovery."""

@@ -1,7 +1,7 @@
 """The set of nodes as the nodes remember it. Pure.
 
 Every node holds a copy of the `Roster`, and the gateways have no other memory. How it
-changes: `changes.py`. Who reads and records the copies: `keeper.py`.
+changes: `transitions.py`. Who reads and records the copies: `roster_store.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads the copies of the roster on the nodes, and takes the steps that are due.
 
-What is due is decided in `changes.py`. Nothing here is kept but for how long the
+What is due is decided in `transitions.py`. Nothing here is kept but for how long the
 newest roster has been on all its nodes. Used by one thread at a time.
 """
 
@@ -26,17 +26,9 @@ from amazin.errors import (
 from amazin.membership.member import Member, finish
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.transitions import Sight, Wishes, form, register, step
-from amazin.nodes.interface import (
-    DATA_BUCKETS,
-    Label,
-    Node,
-    NodeObject,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-)
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import Node, NodeObject, Pending
 
 NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20

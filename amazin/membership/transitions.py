@@ -1,6 +1,6 @@
 """How the set of nodes changes: one small step after the other. Pure.
 
-Each step is a new generation of the roster, recorded on the nodes by `keeper.py`:
+Each step is a new generation of the roster, recorded on the nodes by `roster_store.py`:
 
     settled          all data lies, and is looked for, under one set of nodes
     announced        a next set is known; writes still go by the settled one

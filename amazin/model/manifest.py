@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from amazin.errors import NodeProtocolError
-from amazin.nodes.interface import BUCKET, ObjectInfo, ObjectName
+from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 
 PARTS_HEADER = "X-Amazin-Parts"
 """Header of a manifest."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from amazin.errors import SettingsError
-from amazin.nodes.interface import NodeSpec
 
 _NOT_IN_NAMES = frozenset("/\\ ,;:=@%?#\"'")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -138,3 +139,56 @@ def url_host(host: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", host):
         raise ValueError("the URL has no host that can be used")
     return host
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long a node may take, in seconds."""
+
+    connect: float = 1.0
+    answer: float = 5.0
+    """For the first byte of the answer to GET, HEAD and DELETE."""
+    transfer: float = 30.0
+    """Between two pieces of a body, and for storing an upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """What discovery says of one node; equal specs are served by one `Node`."""
+
+    name: str
+    """The stable name that placement hashes; survives restarts and new addresses."""
+    endpoint: str | None
+    """`http://host:port`, `https://...` or `file:///folder`; None: known, but down."""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    weight: float = 1.0
+    """Its share of the objects; 0: it gets no new ones, and `repair` empties it."""
+    group: str = ""
+    """The mirror set that it belongs to; "" is one, too."""
+    identity: str = ""
+    """Changes when the node behind the name is another one (a container's id)."""
+    region: str = "us-east-1"
+    """What requests to an S3 server are signed for."""
+
+
+class Discovery(Protocol):
+    """Knows the nodes. Its methods are called by one thread at a time."""
+
+    def find(self) -> Sequence[NodeSpec]:
+        """Return all nodes of now, with different names; those that are down too.
+
+        Raises:
+            DiscoveryError: it can't be known now; the message is shown to clients.
+        """
+
+
+@runtime_checkable
+class WatchingDiscovery(Discovery, Protocol):
+    """A discovery that notices changes by itself; for others a caller just sleeps."""
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or as soon as `find` may say something new."""
+
+    def wake(self) -> None:
+        """End the `wait` that runs, else the next one. From any thread."""

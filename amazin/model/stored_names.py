@@ -24,9 +24,9 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Protocol
 
-from amazin.nodes.interface import BUCKET, ObjectName
+from amazin.model.names import printable
+from amazin.model.objects import BUCKET, ObjectName
 
-MAX_KEY_BYTES = 1024
 KEY_HEADER = "X-Amazin-Key"
 """Header of an object in the long form: its key, in URL-safe Base64."""
 MARKERS = "-b/"
@@ -35,7 +35,6 @@ BLOBS = "-h/"
 """Before the id of a blob: the key that it is stored under."""
 PARTS = "-p/"
 """Before the id of an upload: the keys that its parts are stored under."""
-RESERVED_BUCKETS = frozenset({"store", "blobs", "amazin-system"})
 
 _OBJECTS = "-o/"
 _MAX_NAME_BYTES = 1024
@@ -43,12 +42,6 @@ _MAX_SEGMENT_BYTES = 254
 """255 with the space at the end."""
 _DIGITS = 240
 _LONG_BYTES = 360
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_REFUSED_BUCKET = re.compile(
-    r".*(?:\.\.|\.-|-\.).*|[0-9]+(?:\.[0-9]+){3}"
-    r"|(?:xn--|sthree-|amzn-s3-demo-).*"
-    r"|.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)"
-)
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f\ufffe\uffff]"  # versitygw lists the latter two as U+FFFD
     r"|\A/|//"
@@ -176,27 +169,6 @@ PLAIN, HEX, LONG = PlainForm(), HexForm(), LongForm()
 FORMS: Mapping[str, Form] = {"k": PLAIN, "x": HEX, "z": LONG}
 
 
-def check_bucket(bucket: str) -> None:
-    """Raises: ValueError: no bucket may have this name; says why."""
-    if not _BUCKET.fullmatch(bucket) or _REFUSED_BUCKET.fullmatch(bucket):
-        raise ValueError(
-            "A bucket's name is 3 to 63 lower-case letters, digits, dots and hyphens, "
-            "as Amazon S3 allows it"
-        )
-    if bucket in RESERVED_BUCKETS:
-        raise ValueError("This bucket is reserved; choose another name")
-
-
-def check_key(key: str) -> None:
-    """Raises: ValueError: no object may have this key; says why."""
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        raise ValueError("A key is UTF-8") from None
-    if not 1 <= size <= MAX_KEY_BYTES:
-        raise ValueError(f"A key is 1 to {MAX_KEY_BYTES} bytes of UTF-8")
-
-
 def stored_name(bucket: str, key: str) -> tuple[ObjectName, dict[str, str]]:
     """Return where an object lies, and the headers that must be stored with it.
 
@@ -303,11 +275,3 @@ def _digits(text: str) -> str:
     """Return the hex digits of a text that may not be ours."""
     found = re.match(r"(?:[0-9a-f]{2})*", text.replace("/", ""))
     return found[0] if found else ""
-
-
-def printable(text: str) -> str:
-    """Return text on one line that a terminal shows as it is, the rest escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in text
-    )

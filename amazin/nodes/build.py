@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
-from amazin.nodes.absent import AbsentNode
+from amazin.errors import NodeUnreachableError
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import ObjectInfo
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.interface import Node, NodeSpec, TimeLimits
+from amazin.nodes.interface import Node
 from amazin.nodes.s3.node import S3Node
 
 
@@ -24,3 +27,25 @@ def node_builder(limits: TimeLimits) -> Callable[[NodeSpec], Node]:
         return S3Node(spec, limits)
 
     return build
+
+
+class AbsentNode:
+    """A node that is known, but down: it is placed like others, and refuses requests."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def _refuse(self, *args: Any, **options: Any) -> NoReturn:
+        raise NodeUnreachableError("the node is not running")
+
+    start_get = start_head = start_put = start_delete = start_check = _refuse
+    make_bucket = _refuse
+
+    def list_objects(
+        self, bucket: str, prefix: str = "", after: str = ""
+    ) -> Iterator[tuple[str, ObjectInfo]]:
+        """See `Node`."""
+        self._refuse()
+
+    def close(self) -> None:
+        """See `Node`."""

@@ -1,117 +1,19 @@
 """The south side: what the gateway asks of a storage node, whatever its kind.
 
-`Node` is the one seam between the read and write rules (`cluster.py`) and the kinds
-of node (`s3.py`, `folder.py`). Calls come in two halves, *start* and *wait*, so that
+`Node` is the one seam between the read and write rules (`cluster/`) and the kinds
+of node (`s3/`, `folder/`). Calls come in two halves, *start* and *wait*, so that
 one thread can ask several nodes at once: `start_...` sends, `wait` receives.
 A node does no retrying that could repeat a half-sent stream, and no placement.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-CHUNK_BYTES = 256 * 1024
-"""Size of one read of a body; below 64 KiB the system calls dominate."""
+from amazin.model.objects import Label, ObjectInfo, ObjectName
 
-BUCKET = "store"
-"""Where nodes keep what clients store."""
-DATA_BUCKETS = (BUCKET,)
-"""Buckets for objects; every node that takes part has them."""
-
-UNKNOWN_SIZE = -1
-"""Size of a blob on a server that tells it only by the end of its bytes."""
-
-_LABEL = re.compile(
-    r"([0-9]{1,19})\.([0-9]{1,10})(?:\.([0-9]{1,18}))?(\.deleted)?", re.ASCII
-)
-"""Nanoseconds up to the year 2286, 32 random bits, the epoch, and a mark."""
 Answer = TypeVar("Answer", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """How long a node may take, in seconds."""
-
-    connect: float = 1.0
-    answer: float = 5.0
-    """For the first byte of the answer to GET, HEAD and DELETE."""
-    transfer: float = 30.0
-    """Between two pieces of a body, and for storing an upload."""
-
-
-class ObjectName(NamedTuple):
-    """Where an object lives: bucket and key, the same on every node."""
-
-    bucket: str
-    key: str
-
-    @property
-    def hash_key(self) -> bytes:
-        """The bytes that placement hashes: `bucket/key` in UTF-8."""
-        return f"{self.bucket}/{self.key}".encode()
-
-
-class Stamp(NamedTuple):
-    """The version of an object: greater is newer (compared as integers)."""
-
-    nanoseconds: int
-    tie_break: int
-
-
-class Label(NamedTuple):
-    """What a gateway writes on each copy that it stores."""
-
-    stamp: Stamp
-    epoch: int = 0
-    """Number of the set of nodes under which the copy was placed here."""
-    is_deleted: bool = False
-    """Whether it is a tombstone: the object was deleted."""
-
-    def __str__(self) -> str:
-        deleted = ".deleted" if self.is_deleted else ""
-        return "{}.{}.{}{}".format(*self.stamp, self.epoch, deleted)
-
-    @classmethod
-    def parse(cls, text: str) -> Label | None:
-        """Read what `str` wrote; None for anything else."""
-        match = _LABEL.fullmatch(text)
-        if not match or int(match[1]) >= 2**63:
-            return None
-        stamp = Stamp(int(match[1]), int(match[2]))
-        return cls(stamp, int(match[3] or 0), bool(match[4]))
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """One stored copy, without its bytes."""
-
-    size: int
-    etag: str
-    """The body's MD5 in hex, without quotes."""
-    modified_ns: int
-    """Unix time in nanoseconds: of the stamp, else the node's own Last-Modified."""
-    label: Label | None = None
-    """None for objects that something else than a gateway wrote: older than any."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """To be given back on download: Content-Type, X-..., names as in `X-Some-Name`."""
-
-    @property
-    def version(self) -> tuple[Stamp, int]:
-        """What orders copies of one key, newest greatest."""
-        return (self.label.stamp if self.label else Stamp(0, 0), self.modified_ns)
-
-    @property
-    def epoch(self) -> int:
-        """See `Label`; 0 without one."""
-        return self.label.epoch if self.label else 0
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether this is a tombstone."""
-        return self.label is not None and self.label.is_deleted
 
 
 class Pending(Protocol[Answer]):
@@ -236,23 +138,3 @@ class Node(Protocol):
 
     def close(self) -> None:
         """Drop idle connections; transfers that run go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSpec:
-    """What discovery says of one node; equal specs are served by one `Node`."""
-
-    name: str
-    """The stable name that placement hashes; survives restarts and new addresses."""
-    endpoint: str | None
-    """`http://host:port`, `https://...` or `file:///folder`; None: known, but down."""
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    weight: float = 1.0
-    """Its share of the objects; 0: it gets no new ones, and `repair` empties it."""
-    group: str = ""
-    """The mirror set that it belongs to; "" is one, too."""
-    identity: str = ""
-    """Changes when the node behind the name is another one (a container's id)."""
-    region: str = "us-east-1"
-    """What requests to an S3 server are signed for."""

@@ -1,6 +1,6 @@
 """Brings one key after the other where it belongs: looks, copies, removes.
 
-What has to be done is decided in `repair_plan.py`. What is written is conditional on
+What has to be done is decided in `plan.py`. What is written is conditional on
 what was seen, and nothing is removed before a second look.
 """
 
@@ -11,12 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from typing import IO
 
 from amazin.cluster.downloads import open_copy
-from amazin.cluster.quorum import Placement, place
+from amazin.cluster.placement import Placement, place
 from amazin.errors import (
     NodeError,
     NodeProtocolError,
@@ -27,64 +26,15 @@ from amazin.errors import (
 from amazin.membership.member import Member, finish
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    DATA_BUCKETS,
-    Label,
-    Node,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-    Upload,
-)
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import Node, Pending, Upload
 from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
+from amazin.repair.report import Options, Report
 
 MAX_LOOKS = 6
 """How often a key is looked at before it is left for the next run."""
 HELD_BYTES = 8 * 2**20
 """Objects up to this size are held in memory on their way, larger ones on disk."""
-WORKERS = 4
-"""How many keys are worked on at once."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to go about it."""
-
-    is_dry_run: bool = False
-    bytes_per_second: float | None = None
-    buckets: tuple[str, ...] = DATA_BUCKETS
-    spool_dir: str | None = None
-    workers: int = WORKERS
-
-
-@dataclass
-class Report:
-    """What was done, or with a dry run: what there is to do."""
-
-    objects: int = 0
-    """Keys looked at, tombstones too."""
-    copies: int = 0
-    bytes: int = 0
-    removals: int = 0
-    parts: int = 0
-    """Of uploads that were replaced, deleted or broken off: removed."""
-    part_bytes: int = 0
-    """What they took of all nodes."""
-    failures: int = 0
-    """Keys that are not as they should be yet."""
-    is_whole: bool = False
-    """Whether all nodes took part, and all keys were looked at."""
-    has_settled: bool = False
-    """Whether a change of the set of nodes came to its end."""
-    problems: list[str] = field(default_factory=list)
-    """What a person should know, a sentence each."""
-
-    @property
-    def is_well(self) -> bool:
-        """Whether nothing is left to be done."""
-        return self.is_whole and not self.failures and not self.problems
 
 
 class Throttle:

@@ -2,7 +2,7 @@
 
 What an overwritten, deleted or broken upload leaves. A part goes if it is a day old
 and no node holds a manifest that names its upload. Nobody can write such a manifest
-any more, because an upload has to end within half a day (`chunked.py`); nor can one
+any more, because an upload has to end within half a day (`cluster/large_objects.py`); nor can one
 come to light, because it is asked for when all nodes take part and every object has
 been brought into its place.
 
@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from amazin.errors import NodeError, PreconditionError
 from amazin.membership.member import Member
 from amazin.model.manifest import owner_of, refers_to
+from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown, upload_of_part
-from amazin.nodes.interface import Node, ObjectInfo, ObjectName, Pending
+from amazin.nodes.interface import Node, Pending
 from amazin.repair.objects import Mender, Scene, head
 
 PART_NS = 24 * 3600 * 10**9

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from amazin.cluster.quorum import Placement, differ
-from amazin.nodes.interface import ObjectInfo
+from amazin.cluster.placement import Placement, differ, is_valid
+from amazin.model.objects import ObjectInfo
 
 TOMBSTONE_BYTES = 64
 """No tombstone is larger."""
@@ -108,17 +108,6 @@ def missing(
     best = [name for name in empty if name in home[:replicas]]
     others = [name for name in empty if name not in best]
     return best + others[: max(0, replicas - count - len(best))]
-
-
-def is_valid(placement: Placement, name: str, info: ObjectInfo) -> bool:
-    """Whether a copy may be the object: not what was left behind somewhere.
-
-    What is acknowledged lies in the settled home; so another copy never is more than
-    the rest of an upload or of a move.
-    """
-    if placement.roster.settled and not placement.roster.next:
-        return any(member.name == name for member in placement.home)
-    return placement.counts(name, info.epoch)
 
 
 def is_outdated(placement: Placement, best: ObjectInfo, now_ns: int) -> bool:

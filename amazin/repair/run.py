@@ -2,7 +2,7 @@
 
 The rebalancer after a node came or went, the one that fills a new disk, and the one
 that settles a new set of nodes. It may be stopped, and begun anew, at any moment, and
-clients may go on writing. What is done for one key: `mending.py`.
+clients may go on writing. What is done for one key: `objects.py`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import settle
+from amazin.model.objects import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
-from amazin.nodes.interface import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
-from amazin.repair.objects import Mender, Options, Report, Scene
+from amazin.repair.objects import Mender, Scene
 from amazin.repair.orphan_parts import PartCollection
 from amazin.repair.plan import is_well
+from amazin.repair.report import Options, Report
 
 log = logging.getLogger("amazin.repair")
 

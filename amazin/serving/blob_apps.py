@@ -23,8 +23,8 @@ from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
 from amazin.web.messages import Route
+from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
 

@@ -13,22 +13,22 @@ from gunicorn.glogging import Logger
 
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
-from amazin.serving import start as serve
+from amazin.serving import limits, registrar
 from amazin.settings.config_file import load_settings
 
 try:
     settings = load_settings(os.environ)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
-bind = serve.bind_address(settings.host, settings.port)
+bind = limits.bind_address(settings.host, settings.port)
 worker_class = "gevent"
 workers = settings.workers
 worker_connections = 10_000
-keepalive = serve.HEAD_SECONDS
+keepalive = limits.HEAD_SECONDS
 """So long an idle client also delays a stop."""
 timeout = 60
 """Seconds after which a worker whose event loop stands still is replaced."""
-graceful_timeout = serve.STOP_SECONDS
+graceful_timeout = limits.STOP_SECONDS
 limit_request_line = 8190
 SMALL_BYTES = 64 * 1024
 """Answers up to this size are copied behind their head and sent with it."""
@@ -57,9 +57,9 @@ def is_gateway(server: Any) -> bool:
 def on_starting(server: Any) -> None:
     """End the start if a setting is wrong."""
     if is_gateway(server):
-        serve.check_registration(settings)
-    serve.try_app(server.app.app_uri)
-    serve.raise_file_limit()
+        registrar.check_registration(settings)
+    limits.try_app(server.app.app_uri)
+    limits.raise_file_limit()
 
 
 def when_ready(server: Any) -> None:
@@ -67,16 +67,16 @@ def when_ready(server: Any) -> None:
 
     Workers, once forked, end when told to stop, though they have no handlers yet.
     """
-    serve.end_forks_when_told()
+    limits.end_forks_when_told()
     if settings.consul_enabled and is_gateway(server):
-        server.registrar = serve.Registrar()
+        server.registrar = registrar.Registrar()
 
 
 def on_exit(server: Any) -> None:
     """Wait until it is deregistered; that began when the stop did."""
-    registrar: serve.Registrar | None = getattr(server, "registrar", None)
-    if registrar:
-        registrar.stop()
+    started: registrar.Registrar | None = getattr(server, "registrar", None)
+    if started:
+        started.stop()
 
 
 def pre_request(worker: Any, request: Any) -> None:
@@ -86,7 +86,7 @@ def pre_request(worker: Any, request: Any) -> None:
     """
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
-        sock.settimeout(serve.CLIENT_TIMEOUT_SECONDS)
+        sock.settimeout(limits.CLIENT_TIMEOUT_SECONDS)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

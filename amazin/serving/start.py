@@ -6,42 +6,34 @@ before it is chosen. What the two can't do: docs/servers.md.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
-import resource
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
+from amazin.serving.limits import (
+    CLIENT_TIMEOUT_SECONDS,
+    GATEWAY,
+    HEAD_SECONDS,
+    LAUNCH,
+    STOP_SECONDS,
+    end_forks_when_told,
+    raise_file_limit,
+    try_app,
+)
+from amazin.serving.registrar import Registrar, check_registration
 from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
 
-CLIENT_TIMEOUT_SECONDS = 300
-"""A client that is silent for so long in the middle of a body, or takes nothing of a
-download, is cut off."""
-HEAD_SECONDS = 5
-"""For a connection to send its next request, and for a whole request head."""
-STOP_SECONDS = 30
-"""What running transfers get when the server is told to stop."""
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-GATEWAY = "wsgi:app"
-LAUNCH = (sys.executable, "-P", str(Path(__file__).with_name("launch.py")))
-"""The command that runs gunicorn, wherever these modules are."""
-REGISTRATION = (*LAUNCH, "--register")
-DEREGISTER_SECONDS = 2.0
-"""From being told to stop: so long an agent that does not answer may delay the end."""
 THREADS = 1000
 """granian: requests at a time in each worker; threads are made as they are needed. A
 slow upload costs 60 KiB, a slow download 2.3 MiB."""
@@ -70,95 +62,6 @@ def run_gunicorn(app: str, *addresses: str) -> NoReturn:
         options += ["--limit-request-field_size", "65536"]
     knobs = ("-c", "python:amazin.serving.gunicorn_config")
     os.execv(sys.executable, [*LAUNCH, *knobs, *options, app])
-
-
-def bind_address(host: str, port: int) -> str:
-    """Return `host:port`, as URLs have it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def raise_file_limit() -> None:
-    """Allow this process, and its workers, as many open files as the system does.
-
-    Each client and each node takes one or more; 1024 is a usual default.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # above what the kernel itself allows
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def try_app(app: str = GATEWAY) -> None:
-    """Try the application out in a process of its own: a wrong setting ends the start.
-
-    A worker that fails would be started again and again; and the master must import
-    nothing that gunicorn's workers have yet to patch.
-    """
-    tried = subprocess.run([*LAUNCH, "--try", app], check=False)
-    if tried.returncode:
-        sys.exit(tried.returncode)
-
-
-def check_registration(settings: Settings) -> None:
-    """End the start if the gateway is to register itself, but can't."""
-    if settings.consul_enabled and importlib.util.find_spec("consul") is None:
-        hint = "pip install '.[consul]'"
-        raise SystemExit(f"Settings: CONSUL_ENABLED: no py-consul here: {hint}")
-
-
-class Registrar:
-    """Has a process of its own keep this gateway known to Consul: one for all workers.
-
-    The master of the workers must neither import what gunicorn's have yet to patch nor
-    have a thread while it forks. The process ends itself when all others are gone.
-    """
-
-    def __init__(self, command: Sequence[str] = REGISTRATION) -> None:
-        """Begin; told to stop, this process from now on also has it deregister."""
-        self._owner = os.getpid()
-        self._told_at: float | None = None
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
-        for number in STOP_SIGNALS:
-            self._listen_to(number)
-
-    def _listen_to(self, number: signal.Signals) -> None:
-        handler = signal.getsignal(number)
-        if not callable(handler):
-            return
-
-        def tell_and_handle(number: int, frame: FrameType | None) -> None:
-            self.tell()
-            handler(number, frame)
-
-        signal.signal(number, tell_and_handle)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process lives."""
-        return self._process.poll() is None
-
-    def tell(self) -> None:
-        """Have the gateway deregistered, without waiting for it; nothing in a worker.
-
-        Before the workers finish their transfers: nobody is to be sent here any more.
-        """
-        if os.getpid() != self._owner or self._told_at is not None:
-            return
-        self._told_at = time.monotonic()
-        with suppress(OSError):  # it is gone
-            os.write(self._process.stdin.fileno(), b"x")  # type: ignore[union-attr]
-
-    def stop(self) -> None:
-        """Wait until the gateway is deregistered, but not for long."""
-        if os.getpid() != self._owner:
-            return
-        self.tell()
-        deadline = (self._told_at or 0.0) + DEREGISTER_SECONDS
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdin.close()  # type: ignore[union-attr]
 
 
 def run_granian(settings: Settings) -> None:
@@ -252,25 +155,6 @@ def free_address(host: str, port: int) -> str:
         message = f"Settings: can't listen on {host}, port {port}: {exc.strerror}"
         raise SystemExit(message) from None
     return str(found[4][0])
-
-
-def end_forks_when_told() -> None:
-    """Have workers end when told to stop, from the start until they can do better.
-
-    They begin with their master's handlers, which would only take note of it, and what
-    arrives before they run at all they would forget: that is held back for them.
-    """
-    hold = partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
-    let_go = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-    def end_when_told() -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        let_go()
-
-    os.register_at_fork(
-        before=hold, after_in_parent=let_go, after_in_child=end_when_told
-    )
 
 
 def load_app() -> Any:

@@ -1,15 +1,11 @@
-"""Which settings don't go together. Pure; each alone: `setting_types.py`."""
+"""Which settings don't go together. Pure; each alone: `converters.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from amazin.settings.settings import Settings
+from amazin.settings.settings import MOST_OBJECT_BYTES, Settings
 
-MOST_OBJECT_BYTES = 5 * 2**30
-"""What S3 takes in one upload."""
 LEAST_CHUNK_BYTES = 2**20
 MOST_CHUNKS = 10_000
 Contradiction = tuple[tuple[str, ...], str]

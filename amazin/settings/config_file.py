@@ -36,7 +36,9 @@ from yaml.reader import ReaderError
 
 from amazin.errors import SettingsError
 from amazin.settings import converters as setting_types
-from amazin.settings.settings import Given, Settings, convert, given_by, with_implied
+from amazin.settings.converters import Given
+from amazin.settings.load import convert, from_given, given_by, with_implied
+from amazin.settings.settings import Settings
 
 USUAL_FILE = "configs/config.yaml"
 MOST_BYTES = 256 * 1024
@@ -69,7 +71,7 @@ def load(environ: Mapping[str, str]) -> tuple[Settings, Mapping[str, Given]]:
     path = find_file(environ)
     in_file = parse(read_file(path), str(path)) if path else {}
     given = in_file | given_by(environ)
-    settings = Settings.from_given(given)
+    settings = from_given(given)
     for name in in_file.keys() & given_by(environ).keys():
         convert(Settings.__dataclass_fields__[name], in_file[name])
     return settings, with_implied(given)

@@ -10,31 +10,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any, NamedTuple
 
 from amazin.errors import SettingsError
+from amazin.model.names import check_bucket
 from amazin.model.node_specs import as_name, as_weight, parse_list
-from amazin.model.stored_names import check_bucket
-from amazin.units import parse_duration
+from amazin.units import SIZE_UNITS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
-MOST_SECONDS = 10**7
-"""Longer times are mistakes: sockets and timers refuse them."""
-
-
-class ContradictionError(SettingsError):
-    """Settings that don't go together."""
-
-    def __init__(self, names: Sequence[str], sentence: str) -> None:
-        """`names` are fields, the one that is to be changed first."""
-        super().__init__(f"{names[0].upper()}: {sentence}")
-        self.names = names
-        self.sentence = sentence
 
 
 class Given(NamedTuple):
@@ -162,39 +149,6 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return int(value)
 
     return convert
-
-
-def duration(value: str) -> float:
-    """Take seconds: a number, or a duration as Go writes them (`1m30s`, `500ms`)."""
-    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
-        return float(value)
-    total = parse_duration(value)
-    if total is None or total > MOST_SECONDS:
-        raise ValueError("expected seconds: a number, or as 30s, 1m30s, 500ms")
-    return float(total)
-
-
-def seconds(value: str) -> float:
-    """Take a duration above 0."""
-    try:
-        found = duration(value)
-    except ValueError:
-        found = 0.0
-    if not found:
-        raise ValueError(
-            "expected a number of seconds above 0, or as 30s, 1m30s, 500ms"
-        )
-    return found
-
-
-def size(value: str) -> int:
-    """Take bytes: a whole number, or one with a unit."""
-    match = re.fullmatch(r"([0-9]{1,18}) ?([A-Za-z]*)", value)
-    if not match or match[2].upper() not in _SIZE_UNITS:
-        raise ValueError(
-            "expected bytes: a whole number, or one with KB, MiB, GiB, ..."
-        )
-    return int(match[1]) * _SIZE_UNITS[match[2].upper()]
 
 
 # Nodes

@@ -1,39 +1,21 @@
 """Every setting as data: name, place in the file, unit, default, meaning, converter.
 
-Pure: `Settings.from_environ` takes a mapping. The configuration file and the process
-environment are read by `config_file.py`. The README's table holds the same rows; a test
-compares them. How each is read: `setting_types.py`.
+Pure. The README's table holds the same rows; a test compares them. How each is read:
+`converters.py`; how all are read: `load.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from amazin.errors import SettingsError
-from amazin.model.node_specs import parse_list
-from amazin.nodes.interface import NodeSpec, TimeLimits
+from amazin import units
+from amazin.model.node_specs import NodeSpec, TimeLimits, parse_list
 from amazin.settings import converters as kind
-from amazin.settings.checks import MOST_OBJECT_BYTES, contradictions
-from amazin.settings.converters import (
-    ContradictionError,
-    Given,
-    Network,
-    parse_group_weights,
-    parse_networks,
-    setting,
-)
+from amazin.settings.converters import setting
 
-__all__ = [
-    "ContradictionError",
-    "Given",
-    "Network",
-    "Settings",
-    "parse_group_weights",
-    "parse_networks",
-]
+MOST_OBJECT_BYTES = 5 * 2**30
+"""What S3 takes in one upload."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +90,7 @@ class Settings:
         kind.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
     )
     refresh_seconds: float = setting(
-        kind.seconds, 5.0, "How often the list of nodes is read anew.", unit="s"
+        units.seconds, 5.0, "How often the list of nodes is read anew.", unit="s"
     )
     replicas: int = setting(
         kind.integer(1, 9), 1, "On how many nodes each object is stored."
@@ -120,10 +102,10 @@ class Settings:
         is_list=True,
     )
     max_object_bytes: int = setting(
-        kind.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
+        units.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
     )
     chunk_bytes: int = setting(
-        kind.size,
+        units.size,
         0,
         "Larger uploads are stored in parts of this size; 0: none are.",
         unit="bytes",
@@ -132,22 +114,22 @@ class Settings:
         kind.folder, "/var/tmp", "Disk folder for uploads of unknown length."
     )
     spool_bytes: int = setting(
-        kind.size,
+        units.size,
         10 * 2**30,
         "Room for all of them at once, per worker (507).",
         unit="bytes",
     )
     node_connect_timeout: float = setting(
-        kind.seconds, 1.0, "For a connection to a node.", unit="s"
+        units.seconds, 1.0, "For a connection to a node.", unit="s"
     )
     node_answer_timeout: float = setting(
-        kind.seconds, 5.0, "For the first byte of a node's answer to a read.", unit="s"
+        units.seconds, 5.0, "For the first byte of a node's answer to a read.", unit="s"
     )
     node_transfer_timeout: float = setting(
-        kind.seconds, 30.0, "Between two pieces of a body, and to store it.", unit="s"
+        units.seconds, 30.0, "Between two pieces of a body, and to store it.", unit="s"
     )
     request_timeout: float = setting(
-        kind.duration,
+        units.duration,
         0.0,
         "For a whole request, with its bodies (408, or broken); 0: no limit.",
         unit="s",
@@ -245,14 +227,14 @@ class Settings:
         place="consul.registration.health_check_path",
     )
     consul_health_check_interval: float = setting(
-        kind.seconds,
+        units.seconds,
         10.0,
         "How often the agent asks.",
         unit="s",
         place="consul.registration.health_check_interval",
     )
     consul_health_check_timeout: float = setting(
-        kind.seconds,
+        units.seconds,
         5.0,
         "How long the agent waits for the answer.",
         unit="s",
@@ -298,10 +280,6 @@ class Settings:
         place="minio.autoCreateDefaultBucket",
     )
 
-    def __post_init__(self) -> None:
-        for names, sentence in contradictions(self):
-            raise ContradictionError(names, sentence)
-
     @property
     def least_level(self) -> str:
         """The least level that is logged, in lower case."""
@@ -327,56 +305,3 @@ class Settings:
         entry = f"minio={scheme}://{keys}@{self.minio_endpoint}"
         [spec] = parse_list([("MINIO_ENDPOINT", entry)])
         return replace(spec, region=self.minio_region)
-
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the environment alone; empty variables take their defaults.
-
-        Raises:
-            SettingsError: naming the variable and what was expected.
-        """
-        return cls.from_given(given_by(environ))
-
-    @classmethod
-    def from_given(cls, given: Mapping[str, Given]) -> Settings:
-        """Make settings of what was written for fields. Raises: SettingsError."""
-        given = with_implied(given)
-        values = {
-            name: convert(cls.__dataclass_fields__[name], written)
-            for name, written in given.items()
-        }
-        try:
-            return cls(**values)
-        except ContradictionError as exc:
-            written = [given[name] for name in exc.names if name in given]
-            for one in written:
-                if one.file_line:
-                    raise SettingsError(f"{one}: {exc.sentence}") from None
-            raise
-
-
-def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
-    """Return what the environment says for each field; nothing if it is empty."""
-    found = {}
-    for field in fields(Settings):
-        variable = field.name.upper()
-        if written := environ.get(variable, "").strip():
-            found[field.name] = Given(written, variable)
-    return found
-
-
-def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
-    """Return it with what follows: a single node's endpoint is a list of nodes."""
-    completed = dict(given)
-    if "minio_endpoint" in given and "discovery" not in given:
-        completed["discovery"] = given["minio_endpoint"]._replace(text="static")
-    return completed
-
-
-def convert(field: Any, given: Given) -> Any:
-    """Return the value of a field. Raises: SettingsError."""
-    try:
-        return field.metadata["convert"](given.text)
-    except ValueError as exc:
-        shown = "" if field.metadata["is_secret"] else f" {given.text!r}"
-        raise SettingsError(f"{given}:{shown} can't be used: {exc}") from None

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
 from amazin.errors import NodeError
 from amazin.membership.member import Member
+from amazin.model.objects import DATA_BUCKETS, ObjectInfo
 from amazin.model.stored_names import MARKERS, PARTS
-from amazin.nodes.interface import DATA_BUCKETS, ObjectInfo
 
 LEAST_PAUSE_SECONDS = 30.0
 """Between two counts of a node, which also may take a tenth of the time at most."""

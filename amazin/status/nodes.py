@@ -12,7 +12,7 @@ from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
-from amazin.nodes.interface import NodeSpec
+from amazin.model.node_specs import NodeSpec
 
 UP, LOST, AWAY, UNUSABLE = "up", "lost", "not reachable", "unusable"
 CHECK_SECONDS = 2.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amazin.cli.nodes import look
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.status.counts import Count, Counting
@@ -131,3 +130,13 @@ def condition(snapshot: Snapshot) -> str:
     if not roster.is_open:
         return "The set of nodes is changing; writes don't go by the new one yet."
     return "The set of nodes is changing; `amazin repair` finishes it."
+
+
+def look(membership: Membership) -> Snapshot:
+    """Return the nodes as they are now.
+
+    Those that only the roster knows are asked from the second look on.
+    """
+    membership.snapshot()
+    membership.refresh()
+    return membership.fresh_snapshot()

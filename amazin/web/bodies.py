@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from errno import EDQUOT, ENOSPC, errorcode
-from typing import IO, Protocol
+from typing import Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
-from amazin.blocking import BlockingCalls
-from amazin.cluster.uploads import Body
 from amazin.errors import BodyError, HTTPError, LateError
-from amazin.nodes.interface import CHUNK_BYTES, UNKNOWN_SIZE
+from amazin.model.bodies import Body
+from amazin.model.objects import CHUNK_BYTES, UNKNOWN_SIZE
+from amazin.web.framing import (
+    DEADLINE,
+    announced_length,
+    content_length,
+    limited,
+    read_some,
+    require_time,
+)
 from amazin.web.server_quirks import is_granian, limit_reading
+from amazin.web.spool import SpoolRoom
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """How much of a refused upload is read, so that its client sees the refusal."""
 DRAIN_SILENCE_SECONDS = 2.0
 """After this long without a byte the client is waiting, not sending."""
-DEADLINE = "amazin.deadline"
-"""In the environ: until when the request has to be over, on the monotonic clock."""
 _BODY = "amazin.body"
 """In the environ: the `StreamedBody` of which something may have been read."""
-_LENGTH = re.compile(r"[0-9]{1,999}")
 
 log = logging.getLogger("amazin.bodies")
 
@@ -91,35 +91,6 @@ class ChunkedBody:
         """Nothing is held."""
 
 
-class SpooledBody:
-    """Bytes that are here as a whole, in a temporary file (small: in memory)."""
-
-    def __init__(self, file: IO[bytes], length: int, room: SpoolRoom) -> None:
-        self.length = length
-        self._file = file
-        self._room = room
-
-    def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`."""
-        self._file.seek(0)
-        while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
-            yield chunk
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The same, for an answer that is made of it."""
-        return self.chunks()
-
-    def can_restart(self) -> bool:
-        """See `uploads.Body`."""
-        return True
-
-    def close(self) -> None:
-        """Remove the file and give its room back. Idempotent."""
-        if not self._file.closed:
-            self._file.close()
-            self._room.give_back(self.length)
-
-
 Observer = Callable[[bytes], object]
 
 
@@ -128,70 +99,6 @@ class AnyBody(Body, Protocol):
 
     def close(self) -> None:
         """Release what it holds. Idempotent."""
-
-
-class SpoolRoom:
-    """The room that all spooled bodies of this process share. Thread-safe."""
-
-    def __init__(self, folder: str, capacity_bytes: int) -> None:
-        self.calls = BlockingCalls()
-        self._folder = folder
-        self._free = capacity_bytes
-        self._lock = threading.Lock()
-
-    def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
-        """Write chunks to a file.
-
-        Raises: HTTPError 507, if there is no room; 503, if the folder is unusable.
-        """
-        file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the body owns it
-            max_size=CHUNK_BYTES, dir=self._folder
-        )
-        length = 0
-        try:
-            for chunk in chunks:
-                self._take(len(chunk))
-                length += len(chunk)
-                self.calls.run(file.write, chunk)
-            self.calls.run(file.flush)
-        except OSError as exc:
-            self._discard(file, length)
-            raise spool_error(exc) from exc
-        except BaseException:
-            self._discard(file, length)
-            raise
-        return SpooledBody(file, length, self)
-
-    def _discard(self, file: IO[bytes], length: int) -> None:
-        with suppress(OSError):  # it may still hold bytes that the disk has no room for
-            file.close()
-        self.give_back(length)
-
-    def _take(self, size: int) -> None:
-        with self._lock:
-            if size > self._free:
-                raise spool_full()
-            self._free -= size
-
-    def give_back(self, size: int) -> None:
-        """Return room that was taken."""
-        with self._lock:
-            self._free += size
-
-
-def spool_full() -> HTTPError:
-    """Return the refusal of a body for which there is no room."""
-    message = "No room to hold an upload of unknown length; send a Content-Length"
-    return HTTPError(507, "SpoolFull", message)
-
-
-def spool_error(error: OSError) -> HTTPError:
-    """Translate what the spool's folder raised; what is no lack of room is logged."""
-    if error.errno in (ENOSPC, EDQUOT):
-        return spool_full()
-    log.error("SPOOL_DIR can't be used: %s", errorcode.get(error.errno or 0, error))
-    message = "An upload of unknown length can't be held now; send a Content-Length"
-    return HTTPError(503, "SpoolFailed", message)
 
 
 def open_body(
@@ -239,79 +146,6 @@ def observed(chunks: Iterator[bytes], observe: Observer) -> Iterator[bytes]:
     for chunk in chunks:
         observe(chunk)
         yield chunk
-
-
-def is_chunked(environ: WSGIEnvironment) -> bool:
-    """Tell whether the body is chunked. Raises: HTTPError 400, 411 or 501."""
-    encoding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
-    if not encoding:
-        return False
-    if environ.get("CONTENT_LENGTH"):
-        message = "Send either Content-Length or Transfer-Encoding, not both"
-        raise HTTPError(400, "AmbiguousLength", message)
-    if encoding != "chunked":
-        message = "Only the transfer encoding chunked is supported"
-        raise HTTPError(501, "NotSupported", message)
-    if not environ.get("wsgi.input_terminated") or is_granian(environ):
-        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
-    return True
-
-
-def content_length(environ: WSGIEnvironment) -> int | None:
-    """Return the announced length in bytes. Raises: HTTPError 400."""
-    text = environ.get("CONTENT_LENGTH") or ""
-    if not text:
-        return None
-    if not _LENGTH.fullmatch(text):
-        raise HTTPError(400, "InvalidLength", "Content-Length must be a number")
-    return int(text)
-
-
-def announced_length(environ: WSGIEnvironment, limit: int) -> int | None:
-    """Return the length of a body that may be sent; None: it is chunked.
-
-    Raises: HTTPError 400, 411, 413, 501.
-    """
-    if is_chunked(environ):
-        return None
-    length = content_length(environ)
-    if length is None:
-        raise HTTPError(411, "LengthRequired", "Send a Content-Length")
-    if length > limit:
-        raise too_large(limit)
-    return length
-
-
-def limited(
-    stream: InputStream, limit: int, deadline: float = math.inf
-) -> Iterator[bytes]:
-    """Yield a body of unknown length. Raises: HTTPError 413, BodyError, LateError."""
-    size = 0
-    while chunk := read_some(stream, CHUNK_BYTES, deadline):
-        require_time(deadline)
-        size += len(chunk)
-        if size > limit:
-            raise too_large(limit)
-        yield chunk
-
-
-def require_time(deadline: float) -> None:
-    """Raises: LateError, if the request should be over by now."""
-    if time.monotonic() > deadline:
-        raise LateError("The body did not arrive within REQUEST_TIMEOUT")
-
-
-def read_some(stream: InputStream, size: int, deadline: float = math.inf) -> bytes:
-    """Read from the client.
-
-    Raises: BodyError, if the connection or framing broke; LateError, if by then it was
-    too late.
-    """
-    try:
-        return stream.read(size)
-    except Exception as exc:  # gunicorn's parser has bare ones of its own
-        require_time(deadline)
-        raise BodyError("The body could not be read to its end") from exc
 
 
 def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
@@ -387,8 +221,3 @@ def read_and_drop(
         size += len(data)
         time.sleep(0)  # under gevent a client that floods would keep the others out
     return False
-
-
-def too_large(limit: int) -> HTTPError:
-    """Return the refusal of a body above `limit` bytes."""
-    return HTTPError(413, "ObjectTooLarge", f"An object may have {limit} bytes at most")

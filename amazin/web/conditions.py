@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from amazin.errors import HTTPError
-from amazin.nodes.interface import ObjectInfo
+from amazin.model.objects import ObjectInfo
 from amazin.web.dates import parse_date
 
 CONDITIONAL_HEADERS = (

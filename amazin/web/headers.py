@@ -8,15 +8,16 @@ from collections.abc import Iterable, Mapping
 from wsgiref.types import WSGIEnvironment
 
 from amazin.errors import HTTPError
-from amazin.nodes.s3.answers import NATIVE_HEADERS
+from amazin.model.headers import (
+    METADATA_NAME,
+    METADATA_VALUE,
+    KEPT,
+    MAX_METADATA_BYTES,
+    require_fit,
+)
 from amazin.web.server_quirks import is_granian
 
 DEFAULT_TYPE = "application/octet-stream"
-MAX_METADATA_BYTES = 2048
-_PREFIX_BYTES = len("x-amz-meta-")
-"""What nodes add to the name of an X-... header, and count."""
-_STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 18
-"""What the gateway's own stamp takes of the 2 KiB that nodes allow."""
 _OTHER_TYPES = {
     "gzip": "application/gzip",
     "br": "application/x-brotli",
@@ -26,13 +27,6 @@ _OTHER_TYPES = {
 }
 """Of files that are compressed: their bytes are served as they are."""
 
-KEPT = (
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Cache-Control",
-    "Expires",
-)
 _REFUSED = re.compile(
     r"X-(?:(?:Forwarded|Real|Request|Accel|Amz|Minio|Amazin)-.*|Sendfile.*|Copy-Source.*"
     r"|Frame-Options|Xss-Protection|Content-Type-Options|Dns-Prefetch-Control"
@@ -41,8 +35,6 @@ _REFUSED = re.compile(
 )
 _TYPES = mimetypes.MimeTypes()
 """Python's own table: the machine's would make gateways differ."""
-_NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
-_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
 def uploaded_headers(
@@ -118,42 +110,17 @@ def guessed_type(key: str) -> str:
     return content_type or DEFAULT_TYPE
 
 
-def require_fit(
-    headers: Mapping[str, str], most_bytes: int = MAX_METADATA_BYTES
-) -> None:
-    """Raise HTTPError 400 if these headers can't be stored."""
-    size = _STAMP_BYTES
-    for name, value in headers.items():
-        is_plain = name in NATIVE_HEADERS
-        is_name = name in KEPT or is_plain or _NAME.fullmatch(name)
-        if not _VALUE.fullmatch(value) or not is_name:
-            shown = ascii(name)[1:-1]
-            message = f"The header {shown} has characters that can't be stored"
-            raise HTTPError(400, "InvalidHeader", message)
-        size += len(name)
-        size += len(value) if is_plain else _PREFIX_BYTES + escaped_size(value)
-    if size > most_bytes:
-        most = f"{most_bytes // 1024} KiB"
-        message = f"The headers to be stored with the object have more than {most}"
-        raise HTTPError(400, "MetadataTooLarge", message)
-
-
-def escaped_size(value: str) -> int:
-    """Return what a node counts for a value: printable ASCII is 1, all else `%XX`."""
-    return sum(1 if "!" <= char <= "~" and char != "%" else 3 for char in value)
-
-
 def returned_headers(stored: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """Yield what a download carries of it; Content-Type always.
 
     Filters again: other programs write to nodes too.
     """
     content_type = stored.get("Content-Type", "")
-    is_sendable = content_type and _VALUE.fullmatch(content_type)
+    is_sendable = content_type and METADATA_VALUE.fullmatch(content_type)
     yield "Content-Type", content_type if is_sendable else DEFAULT_TYPE
     for name, value in stored.items():
         is_ours = name in KEPT or (
-            _NAME.fullmatch(name) and not _REFUSED.fullmatch(name.title())
+            METADATA_NAME.fullmatch(name) and not _REFUSED.fullmatch(name.title())
         )
-        if is_ours and _VALUE.fullmatch(value):
+        if is_ours and METADATA_VALUE.fullmatch(value):
             yield name, value

@@ -11,15 +11,12 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Protocol
 from wsgiref.types import WSGIEnvironment
 
-from amazin.blobs.store import Blobs, ClusterBlobs
-from amazin.cluster.buckets import Buckets
-from amazin.cluster.cluster import Cluster
 from amazin.settings.settings import Settings
-from amazin.web.bodies import SpoolRoom
+from amazin.web.spool import SpoolRoom
 
 Header = tuple[str, str]
 
@@ -78,33 +75,6 @@ class Served(Protocol):
     @property
     def spool(self) -> SpoolRoom:
         """Where bodies of unknown length are held."""
-
-
-class BlobServices(Served, Protocol):
-    """What handlers of blobs work with."""
-
-    @property
-    def blobs(self) -> Blobs:
-        """Where the blobs are."""
-
-
-@dataclass(frozen=True)
-class Services:
-    """What handlers of the gateway work with."""
-
-    cluster: Cluster
-    settings: Settings
-    spool: SpoolRoom
-
-    @cached_property
-    def blobs(self) -> ClusterBlobs:
-        """The cluster as a store of blobs."""
-        return ClusterBlobs(self.cluster)
-
-    @cached_property
-    def buckets(self) -> Buckets:
-        """What this process knows of the cluster's buckets."""
-        return Buckets(self.cluster)
 
 
 Handler = Callable[..., Response]

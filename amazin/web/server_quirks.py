@@ -8,7 +8,7 @@ granian, of what PEP 3333 says:
 - Headers of a response are encoded in UTF-8, not in Latin-1: `encodable`.
 
 And an answer without a Content-Length that fails on the way ends as if it were whole:
-such answers show by themselves whether they are (`api/streams.py`).
+such answers show by themselves whether they are (`streaming.py`).
 
 gunicorn waits with a read until all that was asked for is there, however slowly it
 comes: `limit_reading` ends that, in workers whose `receive` is `timely`.

@@ -18,7 +18,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.interface import UNKNOWN_SIZE, ObjectInfo
+from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
 from amazin.nodes.s3.answers import CONTENT_RANGE, read_modified
 from amazin.nodes.transport.response import Response
 

@@ -1,7 +1,7 @@
 """Talking to one blob server: requests over our own connections.
 
-Knows no Node protocol and no uploads; those are built of this (`blob.py`,
-`blob_uploads.py`).
+Knows no Node protocol and no uploads; those are built of this (`node.py`,
+`uploads.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from amazin.errors import NodeProtocolError
-from amazin.nodes.interface import TimeLimits
+from amazin.model.node_specs import TimeLimits
+from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import Question, send_again, send_first
 from amazin.nodes.transport.pool import ConnectionPool
-from amazin.nodes.transport.response import Connection, Response
+from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
 
 _KEPT_IN_PATHS = "/%:@!$&'()*+,;=-._~"

@@ -17,17 +17,15 @@ from amazin.blobs.node.client import BlobClient
 from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.uploads import BlobPost, HeldBlob, StreamedBlob
 from amazin.errors import NodeProtocolError, NotSupportedError, PreconditionError
-from amazin.nodes.interface import (
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import (
     CHUNK_BYTES,
     UNKNOWN_SIZE,
     Label,
-    NodeObject,
     ObjectInfo,
     ObjectName,
-    Pending,
-    TimeLimits,
-    Upload,
 )
+from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.s3.answers import CONTENT_RANGE
 from amazin.nodes.transport.response import Response
 

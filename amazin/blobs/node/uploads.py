@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from amazin.blobs.node.answers import blob_headers, require_stored, sent_headers
 from amazin.blobs.node.client import BlobClient
 from amazin.errors import GatewayError
-from amazin.nodes.interface import ObjectInfo
+from amazin.model.objects import ObjectInfo
+from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import send_again, send_first
-from amazin.nodes.transport.response import Connection, Response
+from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
 from amazin.nodes.transport.streamed_upload import StreamedRequest
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Protocol
 
-from amazin.nodes.interface import UNKNOWN_SIZE
+from amazin.model.objects import UNKNOWN_SIZE
 
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _MD5 = re.compile(r"[0-9a-f]{32}")

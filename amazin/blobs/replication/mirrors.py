@@ -2,7 +2,7 @@
 
 A copy becomes visible on a server whole or not at all, only with the bytes that its
 name promises, and only where there is none. What is copied where:
-`blobs/replication_work.py`.
+`work.py`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,8 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.interface import (
-    UNKNOWN_SIZE,
-    Label,
-    NodeObject,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    Stamp,
-    Upload,
-)
+from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.interface import NodeObject, Pending, Upload
 
 PATIENCE = 3
 """Failures in a row after which a server is asked if it lives, or counts as full."""

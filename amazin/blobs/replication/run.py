@@ -1,7 +1,7 @@
 """Mirrors the blobs within each group of blob servers, old `sos` ones and ours.
 
 Reads the list of every server of a group onto disk, merges them, and has each blob
-that a server lacks copied (`replication_work.py`). Can be stopped, and begun again, at
+that a server lacks copied (`work.py`). Can be stopped, and begun again, at
 any moment.
 """
 

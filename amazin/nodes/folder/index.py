@@ -1,6 +1,6 @@
 """The index of a folder node: which content file each key means, in SQLite.
 
-Everything here blocks: `folder.py` calls it off the event loop, and translates its
+Everything here blocks: `node.py` calls it off the event loop, and translates its
 errors. Source: https://www.sqlite.org/howtocorrupt.html, for what is avoided here.
 """
 
@@ -24,8 +24,8 @@ from amazin.errors import (
     NodeUnreachableError,
     NoSuchBucketError,
 )
+from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.content import Content, sync_folder
-from amazin.nodes.interface import Label, ObjectInfo, ObjectName
 
 _SCHEMA_VERSION = 2
 _BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"

@@ -19,6 +19,13 @@ from pathlib import Path
 
 from amazin.blocking import BlockingCalls
 from amazin.errors import NodeError, NoSuchKeyError, PreconditionError
+from amazin.model.objects import (
+    CHUNK_BYTES,
+    UNKNOWN_SIZE,
+    Label,
+    ObjectInfo,
+    ObjectName,
+)
 from amazin.nodes.folder.calls import Question, ask
 from amazin.nodes.folder.index import (
     Index,
@@ -32,13 +39,6 @@ from amazin.nodes.folder.index import (
     transaction,
 )
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    UNKNOWN_SIZE,
-    Label,
-    ObjectInfo,
-    ObjectName,
-)
 
 _FIRST_ROWS, _BATCH_ROWS = 32, 1024
 """Of a listing: read at first, and at once later; doubles."""

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from amazin.errors import NodeError, PreconditionError
+from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo, ObjectName
 from amazin.nodes.folder.calls import Question, ask
 from amazin.nodes.folder.content import sync_folder
 from amazin.nodes.folder.index import Index, find, put, require_bucket, transaction
-from amazin.nodes.interface import UNKNOWN_SIZE, ObjectInfo, ObjectName
 
 Write = Callable[[io.FileIO, memoryview], int]
 

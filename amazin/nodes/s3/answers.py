@@ -21,7 +21,8 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.interface import Label, ObjectInfo
+from amazin.model.headers import NATIVE_HEADERS
+from amazin.model.objects import Label, ObjectInfo
 from amazin.nodes.transport.response import Response
 
 ERROR_BODY_SECONDS = 5.0
@@ -30,15 +31,6 @@ _LABEL = _META + "amazin-stamp"
 _KEPT_META = (_META + "x-", _META + "expires")
 _PLAIN_VALUE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 """Stands unescaped in a metadata value; not the space: signing would fold several."""
-NATIVE_HEADERS = (
-    "Content-Type",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Cache-Control",
-)
-"""What S3 itself keeps with an object; every other header goes as metadata. So does
-Expires: MinIO drops one that is no date, like the common 0."""
 _NATIVE_KEYS = [(name, name.lower()) for name in NATIVE_HEADERS]
 _ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -1,7 +1,7 @@
 """Talking to one S3 server: signed requests over our own connections, the SDK's calls.
 
-Knows no Node protocol and no uploads; those are built of this (`s3.py`,
-`s3_uploads.py`).
+Knows no Node protocol and no uploads; those are built of this (`node.py`,
+`uploads.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from amazin.errors import (
     NodeTimeoutError,
     NodeUnreachableError,
 )
-from amazin.nodes.interface import NodeSpec, ObjectInfo, ObjectName, TimeLimits
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.s3.answers import bucket_exists, error_for, read_label, stored_headers
 from amazin.nodes.transport.exchange import Question
 from amazin.nodes.transport.pool import ConnectionPool

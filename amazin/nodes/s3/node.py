@@ -1,7 +1,7 @@
 """A node that speaks S3: MinIO, versitygw and their like.
 
 Object bytes and the questions about single objects go over our own connections
-(`http1.py`); buckets and listings, which are rare, through the MinIO SDK.
+(`transport/`); buckets and listings, which are rare, through the MinIO SDK.
 """
 
 from __future__ import annotations
@@ -10,17 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from amazin.errors import NodeProtocolError, NoSuchKeyError
-from amazin.nodes.interface import (
-    CHUNK_BYTES,
-    Label,
-    NodeObject,
-    NodeSpec,
-    ObjectInfo,
-    ObjectName,
-    Pending,
-    TimeLimits,
-    Upload,
-)
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
+from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.s3.answers import (
     CONTENT_RANGE,
     metadata_lines,

@@ -17,7 +17,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.nodes.interface import ObjectInfo
+from amazin.model.objects import ObjectInfo
 from amazin.nodes.s3.answers import (
     DeniedError,
     RemovedDirectoryError,
@@ -25,8 +25,9 @@ from amazin.nodes.s3.answers import (
     require_success,
 )
 from amazin.nodes.s3.client import S3Client
+from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import send_again, send_first, send_on_new
-from amazin.nodes.transport.response import Connection, Response
+from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
 from amazin.nodes.transport.streamed_upload import StreamedRequest
 

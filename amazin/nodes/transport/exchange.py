@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from amazin.errors import NodeError, NodeTimeoutError
+from amazin.nodes.transport.connection import Connection, NoAnswerError
 from amazin.nodes.transport.pool import ConnectionPool
-from amazin.nodes.transport.response import Connection, NoAnswerError, Response
+from amazin.nodes.transport.response import Response
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from urllib.parse import SplitResult
 
 from amazin.errors import NodeUnreachableError
-from amazin.nodes.transport.response import Connection
+from amazin.nodes.transport.connection import Connection
 
 MAX_IDLE_CONNECTIONS = 64
 IDLE_SECONDS = 15.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
-from amazin.nodes.interface import ObjectInfo, TimeLimits
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import ObjectInfo
+from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import send_again, send_first
 from amazin.nodes.transport.pool import ConnectionPool
-from amazin.nodes.transport.response import Connection, Response
+from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
 
 

@@ -1,0 +1,55 @@
+"""`DISCOVERY=folders`: the nodes are folders of this machine, below `DATA_DIR`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from amazin.errors import SettingsError
+from amazin.model.node_specs import NodeSpec
+
+log = logging.getLogger("amazin.discovery")
+
+
+class FolderDiscovery:
+    """`node-1`, `node-2`, ... under one folder: the first `count`, and what is there.
+
+    Folders are made at the start only: one that vanishes later is a node that is
+    down, not a new and empty one. A name once seen stays.
+    """
+
+    def __init__(self, data_dir: Path, count: int) -> None:
+        """Make the folders that are missing. Raises: SettingsError."""
+        self._data_dir = data_dir.absolute()
+        self._numbers = set(range(1, count + 1))
+        try:
+            for number in self._numbers:
+                (self._data_dir / f"node-{number}").mkdir(parents=True, exist_ok=True)
+            _sync_folder(self._data_dir)
+        except OSError as exc:
+            raise SettingsError(f"DATA_DIR: can't be used: {exc.strerror}") from exc
+
+    def find(self) -> Sequence[NodeSpec]:
+        self._numbers.update(self._existing())
+        names = sorted(f"node-{number}" for number in self._numbers)
+        return [NodeSpec(name, (self._data_dir / name).as_uri()) for name in names]
+
+    def _existing(self) -> Iterator[int]:
+        try:
+            for path in self._data_dir.iterdir():
+                match = re.fullmatch(r"node-([1-9][0-9]{0,8})", path.name)
+                if match and path.is_dir():
+                    yield int(match[1])
+        except OSError as exc:
+            log.debug("the data folder can't be listed: %s", exc)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

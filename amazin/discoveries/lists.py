@@ -1,0 +1,64 @@
+"""`DISCOVERY=static`: nodes that somebody listed, in a setting or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from amazin.errors import DiscoveryError, SettingsError
+from amazin.model.node_specs import NodeSpec, parse_list
+
+
+class StaticDiscovery:
+    """The nodes of `NODES`, which never change."""
+
+    def __init__(self, nodes: str) -> None:
+        """Read the list. Raises: SettingsError, without any of its secrets."""
+        entries = enumerate(nodes.split(","), start=1)
+        self._specs = parse_list((f"NODES: entry {n}", text) for n, text in entries)
+        if not self._specs:
+            raise SettingsError("NODES: there is no node in it")
+
+    def find(self) -> Sequence[NodeSpec]:
+        return self._specs
+
+
+class SingleNodeDiscovery:
+    """The one node of `MINIO_ENDPOINT`."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self._specs = [spec]
+
+    def find(self) -> Sequence[NodeSpec]:
+        return self._specs
+
+
+class NodesFileDiscovery:
+    """The nodes of the file `NODES_FILE`, read anew each time."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file once. Raises: SettingsError, without any of its secrets."""
+        self._path = path
+        self._read()
+
+    def find(self) -> Sequence[NodeSpec]:
+        try:
+            return self._read()
+        except SettingsError as exc:
+            raise DiscoveryError(f"The list of nodes can't be used. {exc}") from exc
+
+    def _read(self) -> Sequence[NodeSpec]:
+        try:
+            text = self._path.read_text(encoding="utf-8-sig")
+        except OSError as exc:
+            raise SettingsError(f"NODES_FILE: can't be read: {exc.strerror}") from exc
+        except UnicodeDecodeError:
+            raise SettingsError("NODES_FILE: is not UTF-8 text") from None
+        specs = parse_list(
+            (f"NODES_FILE: line {number}", line)
+            for number, line in enumerate(text.splitlines(), start=1)
+            if not line.lstrip().startswith("#")
+        )
+        if not specs:
+            raise SettingsError("NODES_FILE: there is no node in it")
+        return specs

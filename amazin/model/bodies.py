@@ -1,0 +1,51 @@
+"""What clients upload: a body of known length, and one that is held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Protocol
+
+from amazin.model.objects import CHUNK_BYTES
+
+
+class Body(Protocol):
+    """What a client uploads."""
+
+    length: int
+
+    def chunks(self) -> Iterable[bytes]:
+        """Yield the bytes, `length` in all. Raises: BodyError, if there are fewer."""
+
+    def can_restart(self) -> bool:
+        """Whether `chunks`, called now, yields the body from its beginning."""
+
+
+class HeldBody:
+    """A small body, read whole, so that it can be sent again."""
+
+    def __init__(self, data: bytes) -> None:
+        self.length = len(data)
+        self._data = data
+
+    @property
+    def etag(self) -> str:
+        """Its MD5 in hex."""
+        return hashlib.md5(self._data, usedforsecurity=False).hexdigest()
+
+    def chunks(self) -> Iterable[bytes]:
+        """See `Body`."""
+        return (self._data,) if self._data else ()
+
+    def can_restart(self) -> bool:
+        """See `Body`."""
+        return True
+
+
+def hold_if_small(body: Body) -> Body:
+    """Read a small body whole. Raises: BodyError."""
+    if isinstance(body, HeldBody):
+        return body
+    if body.can_restart() and body.length <= CHUNK_BYTES:
+        return HeldBody(b"".join(body.chunks()))
+    return body

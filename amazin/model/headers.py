@@ -1,0 +1,57 @@
+"""Which headers are stored with an object, and how much room they may take. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from amazin.errors import HTTPError
+
+NATIVE_HEADERS = (
+    "Content-Type",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Cache-Control",
+)
+"""What S3 itself keeps with an object; every other header goes as metadata. So does
+Expires: MinIO drops one that is no date, like the common 0."""
+MAX_METADATA_BYTES = 2048
+_PREFIX_BYTES = len("x-amz-meta-")
+"""What nodes add to the name of an X-... header, and count."""
+_STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 18
+"""What the gateway's own stamp takes of the 2 KiB that nodes allow."""
+KEPT = (
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Cache-Control",
+    "Expires",
+)
+METADATA_NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
+METADATA_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+
+
+def require_fit(
+    headers: Mapping[str, str], most_bytes: int = MAX_METADATA_BYTES
+) -> None:
+    """Raise HTTPError 400 if these headers can't be stored."""
+    size = _STAMP_BYTES
+    for name, value in headers.items():
+        is_plain = name in NATIVE_HEADERS
+        is_name = name in KEPT or is_plain or METADATA_NAME.fullmatch(name)
+        if not METADATA_VALUE.fullmatch(value) or not is_name:
+            shown = ascii(name)[1:-1]
+            message = f"The header {shown} has characters that can't be stored"
+            raise HTTPError(400, "InvalidHeader", message)
+        size += len(name)
+        size += len(value) if is_plain else _PREFIX_BYTES + escaped_size(value)
+    if size > most_bytes:
+        most = f"{most_bytes // 1024} KiB"
+        message = f"The headers to be stored with the object have more than {most}"
+        raise HTTPError(400, "MetadataTooLarge", message)
+
+
+def escaped_size(value: str) -> int:
+    """Return what a node counts for a value: printable ASCII is 1, all else `%XX`."""
+    return sum(1 if "!" <= char <= "~" and char != "%" else 3 for char in value)

@@ -1,0 +1,46 @@
+"""Which names buckets and objects may have. Pure.
+
+How they are stored on nodes: `stored_names.py`.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_KEY_BYTES = 1024
+RESERVED_BUCKETS = frozenset({"store", "blobs", "amazin-system"})
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_REFUSED_BUCKET = re.compile(
+    r".*(?:\.\.|\.-|-\.).*|[0-9]+(?:\.[0-9]+){3}"
+    r"|(?:xn--|sthree-|amzn-s3-demo-).*"
+    r"|.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)"
+)
+
+
+def check_bucket(bucket: str) -> None:
+    """Raises: ValueError: no bucket may have this name; says why."""
+    if not _BUCKET.fullmatch(bucket) or _REFUSED_BUCKET.fullmatch(bucket):
+        raise ValueError(
+            "A bucket's name is 3 to 63 lower-case letters, digits, dots and hyphens, "
+            "as Amazon S3 allows it"
+        )
+    if bucket in RESERVED_BUCKETS:
+        raise ValueError("This bucket is reserved; choose another name")
+
+
+def check_key(key: str) -> None:
+    """Raises: ValueError: no object may have this key; says why."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise ValueError("A key is UTF-8") from None
+    if not 1 <= size <= MAX_KEY_BYTES:
+        raise ValueError(f"A key is 1 to {MAX_KEY_BYTES} bytes of UTF-8")
+
+
+def printable(text: str) -> str:
+    """Return text on one line that a terminal shows as it is, the rest escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )

@@ -1,0 +1,102 @@
+"""What a repair is to do, what it has done, and how both are told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from rich.filesize import decimal
+
+from amazin.model.objects import DATA_BUCKETS
+
+WORKERS = 4
+"""How many keys are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to go about it."""
+
+    is_dry_run: bool = False
+    bytes_per_second: float | None = None
+    buckets: tuple[str, ...] = DATA_BUCKETS
+    spool_dir: str | None = None
+    workers: int = WORKERS
+
+
+@dataclass
+class Report:
+    """What was done, or with a dry run: what there is to do."""
+
+    objects: int = 0
+    """Keys looked at, tombstones too."""
+    copies: int = 0
+    bytes: int = 0
+    removals: int = 0
+    parts: int = 0
+    """Of uploads that were replaced, deleted or broken off: removed."""
+    part_bytes: int = 0
+    """What they took of all nodes."""
+    failures: int = 0
+    """Keys that are not as they should be yet."""
+    is_whole: bool = False
+    """Whether all nodes took part, and all keys were looked at."""
+    has_settled: bool = False
+    """Whether a change of the set of nodes came to its end."""
+    problems: list[str] = field(default_factory=list)
+    """What a person should know, a sentence each."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.is_whole and not self.failures and not self.problems
+
+
+def fields(report: Report) -> dict[str, object]:
+    """Return the report as JSON shows it."""
+    return {**asdict(report), "is_well": report.is_well}
+
+
+def summary(report: Report, is_dry_run: bool = False) -> str:
+    """Return the report as one line."""
+    done = plan(report) if is_dry_run else deeds(report)
+    return f"looked at {number(report.objects, 'object')}: {done}"
+
+
+def plan(report: Report) -> str:
+    """Return what there is to do."""
+    parts = []
+    if report.copies:
+        size = decimal(report.bytes)
+        parts.append(f"{number(report.copies, 'copy')} ({size}) to make")
+    if report.removals:
+        parts.append(f"{report.removals} to remove")
+    if report.parts:
+        parts.append(f"{unused_parts(report)} to remove")
+    return ", ".join(parts) or "nothing to do"
+
+
+def deeds(report: Report) -> str:
+    """Return what was done."""
+    parts = []
+    if report.copies:
+        size = decimal(report.bytes)
+        parts.append(f"made {number(report.copies, 'copy')} ({size})")
+    if report.removals:
+        parts.append(f"removed {report.removals}")
+    if report.parts:
+        parts.append(f"removed {unused_parts(report)}")
+    if report.has_settled:
+        parts.append("settled the new set of nodes")
+    return ", ".join(parts) or ("nothing to do" if report.is_well else "nothing done")
+
+
+def unused_parts(report: Report) -> str:
+    """Return how many parts of large objects no object needs, and their size."""
+    return f"{number(report.parts, 'unused part')} ({decimal(report.part_bytes)})"
+
+
+def number(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"

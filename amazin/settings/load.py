@@ -1,0 +1,66 @@
+"""From what was written for settings, the settings: judged alone, then together.
+
+Pure. The configuration file and the process environment are read by `config_file.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from amazin.errors import SettingsError
+from amazin.settings.checks import contradictions
+from amazin.settings.converters import Given
+from amazin.settings.settings import Settings
+
+
+def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Return what the environment says for each field; nothing if it is empty."""
+    found = {}
+    for field in fields(Settings):
+        variable = field.name.upper()
+        if written := environ.get(variable, "").strip():
+            found[field.name] = Given(written, variable)
+    return found
+
+
+def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
+    """Return it with what follows: a single node's endpoint is a list of nodes."""
+    completed = dict(given)
+    if "minio_endpoint" in given and "discovery" not in given:
+        completed["discovery"] = given["minio_endpoint"]._replace(text="static")
+    return completed
+
+
+def convert(field: Any, given: Given) -> Any:
+    """Return the value of a field. Raises: SettingsError."""
+    try:
+        return field.metadata["convert"](given.text)
+    except ValueError as exc:
+        shown = "" if field.metadata["is_secret"] else f" {given.text!r}"
+        raise SettingsError(f"{given}:{shown} can't be used: {exc}") from None
+
+
+def from_environ(environ: Mapping[str, str]) -> Settings:
+    """Read the environment alone; empty variables take their defaults.
+
+    Raises:
+        SettingsError: naming the variable and what was expected.
+    """
+    return from_given(given_by(environ))
+
+
+def from_given(given: Mapping[str, Given]) -> Settings:
+    """Make settings of what was written for fields. Raises: SettingsError."""
+    given = with_implied(given)
+    values = {
+        name: convert(Settings.__dataclass_fields__[name], written)
+        for name, written in given.items()
+    }
+    settings = Settings(**values)
+    for names, sentence in contradictions(settings):
+        written = [given[name] for name in names if name in given]
+        where = next((str(one) for one in written if one.file_line), names[0].upper())
+        raise SettingsError(f"{where}: {sentence}")
+    return settings

@@ -1,0 +1,183 @@
+"""Where one object lies, by asking every node. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from amazin.cluster.placement import Placement, is_valid, place
+from amazin.errors import NodeError, NoSuchBucketError, NoSuchKeyError
+from amazin.membership.membership import Snapshot
+from amazin.membership.roster import NodeSet, Roster
+from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.model.stored_names import shown
+from amazin.nodes.interface import Pending
+
+FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one node has of the object."""
+
+    node: str
+    rank: int | None
+    """From 1, in the newest set of nodes; None: it is not in it."""
+    is_home: bool
+    is_next_home: bool
+    """While the set of nodes changes: whether it is in the home that comes."""
+    state: str
+    """`up`, `lost` (it answers with an empty disk) or `not reachable`."""
+    problem: str = ""
+    info: ObjectInfo | None = None
+    is_newest: bool = False
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an object lies."""
+
+    name: ObjectName
+    verdict: str
+    reason: str
+    holdings: list[Holding]
+    """Best rank first."""
+
+    @property
+    def sentence(self) -> str:
+        """What an operator wants to know."""
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{shown(self.name)}: {self.verdict}{reason}"
+
+
+Answer = ObjectInfo | NodeError | None
+"""None: the node holds nothing of it."""
+
+
+def locate(snapshot: Snapshot, name: ObjectName) -> Location:
+    """Ask all known nodes."""
+    answers = ask_all(snapshot, name)
+    roster = snapshot.roster
+    if roster is None:
+        verdict = ABSENT if snapshot.is_blank else UNKNOWN
+        reason = "nothing is stored yet" if snapshot.is_blank else snapshot.reason
+        holdings = [holding(n, None, name, answers, snapshot) for n in sorted(answers)]
+        return Location(name, verdict, reason, holdings)
+    placement = place(roster, snapshot.members, name.hash_key)
+    newest = newest_copies(placement, answers)
+    ranked = roster.newest.ranker.rank(name.hash_key)
+    names = [*ranked, *sorted(answers.keys() - set(ranked))]
+    return Location(
+        name,
+        *judge(placement, snapshot, answers, newest),
+        [holding(n, roster, name, answers, snapshot, n in newest) for n in names],
+    )
+
+
+def ask_all(snapshot: Snapshot, name: ObjectName) -> dict[str, Answer]:
+    """Ask the nodes themselves, also those that are skipped just now."""
+    asked: dict[str, Pending[ObjectInfo] | NodeError] = {}
+    for member in snapshot.members.values():
+        try:
+            asked[member.name] = member.node.start_head(name)
+        except NodeError as exc:
+            asked[member.name] = exc
+    return {node: receive(pending) for node, pending in asked.items()}
+
+
+def receive(pending: Pending[ObjectInfo] | NodeError) -> Answer:
+    """Wait for an answer."""
+    if isinstance(pending, NodeError):
+        return pending
+    try:
+        return pending.wait()
+    except NoSuchKeyError:
+        return None
+    except NodeError as exc:
+        return exc
+
+
+def newest_copies(
+    placement: Placement, answers: Mapping[str, Answer]
+) -> dict[str, ObjectInfo]:
+    """Return the copies that are the object, as reads and `repair` see it."""
+    valid = {
+        node: info
+        for node, info in answers.items()
+        if isinstance(info, ObjectInfo) and is_valid(placement, node, info)
+    }
+    best = max((info.version for info in valid.values()), default=None)
+    return {node: info for node, info in valid.items() if info.version == best}
+
+
+def judge(
+    placement: Placement,
+    snapshot: Snapshot,
+    answers: Mapping[str, Answer],
+    newest: Mapping[str, ObjectInfo],
+) -> tuple[str, str]:
+    """Return the verdict, and its reason: so many have to answer as for a read."""
+    good = {
+        node for node, answer in answers.items() if not isinstance(answer, NodeError)
+    }
+    good -= snapshot.lost
+    for quorum in placement.quorums:
+        if sum(member.name in good for member in quorum.members) < quorum.needed:
+            return UNKNOWN, "too few nodes of its home answer"
+    if not newest:
+        is_left_over = any(
+            isinstance(answer, ObjectInfo) for answer in answers.values()
+        )
+        return ABSENT, "what lies there is left over" if is_left_over else ""
+    info = next(iter(newest.values()))
+    if info.is_deleted:
+        return DELETED, moment(info)
+    missing = placement.replicas - len(newest)
+    count = f"{len(newest)} of {placement.replicas}" if missing > 0 else len(newest)
+    return FOUND, "1 copy" if count == 1 else f"{count} copies"
+
+
+def holding(
+    node: str,
+    roster: Roster | None,
+    name: ObjectName,
+    answers: Mapping[str, Answer],
+    snapshot: Snapshot,
+    is_newest: bool = False,
+) -> Holding:
+    """Put together what is known of one node."""
+    answer = answers.get(node)
+    settled, coming = (roster.settled, roster.next) if roster else (None, None)
+    state, problem = "up", ""
+    if node in snapshot.lost:
+        state = "lost"
+    elif isinstance(answer, NodeError) and not isinstance(answer, NoSuchBucketError):
+        state, problem = "not reachable", str(answer)
+    return Holding(
+        node,
+        rank(node, roster, name),
+        is_at_home(node, settled, name),
+        is_at_home(node, coming, name),
+        state,
+        problem,
+        answer if isinstance(answer, ObjectInfo) else None,
+        is_newest,
+    )
+
+
+def rank(node: str, roster: Roster | None, name: ObjectName) -> int | None:
+    """Return the node's rank for a key."""
+    ranked = roster.newest.ranker.rank(name.hash_key) if roster else []
+    return ranked.index(node) + 1 if node in ranked else None
+
+
+def is_at_home(node: str, nodes: NodeSet | None, name: ObjectName) -> bool:
+    """Whether a node is in the key's home."""
+    return nodes is not None and node in nodes.home(name.hash_key)
+
+
+def moment(info: ObjectInfo) -> str:
+    """Return when a copy's version was written, by RFC 3339."""
+    time = datetime.fromtimestamp(info.modified_ns // 10**9, UTC)
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{info.modified_ns % 10**9 // 1000:06d}Z"

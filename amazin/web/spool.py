@@ -1,0 +1,110 @@
+"""Holds request bodies in files on disk, within a limit for all of them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from errno import EDQUOT, ENOSPC, errorcode
+from typing import IO
+
+from amazin.blocking import BlockingCalls
+from amazin.errors import HTTPError
+from amazin.model.objects import CHUNK_BYTES
+
+log = logging.getLogger("amazin.bodies")
+
+
+class SpooledBody:
+    """Bytes that are here as a whole, in a temporary file (small: in memory)."""
+
+    def __init__(self, file: IO[bytes], length: int, room: SpoolRoom) -> None:
+        self.length = length
+        self._file = file
+        self._room = room
+
+    def chunks(self) -> Iterator[bytes]:
+        """See `uploads.Body`."""
+        self._file.seek(0)
+        while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
+            yield chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The same, for an answer that is made of it."""
+        return self.chunks()
+
+    def can_restart(self) -> bool:
+        """See `uploads.Body`."""
+        return True
+
+    def close(self) -> None:
+        """Remove the file and give its room back. Idempotent."""
+        if not self._file.closed:
+            self._file.close()
+            self._room.give_back(self.length)
+
+
+class SpoolRoom:
+    """The room that all spooled bodies of this process share. Thread-safe."""
+
+    def __init__(self, folder: str, capacity_bytes: int) -> None:
+        self.calls = BlockingCalls()
+        self._folder = folder
+        self._free = capacity_bytes
+        self._lock = threading.Lock()
+
+    def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
+        """Write chunks to a file.
+
+        Raises: HTTPError 507, if there is no room; 503, if the folder is unusable.
+        """
+        file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the body owns it
+            max_size=CHUNK_BYTES, dir=self._folder
+        )
+        length = 0
+        try:
+            for chunk in chunks:
+                self._take(len(chunk))
+                length += len(chunk)
+                self.calls.run(file.write, chunk)
+            self.calls.run(file.flush)
+        except OSError as exc:
+            self._discard(file, length)
+            raise spool_error(exc) from exc
+        except BaseException:
+            self._discard(file, length)
+            raise
+        return SpooledBody(file, length, self)
+
+    def _discard(self, file: IO[bytes], length: int) -> None:
+        with suppress(OSError):  # it may still hold bytes that the disk has no room for
+            file.close()
+        self.give_back(length)
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            if size > self._free:
+                raise spool_full()
+            self._free -= size
+
+    def give_back(self, size: int) -> None:
+        """Return room that was taken."""
+        with self._lock:
+            self._free += size
+
+
+def spool_full() -> HTTPError:
+    """Return the refusal of a body for which there is no room."""
+    message = "No room to hold an upload of unknown length; send a Content-Length"
+    return HTTPError(507, "SpoolFull", message)
+
+
+def spool_error(error: OSError) -> HTTPError:
+    """Translate what the spool's folder raised; what is no lack of room is logged."""
+    if error.errno in (ENOSPC, EDQUOT):
+        return spool_full()
+    log.error("SPOOL_DIR can't be used: %s", errorcode.get(error.errno or 0, error))
+    message = "An upload of unknown length can't be held now; send a Content-Length"
+    return HTTPError(503, "SpoolFailed", message)
