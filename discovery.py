@@ -1,6 +1,6 @@
 """Who the nodes are: asked of the Docker daemon, read from a list, or from folders.
 
-Asked of Consul: `amazin/discoveries/consul.py`; of DNS: `amazin/discoveries/dns.py` beside it.
+Lists, folders, Consul and DNS: `amazin/discoveries/`.
 Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
 the last good answer itself. One's own discovery is any class with a `find`, named by
 `DISCOVERY=package.module:Class` and constructed with the settings.

@@ -1,8 +1,8 @@
 """The keys of a bucket in their order, out of the names that are stored.
 
-Names of one form (`model/stored_names.py`) are in the order of their keys, but for those of
-the long form; so a listing merges one stream for each form, as they come, in constant
-memory. Knows nothing of nodes: a source gives it stored names in byte order.
+Names of one form (`model/stored_names.py`) are in the order of their keys, but for
+those of the long form; so a listing merges one stream for each form, as they come, in
+constant memory. Knows nothing of nodes: a source gives it stored names in byte order.
 """
 
 from __future__ import annotations

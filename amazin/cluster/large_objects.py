@@ -2,8 +2,8 @@
 
 An upload above `chunk_bytes` is stored as parts of that size, objects of their own
 with names that nothing else ever has, and then, as the last step, as a manifest under
-its own name (`model/manifest.py`). Until that is stored nothing is visible; from then on
-reads, lists and conditions tell of one object. Manifests are read also by gateways
+its own name (`model/manifest.py`). Until that is stored nothing is visible; from then
+on reads, lists and conditions tell of one object. Manifests are read also by gateways
 that make none.
 
 Parts are never removed here: what an overwritten, deleted or broken upload leaves is

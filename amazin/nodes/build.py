@@ -30,7 +30,7 @@ def node_builder(limits: TimeLimits) -> Callable[[NodeSpec], Node]:
 
 
 class AbsentNode:
-    """A node that is known, but down: it is placed like others, and refuses requests."""
+    """A node that is known, but down: it is placed like others, and refuses all."""
 
     def __init__(self, name: str) -> None:
         self.name = name

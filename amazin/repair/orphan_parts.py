@@ -2,8 +2,8 @@
 
 What an overwritten, deleted or broken upload leaves. A part goes if it is a day old
 and no node holds a manifest that names its upload. Nobody can write such a manifest
-any more, because an upload has to end within half a day (`cluster/large_objects.py`); nor can one
-come to light, because it is asked for when all nodes take part and every object has
+any more, because an upload has to end within half a day (`large_objects.py`); nor can
+one come to light, because it is asked for when all nodes take part and every object has
 been brought into its place.
 
 One upload after the other, in constant memory.

@@ -9,10 +9,10 @@ from wsgiref.types import WSGIEnvironment
 
 from amazin.errors import HTTPError
 from amazin.model.headers import (
-    METADATA_NAME,
-    METADATA_VALUE,
     KEPT,
     MAX_METADATA_BYTES,
+    METADATA_NAME,
+    METADATA_VALUE,
     require_fit,
 )
 from amazin.web.server_quirks import is_granian
