@@ -20,8 +20,24 @@ from typing import cast
 import docker
 from docker.errors import NotFound
 
-from amazin.discoveries import docker_containers as containers
-from amazin.discoveries.docker_containers import Attachment, Container, Keys, Viewpoint
+from amazin.discoveries.docker_containers import (
+    Attachment,
+    Container,
+    Keys,
+    Viewpoint,
+    address_of,
+    choose,
+    group_of,
+    has_doubtful_network,
+    is_candidate,
+    own_container_id,
+    read_container,
+    read_keys,
+    read_viewpoint,
+    shared_attachments,
+    stable_names,
+    weight_of,
+)
 from amazin.discoveries.docker_daemon import (
     DAEMON_ERRORS,
     Connect,
@@ -158,28 +174,28 @@ class DockerDiscovery:
     def _find(self, client: docker.APIClient) -> Sequence[NodeSpec]:
         viewpoint = self._viewpoint(client)
         summaries = client.containers(all=True, filters={"name": self._selector})
-        found = [containers.read_container(summary) for summary in summaries]
+        found = [read_container(summary) for summary in summaries]
         found = [
             container
             for container in found
-            if containers.is_candidate(container, self._selector, viewpoint)
+            if is_candidate(container, self._selector, viewpoint)
         ]
         shared = self._shared_attachments(client, found, viewpoint)
         nodes = [container for container in found if shared[container.id]]
         self._read_keys(client, nodes)
         nodes = [container for container in nodes if container.id in self._keys]
-        names = containers.stable_names(nodes, viewpoint.project)
-        chosen, losers = containers.choose(nodes, names)
+        names = stable_names(nodes, viewpoint.project)
+        chosen, losers = choose(nodes, names)
         for loser in losers:
             self._warn_once(loser, "another running container has its stable name")
         return [self._spec(name, chosen[name], shared) for name in sorted(chosen)]
 
     def _viewpoint(self, client: docker.APIClient) -> Viewpoint:
         mounts = self._own_mountinfo
-        own_id = mounts.exists() and containers.own_container_id(mounts.read_text())
+        own_id = mounts.exists() and own_container_id(mounts.read_text())
         with suppress(NotFound):  # in a container, but not in one of this daemon's
             if own_id:
-                return containers.read_viewpoint(client.inspect_container(own_id))
+                return read_viewpoint(client.inspect_container(own_id))
         return Viewpoint()
 
     def _shared_attachments(
@@ -189,12 +205,10 @@ class DockerDiscovery:
         viewpoint: Viewpoint,
     ) -> Mapping[str, tuple[Attachment, ...]]:
         existing_ids = viewpoint.network_ids
-        if any(containers.has_doubtful_network(one, viewpoint) for one in found):
+        if any(has_doubtful_network(one, viewpoint) for one in found):
             existing_ids |= {network["Id"] for network in client.networks()}
         return {
-            container.id: containers.shared_attachments(
-                container, viewpoint, existing_ids
-            )
+            container.id: shared_attachments(container, viewpoint, existing_ids)
             for container in found
         }
 
@@ -209,7 +223,7 @@ class DockerDiscovery:
         for id_ in ids - self._keys.keys():
             with suppress(NotFound):
                 config = client.inspect_container(id_)["Config"]
-                self._keys[id_] = containers.read_keys(config.get("Env") or ())
+                self._keys[id_] = read_keys(config.get("Env") or ())
 
     def _spec(
         self,
@@ -218,15 +232,15 @@ class DockerDiscovery:
         shared: Mapping[str, tuple[Attachment, ...]],
     ) -> NodeSpec:
         keys = self._keys[container.id]
-        weight = containers.weight(container)
+        weight = weight_of(container)
         if weight is None:
             self._warn_once(container, "its label amazin.weight is no number from 0 up")
             weight = 1.0
-        group = containers.group(container)
+        group = group_of(container)
         if group is None:
             self._warn_once(container, "its label amazin.group is no name")
             group = ""
-        host = containers.address(container, shared[container.id])
+        host = address_of(container, shared[container.id])
         endpoint = f"http://{host}:{self._node_port}" if host else None
         return NodeSpec(name, endpoint, *keys, weight, group, container.id)
 

@@ -21,7 +21,7 @@ from amazin.logs import EventRecord
 from amazin.settings.converters import Network, parse_networks
 from amazin.web.access import require_access
 from amazin.web.bodies import drain
-from amazin.web.errors import answer_to
+from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
 from amazin.web.server_quirks import encodable, is_granian
@@ -58,7 +58,7 @@ class Gateway:
         try:
             response = in_time(self._answer(request), environ[DEADLINE])
         except Exception as exc:
-            error = told(request, exc)
+            error = noted(request, exc)
             if error is None:
                 log.exception("a bug", extra={"fields": {"requestId": request.id}})
                 error = HTTPError(500, "InternalError", "The gateway failed: a bug")
@@ -209,14 +209,14 @@ def error_response(request: Request, error: HTTPError) -> Response:
     return json_response(error.status, body, error.headers)
 
 
-def told(request: Request, error: Exception) -> HTTPError | None:
+def noted(request: Request, error: Exception) -> HTTPError | None:
     """Return what a client is told, None of a bug; notes the node for the log."""
     if isinstance(error, HTTPError):
         return error
     if isinstance(error, NodeError):
         request.node = error.node or request.node
         log.debug("node %s: %s", request.node, error)
-    return answer_to(error)
+    return as_http_error(error)
 
 
 def client_address(

@@ -9,7 +9,7 @@ from amazin.cluster.large_objects import ChunkedCluster
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.membership.membership import Membership
-from amazin.membership.transitions import Wishes
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.headers import require_fit
 from amazin.nodes.build import node_builder
 from amazin.settings.config_file import load_settings
@@ -24,9 +24,9 @@ try:
     discovery = load_discovery(settings)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
-wishes = Wishes(settings.replicas, parse_group_weights(settings.group_weights))
+desired = DesiredNodes(settings.replicas, parse_group_weights(settings.group_weights))
 build = node_builder(settings.node_limits)
-membership = Membership(discovery, build, settings.refresh_seconds, wishes)
+membership = Membership(discovery, build, settings.refresh_seconds, desired)
 cluster = ChunkedCluster(membership, settings.chunk_bytes, require_fit)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
 app = Gateway(all_routes(settings), Services(cluster, settings, spool))

@@ -19,7 +19,7 @@ from typing import Any
 from amazin.cluster.lookup import Lookup
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
-from amazin.membership.transitions import Wishes
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectName
 from amazin.nodes.build import node_builder
@@ -72,13 +72,13 @@ def parse_options() -> argparse.Namespace:
 
 def measure(specs: Sequence[NodeSpec], options: argparse.Namespace) -> dict[str, Any]:
     """Form a cluster of these nodes; returns what following and placing cost."""
-    build, wishes = node_builder(TimeLimits()), Wishes(options.replicas, {})
-    forming = Membership(Fixed(specs), build, REFRESH_SECONDS, wishes)
+    build, desired = node_builder(TimeLimits()), DesiredNodes(options.replicas, {})
+    forming = Membership(Fixed(specs), build, REFRESH_SECONDS, desired)
     form(forming)
 
     def follower() -> Membership:
         return Membership(
-            Fixed(specs), build, REFRESH_SECONDS, wishes, is_watching=False
+            Fixed(specs), build, REFRESH_SECONDS, desired, is_watching=False
         )
 
     following = follower()
@@ -102,7 +102,7 @@ def measure(specs: Sequence[NodeSpec], options: argparse.Namespace) -> dict[str,
 def form(membership: Membership) -> None:
     """Make empty nodes a cluster. Raises: RuntimeError."""
     for _ in range(FORM_ATTEMPTS):
-        roster = membership.form().roster
+        roster = membership.bootstrap().roster
         if roster is not None and roster.is_settled:
             return
     raise RuntimeError("the nodes do not become a cluster")

@@ -23,7 +23,7 @@ from amazin.cluster.cluster import Cluster
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.transitions import Sight
+from amazin.membership.transitions import RosterView
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.node import FolderNode
@@ -45,7 +45,7 @@ class FixedMembership:
         settled = NodeSet(replicas, dict.fromkeys(members, 1.0), epoch=1)
         roster = Roster("cluster", 1, settled)
         self._snapshot = Snapshot(
-            members, Sight(dict.fromkeys(members, roster)), problem
+            members, RosterView(dict.fromkeys(members, roster)), problem
         )
 
     def snapshot(self) -> Snapshot:

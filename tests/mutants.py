@@ -13,10 +13,9 @@ from typing import Any
 
 from amazin.cluster import cluster, listing, lookup, placement, quorum, uploads
 from amazin.errors import GatewayError, NodeError, NoSuchBucketError, NoSuchKeyError
-from amazin.membership import member, roster
-from amazin.membership import roster_store as keeper
+from amazin.membership import member, roster, roster_store
 from amazin.model.objects import Stamp
-from amazin.repair import objects as mending
+from amazin.repair import objects
 
 
 @contextmanager
@@ -62,7 +61,7 @@ def believe_lost_disks() -> Iterator[None]:
         pass
 
     with (
-        replaced(quorum.Survey, "_take", take),
+        replaced(quorum.QuorumRead, "_take", take),
         replaced(member.Member, "_refuse_if_lost", refuse),
     ):
         yield
@@ -111,24 +110,24 @@ def clean_up() -> Any:
 
 def repair_blindly() -> Any:
     """`repair` copies unconditionally."""
-    real = mending.Mender._send
+    real = objects.KeyRepair._send
 
     def send(self: Any, placement: Any, name: Any, step: Any, file: Any) -> Any:
-        blind = BlindScene(self._scene)
-        self._scene, scene = blind, self._scene
+        blind = BlindScene(self._context)
+        self._context, context = blind, self._context
         try:
             return real(self, placement, name, step, file)
         finally:
-            self._scene = scene
+            self._context = context
 
-    return replaced(mending.Mender, "_send", send)
+    return replaced(objects.KeyRepair, "_send", send)
 
 
 class BlindScene:
-    """A `Scene` whose nodes ignore all conditions of an upload."""
+    """A `RepairContext` whose nodes ignore all conditions of an upload."""
 
-    def __init__(self, scene: Any) -> None:
-        self.members = {name: BlindMember(m) for name, m in scene.members.items()}
+    def __init__(self, context: Any) -> None:
+        self.members = {name: BlindMember(m) for name, m in context.members.items()}
 
 
 class BlindMember:
@@ -153,12 +152,14 @@ class BlindNode:
 
 def write_by_next_at_once() -> Any:
     """Writes go by the next set as soon as it is announced."""
-    return replaced(keeper.Keeper, "has_waited", lambda self, roster: True)
+    return replaced(roster_store.RosterStore, "has_waited", lambda self, roster: True)
 
 
 def repair_at_once() -> Any:
     """`repair` does not wait until all gateways write by the next set."""
-    return replaced(keeper.Keeper, "is_due", lambda self, roster: roster.is_open)
+    return replaced(
+        roster_store.RosterStore, "is_due", lambda self, roster: roster.is_open
+    )
 
 
 def read_one_home() -> Any:

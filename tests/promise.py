@@ -27,8 +27,8 @@ from amazin.errors import (
 )
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster, newest
-from amazin.membership.roster_store import NAME as ROSTER
-from amazin.membership.transitions import Wishes, forget
+from amazin.membership.roster_store import ROSTER_NAME
+from amazin.membership.transitions import DesiredNodes, forget
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import (
     CHUNK_BYTES,
@@ -197,12 +197,12 @@ class Gateway:
 
     def __init__(self, world: World, replicas: int | None, skew_ns: int = 0) -> None:
         self.discovery = FakeDiscovery(*world.specs())
-        wishes = Wishes(replicas, {}) if replicas else None
+        desired = DesiredNodes(replicas, {}) if replicas else None
         self.membership = Membership(
             self.discovery,
             world.build,
             REFRESH_SECONDS,
-            wishes,
+            desired,
             clock=lambda: world.now,
             is_watching=False,
         )
@@ -364,21 +364,23 @@ class World:
         """The newest one on any disk."""
         rosters = []
         for name, disk in self.disks.items():
-            if ROSTER in disk.objects:
-                rosters.append(Roster.load(disk.objects[ROSTER][1], name))
+            if ROSTER_NAME in disk.objects:
+                rosters.append(Roster.load(disk.objects[ROSTER_NAME][1], name))
         found = newest(rosters)
         return found[0] if len(found) == 1 else None
 
     def holders(self) -> set[str]:
         """Nodes that hold a roster."""
-        return {name for name, disk in self.disks.items() if ROSTER in disk.objects}
+        disks = self.disks.items()
+        return {name for name, disk in disks if ROSTER_NAME in disk.objects}
 
     def gone(self) -> set[str]:
         """Nodes whose data is lost, and not made good yet."""
         roster = self.roster()
         if roster is None:
             return set()
-        lost = {n for n in roster.keepers if ROSTER not in self.disks[n].objects}
+        disks = self.disks
+        lost = {n for n in roster.data_nodes if ROSTER_NAME not in disks[n].objects}
         return lost | set(roster.forgotten)
 
     def may_lose(self, name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from amazin.cluster.cluster import Cluster
 from amazin.errors import NoSuchKeyError
 from amazin.membership.membership import Membership
-from amazin.membership.transitions import Wishes
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import Label, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
@@ -105,7 +105,7 @@ class Site:
             self._stack.enter_context(proxy)
         with self.gateway() as gateway:
             gateway.membership.snapshot()
-            gateway.membership.form()
+            gateway.membership.bootstrap()
             roster = gateway.membership.snapshot().roster
             assert roster
             assert roster.is_settled
@@ -172,7 +172,7 @@ class Site:
             FakeDiscovery(*specs),
             build,
             A_LONG_TIME,
-            Wishes(self.replicas, {}),
+            DesiredNodes(self.replicas, {}),
             is_watching=False,
         )
         membership.snapshot()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from amazin.errors import RosterError
 from amazin.membership.roster import NodeSet, Roster, newest
 from amazin.membership.transitions import (
-    Sight,
-    Wishes,
+    DesiredNodes,
+    RosterView,
+    arbiter,
+    bootstrap,
     forget,
-    form,
-    register,
     settle,
     step,
 )
@@ -37,11 +37,11 @@ UNSETTLED = Roster("x", 3, None, ABCD)
 OTHER = Roster("w", 7, nodes("st", epoch=1))
 
 
-def seen(roster: Roster, names: str = "", **others: str) -> Sight:
+def seen(roster: Roster, names: str = "", **others: str) -> RosterView:
     """Return what is seen when all holders, or just some, have their copy."""
     holders = names or roster.holders
     answers = {kind: frozenset(those) for kind, those in others.items()}
-    return Sight(dict.fromkeys(holders, roster), **answers)
+    return RosterView(dict.fromkeys(holders, roster), **answers)
 
 
 def outline(roster: Roster | None) -> tuple[object, ...]:
@@ -55,31 +55,31 @@ def outline(roster: Roster | None) -> tuple[object, ...]:
 
 
 def test_nothing_is_seen_on_nodes_that_hold_nothing() -> None:
-    sight = Sight({}, frozenset("ab"), silent=frozenset("c"))
-    assert sight.roster is None
-    assert (sight.rosters, sight.names, sight.outdated) == ([], frozenset(), [])
-    assert not (sight.is_confirmed or sight.is_recorded or sight.lost)
+    view = RosterView({}, frozenset("ab"), unreachable=frozenset("c"))
+    assert view.roster is None
+    assert (view.rosters, view.names, view.outdated) == ([], frozenset(), [])
+    assert not (view.is_confirmed or view.is_recorded or view.lost)
 
 
 def test_the_newest_copy_is_the_roster() -> None:
-    sight = Sight({"a": ANNOUNCED, "b": SETTLED, "c": SETTLED})
-    assert sight.roster == ANNOUNCED
-    assert sight.names == set("abcd")
-    assert not sight.is_recorded
+    view = RosterView({"a": ANNOUNCED, "b": SETTLED, "c": SETTLED})
+    assert view.roster == ANNOUNCED
+    assert view.names == set("abcd")
+    assert not view.is_recorded
 
 
 def test_of_several_clusters_none_is_the_roster() -> None:
-    sight = Sight({"a": SETTLED, "s": OTHER})
-    assert sight.roster is None
-    assert sight.rosters == [OTHER, SETTLED]
-    assert sight.names == set("abcst")
-    assert (sight.outdated, sight.is_confirmed, sight.is_recorded) == ([], False, False)
+    view = RosterView({"a": SETTLED, "s": OTHER})
+    assert view.roster is None
+    assert view.rosters == [OTHER, SETTLED]
+    assert view.names == set("abcst")
+    assert (view.outdated, view.is_confirmed, view.is_recorded) == ([], False, False)
 
 
 def test_it_is_recorded_when_all_holders_have_it() -> None:
     assert seen(ANNOUNCED).is_recorded
     assert not seen(ANNOUNCED, "abc").is_recorded
-    assert not Sight(dict.fromkeys("abc", ANNOUNCED) | {"d": SETTLED}).is_recorded
+    assert not RosterView(dict.fromkeys("abc", ANNOUNCED) | {"d": SETTLED}).is_recorded
 
 
 def test_nobody_waits_for_forgotten_nodes() -> None:
@@ -101,47 +101,47 @@ def test_a_leaving_node_confirms_nothing() -> None:
 
 
 def test_nodes_that_held_data_and_are_empty_are_lost() -> None:
-    assert seen(SETTLED, "ab", blank="cd").lost == {"c"}
-    assert seen(OPEN, "abc", blank="d").lost == {"d"}
+    assert seen(SETTLED, "ab", empty="cd").lost == {"c"}
+    assert seen(OPEN, "abc", empty="d").lost == {"d"}
 
 
 def test_nodes_that_still_join_are_not_lost() -> None:
-    assert seen(ANNOUNCED, "abc", blank="d").lost == frozenset()
-    assert seen(NEW, "a", blank="bc").lost == frozenset()
+    assert seen(ANNOUNCED, "abc", empty="d").lost == frozenset()
+    assert seen(NEW, "a", empty="bc").lost == frozenset()
 
 
 def test_nodes_that_held_data_before_all_was_unsettled_can_be_lost() -> None:
-    sight = seen(SETTLED, blank="d", filled="d")
-    later = step(sight, nodes("abcd"), has_waited=False)
+    view = seen(SETTLED, empty="d", with_data="d")
+    later = step(view, nodes("abcd"), has_waited=False)
     assert later
-    assert seen(later, "ac", blank="bd").lost == {"b"}
+    assert seen(later, "ac", empty="bd").lost == {"b"}
 
 
 def test_nodes_of_any_of_several_clusters_can_be_lost() -> None:
-    assert Sight({"a": SETTLED, "s": OTHER}, frozenset("bt")).lost == set("bt")
+    assert RosterView({"a": SETTLED, "s": OTHER}, frozenset("bt")).lost == set("bt")
 
 
 def test_who_answers_without_the_newest_copy_is_outdated() -> None:
-    sight = Sight(
-        {"b": ANNOUNCED, "c": SETTLED}, frozenset("de"), silent=frozenset("a")
+    view = RosterView(
+        {"b": ANNOUNCED, "c": SETTLED}, frozenset("de"), unreachable=frozenset("a")
     )
-    assert sight.outdated == ["c", "d"]
+    assert view.outdated == ["c", "d"]
 
 
 def test_who_lost_its_disk_is_not_outdated() -> None:
-    assert seen(ANNOUNCED, "ab", blank="cd").outdated == ["d"]
+    assert seen(ANNOUNCED, "ab", empty="cd").outdated == ["d"]
 
 
 def test_a_forgotten_node_that_is_back_is_told() -> None:
     roster = replace(ANNOUNCED, forgotten=("b",))
     copies = dict.fromkeys("acd", roster) | {"b": SETTLED}
-    assert Sight(copies).outdated == ["b"]
+    assert RosterView(copies).outdated == ["b"]
 
 
 def test_an_absorbed_cluster_is_brought_the_new_one() -> None:
     both = Roster("u", 8, None, nodes("abcst", epoch=8), absorbed=("w", "x"))
     copies = dict.fromkeys("abc", SETTLED) | {"s": both, "t": OTHER}
-    assert Sight(copies).outdated == ["a", "b", "c", "t"]
+    assert RosterView(copies).outdated == ["a", "b", "c", "t"]
 
 
 # Where a step is decided.
@@ -164,65 +164,65 @@ def test_an_absorbed_cluster_is_brought_the_new_one() -> None:
 def test_a_step_is_decided_on_the_first_node_of_the_oldest_set(
     old: Roster | None, new: Roster, name: str
 ) -> None:
-    assert register(old, new) == name
+    assert arbiter(old, new) == name
 
 
 def test_a_forgotten_node_decides_nothing_later_either() -> None:
     given_up = forget(SETTLED, {"a"})
-    assert register(given_up, replace(given_up, is_open=True)) == "b"
+    assert arbiter(given_up, replace(given_up, is_open=True)) == "b"
 
 
 def test_with_all_of_the_oldest_set_forgotten_the_next_one_decides() -> None:
     announced = Roster("x", 3, ABC, nodes("abcdef", epoch=3))
     given_up = forget(announced, set("abc"))
-    assert register(announced, given_up) == "d"
-    assert register(given_up, replace(given_up, is_open=True)) == "d"
+    assert arbiter(announced, given_up) == "d"
+    assert arbiter(given_up, replace(given_up, is_open=True)) == "d"
 
 
 # The first roster.
 
 
-def blank(names: str, **others: str) -> Sight:
+def unused(names: str, **others: str) -> RosterView:
     answers = {kind: frozenset(those) for kind, those in others.items()}
-    return Sight({}, frozenset(names), **answers)
+    return RosterView({}, frozenset(names), **answers)
 
 
 def test_empty_nodes_become_a_cluster() -> None:
-    roster = form(blank("abc"), nodes("abc"), "x")
+    roster = bootstrap(unused("abc"), nodes("abc"), "x")
     assert roster == Roster("x", 1, None, ABC, is_new=True)
 
 
 def test_nodes_without_a_share_learn_of_it() -> None:
-    roster = form(blank("abcz"), nodes("abc"), "x")
+    roster = bootstrap(unused("abcz"), nodes("abc"), "x")
     assert roster
     assert roster.leaving == ("z",)
     assert roster.holders == set("abcz")
 
 
 def test_objects_of_others_may_lie_anywhere() -> None:
-    roster = form(blank("abc", filled="b"), nodes("abc"), "x")
+    roster = bootstrap(unused("abc", with_data="b"), nodes("abc"), "x")
     assert roster == Roster("x", 1, None, ABC)
 
 
 @pytest.mark.parametrize(
-    ("sight", "wanted"),
+    ("view", "wanted"),
     [
-        (blank("ab", silent="c"), nodes("ab")),
-        (Sight({"c": SETTLED}, frozenset("ab")), nodes("ab")),
-        (blank("a"), nodes("a")),
-        (blank(""), nodes("", 1)),
+        (unused("ab", unreachable="c"), nodes("ab")),
+        (RosterView({"c": SETTLED}, frozenset("ab")), nodes("ab")),
+        (unused("a"), nodes("a")),
+        (unused(""), nodes("", 1)),
     ],
-    ids=["a silent node", "a roster", "too few", "none"],
+    ids=["an unreachable node", "a roster", "too few", "none"],
 )
-def test_there_is_no_first_roster_with(sight: Sight, wanted: NodeSet) -> None:
-    assert form(sight, wanted, "x") is None
+def test_there_is_no_first_roster_with(view: RosterView, wanted: NodeSet) -> None:
+    assert bootstrap(view, wanted, "x") is None
 
 
 def test_a_new_cluster_is_settled_when_all_nodes_know_of_it() -> None:
     settled = Roster("x", 2, ABC)
     assert step(seen(NEW), ABC, has_waited=False) == settled
-    assert step(seen(NEW, "ab", blank="c"), ABC, has_waited=True) is None
-    assert step(seen(NEW, "ab", silent="c"), ABC, has_waited=True) is None
+    assert step(seen(NEW, "ab", empty="c"), ABC, has_waited=True) is None
+    assert step(seen(NEW, "ab", unreachable="c"), ABC, has_waited=True) is None
 
 
 def test_a_cluster_of_filled_nodes_is_opened_like_any_change() -> None:
@@ -261,7 +261,7 @@ def test_nodes_that_left_and_know_it_are_dropped() -> None:
     assert step(seen(left), ABC, has_waited=False) == replace(
         SETTLED, generation=SETTLED.generation + 1
     )
-    assert step(seen(left, "abc", blank="z"), ABC, has_waited=False) is None
+    assert step(seen(left, "abc", empty="z"), ABC, has_waited=False) is None
 
 
 def test_a_set_of_too_few_nodes_is_not_announced() -> None:
@@ -270,20 +270,22 @@ def test_a_set_of_too_few_nodes_is_not_announced() -> None:
 
 
 def test_a_joiner_with_objects_unsettles() -> None:
-    later = step(seen(SETTLED, blank="d", filled="d"), nodes("abcd"), has_waited=False)
+    view = seen(SETTLED, empty="d", with_data="d")
+    later = step(view, nodes("abcd"), has_waited=False)
     assert outline(later) == (3, None, ABCD, False, (), ())
 
 
 def test_who_is_dropped_at_that_moment_is_asked_all_the_same() -> None:
-    later = step(seen(SETTLED, blank="d", filled="d"), nodes("abd"), has_waited=False)
+    view = seen(SETTLED, empty="d", with_data="d")
+    later = step(view, nodes("abd"), has_waited=False)
     target = nodes("abd", epoch=3)
     assert outline(later) == (3, None, target, False, (), ("c",))
 
 
 def test_a_filled_node_that_is_not_wanted_unsettles_nothing() -> None:
-    sight = seen(SETTLED, blank="d", filled="d")
-    assert step(sight, ABC, has_waited=True) is None
-    later = step(sight, nodes("ab"), has_waited=True)
+    view = seen(SETTLED, empty="d", with_data="d")
+    assert step(view, ABC, has_waited=True) is None
+    later = step(view, nodes("ab"), has_waited=True)
     assert later == Roster("x", 3, ABC, nodes("ab", epoch=3))
 
 
@@ -300,7 +302,7 @@ def test_an_open_set_waits_for_its_repair(roster: Roster) -> None:
 
 
 def test_without_a_roster_there_is_no_step() -> None:
-    assert step(blank("abc"), ABC, has_waited=True) is None
+    assert step(unused("abc"), ABC, has_waited=True) is None
 
 
 def test_repair_settles_what_is_open() -> None:
@@ -416,7 +418,7 @@ def test_too_few_nodes_are_never_left(roster: Roster) -> None:
 # Clusters that meet.
 
 
-BOTH = Sight(dict.fromkeys("abc", SETTLED) | dict.fromkeys("st", OTHER))
+BOTH = RosterView(dict.fromkeys("abc", SETTLED) | dict.fromkeys("st", OTHER))
 
 
 def test_two_clusters_become_one() -> None:
@@ -432,14 +434,14 @@ def test_two_clusters_become_one() -> None:
 def test_clusters_wait_for_each_others_last_node() -> None:
     for name in "abcst":
         copies = {n: r for n, r in BOTH.copies.items() if n != name}
-        for sight in (Sight(copies, frozenset(name)), Sight(copies)):
-            assert step(sight, ABC, has_waited=True) is None
+        for view in (RosterView(copies, frozenset(name)), RosterView(copies)):
+            assert step(view, ABC, has_waited=True) is None
 
 
 def test_nobody_waits_for_a_forgotten_node_of_either() -> None:
     given_up = replace(ANNOUNCED, next=nodes("abd", epoch=3), forgotten=("c",))
     copies = dict.fromkeys("abd", given_up) | dict.fromkeys("st", OTHER)
-    united = step(Sight(copies), ABC, has_waited=False)
+    united = step(RosterView(copies), ABC, has_waited=False)
     assert united
     assert united.names == set("abdst")
 
@@ -447,7 +449,7 @@ def test_nobody_waits_for_a_forgotten_node_of_either() -> None:
 def test_whoever_held_anything_is_asked() -> None:
     drained = Roster("x", 4, ABCD, nodes("ab", epoch=3), is_open=True, leaving=("z",))
     copies = dict.fromkeys("abcdz", drained) | dict.fromkeys("st", OTHER)
-    united = step(Sight(copies), ABC, has_waited=False)
+    united = step(RosterView(copies), ABC, has_waited=False)
     assert united
     assert united.newest.names == set("abst")
     assert united.leaving == ("c", "d", "z")
@@ -458,7 +460,7 @@ def test_settings_of_both_are_kept_and_the_greater_count_of_replicas() -> None:
     copies = dict.fromkeys("abc", SETTLED) | dict.fromkeys(
         "st", replace(OTHER, settled=east)
     )
-    united = step(Sight(copies), ABC, has_waited=False)
+    united = step(RosterView(copies), ABC, has_waited=False)
     weights = {"a": 1.0, "b": 1.0, "c": 1.0, "s": 2.0, "t": 1.0}
     assert united
     assert united.next == NodeSet(3, weights, {"s": "east"}, {"east": 2.0}, 8)
@@ -467,7 +469,7 @@ def test_settings_of_both_are_kept_and_the_greater_count_of_replicas() -> None:
 def test_clusters_without_data_unite_without_repair() -> None:
     other = replace(NEW, cluster="w", next=nodes("st", epoch=1))
     copies = dict.fromkeys("abc", NEW) | dict.fromkeys("st", other)
-    united = step(Sight(copies), ABC, has_waited=False)
+    united = step(RosterView(copies), ABC, has_waited=False)
     assert united
     assert united.is_new
     settled = step(seen(united), ABC, has_waited=False)
@@ -478,7 +480,7 @@ def test_clusters_without_data_unite_without_repair() -> None:
 def test_a_cluster_that_absorbed_others_is_absorbed_with_them() -> None:
     united = replace(OTHER, absorbed=("t", "u"))
     copies = dict.fromkeys("abc", SETTLED) | dict.fromkeys("st", united)
-    again = step(Sight(copies), ABC, has_waited=False)
+    again = step(RosterView(copies), ABC, has_waited=False)
     assert again
     assert set(again.absorbed) == set("tuwx")
 
@@ -487,11 +489,11 @@ def test_gateways_that_unite_different_clusters_hide_none() -> None:
     second = replace(OTHER, cluster="y")
     third = Roster("z", 2, nodes("mn", epoch=1))
     ours = dict.fromkeys("abc", SETTLED)
-    one = step(Sight(ours | dict.fromkeys("st", second)), ABC, has_waited=False)
-    other = step(Sight(ours | dict.fromkeys("mn", third)), ABC, has_waited=False)
+    one = step(RosterView(ours | dict.fromkeys("st", second)), ABC, has_waited=False)
+    other = step(RosterView(ours | dict.fromkeys("mn", third)), ABC, has_waited=False)
     assert one
     assert other
-    assert Sight({"s": one, "m": other}).names == set("abcstmn")
+    assert RosterView({"s": one, "m": other}).names == set("abcstmn")
 
 
 # Any sequence of steps.
@@ -534,34 +536,34 @@ def check_any(old: Roster, new: Roster) -> None:
     assert Roster.load(new.dump("a"), "a") == new
 
 
-def check_step(old: Roster, new: Roster, sight: Sight, has_waited: bool) -> None:
+def check_step(old: Roster, new: Roster, view: RosterView, has_waited: bool) -> None:
     check_any(old, new)
     if new.is_open:
         assert has_waited
         assert new == replace(old, generation=new.generation, is_open=True)
     elif new.settled != old.settled and new.settled is not None:
         assert old.is_new
-        assert sight.is_recorded
+        assert view.is_recorded
         assert new.settled == old.next
     if new.settled is None or new.next is not None:
         assert holding_data(old) <= looked_at(new) | set(old.forgotten)
 
 
-def draw_sight(data: st.DataObject, roster: Roster) -> Sight:
+def draw_sight(data: st.DataObject, roster: Roster) -> RosterView:
     missing = data.draw(some)
     away = data.draw(some)
     holders = roster.holders - missing - away
     empty = frozenset(POOL) - holders - away
-    filled = (empty - roster.names) & data.draw(some)
-    return Sight(dict.fromkeys(holders, roster), empty, filled, away)
+    with_data = (empty - roster.names) & data.draw(some)
+    return RosterView(dict.fromkeys(holders, roster), empty, with_data, away)
 
 
 def take_step(data: st.DataObject, roster: Roster) -> Roster:
-    sight, has_waited = draw_sight(data, roster), data.draw(st.booleans())
-    new = step(sight, data.draw(wanted_sets), has_waited)
+    view, has_waited = draw_sight(data, roster), data.draw(st.booleans())
+    new = step(view, data.draw(wanted_sets), has_waited)
     if new is None:
         return roster
-    check_step(roster, new, sight, has_waited)
+    check_step(roster, new, view, has_waited)
     return new
 
 
@@ -589,15 +591,15 @@ def take_forget(data: st.DataObject, roster: Roster) -> Roster:
     assert new.settled in (roster.settled, None)
     assert not names & new.newest.names
     assert not names & new.holders
-    assert register(roster, new) not in names
+    assert arbiter(roster, new) not in names
     return new
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_whatever_happens_no_object_gets_out_of_sight(data: st.DataObject) -> None:
-    filled = data.draw(st.sampled_from(["", "a"]))
-    roster = form(blank("abc", filled=filled), nodes("abc"), "x")
+    with_data = data.draw(st.sampled_from(["", "a"]))
+    roster = bootstrap(unused("abc", with_data=with_data), nodes("abc"), "x")
     assert roster
     for _ in range(data.draw(st.integers(1, 20))):
         take = data.draw(st.sampled_from([take_step, take_settle, take_forget]))
@@ -611,7 +613,7 @@ def test_everybody_sees_the_same_in_the_same_copies(
 ) -> None:
     copies = {"a": SETTLED, "b": ANNOUNCED, "c": OTHER, "d": SETTLED}
     turned = {name: copies[name] for name in order if name in copies}
-    for one, other in itertools.pairwise([Sight(copies), Sight(turned)]):
+    for one, other in itertools.pairwise([RosterView(copies), RosterView(turned)]):
         assert one.rosters == other.rosters
         assert one.outdated == other.outdated
         assert step(one, wanted, True) == step(other, wanted, True)
@@ -627,29 +629,29 @@ def offers(names: str, weight: float = 1.0, group: str = "") -> list[Offer]:
 
 
 def test_at_first_all_that_is_shown_is_wanted() -> None:
-    wishes = Wishes(2, {"east": 2.0, "west": 1.0})
-    wanted = wishes.wanted(None, [("a", 1.0, ""), ("b", 2.0, "east"), ("c", 0.0, "")])
+    desired = DesiredNodes(2, {"east": 2.0, "west": 1.0})
+    wanted = desired.wanted(None, [("a", 1.0, ""), ("b", 2.0, "east"), ("c", 0.0, "")])
     assert wanted == NodeSet(2, {"a": 1.0, "b": 2.0}, {"b": "east"}, {"east": 2.0})
 
 
 def test_what_is_as_wished_stays() -> None:
-    assert Wishes(2, {}).wanted(ABC, offers("abc")) == ABC
+    assert DesiredNodes(2, {}).wanted(ABC, offers("abc")) == ABC
 
 
 def test_a_new_node_is_welcome() -> None:
-    wanted = Wishes(2, {}).wanted(ABC, offers("abcd"))
+    wanted = DesiredNodes(2, {}).wanted(ABC, offers("abcd"))
     assert wanted == nodes("abcd", epoch=1)
 
 
 def test_a_new_node_without_a_weight_is_not() -> None:
     offered = [*offers("abc"), ("d", 0.0, "")]
-    assert Wishes(2, {}).wanted(ABC, offered) == ABC
+    assert DesiredNodes(2, {}).wanted(ABC, offered) == ABC
 
 
 def test_nodes_that_are_not_shown_stay() -> None:
     east = replace(ABC, groups={"c": "east"})
-    assert Wishes(2, {}).wanted(east, offers("a")) == east
-    assert Wishes(2, {}).wanted(east, []) == east
+    assert DesiredNodes(2, {}).wanted(east, offers("a")) == east
+    assert DesiredNodes(2, {}).wanted(east, []) == east
 
 
 @pytest.mark.parametrize(
@@ -662,24 +664,24 @@ def test_nodes_that_are_not_shown_stay() -> None:
     ],
 )
 def test_a_wish_for_one_node_leaves_the_others(offer: Offer, wanted: NodeSet) -> None:
-    assert Wishes(2, {}).wanted(ABC, [offer, *offers("bc")]) == wanted
+    assert DesiredNodes(2, {}).wanted(ABC, [offer, *offers("bc")]) == wanted
 
 
 def test_a_node_leaves_its_group() -> None:
     east = replace(ABC, groups={"a": "east", "b": "east"})
-    wanted = Wishes(2, {}).wanted(east, offers("a"))
+    wanted = DesiredNodes(2, {}).wanted(east, offers("a"))
     assert wanted == replace(ABC, groups={"b": "east"})
 
 
 def test_replicas_and_the_weights_of_groups_are_wishes_too() -> None:
-    wanted = Wishes(3, {"east": 2.0}).wanted(ABC, offers("abc"))
+    wanted = DesiredNodes(3, {"east": 2.0}).wanted(ABC, offers("abc"))
     assert wanted == replace(ABC, replicas=3, group_weights={"east": 2.0})
 
 
 def test_a_wish_is_asked_for_until_it_is_granted() -> None:
-    wishes = Wishes(3, {})
+    desired = DesiredNodes(3, {})
     for _ in range(3):
-        wanted = wishes.wanted(ABC, offers("ab", 2.0))
+        wanted = desired.wanted(ABC, offers("ab", 2.0))
         assert wanted == NodeSet(3, {"a": 2.0, "b": 2.0, "c": 1.0}, epoch=1)
 
 
@@ -687,46 +689,46 @@ HEAVY = NodeSet(3, {"a": 2.0, "b": 1.0, "c": 1.0}, {"b": "east"}, {"east": 5.0})
 
 
 def test_what_another_gateway_changed_later_prevails() -> None:
-    wishes = Wishes(2, {})
-    assert wishes.wanted(ABC, offers("abc")) == ABC
-    assert wishes.wanted(HEAVY, offers("abc")) == HEAVY
+    desired = DesiredNodes(2, {})
+    assert desired.wanted(ABC, offers("abc")) == ABC
+    assert desired.wanted(HEAVY, offers("abc")) == HEAVY
 
 
 def test_a_wish_that_has_changed_is_asked_for_again() -> None:
-    wishes = Wishes(2, {})
-    wishes.wanted(ABC, offers("abc"))
-    wishes.wanted(HEAVY, offers("abc"))
-    wanted = wishes.wanted(HEAVY, offers("abc", 4.0))
+    desired = DesiredNodes(2, {})
+    desired.wanted(ABC, offers("abc"))
+    desired.wanted(HEAVY, offers("abc"))
+    wanted = desired.wanted(HEAVY, offers("abc", 4.0))
     assert wanted.weights == {"a": 4.0, "b": 4.0, "c": 4.0}
     assert wanted.replicas == 3
 
 
 def test_a_wish_that_was_changed_and_changed_back_is_asked_for_again() -> None:
-    wishes = Wishes(2, {})
-    wishes.wanted(ABC, offers("abc"))
-    wishes.wanted(HEAVY, [("a", 2.0, "")])
-    assert wishes.wanted(HEAVY, [("a", 1.0, "")]).weights == ABC.weights
+    desired = DesiredNodes(2, {})
+    desired.wanted(ABC, offers("abc"))
+    desired.wanted(HEAVY, [("a", 2.0, "")])
+    assert desired.wanted(HEAVY, [("a", 1.0, "")]).weights == ABC.weights
 
 
 def test_a_drained_node_stays_away_and_may_come_back() -> None:
-    wishes = Wishes(2, {})
-    wishes.wanted(ABC, offers("abc"))
-    assert wishes.wanted(ABC, offers("c", 0.0)).names == set("ab")
+    desired = DesiredNodes(2, {})
+    desired.wanted(ABC, offers("abc"))
+    assert desired.wanted(ABC, offers("c", 0.0)).names == set("ab")
     without = nodes("ab", epoch=3)
-    assert wishes.wanted(without, offers("c", 0.0)) == without
-    assert wishes.wanted(without, offers("c")).names == set("abc")
+    assert desired.wanted(without, offers("c", 0.0)) == without
+    assert desired.wanted(without, offers("c")).names == set("abc")
 
 
 def test_a_node_brought_back_by_another_gateway_is_not_drained_again() -> None:
-    wishes = Wishes(2, {})
-    wishes.wanted(nodes("ab"), offers("c", 0.0))
-    assert wishes.wanted(ABC, offers("c", 0.0)) == ABC
+    desired = DesiredNodes(2, {})
+    desired.wanted(nodes("ab"), offers("c", 0.0))
+    assert desired.wanted(ABC, offers("c", 0.0)) == ABC
 
 
 def test_where_no_set_is_known_nothing_is_granted_yet() -> None:
-    wishes = Wishes(2, {})
-    wishes.wanted(None, [*offers("ab"), *offers("c", 0.0)])
-    assert wishes.wanted(ABC, [*offers("ab"), *offers("c", 0.0)]).names == set("ab")
+    desired = DesiredNodes(2, {})
+    desired.wanted(None, [*offers("ab"), *offers("c", 0.0)])
+    assert desired.wanted(ABC, [*offers("ab"), *offers("c", 0.0)]).names == set("ab")
 
 
 @settings(deadline=None)
@@ -734,13 +736,13 @@ def test_where_no_set_is_known_nothing_is_granted_yet() -> None:
 def test_a_granted_wish_is_never_asked_for_again(one: NodeSet, other: NodeSet) -> None:
     """Two gateways that disagree come to rest, whoever was first."""
     gateways = [
-        (Wishes(wish.replicas, {}), [(n, w, "") for n, w in wish.weights.items()])
+        (DesiredNodes(wish.replicas, {}), [(n, w, "") for n, w in wish.weights.items()])
         for wish in (one, other)
     ]
     current = ABC
     for _ in range(3):
-        for wishes, offered in gateways:
-            current = wishes.wanted(current, offered)
-            assert wishes.wanted(current, offered) == current
-    for wishes, offered in gateways:
-        assert wishes.wanted(current, offered) == current
+        for desired, offered in gateways:
+            current = desired.wanted(current, offered)
+            assert desired.wanted(current, offered) == current
+    for desired, offered in gateways:
+        assert desired.wanted(current, offered) == current

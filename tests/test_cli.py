@@ -27,14 +27,14 @@ from amazin.cli.main import main
 from amazin.cluster.cluster import Cluster
 from amazin.errors import NodeTimeoutError
 from amazin.membership.membership import Membership
-from amazin.membership.transitions import Wishes
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.nodes.build import node_builder
 from amazin.nodes.interface import Node
-from amazin.repair.report import Report, number, plan, summary
+from amazin.repair.report import Report, number, one_line, to_do
 from amazin.repair.schedule import is_worth_it
 from amazin.settings.settings import Settings
 
@@ -66,7 +66,7 @@ class Lab:
             self.discovery,
             node_builder(Settings().node_limits),
             REFRESH_SECONDS,
-            Wishes(replicas, {}),
+            DesiredNodes(replicas, {}),
             least_wait_seconds=0.0,
         )
         self.cluster = Cluster(self.membership)
@@ -368,9 +368,9 @@ def test_a_spool_folder_that_is_missing_is_no_crash(tmp_path: Path) -> None:
 
 def test_what_is_said_of_a_report() -> None:
     report = Report(objects=1, copies=1, bytes=7_800_000, removals=50)
-    assert summary(report) == "looked at 1 object: made 1 copy (7.8 MB), removed 50"
-    assert plan(report) == "1 copy (7.8 MB) to make, 50 to remove"
-    assert plan(replace(report, copies=0, removals=0)) == "nothing to do"
+    assert one_line(report) == "looked at 1 object: made 1 copy (7.8 MB), removed 50"
+    assert to_do(report) == "1 copy (7.8 MB) to make, 50 to remove"
+    assert to_do(replace(report, copies=0, removals=0)) == "nothing to do"
     assert number(2, "copy") == "2 copies"
 
 
@@ -489,7 +489,7 @@ def test_a_node_that_lost_its_disk_is_worth_a_run_once_all_know_it() -> None:
         FakeDiscovery(*(NodeSpec(name, f"http://{name}:9000") for name in "abc")),
         build,
         REFRESH_SECONDS,
-        Wishes(2, {}),
+        DesiredNodes(2, {}),
         least_wait_seconds=0.0,
     )
     assert not is_worth_it(membership, was_well=False)

@@ -124,7 +124,7 @@ def shrunk_world() -> World:
     world = World(2, 2)
     settled = world.roster.settled
     assert settled
-    world.membership.keeper._wishes = None
+    world.membership.roster_store._desired = None
     roster = replace(
         world.roster,
         generation=world.roster.generation + 1,

@@ -12,9 +12,9 @@ from amazin.discoveries.docker_containers import (
     Container,
     Keys,
     Viewpoint,
-    address,
+    address_of,
     choose,
-    group,
+    group_of,
     has_doubtful_network,
     is_candidate,
     own_container_id,
@@ -23,7 +23,7 @@ from amazin.discoveries.docker_containers import (
     read_viewpoint,
     shared_attachments,
     stable_names,
-    weight,
+    weight_of,
 )
 
 OURS = Viewpoint("gateway", "shop", {"shop_default": "net-1"})
@@ -282,7 +282,7 @@ def test_addresses(
     running: bool, addresses: list[tuple[str, str]], expected: str | None
 ) -> None:
     shared = tuple(Attachment("n", "i", ipv4, ipv6) for ipv4, ipv6 in addresses)
-    assert address(container(running=running), shared) == expected
+    assert address_of(container(running=running), shared) == expected
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_addresses(
     ],
 )
 def test_weights(labels: dict[str, str], expected: float | None) -> None:
-    assert weight(container(labels=labels)) == expected
+    assert weight_of(container(labels=labels)) == expected
 
 
 @pytest.mark.parametrize(
@@ -310,4 +310,4 @@ def test_weights(labels: dict[str, str], expected: float | None) -> None:
     ],
 )
 def test_groups(labels: dict[str, str], expected: str | None) -> None:
-    assert group(container(labels=labels)) == expected
+    assert group_of(container(labels=labels)) == expected

@@ -14,7 +14,7 @@ import pytest
 from servers import MinioServer
 
 from amazin.errors import GatewayError, NodeError, NoNodesError
-from amazin.membership.roster_store import NAME as ROSTER_NAME
+from amazin.membership.roster_store import ROSTER_NAME
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import CHUNK_BYTES, ObjectInfo, ObjectName
 from amazin.nodes.s3.node import S3Node

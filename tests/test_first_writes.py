@@ -9,7 +9,7 @@ import pytest
 
 from amazin.cluster.cluster import Cluster
 from amazin.membership.membership import Membership
-from amazin.membership.transitions import Wishes
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectName
@@ -52,7 +52,7 @@ def make_cluster(specs: list[NodeSpec], replicas: int) -> Cluster:
         FixedDiscovery(specs),
         node_builder(TimeLimits()),
         60.0,
-        Wishes(replicas, {}),
+        DesiredNodes(replicas, {}),
         is_watching=False,
     )
     return Cluster(membership)

@@ -11,8 +11,8 @@ from fakes import FakeDisk, FakeNode
 from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.roster_store import MAX_BYTES, NAME, Keeper, describe
-from amazin.membership.transitions import Sight, Wishes, forget, settle, step
+from amazin.membership.roster_store import MAX_BYTES, ROSTER_NAME, RosterStore, describe
+from amazin.membership.transitions import DesiredNodes, RosterView, forget, settle, step
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, ObjectName
 
@@ -31,13 +31,13 @@ class Clock:
 
 
 class Gateway:
-    """A keeper, with the nodes that it knows."""
+    """A roster_store, with the nodes that it knows."""
 
     def __init__(
         self,
         disks: Mapping[str, FakeDisk],
         clock: Clock,
-        wishes: Wishes | None,
+        desired: DesiredNodes | None,
         **weights: float,
     ) -> None:
         # Without an endpoint, so that a node that fails is asked again at once.
@@ -48,16 +48,16 @@ class Gateway:
             spec.name: Member(spec, FakeNode(spec, disks[spec.name]))
             for spec in self.specs
         }
-        self.keeper = Keeper(wishes, WAIT_SECONDS, clock)
+        self.roster_store = RosterStore(desired, WAIT_SECONDS, clock)
 
-    def follow(self, may_form: bool = False) -> Sight:
-        return self.keeper.follow(self.members, self.specs, may_form)
+    def follow(self, may_bootstrap: bool = False) -> RosterView:
+        return self.roster_store.follow(self.members, self.specs, may_bootstrap)
 
-    def form(self) -> Sight:
-        return self.follow(may_form=True)
+    def bootstrap(self) -> RosterView:
+        return self.follow(may_bootstrap=True)
 
     def decide(self, new: Roster) -> bool:
-        return self.keeper.decide(new, self.follow(), self.members)
+        return self.roster_store.decide(new, self.follow(), self.members)
 
 
 class World:
@@ -68,22 +68,22 @@ class World:
         self.clock = Clock()
 
     def gateway(self, names: str = "", replicas: int = 2, **weights: float) -> Gateway:
-        return self._gateway(names, Wishes(replicas, {}), weights)
+        return self._gateway(names, DesiredNodes(replicas, {}), weights)
 
     def passive(self, names: str = "") -> Gateway:
         return self._gateway(names, None, {})
 
     def _gateway(
-        self, names: str, wishes: Wishes | None, weights: Mapping[str, float]
+        self, names: str, desired: DesiredNodes | None, weights: Mapping[str, float]
     ) -> Gateway:
         disks = {name: self.disks[name] for name in names or self.disks}
-        return Gateway(disks, self.clock, wishes, **weights)
+        return Gateway(disks, self.clock, desired, **weights)
 
     def add(self, names: str) -> None:
         self.disks.update({name: FakeDisk() for name in names})
 
     def copy(self, name: str) -> Roster | None:
-        found = self.disks[name].objects.get(NAME)
+        found = self.disks[name].objects.get(ROSTER_NAME)
         return Roster.load(found[1], name) if found else None
 
     def copies(self, names: str = "") -> list[Roster | None]:
@@ -105,12 +105,12 @@ class World:
             self.disks[name].failing = None
 
     def store(self, name: str, roster: Roster) -> None:
-        self.disks[name].put(NAME, roster.dump(name))
+        self.disks[name].put(ROSTER_NAME, roster.dump(name))
 
 
 def settled(names: str = "abc") -> World:
     world = World(names)
-    world.gateway().form()
+    world.gateway().bootstrap()
     assert world.agreed().is_settled
     return world
 
@@ -148,26 +148,26 @@ def once(act: Callable[[], object]) -> Callable[[], object]:
 
 def test_nothing_is_made_unless_it_is_asked_for() -> None:
     world = World()
-    sight = world.gateway().follow()
-    assert sight.blank == set("abc")
+    view = world.gateway().follow()
+    assert view.empty == set("abc")
     assert world.copies() == [None, None, None]
     assert not any(disk.buckets for disk in world.disks.values())
 
 
 def test_empty_nodes_become_a_cluster_at_once() -> None:
     world = World()
-    sight = world.gateway(b=2.0).form()
+    view = world.gateway(b=2.0).bootstrap()
     weights = {"a": 1.0, "b": 2.0, "c": 1.0}
-    assert world.agreed() == sight.roster
-    assert sight.roster
-    assert sight.roster.settled == NodeSet(2, weights, epoch=1)
-    assert (sight.is_confirmed, sight.is_recorded) == (True, True)
+    assert world.agreed() == view.roster
+    assert view.roster
+    assert view.roster.settled == NodeSet(2, weights, epoch=1)
+    assert (view.is_confirmed, view.is_recorded) == (True, True)
 
 
 def test_every_node_has_the_buckets() -> None:
     world = settled()
     for disk in world.disks.values():
-        assert disk.buckets == {*DATA_BUCKETS, NAME.bucket}
+        assert disk.buckets == {*DATA_BUCKETS, ROSTER_NAME.bucket}
 
 
 def test_each_cluster_has_its_own_name() -> None:
@@ -178,10 +178,10 @@ def test_nodes_with_objects_become_a_cluster_unasked() -> None:
     world = World()
     world.disks["b"].put(THING, b"")
     gateway = world.gateway()
-    sight = gateway.follow()
-    assert sight.roster == world.agreed()
-    assert (sight.roster.settled, sight.roster.is_new) == (None, False)
-    assert not sight.roster.is_open
+    view = gateway.follow()
+    assert view.roster == world.agreed()
+    assert (view.roster.settled, view.roster.is_new) == (None, False)
+    assert not view.roster.is_open
     world.clock.now += WAIT_SECONDS
     assert gateway.follow().roster == world.agreed()
     assert world.agreed().is_open
@@ -190,9 +190,9 @@ def test_nodes_with_objects_become_a_cluster_unasked() -> None:
 def test_a_node_that_cannot_be_listed_counts_as_silent() -> None:
     world = World()
     world.disks["b"].before["list"] = fail
-    sight = world.gateway().follow()
-    assert sight.silent == {"b"}
-    assert not sight.copies
+    view = world.gateway().follow()
+    assert view.unreachable == {"b"}
+    assert not view.copies
 
 
 def fail() -> None:
@@ -205,30 +205,30 @@ def test_no_cluster_is_made_while_a_node_is_silent(silence: str) -> None:
     if silence == "down":
         world.down("c")
     world.disks["c"].is_silent = silence == "is_silent"
-    sight = world.gateway().form()
-    assert sight.silent == {"c"}
+    view = world.gateway().bootstrap()
+    assert view.unreachable == {"c"}
     assert world.copies() == [None, None, None]
 
 
 def test_no_cluster_is_made_of_too_few_nodes() -> None:
     world = World("a")
-    assert world.gateway().form().roster is None
+    assert world.gateway().bootstrap().roster is None
     assert world.copies() == [None]
 
 
 def test_a_cluster_that_was_seen_is_not_made_anew() -> None:
     world = World()
     gateway = world.gateway()
-    gateway.form()
+    gateway.bootstrap()
     for disk in world.disks.values():
         disk.wipe()
-    assert gateway.form().blank == set("abc")
+    assert gateway.bootstrap().empty == set("abc")
     assert world.copies() == [None, None, None]
 
 
 def test_nodes_without_weight_learn_of_it() -> None:
     world = World()
-    world.gateway(c=0.0).form()
+    world.gateway(c=0.0).bootstrap()
     assert names_of(world.agreed().settled) == "ab"
     assert world.copy("c") == world.agreed()
 
@@ -236,7 +236,7 @@ def test_nodes_without_weight_learn_of_it() -> None:
 def test_a_first_roster_that_a_node_missed_is_completed() -> None:
     world = World()
     world.disks["c"].before["bucket"] = fail
-    assert world.gateway().form().roster
+    assert world.gateway().bootstrap().roster
     assert world.copy("c") is None
     assert world.copy("a").is_new
     del world.disks["c"].before["bucket"]
@@ -255,8 +255,8 @@ MOMENTS = [
 def test_two_gateways_form_one_cluster(name: str, method: str) -> None:
     world = World()
     one, other = world.gateway(), world.gateway(a=2.0)
-    world.disks[name].before[method] = once(other.form)
-    one.form()
+    world.disks[name].before[method] = once(other.bootstrap)
+    one.bootstrap()
     for gateway in (one, other, one, other):
         assert gateway.follow()
     assert one.follow().roster == other.follow().roster == world.agreed()
@@ -306,23 +306,23 @@ def test_two_gateways_open_a_set_once(name: str, method: str) -> None:
 def test_who_lost_a_race_is_told_so() -> None:
     world = settled()
     one, other = world.gateway(a=2.0), world.gateway(a=4.0)
-    sight = look(one)
-    new = step(sight, NodeSet(2, {"a": 2.0, "b": 1.0}), has_waited=False)
+    view = look(one)
+    new = step(view, NodeSet(2, {"a": 2.0, "b": 1.0}), has_waited=False)
     assert new
     other.follow()
-    assert not one.keeper.decide(new, sight, one.members)
+    assert not one.roster_store.decide(new, view, one.members)
     assert world.agreed().next == NodeSet(2, {"a": 4.0, "b": 1.0, "c": 1.0}, epoch=3)
 
 
-def look(gateway: Gateway) -> Sight:
+def look(gateway: Gateway) -> RosterView:
     """See what is there without taking a step."""
-    return gateway.keeper.follow(gateway.members, [], may_form=False)
+    return gateway.roster_store.follow(gateway.members, [], may_bootstrap=False)
 
 
 def test_clusters_that_gateways_made_of_parts_become_one() -> None:
     world = World("abcd")
-    world.gateway("ab").form()
-    world.gateway("cd").form()
+    world.gateway("ab").bootstrap()
+    world.gateway("cd").bootstrap()
     one, other = world.gateway(), world.gateway()
     one.follow()
     assert one.follow().roster == other.follow().roster == world.agreed()
@@ -337,8 +337,8 @@ def test_clusters_that_gateways_made_of_parts_become_one() -> None:
 def test_gateways_with_different_views_form_clusters_that_meet() -> None:
     world = World()
     one, other = world.gateway("ab"), world.gateway("bc")
-    world.disks["a"].before["commit"] = once(other.form)
-    one.form()
+    world.disks["a"].before["commit"] = once(other.bootstrap)
+    one.bootstrap()
     assert world.gateway().follow().roster == world.agreed()
     assert names_of(world.agreed().newest) == "abc"
 
@@ -348,11 +348,11 @@ def test_gateways_with_different_views_form_clusters_that_meet() -> None:
 
 def test_a_step_whose_gateway_died_is_finished_by_another() -> None:
     world = settled()
-    sight = look(dead := world.gateway())
-    new = step(sight, NodeSet(2, {"a": 3.0, "b": 1.0, "c": 1.0}), has_waited=False)
+    view = look(dead := world.gateway())
+    new = step(view, NodeSet(2, {"a": 3.0, "b": 1.0, "c": 1.0}), has_waited=False)
     assert new
-    assert dead.keeper.decide(new, sight, dead.members)
-    assert world.copies() == [new, sight.roster, sight.roster]
+    assert dead.roster_store.decide(new, view, dead.members)
+    assert world.copies() == [new, view.roster, view.roster]
     assert world.passive().follow().is_recorded
     assert world.agreed() == new
 
@@ -378,9 +378,9 @@ def test_a_change_is_opened_when_it_was_on_all_nodes_for_a_while() -> None:
     world.clock.now += WAIT_SECONDS - 0.1
     gateway.follow()
     assert not world.agreed().is_open
-    assert not gateway.keeper.has_waited(world.agreed())
+    assert not gateway.roster_store.has_waited(world.agreed())
     world.clock.now += 0.1
-    assert gateway.keeper.has_waited(world.agreed())
+    assert gateway.roster_store.has_waited(world.agreed())
     gateway.follow()
     assert world.agreed().is_open
 
@@ -419,7 +419,7 @@ def test_nothing_is_opened_while_a_node_has_not_learned_of_it(name: str) -> None
     world.disks[name].before["commit"] = lambda: world.down(name) or fail()
     gateway.follow()
     world.clock.now += 10 * WAIT_SECONDS
-    assert name in gateway.follow().silent
+    assert name in gateway.follow().unreachable
     assert not any(roster and roster.is_open for roster in world.copies())
     del world.disks[name].before["commit"]
     world.up(name)
@@ -500,8 +500,8 @@ def test_a_wiped_node_is_lost_and_gets_no_copy() -> None:
     gateway = world.gateway()
     world.disks["c"].wipe()
     for _ in range(3):
-        sight = gateway.follow()
-        assert (sight.lost, sight.outdated) == ({"c"}, [])
+        view = gateway.follow()
+        assert (view.lost, view.outdated) == ({"c"}, [])
     assert world.copy("c") is None
     assert not world.disks["c"].buckets
 
@@ -523,9 +523,11 @@ def test_a_node_that_was_filled_again_is_enrolled() -> None:
     world.disks["c"].wipe()
     roster = gateway.follow().roster
     assert roster
-    assert not gateway.keeper.enrol("c", roster, gateway.members)  # nothing is there
+    assert not gateway.roster_store.readmit(
+        "c", roster, gateway.members
+    )  # nothing is there
     world.disks["c"].buckets.add("store")
-    assert gateway.keeper.enrol("c", roster, gateway.members)
+    assert gateway.roster_store.readmit("c", roster, gateway.members)
     assert not gateway.follow().lost
     assert world.agreed() == roster
 
@@ -579,19 +581,19 @@ def test_a_node_whose_copy_cannot_be_read_is_silent(
     data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = settled()
-    world.disks["c"].put(NAME, data)
+    world.disks["c"].put(ROSTER_NAME, data)
     gateway = world.gateway(b=2.0)
     for _ in range(3):
-        sight = gateway.follow()
-        assert (sight.silent, sight.lost) == ({"c"}, frozenset())
-    assert world.disks["c"].objects[NAME][1] == data
+        view = gateway.follow()
+        assert (view.unreachable, view.lost) == ({"c"}, frozenset())
+    assert world.disks["c"].objects[ROSTER_NAME][1] == data
     assert caplog.text.count("node c can't be used") == 1
 
 
 def test_a_node_with_the_disk_of_another_is_silent() -> None:
     world = settled()
     world.disks["c"].objects = dict(world.disks["b"].objects)
-    assert world.gateway().follow().silent == {"c"}
+    assert world.gateway().follow().unreachable == {"c"}
 
 
 def test_disks_that_changed_places_are_noticed_at_once() -> None:
@@ -601,7 +603,7 @@ def test_disks_that_changed_places_are_noticed_at_once() -> None:
     objects = world.disks["b"].objects
     world.disks["b"].objects = world.disks["c"].objects
     world.disks["c"].objects = objects
-    assert gateway.follow().silent == set("bc")
+    assert gateway.follow().unreachable == set("bc")
 
 
 def test_with_all_nodes_silent_nothing_is_known() -> None:
@@ -609,11 +611,11 @@ def test_with_all_nodes_silent_nothing_is_known() -> None:
     gateway = world.gateway()
     gateway.follow()
     world.down("abc")
-    sight = gateway.form()
-    assert (sight.roster, sight.silent) == (None, set("abc"))
+    view = gateway.bootstrap()
+    assert (view.roster, view.unreachable) == (None, set("abc"))
 
 
-# Wishes.
+# DesiredNodes.
 
 
 def test_a_node_that_does_not_answer_does_not_join() -> None:
@@ -667,13 +669,13 @@ def test_two_gateways_that_disagree_come_to_rest() -> None:
     assert (world.agreed().is_settled, world.agreed().generation) == (True, 8)
 
 
-# Without wishes.
+# Without desired.
 
 
 def test_without_wishes_nothing_is_formed() -> None:
     world = World()
     world.disks["a"].put(THING, b"")
-    world.passive().form()
+    world.passive().bootstrap()
     assert world.copies() == [None, None, None]
 
 
@@ -683,7 +685,7 @@ def test_without_wishes_nothing_is_announced_or_united() -> None:
     world.add("cd")
     world.passive().follow()
     assert world.copies() == [before, before, None, None]
-    world.gateway("cd").form()
+    world.gateway("cd").bootstrap()
     copies = world.copies()
     world.passive().follow()
     assert world.copies() == copies

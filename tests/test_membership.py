@@ -28,8 +28,8 @@ from amazin.membership.membership import (
     Snapshot,
 )
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.roster_store import NAME
-from amazin.membership.transitions import Sight, Wishes, settle
+from amazin.membership.roster_store import ROSTER_NAME
+from amazin.membership.transitions import DesiredNodes, RosterView, settle
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ObjectName
 from amazin.nodes.build import AbsentNode
@@ -315,7 +315,7 @@ def test_keys_are_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     membership, discovery, _ = follow(replace(A, **keys))
     discovery.specs = [replace(A, **keys, weight=2.0)]
     membership.refresh()
-    assert "node a is there (changed)" in caplog.text
+    assert "node a changed" in caplog.text
     assert "hush" not in caplog.text
     assert "AKID" not in caplog.text
 
@@ -355,15 +355,15 @@ class World:
         self.disks: dict[str, FakeDisk] = {}
 
     def process(
-        self, *specs: NodeSpec, wishes: Wishes | None = None, replicas: int = 2
+        self, *specs: NodeSpec, desired: DesiredNodes | None = None, replicas: int = 2
     ) -> Process:
-        return Process(self, specs, wishes or Wishes(replicas, {}))
+        return Process(self, specs, desired or DesiredNodes(replicas, {}))
 
     def passive(self, *specs: NodeSpec) -> Process:
         return Process(self, specs, None)
 
     def copy(self, name: str) -> Roster:
-        return Roster.load(self.disks[name].objects[NAME][1], name)
+        return Roster.load(self.disks[name].objects[ROSTER_NAME][1], name)
 
     def down(self, names: str) -> None:
         for name in names:
@@ -378,12 +378,12 @@ class Process:
     """A membership with its discovery and its nodes."""
 
     def __init__(
-        self, world: World, specs: Sequence[NodeSpec], wishes: Wishes | None
+        self, world: World, specs: Sequence[NodeSpec], desired: DesiredNodes | None
     ) -> None:
         self.discovery = FakeDiscovery(*specs)
         self.builder = Builder(world.disks)
         self.membership = Membership(
-            self.discovery, self.builder, REFRESH_SECONDS, wishes, clock=world.clock
+            self.discovery, self.builder, REFRESH_SECONDS, desired, clock=world.clock
         )
         self.membership.snapshot()
 
@@ -399,7 +399,7 @@ class Process:
 def formed() -> tuple[World, Process]:
     world = World()
     process = world.process(A, B, C)
-    process.membership.form()
+    process.membership.bootstrap()
     return world, process
 
 
@@ -410,7 +410,7 @@ def names_of(nodes: NodeSet | None) -> str:
 def test_nothing_is_formed_unless_something_is_to_be_stored() -> None:
     snapshot = World().process(A, B, C).refresh()
     assert snapshot.roster is None
-    assert snapshot.is_blank
+    assert snapshot.is_empty
 
 
 def test_a_cluster_is_formed_when_something_is() -> None:
@@ -419,32 +419,32 @@ def test_a_cluster_is_formed_when_something_is() -> None:
     assert snapshot.roster
     assert names_of(snapshot.roster.settled) == "abc"
     assert [world.copy(name) for name in "abc"] == [snapshot.roster] * 3
-    assert not snapshot.is_blank
+    assert not snapshot.is_empty
     assert process.is_fresh
 
 
 def test_to_form_a_cluster_that_is_there_changes_nothing() -> None:
     world, process = formed()
     before = world.copy("a")
-    assert process.membership.form().roster == before
-    assert world.process(A, B, C).membership.form().roster == before
+    assert process.membership.bootstrap().roster == before
+    assert world.process(A, B, C).membership.bootstrap().roster == before
 
 
 def test_a_form_that_failed_is_not_made_up_for_later() -> None:
     world = World()
     process = world.process(A, B, C)
     world.down("c")
-    assert process.membership.form().roster is None
+    assert process.membership.bootstrap().roster is None
     world.up("c")
     assert process.refresh().roster is None
-    assert process.membership.form().roster
+    assert process.membership.bootstrap().roster
 
 
 def test_without_wishes_nothing_is_proposed_but_all_is_followed() -> None:
     world = World()
     passive = world.passive(A, B, C)
-    assert passive.membership.form().roster is None
-    world.process(A, B, C).membership.form()
+    assert passive.membership.bootstrap().roster is None
+    world.process(A, B, C).membership.bootstrap()
     assert passive.refresh().roster == world.copy("a")
     world.disks["d"] = FakeDisk()
     passive.discovery.specs = [A, B, C, D]
@@ -490,7 +490,7 @@ def test_a_roster_is_never_shown_without_its_nodes() -> None:
     process.refresh()
     assert {"a", "b", "c"} == process.refresh().members.keys()
     assert shown
-    assert all(s.sight.names <= s.members.keys() for s in shown)
+    assert all(s.view.names <= s.members.keys() for s in shown)
 
 
 # How long it may be acted on.
@@ -536,7 +536,7 @@ def test_silent_nodes_make_nothing_fresh() -> None:
     world.clock.now += FRESH_SECONDS - 1.0
     now = process.refresh()
     assert (now.roster, now.fresh_until) == (before.roster, before.fresh_until)
-    assert now.sight.silent == {"a", "b", "c"}
+    assert now.view.unreachable == {"a", "b", "c"}
     assert process.is_fresh
     world.clock.now += 1.0
     stale = process.membership.fresh_snapshot()
@@ -559,8 +559,8 @@ def drained() -> tuple[World, Process]:
     world.clock.now += WAIT_SECONDS
     snapshot = process.refresh()
     assert snapshot.roster
-    keeper = process.membership.keeper
-    keeper.decide(settle(snapshot.roster), snapshot.sight, snapshot.members)
+    roster_store = process.membership.roster_store
+    roster_store.decide(settle(snapshot.roster), snapshot.view, snapshot.members)
     assert process.refresh().roster == world.copy("c")
     assert world.copy("c").leaving == ()
     return world, process
@@ -579,7 +579,7 @@ def test_a_node_that_left_makes_nothing_fresh() -> None:
 
 def test_clusters_that_meet_are_not_acted_on() -> None:
     world, process = formed()
-    world.process(D, E).membership.form()
+    world.process(D, E).membership.bootstrap()
     world.down("d")
     process.discovery.specs = [A, B, C, D, E]
     snapshot = process.refresh()
@@ -589,7 +589,7 @@ def test_clusters_that_meet_are_not_acted_on() -> None:
 
 def test_they_become_one_when_all_are_there() -> None:
     world, process = formed()
-    world.process(D, E).membership.form()
+    world.process(D, E).membership.bootstrap()
     process.discovery.specs = [A, B, C, D, E]
     united = process.refresh().roster
     assert united
@@ -618,7 +618,7 @@ def test_it_is_asked_again_once_it_was_filled() -> None:
     snapshot = process.refresh()
     assert snapshot.roster
     world.disks["c"].put(THING, b"")
-    process.membership.keeper.enrol("c", snapshot.roster, snapshot.members)
+    process.membership.roster_store.readmit("c", snapshot.roster, snapshot.members)
     snapshot = process.refresh()
     assert not snapshot.lost
     check(snapshot.members["c"])
@@ -628,10 +628,10 @@ def test_with_all_disks_lost_nothing_is_formed_anew() -> None:
     world, process = formed()
     for disk in world.disks.values():
         disk.wipe()
-    snapshot = process.membership.form()
+    snapshot = process.membership.bootstrap()
     assert snapshot.lost == {"a", "b", "c"}
-    assert not snapshot.is_blank
-    assert not any(NAME in disk.objects for disk in world.disks.values())
+    assert not snapshot.is_empty
+    assert not any(ROSTER_NAME in disk.objects for disk in world.disks.values())
     world.clock.now += FRESH_SECONDS
     process.membership.fresh_snapshot()
     assert not process.is_fresh
@@ -661,31 +661,34 @@ def test_a_lost_disk_stays_lost_under_a_new_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sight", "reason"),
+    ("view", "reason"),
     [
-        (Sight({}), "No storage node was found"),
+        (RosterView({}), "No storage node was found"),
         (
-            Sight({}, frozenset("a")),
+            RosterView({}, frozenset("a")),
             "Nothing is stored yet; a first upload needs REPLICAS nodes",
         ),
         (
-            Sight({}, frozenset("a"), silent=frozenset("b")),
+            RosterView({}, frozenset("a"), unreachable=frozenset("b")),
             "Too few nodes answer to know where objects are",
         ),
         (
-            Sight({}, frozenset("a"), filled=frozenset("a")),
+            RosterView({}, frozenset("a"), with_data=frozenset("a")),
             "The set of nodes is changing; try again in a moment",
         ),
     ],
 )
-def test_why_nodes_cannot_be_used(sight: Sight, reason: str) -> None:
-    names = sight.blank | sight.silent
+def test_why_nodes_cannot_be_used(view: RosterView, reason: str) -> None:
+    names = view.empty | view.unreachable
     members = {name: Member(A, AbsentNode(name)) for name in names}
-    assert Snapshot(members, sight, "").reason == reason
+    assert Snapshot(members, view, "").reason == reason
 
 
 def test_without_nodes_the_problem_is_told() -> None:
-    assert Snapshot({}, Sight({}), "The daemon is away").reason == "The daemon is away"
+    assert (
+        Snapshot({}, RosterView({}), "The daemon is away").reason
+        == "The daemon is away"
+    )
 
 
 # Many threads.
@@ -717,8 +720,8 @@ def test_who_forms_while_others_refresh_forms_all_the_same() -> None:
     threads = run(process.membership.refresh)
     assert reached.wait(PATIENCE_SECONDS)
     results: list[Snapshot] = []
-    threads += run(*[lambda: results.append(process.membership.form())] * 5)
-    wait_until(lambda: process.membership._may_form)
+    threads += run(*[lambda: results.append(process.membership.bootstrap())] * 5)
+    wait_until(lambda: process.membership._may_bootstrap)
     gate.set()
     join(threads)
     assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"] * 5
@@ -734,8 +737,8 @@ def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None
     def form_meanwhile(spec: NodeSpec) -> None:
         process.builder.before = lambda spec: None
         process.discovery.specs = [A, B, C]
-        threads.extend(run(lambda: results.append(process.membership.form())))
-        wait_until(lambda: process.membership._may_form)
+        threads.extend(run(lambda: results.append(process.membership.bootstrap())))
+        wait_until(lambda: process.membership._may_bootstrap)
 
     process.builder.before = form_meanwhile
     process.discovery.specs = [replace(A, secret_key="new")]
@@ -794,7 +797,7 @@ def test_a_forked_process_forms_and_waits_like_any_other() -> None:
     world = World()
     process = world.process(A, B, C)
     process.membership.reset_in_child()
-    assert process.membership.form().roster == world.copy("c")
+    assert process.membership.bootstrap().roster == world.copy("c")
 
 
 def test_a_lost_disk_is_lost_to_a_forked_process_too() -> None:

@@ -12,8 +12,8 @@ from amazin.errors import BodyError, NodeError, NoSuchKeyError, PreconditionErro
 from amazin.model.manifest import OWNER_HEADER, PARTS_HEADER, outline_of, owner_header
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.model.stored_names import PARTS, part_name
-from amazin.repair.objects import Mender
-from amazin.repair.orphan_parts import PART_NS, _Judge
+from amazin.repair.objects import KeyRepair
+from amazin.repair.orphan_parts import PART_NS, _PartUsage
 from amazin.repair.report import Options, Report, deeds, fields, plan
 from amazin.repair.run import Repair
 from tests.fakes import FakeUpload
@@ -247,11 +247,11 @@ def test_a_manifest_anywhere_keeps_its_parts() -> None:
     last.put(NAME, body)
     last.objects[NAME] = (info, body)
 
-    real = Mender.mend
-    with replaced(Mender, "mend", lambda *arguments: None):  # it stays there
+    real = KeyRepair.mend
+    with replaced(KeyRepair, "mend", lambda *arguments: None):  # it stays there
         assert collect(world).parts == 0
     assert len(stored_parts(world)) == 3
-    assert Mender.mend is real
+    assert KeyRepair.mend is real
     assert collect(world).parts == 3
 
 
@@ -276,8 +276,8 @@ def test_a_node_that_fails_meanwhile_keeps_what_it_may_know(
     kept = stored_parts(world)
     for disk in world.disks.values():
         disk.before["delete"] = refuse
-    judge = refuse if method == "_is_needed" else _Judge._is_needed
-    with replaced(_Judge, "_is_needed", judge):
+    judge = refuse if method == "_is_needed" else _PartUsage._is_needed
+    with replaced(_PartUsage, "_is_needed", judge):
         report = collect(world)
     assert (report.parts, report.failures) == (0, failures)
     assert not report.is_well
@@ -306,15 +306,15 @@ def test_a_listing_that_breaks_ends_the_collection() -> None:
 
 def test_a_change_of_the_set_of_nodes_ends_the_collection() -> None:
     world = world_with_garbage(1)
-    real, checks = Mender.check, [0]
+    real, checks = KeyRepair.check, [0]
 
-    def check(mender: Mender) -> None:
+    def check(key_repair: KeyRepair) -> None:
         checks[0] += 1
         if checks[0] == 3:  # the first is at the walk's end
             world.announce()
-        real(mender)
+        real(key_repair)
 
-    with replaced(Mender, "check", check):
+    with replaced(KeyRepair, "check", check):
         report = collect(world)
     assert report.problems == ["Not all parts were looked at: the set of nodes changed"]
     assert report.parts == 1
@@ -503,7 +503,7 @@ def test_a_node_whose_volume_goes_away_meanwhile_keeps_the_parts(when: str) -> N
     owner, method = {
         "walk": (Repair, "_walk"),
         "collection": (Repair, "_collect"),
-        "judgement": (_Judge, "_is_needed"),
+        "judgement": (_PartUsage, "_is_needed"),
     }[when]
     real = getattr(owner, method)
 

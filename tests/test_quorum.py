@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from amazin.cluster.placement import Placement, Quorum, newest, place
-from amazin.cluster.quorum import Survey
+from amazin.cluster.quorum import QuorumRead
 from amazin.errors import (
     NodeError,
     NodeTimeoutError,
@@ -48,8 +48,8 @@ class Nodes:
         return "".join(name * len(disk.calls) for name, disk in self.disks.items())
 
 
-def survey(*quorums: Quorum, opens: bool = False) -> Survey:
-    return Survey(
+def survey(*quorums: Quorum, opens: bool = False) -> QuorumRead:
+    return QuorumRead(
         quorums,
         lambda node: node.start_head(NAME),
         (lambda node: node.start_get(NAME)) if opens else None,
@@ -305,13 +305,13 @@ class Slow(Pending[ObjectInfo]):
         self.end = "cancelled"
 
 
-def ask_slow(nodes: Nodes, needed: int, **slow: Slow) -> Survey:
+def ask_slow(nodes: Nodes, needed: int, **slow: Slow) -> QuorumRead:
     """Ask nodes `a`, `b`, ... of which some are slow."""
 
     def start(node: Node) -> Pending[ObjectInfo]:
         return slow.get(node.name) or node.start_head(NAME)
 
-    return Survey([nodes.quorum("abc", needed)], start, patience_seconds=0.01)
+    return QuorumRead([nodes.quorum("abc", needed)], start, patience_seconds=0.01)
 
 
 def test_a_silent_node_is_cancelled_when_others_have_answered(nodes: Nodes) -> None:

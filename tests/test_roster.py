@@ -145,7 +145,7 @@ def test_everybody_named_holds_a_copy_but_the_forgotten(
 
 
 @pytest.mark.parametrize(
-    ("roster", "keepers"),
+    ("roster", "data_nodes"),
     [
         (SETTLED, "abc"),
         (replace(SETTLED, leaving=("z",)), "abc"),
@@ -154,16 +154,16 @@ def test_everybody_named_holds_a_copy_but_the_forgotten(
         (NEW, ""),
     ],
 )
-def test_keepers_are_the_nodes_that_hold_data(roster: Roster, keepers: str) -> None:
-    assert roster.keepers == set(keepers)
+def test_keepers_are_the_nodes_that_hold_data(roster: Roster, data_nodes: str) -> None:
+    assert roster.data_nodes == set(data_nodes)
 
 
 def test_with_nothing_settled_leaving_nodes_hold_data_too() -> None:
-    assert replace(UNSETTLED, is_open=True).keepers == set("abcdz")
+    assert replace(UNSETTLED, is_open=True).data_nodes == set("abcdz")
 
 
 def test_a_forgotten_node_may_hold_what_is_still_looked_for_on_it() -> None:
-    assert "a" in replace(ANNOUNCED, forgotten=("a",)).keepers
+    assert "a" in replace(ANNOUNCED, forgotten=("a",)).data_nodes
 
 
 # The stored form.

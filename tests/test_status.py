@@ -30,8 +30,8 @@ from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.roster_store import NAME as ROSTER_NAME
-from amazin.membership.transitions import Wishes
+from amazin.membership.roster_store import ROSTER_NAME
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectName, Stamp
@@ -551,7 +551,7 @@ def servers(new_minio: Callable[[], MinioServer]) -> Iterator[list[MinioServer]]
         FakeDiscovery(*specs_of(servers)),
         node_builder(Settings().node_limits),
         0.2,
-        Wishes(2, {}),
+        DesiredNodes(2, {}),
         is_watching=False,
         least_wait_seconds=0.0,
     )

@@ -14,8 +14,8 @@ from amazin.errors import BodyError, NodeError, NodeTimeoutError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
-from amazin.membership.roster_store import NAME as ROSTER_NAME
-from amazin.membership.transitions import Wishes
+from amazin.membership.roster_store import ROSTER_NAME
+from amazin.membership.transitions import DesiredNodes
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
@@ -99,7 +99,7 @@ class World:
         self.show(*(f"node-{number}" for number in range(1, count + 1)))
         if is_formed:
             self.membership.snapshot()
-            self.membership.form()
+            self.membership.bootstrap()
             assert self.roster.is_settled
             self.forget_calls()
 
@@ -119,7 +119,7 @@ class World:
             self.discovery,
             self._build,
             REFRESH_SECONDS,
-            Wishes(replicas, {}),
+            DesiredNodes(replicas, {}),
             first_pause_seconds=0.01,
             clock=lambda: self.time,
         )

@@ -13,7 +13,7 @@ from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
 from amazin.cluster.buckets import no_such_bucket
 from amazin.errors import GatewayError, HTTPError
-from amazin.web.errors import answer_to
+from amazin.web.errors import as_http_error
 from amazin.web.json_body import read_json
 from amazin.web.messages import Request, Response, json_response
 
@@ -38,7 +38,7 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
         try:
             services.cluster.delete(address.name)
         except GatewayError as exc:
-            if answer := answer_to(exc):
+            if answer := as_http_error(exc):
                 return {
                     "key": address.key,
                     "code": answer.code,

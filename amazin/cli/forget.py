@@ -60,7 +60,7 @@ def without(names: frozenset[str]) -> Callable[[Roster], Roster]:
 
 def refuse_alive(snapshot: Snapshot, names: frozenset[str]) -> None:
     """Raise MistakeError if a node answers."""
-    alive = names - snapshot.sight.silent - snapshot.lost
+    alive = names - snapshot.view.unreachable - snapshot.lost
     if alive:
         raise MistakeError(
             f"There, and with its disk: {enumerated(alive)}. Give it the weight 0 and "

@@ -118,8 +118,8 @@ def each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:
 
     # They are daemons, so that an interruption ends the process at once: nothing that
     # they do has to be brought to an end.
-    crew = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
-    for thread in crew:
+    pool = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
+    for thread in pool:
         thread.start()
     try:
         for task in tasks:
@@ -128,9 +128,9 @@ def each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:
             pending.put(task)
     except Exception as exc:  # noqa: BLE001 - raised below
         errors.append(exc)
-    for _ in crew:
+    for _ in pool:
         pending.put(None)
-    for thread in crew:
+    for thread in pool:
         thread.join()
     if errors:
         raise errors[0]

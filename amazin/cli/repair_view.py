@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from amazin.repair.report import Options, Report, fields, number, plan, summary
+from amazin.repair.report import Options, Report, fields, number, one_line, to_do
 from amazin.repair.schedule import Job, run, wait_for_it
 
 log = logging.getLogger("amazin.repair")
@@ -47,7 +47,7 @@ def work(job: Job, console: Console) -> Report:
     if job.options.is_dry_run:
         return planned
     found = number(planned.objects, "object")
-    console.print(f"{found}; {plan(planned)}", highlight=False)
+    console.print(f"{found}; {to_do(planned)}", highlight=False)
     with Progress(
         BarColumn(20),
         MofNCompleteColumn(),
@@ -82,7 +82,7 @@ def show_report(report: Report, options: Options, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(fields(report)))
         return
-    click.echo(summary(report, options.is_dry_run))
+    click.echo(one_line(report, options.is_dry_run))
     for problem in report.problems:
         click.echo(problem, err=True)
 

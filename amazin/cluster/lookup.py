@@ -150,8 +150,8 @@ class Lookup:
         membership = self.membership
         snapshot = membership.fresh_snapshot()
         if snapshot.roster is None and is_write:
-            snapshot = membership.form()
-        if snapshot.roster is None and snapshot.is_blank and not is_write:
+            snapshot = membership.bootstrap()
+        if snapshot.roster is None and snapshot.is_empty and not is_write:
             raise NoSuchKeyError("nothing is stored yet")
         if snapshot.roster is None or not membership.is_fresh(snapshot):
             raise NoNodesError(snapshot.reason)

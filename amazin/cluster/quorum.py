@@ -38,7 +38,7 @@ class _Inquiry:
 def ask(
     quorums: Sequence[Quorum], start: Start, start_first: Start | None = None
 ) -> Mapping[str, Answer | None]:
-    """Ask as few nodes as the quorums allow; returns answers by name, see `Survey`.
+    """Ask as few nodes as the quorums allow; returns answers by name, see `QuorumRead`.
 
     Raises: NodeError, NoNodesError: too few nodes gave a usable answer.
     """
@@ -48,12 +48,12 @@ def ask(
             return {member.name: member.ask(start_first or start).wait()}
         except NoSuchKeyError:
             return {member.name: None}
-    survey = Survey(quorums, start, start_first)
+    survey = QuorumRead(quorums, start, start_first)
     survey.run()
     return survey.answers
 
 
-class Survey:
+class QuorumRead:
     """Asks as few nodes as the quorums allow, in parallel; more if some fail."""
 
     def __init__(

@@ -230,7 +230,7 @@ def choose(
     return chosen, [container for container in losers if container.is_running]
 
 
-def address(container: Container, shared: Sequence[Attachment]) -> str | None:
+def address_of(container: Container, shared: Sequence[Attachment]) -> str | None:
     """Return its first IPv4 address, else IPv6 in brackets; None while it is down."""
     if not container.is_running:
         return None
@@ -243,13 +243,13 @@ def address(container: Container, shared: Sequence[Attachment]) -> str | None:
     return None
 
 
-def weight(container: Container) -> float | None:
+def weight_of(container: Container) -> float | None:
     """Return the weight of its label, 1 without one, None if that is no weight."""
     text = container.labels.get(WEIGHT_LABEL)
     return 1.0 if text is None else as_weight(text)
 
 
-def group(container: Container) -> str | None:
+def group_of(container: Container) -> str | None:
     """Return the group of its label, "" without one, None if that is no name."""
     text = container.labels.get(GROUP_LABEL)
     return "" if text is None else as_name(text)

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from amazin.errors import DiscoveryError
 from amazin.membership.member import FIRST_PAUSE_SECONDS, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
-from amazin.membership.roster_store import Keeper
-from amazin.membership.transitions import Sight, Wishes
+from amazin.membership.roster_store import RosterStore
+from amazin.membership.transitions import DesiredNodes, RosterView
 from amazin.model.node_specs import Discovery, NodeSpec, WatchingDiscovery
 from amazin.nodes.interface import Node
 
@@ -42,7 +42,7 @@ class Snapshot:
 
     members: dict[str, Member]
     """By stable name."""
-    sight: Sight
+    view: RosterView
     """What they were seen to remember."""
     problem: str
     """Why there may be fewer nodes than there should be; empty if all is well."""
@@ -52,27 +52,28 @@ class Snapshot:
     @property
     def roster(self) -> Roster | None:
         """The roster that counts; None: there is none, or there are several."""
-        return self.sight.roster
+        return self.view.roster
 
     @property
     def lost(self) -> frozenset[str]:
         """Nodes that answer with an empty disk, though they held data."""
-        return self.sight.lost
+        return self.view.lost
 
     @property
-    def is_blank(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether all nodes answered, and nothing was ever stored on them."""
-        sight = self.sight
-        return bool(sight.blank) and not (sight.copies or sight.silent or sight.filled)
+        view = self.view
+        is_blocked = view.copies or view.unreachable or view.with_data
+        return bool(view.empty) and not is_blocked
 
     @property
     def reason(self) -> str:
         """Why the nodes can't be used now."""
         if not self.members:
             return self.problem or "No storage node was found"
-        if self.is_blank:
+        if self.is_empty:
             return "Nothing is stored yet; a first upload needs REPLICAS nodes"
-        if self.sight.silent:
+        if self.view.unreachable:
             return "Too few nodes answer to know where objects are"
         return "The set of nodes is changing; try again in a moment"
 
@@ -85,7 +86,7 @@ class Membership:
         discovery: Discovery,
         build_node: Callable[[NodeSpec], Node],
         refresh_seconds: float,
-        wishes: Wishes | None = None,
+        desired: DesiredNodes | None = None,
         *,
         first_list_seconds: float = FIRST_LIST_SECONDS,
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
@@ -93,7 +94,7 @@ class Membership:
         is_watching: bool = True,
         least_wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        """Without `wishes` changes of the set of nodes are followed, never proposed.
+        """Without `desired` changes of the set of nodes are followed, never proposed.
 
         If it isn't watching, only `refresh` looks at the nodes.
         """
@@ -105,8 +106,9 @@ class Membership:
         self._clock = clock
         self._is_watching = is_watching
         wait_seconds = max(WAIT_REFRESHES * refresh_seconds, least_wait_seconds)
-        self.keeper = Keeper(wishes, wait_seconds, clock)
-        self._snapshot = Snapshot({}, Sight({}), "The nodes are still being looked for")
+        self.roster_store = RosterStore(desired, wait_seconds, clock)
+        problem = "The nodes are still being looked for"
+        self._snapshot = Snapshot({}, RosterView({}), problem)
         self._found: Sequence[NodeSpec] = ()
         self._inherited: list[Snapshot] = []
         self._reset()
@@ -115,7 +117,7 @@ class Membership:
 
     def _reset(self) -> None:
         self._refreshes_begun = 0
-        self._may_form = False
+        self._may_bootstrap = False
         self._start_lock = threading.Lock()
         self._refresh_lock = threading.Lock()
         self._first_list = threading.Event()
@@ -156,9 +158,9 @@ class Membership:
         """Whether its roster may still be acted on."""
         return self._clock() < snapshot.fresh_until
 
-    def form(self) -> Snapshot:
+    def bootstrap(self) -> Snapshot:
         """Make a cluster of nodes on which nothing is stored, if it is none yet."""
-        self._may_form = True
+        self._may_bootstrap = True
         self.refresh()
         return self._snapshot
 
@@ -196,21 +198,21 @@ class Membership:
         """
         with self._refresh_lock:
             self._read_roster()
-            sight = self._snapshot.sight
-            if sight.roster is None:
+            view = self._snapshot.view
+            if view.roster is None:
                 return False
-            new = make(sight.roster)
-            is_done = self.keeper.decide(new, sight, self._snapshot.members)
+            new = make(view.roster)
+            is_done = self.roster_store.decide(new, view, self._snapshot.members)
             self._read_roster()
             return is_done
 
-    def enrol(self, name: str) -> bool:
+    def readmit(self, name: str) -> bool:
         """Count on a node again that had lost its disk and was filled."""
         with self._refresh_lock:
             snapshot = self._snapshot
             if snapshot.roster is None:
                 return False
-            is_done = self.keeper.enrol(name, snapshot.roster, snapshot.members)
+            is_done = self.roster_store.readmit(name, snapshot.roster, snapshot.members)
             self._read_roster()
             return is_done
 
@@ -223,9 +225,9 @@ class Membership:
         with self._refresh_lock:
             if self._refreshes_begun == seen:
                 self._refreshes_begun += 1
-                may_form, self._may_form = self._may_form, False
+                may_bootstrap, self._may_bootstrap = self._may_bootstrap, False
                 self._read_list()
-                self._read_roster(may_form)
+                self._read_roster(may_bootstrap)
                 self._first_list.set()
 
     def _read_list(self) -> None:
@@ -270,26 +272,27 @@ class Membership:
                 if before:
                     before.retire()
 
-    def _read_roster(self, may_form: bool = False) -> None:
+    def _read_roster(self, may_bootstrap: bool = False) -> None:
         old = self._snapshot
-        sight = self.keeper.follow(old.members, self._found, may_form)
-        fresh_until = self.keeper.looked_at + FRESH_SHARE * self.keeper.wait_seconds
-        if not sight.is_confirmed:
-            fresh_until = old.fresh_until if old.roster == sight.roster else 0.0
-            if not sight.copies and old.sight.copies:
+        store = self.roster_store
+        view = store.follow(old.members, self._found, may_bootstrap)
+        fresh_until = store.looked_at + FRESH_SHARE * store.wait_seconds
+        if not view.is_confirmed:
+            fresh_until = old.fresh_until if old.roster == view.roster else 0.0
+            if not view.copies and old.view.copies:
                 # Nobody says otherwise: what was known holds until it is too old.
                 fresh_until = old.fresh_until
-                blank = sight.blank
-                sight = replace(old.sight, blank=blank, silent=sight.silent)
-        names = sight.names - old.members.keys()
+                empty = view.empty
+                view = replace(old.view, empty=empty, unreachable=view.unreachable)
+        names = view.names - old.members.keys()
         if names:
             self._adopt(
                 {spec.name: spec for spec in self._found}
                 | {name: NodeSpec(name, None) for name in names}
             )
         for name, member in self._snapshot.members.items():
-            member.is_lost = name in sight.lost
-        self._snapshot = replace(self._snapshot, sight=sight, fresh_until=fresh_until)
+            member.is_lost = name in view.lost
+        self._snapshot = replace(self._snapshot, view=view, fresh_until=fresh_until)
 
     def _new_member(self, spec: NodeSpec) -> Member:
         return Member(spec, self._build_node(spec), self._first_pause_seconds)
@@ -302,5 +305,9 @@ def _reset_in_child(reference: weakref.ref[Membership]) -> None:
 
 
 def _log_change(old: Member | None, new: Member) -> None:
-    state = "there" if new.spec.endpoint else "known, but not running"
-    log.info("node %s is %s%s", new.name, state, " (changed)" if old else " (new)")
+    if not new.spec.endpoint:
+        log.info("node %s is down", new.name)
+    elif old is None:
+        log.info("node %s joined", new.name)
+    else:
+        log.info("node %s changed", new.name)

@@ -123,7 +123,7 @@ class Roster:
         return self.names - set(self.forgotten)
 
     @property
-    def keepers(self) -> frozenset[str]:
+    def data_nodes(self) -> frozenset[str]:
         """The nodes that hold data: one of these without a copy has lost its disk."""
         open_set = self.next.names if self.next and self.is_open else set()
         settled = self.settled.names if self.settled else set()

@@ -24,13 +24,19 @@ from amazin.errors import (
     RosterError,
 )
 from amazin.membership.member import Member, finish
-from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.transitions import Sight, Wishes, form, register, step
+from amazin.membership.roster import Roster
+from amazin.membership.transitions import (
+    DesiredNodes,
+    RosterView,
+    arbiter,
+    bootstrap,
+    step,
+)
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import Node, NodeObject, Pending
+from amazin.nodes.interface import Node, NodeObject, Pending, Upload
 
-NAME = ObjectName("amazin-system", "roster")
+ROSTER_NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20
 LOOK_SECONDS = 2.0
 """Longer no node is waited for: what was seen of the others gets old meanwhile."""
@@ -50,17 +56,17 @@ class Copy:
     etag: str
 
 
-class Keeper:
-    """Follows the roster on the nodes; proposes changes if it is given wishes."""
+class RosterStore:
+    """Follows the roster on the nodes, and proposes what `desired` asks for."""
 
     def __init__(
         self,
-        wishes: Wishes | None,
+        desired: DesiredNodes | None,
         wait_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`wait_seconds` is for a cluster that is formed; see `Roster`."""
-        self._wishes = wishes
+        self._desired = desired
         self.wait_seconds = wait_seconds
         """After so long no gateway acts on what it saw before."""
         self._clock = clock
@@ -73,36 +79,39 @@ class Keeper:
         """When the look began that `follow` returned last."""
 
     def follow(
-        self, members: Mapping[str, Member], found: Iterable[NodeSpec], may_form: bool
-    ) -> Sight:
+        self,
+        members: Mapping[str, Member],
+        found: Iterable[NodeSpec],
+        may_bootstrap: bool,
+    ) -> RosterView:
         """Look at the nodes, and take the steps that are due.
 
-        With `may_form` empty nodes become a cluster: something is to be stored. A step
-        that somebody else was faster with is followed at once. A node seems to have
-        lost its disk, too, if a roster spreads while the nodes are looked at: that is
-        believed if it is seen again.
+        With `may_bootstrap` empty nodes become a cluster: something is to be stored. A
+        step that somebody else was faster with is followed at once. A node seems to
+        have lost its disk, too, if a roster spreads while the nodes are looked at: that
+        is believed if it is seen again.
         """
         specs = list(found)
-        sight = self._look(members)
+        view = self._look(members)
         for _ in range(MAX_ROUNDS):
-            new = self._due(sight, specs, may_form)
+            new = self._due(view, specs, may_bootstrap)
             if new:
-                is_done = self.decide(new, sight, members)
+                is_done = self.decide(new, view, members)
                 if is_done:
                     log.info("the set of nodes changes: %s", describe(new))
-            elif sight.roster and sight.outdated:
+            elif view.roster and view.outdated:
                 told = [
-                    self._record(name, sight.roster, members) for name in sight.outdated
+                    self._record(name, view.roster, members) for name in view.outdated
                 ]
                 is_done = all(told)
             elif self.looked_at in self._lost_since.values():
                 is_done = True
             else:
                 break
-            before, sight = sight, self._look(members)
-            if sight == before and not is_done:
+            before, view = view, self._look(members)
+            if view == before and not is_done:
                 break
-        return sight
+        return view
 
     def has_waited(self, roster: Roster) -> bool:
         """Whether it is on all its nodes for so long that nobody acts on older ones."""
@@ -120,15 +129,17 @@ class Keeper:
             now - self._lost_since.get(name, now) >= self.wait_seconds for name in names
         )
 
-    def decide(self, new: Roster, sight: Sight, members: Mapping[str, Member]) -> bool:
+    def decide(
+        self, new: Roster, view: RosterView, members: Mapping[str, Member]
+    ) -> bool:
         """Take a step from what was seen last; False: somebody else did, or not now."""
-        name = register(sight.roster, new)
-        if name not in sight.blank.union(sight.copies) - sight.lost:
+        name = arbiter(view.roster, new)
+        if name not in view.empty.union(view.copies) - view.lost:
             self._tell(f"the set of nodes can't change while {name} is away")
             return False
         return self._record(name, new, members)
 
-    def enrol(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
+    def readmit(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
         """Give a node that had lost its disk, and was filled again, its copy.
 
         False: not now, or it has lost its disk once more.
@@ -136,9 +147,9 @@ class Keeper:
         member = members[name]
         try:
             for bucket in DATA_BUCKETS:
-                probe = ObjectName(bucket, NAME.key)
+                probe = ObjectName(bucket, ROSTER_NAME.key)
                 member.head_even_lost(probe)
-            member.node.make_bucket(NAME.bucket)
+            member.node.make_bucket(ROSTER_NAME.bucket)
             write_copy(member, roster, None)
         except (NodeError, PreconditionError) as exc:
             self._tell(f"{name} can't be counted on yet: {exc}")
@@ -146,72 +157,73 @@ class Keeper:
         return True
 
     def _due(
-        self, sight: Sight, specs: list[NodeSpec], may_form: bool
+        self, view: RosterView, specs: list[NodeSpec], may_bootstrap: bool
     ) -> Roster | None:
-        current = sight.roster.newest if sight.roster else None
-        known = sight.blank.union(sight.copies, current.names if current else ())
+        current = view.roster.newest if view.roster else None
+        known = view.empty.union(view.copies, current.names if current else ())
         offered = [(s.name, s.weight, s.group) for s in specs if s.name in known]
-        if self._wishes is None:
+        if self._desired is None:
             if current is None:
                 return None
             wanted = current
         else:
-            wanted = self._wishes.wanted(current, offered)
+            wanted = self._desired.wanted(current, offered)
         if current and len(wanted.weights) < wanted.replicas:
             self._tell(f"REPLICAS={wanted.replicas} needs as many nodes: not changed")
             wanted = replace(wanted, replicas=current.replicas)
-        if not sight.copies:
-            may_form = (may_form or bool(sight.filled)) and not self._recorded[0]
-            return self._form(sight, wanted) if may_form else None
-        roster = sight.roster
-        return step(sight, wanted, roster is not None and self.has_waited(roster))
+        if not view.copies:
+            is_wanted = may_bootstrap or bool(view.with_data)
+            if not is_wanted or self._recorded[0]:
+                return None
+            return bootstrap(view, wanted, secrets.token_hex(8), self.wait_seconds)
+        roster = view.roster
+        return step(view, wanted, roster is not None and self.has_waited(roster))
 
-    def _form(self, sight: Sight, wanted: NodeSet) -> Roster | None:
-        return form(sight, wanted, secrets.token_hex(8), self.wait_seconds)
-
-    def _look(self, members: Mapping[str, Member]) -> Sight:
+    def _look(self, members: Mapping[str, Member]) -> RosterView:
         self.looked_at = self._clock()
-        copies, blank, silent = self._read_copies(members)
+        copies, empty, unreachable = self._read_copies(members)
         self._copies = copies
         rosters = {name: copy.roster for name, copy in copies.items()}
-        sight = Sight(rosters, frozenset(blank), silent=frozenset(silent))
-        joining = blank - (sight.roster.names if sight.roster else set())
-        filled, unclear = look_into([members[name] for name in joining])
-        sight = Sight(rosters, sight.blank - unclear, filled, sight.silent | unclear)
+        view = RosterView(rosters, frozenset(empty), unreachable=frozenset(unreachable))
+        joining = empty - (view.roster.names if view.roster else set())
+        with_data, unclear = look_into([members[name] for name in joining])
+        view = RosterView(
+            rosters, view.empty - unclear, with_data, view.unreachable | unclear
+        )
         self._lost_since = {
-            name: self._lost_since.get(name, self.looked_at) for name in sight.lost
+            name: self._lost_since.get(name, self.looked_at) for name in view.lost
         }
-        if sight.roster:
-            self.wait_seconds = sight.roster.wait_seconds
-        if sight.is_recorded and self._recorded[0] != sight.roster:
-            self._recorded = (sight.roster, self._clock())
-        return sight
+        if view.roster:
+            self.wait_seconds = view.roster.wait_seconds
+        if view.is_recorded and self._recorded[0] != view.roster:
+            self._recorded = (view.roster, self._clock())
+        return view
 
     def _read_copies(
         self, members: Mapping[str, Member]
     ) -> tuple[dict[str, Copy], set[str], set[str]]:
         copies: dict[str, Copy] = {}
-        blank, silent = set[str](), set[str]()
+        empty, unreachable = set[str](), set[str]()
         deadline = time.monotonic() + LOOK_SECONDS
         known = {name: members[name] for name in members if name in self._copies}
         for name, info in ask_all(known, start_head, deadline).items():
             if isinstance(info, ObjectInfo) and info.etag == self._copies[name].etag:
                 copies[name] = self._copies[name]
             elif isinstance(info, NodeError):
-                silent.add(name)
-        decided = copies.keys() | silent
+                unreachable.add(name)
+        decided = copies.keys() | unreachable
         unknown = {name: members[name] for name in members if name not in decided}
         for name, content in ask_all(unknown, start_get, deadline).items():
             if isinstance(content, NoSuchKeyError):
-                blank.add(name)
+                empty.add(name)
                 continue
             try:
                 copies[name] = self._copy_of(name, content)
             except (NodeError, RosterError) as exc:
-                silent.add(name)
+                unreachable.add(name)
                 if isinstance(exc, RosterError):
                     self._tell(f"node {name} can't be used: {exc}")
-        return copies, blank, silent
+        return copies, empty, unreachable
 
     def _copy_of(self, name: str, content: NodeObject | GatewayError) -> Copy:
         """Receive a node's copy. Raises: NodeError, RosterError.
@@ -229,7 +241,7 @@ class Keeper:
         seen = self._copies.get(name)
         try:
             if seen is None:
-                for bucket in (*DATA_BUCKETS, NAME.bucket):
+                for bucket in (*DATA_BUCKETS, ROSTER_NAME.bucket):
                     members[name].node.make_bucket(bucket)
             write_copy(members[name], roster, seen.etag if seen else None)
         except PreconditionError:
@@ -248,12 +260,12 @@ class Keeper:
 
 def start_head(node: Node) -> Pending[ObjectInfo]:
     """Ask a node for its copy's ETag."""
-    return node.start_head(NAME)
+    return node.start_head(ROSTER_NAME)
 
 
 def start_get(node: Node) -> Pending[NodeObject]:
     """Ask a node for its copy."""
-    return node.start_get(NAME)
+    return node.start_get(ROSTER_NAME)
 
 
 def ask_all(
@@ -296,15 +308,15 @@ def read_copy(name: str, content: NodeObject | GatewayError) -> Copy:
 
 def look_into(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]]:
     """Return which of these nodes hold objects, and of which it can't be told."""
-    filled, unclear = set[str](), set[str]()
+    with_data, unclear = set[str](), set[str]()
     for member in members:
         try:
             for bucket in DATA_BUCKETS:
                 found = member.node.list_objects(bucket)
-                filled.update(member.name for _ in islice(found, 1))
+                with_data.update(member.name for _ in islice(found, 1))
         except NodeError:
             unclear.add(member.name)
-    return frozenset(filled), frozenset(unclear)
+    return frozenset(with_data), frozenset(unclear)
 
 
 def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
@@ -315,11 +327,18 @@ def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
     data = roster.dump(member.name)
     label = Label(Stamp(roster.generation, 0), roster.newest.epoch)
     headers = {"Content-Type": "application/json"}
-    upload = member.upload_even_lost(
-        lambda node: node.start_put(
-            NAME, len(data), label, headers, if_match=etag, if_absent=etag is None
+
+    def start(node: Node) -> Upload:
+        return node.start_put(
+            ROSTER_NAME,
+            len(data),
+            label,
+            headers,
+            if_match=etag,
+            if_absent=etag is None,
         )
-    )
+
+    upload = member.upload_even_lost(start)
     finish(upload, (data,))
 
 

@@ -23,16 +23,16 @@ from amazin.membership.roster import WAIT_SECONDS, NodeSet, Roster, newest
 
 
 @dataclass(frozen=True)
-class Sight:
+class RosterView:
     """What a gateway sees on the nodes that it knows."""
 
     copies: Mapping[str, Roster]
     """By the nodes that hold one."""
-    blank: frozenset[str] = frozenset()
-    """Nodes that answered that they hold none."""
-    filled: frozenset[str] = frozenset()
-    """Those of the blank ones that hold objects all the same."""
-    silent: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
+    """Nodes that answered that they hold no roster."""
+    with_data: frozenset[str] = frozenset()
+    """Those of them that hold objects all the same."""
+    unreachable: frozenset[str] = frozenset()
     """Nodes without a usable answer."""
 
     @cached_property
@@ -63,8 +63,8 @@ class Sight:
     @cached_property
     def lost(self) -> frozenset[str]:
         """Nodes that held data, and answer with an empty disk."""
-        keepers = (roster.keepers for roster in self.rosters)
-        return self.blank & frozenset().union(*keepers)
+        data_nodes = (roster.data_nodes for roster in self.rosters)
+        return self.empty & frozenset().union(*data_nodes)
 
     @property
     def is_recorded(self) -> bool:
@@ -80,12 +80,12 @@ class Sight:
         roster = self.roster
         if roster is None:
             return []
-        seen = self.blank.union(self.copies) - self.lost
+        seen = self.empty.union(self.copies) - self.lost
         told = (roster.holders & seen) | self.copies.keys()
         return sorted(name for name in told if self.copies.get(name) != roster)
 
 
-def register(old: Roster | None, new: Roster) -> str:
+def arbiter(old: Roster | None, new: Roster) -> str:
     """Return the node on which the step from `old` to `new` is decided.
 
     A conditional write there: of two gateways that take a step at once one wins.
@@ -94,47 +94,47 @@ def register(old: Roster | None, new: Roster) -> str:
     return min(set(base.names).difference(new.forgotten) or new.newest.names)
 
 
-def form(
-    sight: Sight, wanted: NodeSet, cluster: str, wait_seconds: float = WAIT_SECONDS
+def bootstrap(
+    view: RosterView, wanted: NodeSet, cluster: str, wait_seconds: float = WAIT_SECONDS
 ) -> Roster | None:
     """Return the first roster of nodes that hold none; None: it can't be made yet.
 
     Objects on them, of another program or an older release, may lie anywhere.
     """
-    if sight.copies or sight.silent or len(wanted.weights) < wanted.replicas:
+    if view.copies or view.unreachable or len(wanted.weights) < wanted.replicas:
         return None
     first = replace(wanted, epoch=1)
-    leaving = tuple(sorted(sight.blank - first.names))
+    leaving = tuple(sorted(view.empty - first.names))
     return Roster(
         cluster,
         1,
         None,
         first,
-        is_new=not sight.filled,
+        is_new=not view.with_data,
         leaving=leaving,
         wait_seconds=wait_seconds,
     )
 
 
-def step(sight: Sight, wanted: NodeSet, has_waited: bool) -> Roster | None:
+def step(view: RosterView, wanted: NodeSet, has_waited: bool) -> Roster | None:
     """Return the next generation if it is time for one.
 
     `has_waited`: the roster was seen on all its holders, so long ago that nobody acts
     on an older one.
     """
-    if len(sight.rosters) > 1:
-        return _unite(sight)
-    roster = sight.roster
+    if len(view.rosters) > 1:
+        return _unite(view)
+    roster = view.roster
     if roster is None:
         return None
     later = replace(roster, generation=roster.generation + 1)
     if roster.next is None:
-        announced = _announce(later, sight, wanted)
-        if announced is None and roster.leaving and sight.is_recorded:
+        announced = _announce(later, view, wanted)
+        if announced is None and roster.leaving and view.is_recorded:
             return replace(later, leaving=())
         return announced
     if roster.is_new:
-        if not sight.is_recorded:
+        if not view.is_recorded:
             return None
         return replace(later, settled=roster.next, next=None, is_new=False)
     if not roster.is_open and has_waited:
@@ -142,14 +142,14 @@ def step(sight: Sight, wanted: NodeSet, has_waited: bool) -> Roster | None:
     return None
 
 
-def _announce(later: Roster, sight: Sight, wanted: NodeSet) -> Roster | None:
+def _announce(later: Roster, view: RosterView, wanted: NodeSet) -> Roster | None:
     settled = later.settled
     if settled is None or settled.places_like(wanted):
         return None
     if len(wanted.weights) < wanted.replicas:
         return None
     target = replace(wanted, epoch=later.generation)
-    if sight.filled & wanted.names - settled.names:
+    if view.with_data & wanted.names - settled.names:
         return _unsettle(later, target)
     return replace(later, next=target, is_open=False, leaving=())
 
@@ -164,15 +164,15 @@ def _unsettle(later: Roster, target: NodeSet) -> Roster:
         is_open=False,
         is_new=False,
         leaving=tuple(sorted(others)),
-        held=tuple(sorted(later.keepers.difference(later.forgotten))),
+        held=tuple(sorted(later.data_nodes.difference(later.forgotten))),
     )
 
 
-def _unite(sight: Sight) -> Roster | None:
+def _unite(view: RosterView) -> Roster | None:
     """Make one cluster of several, once all their nodes are there."""
-    rosters = sight.rosters
+    rosters = view.rosters
     names = frozenset().union(*(roster.holders for roster in rosters))
-    if not names <= sight.copies.keys():
+    if not names <= view.copies.keys():
         return None
     sets = [roster.newest for roster in rosters]
     target = NodeSet(
@@ -193,7 +193,7 @@ def _unite(sight: Sight) -> Roster | None:
         leaving=tuple(sorted(names - target.names)),
         absorbed=tuple(sorted(absorbed)),
         wait_seconds=max(roster.wait_seconds for roster in rosters),
-        held=tuple(sorted(frozenset().union(*(r.keepers for r in rosters)) & names)),
+        held=tuple(sorted(frozenset().union(*(r.data_nodes for r in rosters)) & names)),
     )
 
 
@@ -241,7 +241,7 @@ def forget(roster: Roster, names: Set[str]) -> Roster:
     return replace(later, next=target)
 
 
-class Wishes:
+class DesiredNodes:
     """What one gateway's settings ask for, and which of it was granted already.
 
     What was granted once and is otherwise now has been changed by another gateway

@@ -55,7 +55,7 @@ class Throttle:
         time.sleep(max(0.0, start - time.monotonic()))
 
 
-class Scene:
+class RepairContext:
     """What a run works on."""
 
     def __init__(
@@ -78,18 +78,18 @@ class Scene:
         return place(self.roster, self.members, name.hash_key)
 
 
-class Mender:
+class KeyRepair:
     """Works on single keys; thread-safe."""
 
     def __init__(
         self,
         membership: Membership,
-        scene: Scene,
+        context: RepairContext,
         options: Options,
         clock_ns: Callable[[], int],
     ) -> None:
         self._membership = membership
-        self._scene = scene
+        self._context = context
         self._options = options
         self._clock_ns = clock_ns
         self._throttle = Throttle(options.bytes_per_second)
@@ -103,12 +103,12 @@ class Mender:
             RepairError: the set of nodes changed, so that all is in vain.
             NodeError, PreconditionError: this key has to wait for another run.
         """
-        scene = self._scene
+        context = self._context
         before = Plan()
         for _ in range(MAX_LOOKS):
-            placement = scene.place(name)
+            placement = context.place(name)
             seen = self._look(placement, name, listed)
-            todo = plan(placement, seen, scene.is_complete, self._clock_ns())
+            todo = plan(placement, seen, context.is_complete, self._clock_ns())
             if self._options.is_dry_run:
                 self._count(todo)
                 return
@@ -141,9 +141,9 @@ class Mender:
     def check(self) -> None:
         """Raise RepairError if the set of nodes is not what it was at the beginning."""
         now = self._membership.fresh_snapshot()
-        if not self._membership.is_fresh(now) or now.roster != self._scene.roster:
+        if not self._membership.is_fresh(now) or now.roster != self._context.roster:
             raise RepairError("the set of nodes changed")
-        if now.lost - self._scene.snapshot.lost:
+        if now.lost - self._context.snapshot.lost:
             raise RepairError("a node has lost its disk")
 
     def _look(
@@ -156,7 +156,7 @@ class Mender:
 
         Raises: NodeError, if so few answer that a newer version may exist.
         """
-        scene = self._scene
+        context = self._context
         names = {
             member.name for quorum in placement.quorums for member in quorum.members
         }
@@ -164,16 +164,16 @@ class Mender:
         if any(
             info.size <= TOMBSTONE_BYTES for info in listed.values()
         ):  # it may be a tombstone
-            names.update(scene.roster.holders)
+            names.update(context.roster.holders)
         seen: dict[str, ObjectInfo | None] = {}
-        for member_name in names & scene.names:
+        for member_name in names & context.names:
             try:
-                seen[member_name] = head(scene.members[member_name], name)
+                seen[member_name] = head(context.members[member_name], name)
             except NodeError:
-                if scene.is_complete:
+                if context.is_complete:
                     raise
         for quorum in placement.quorums:
-            answered = seen.keys() - scene.snapshot.lost
+            answered = seen.keys() - context.snapshot.lost
             if sum(m.name in answered for m in quorum.members) < quorum.needed:
                 raise NodeError("too few nodes of its home can be reached")
         return seen
@@ -211,7 +211,8 @@ class Mender:
             file.seek(0)
             file.truncate()
             try:
-                content = open_copy(self._scene.members[source], name, step.info, None)
+                member = self._context.members[source]
+                content = open_copy(member, name, step.info, None)
                 with closing(content):
                     for chunk in iter(content.read, b""):
                         self._throttle.take(len(chunk))
@@ -238,14 +239,14 @@ class Mender:
                 keeps_newer=True,
             )
 
-        upload = self._scene.members[step.target].upload_even_lost(start)
+        upload = self._context.members[step.target].upload_even_lost(start)
         return finish(upload, iter(partial(file.read, CHUNK_BYTES), b""))
 
     def _remove_all(
         self, name: ObjectName, seen: Seen, removals: Iterable[tuple[str, str]]
     ) -> None:
         for member_name, etag in removals:
-            member = self._scene.members[member_name]
+            member = self._context.members[member_name]
 
             def start(node: Node, etag: str = etag) -> Pending[None]:
                 return node.start_delete(name, if_match=etag)

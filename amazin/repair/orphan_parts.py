@@ -21,7 +21,7 @@ from amazin.model.manifest import owner_of, refers_to
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown, upload_of_part
 from amazin.nodes.interface import Node, Pending
-from amazin.repair.objects import Mender, Scene, head
+from amazin.repair.objects import KeyRepair, RepairContext, head
 
 PART_NS = 24 * 3600 * 10**9
 """No younger part is removed."""
@@ -31,18 +31,22 @@ Copies = Mapping[str, ObjectInfo]
 log = logging.getLogger("amazin.repair")
 
 
-class PartCollection:
+class OrphanParts:
     """One run over all parts."""
 
     def __init__(
-        self, scene: Scene, mender: Mender, is_dry_run: bool, begin_ns: int
+        self,
+        context: RepairContext,
+        key_repair: KeyRepair,
+        is_dry_run: bool,
+        begin_ns: int,
     ) -> None:
         """`begin_ns`: when the run began that brought all objects into their places.
 
-        Counts in the mender's report, with a dry run what there is to do.
+        Counts in the key_repair's report, with a dry run what there is to do.
         """
-        self._scene = scene
-        self._mender = mender
+        self._context = context
+        self._key_repair = key_repair
         self._is_dry_run = is_dry_run
         self._newest_ns = begin_ns - PART_NS
 
@@ -56,18 +60,18 @@ class PartCollection:
         for upload_id, parts in itertools.groupby(
             listed, key=lambda part: upload_of_part(part[0])
         ):
-            judge = _Judge(self._scene, upload_id or "")
+            usage = _PartUsage(self._context, upload_id or "")
             is_kept = upload_id is None
             for name, copies in parts:
                 try:
-                    is_kept = is_kept or not self._collect(name, copies, judge)
+                    is_kept = is_kept or not self._collect(name, copies, usage)
                 except NodeError as exc:
                     log.warning("%s can't be judged now: %s", shown(name), exc)
-                    self._mender.note_failure()
+                    self._key_repair.note_failure()
                     is_kept = True
                 yield
 
-    def _collect(self, name: ObjectName, copies: Copies, judge: _Judge) -> bool:
+    def _collect(self, name: ObjectName, copies: Copies, usage: _PartUsage) -> bool:
         """Remove a part that may go; returns whether others of its upload may, too.
 
         Raises: NodeError, RepairError.
@@ -75,20 +79,20 @@ class PartCollection:
         held = self._labelled(name, copies)
         if not all(self._is_old(info) for info in held.values()):
             return True
-        if not all(judge.may_go(info) for info in held.values()):
+        if not all(usage.may_go(info) for info in held.values()):
             return False
         sizes = [
             info.size if self._is_dry_run else self._remove(name, node, info)
             for node, info in held.items()
         ]
-        report = self._mender.report
+        report = self._key_repair.report
         report.parts += any(sizes)
         report.part_bytes += sum(sizes)
         return True
 
     def _labelled(self, name: ObjectName, copies: Copies) -> Copies:
         """Return what nodes hold, where their listings don't tell: by asking them."""
-        members = self._scene.members
+        members = self._context.members
         asked = {
             node: info if info.label else head(members[node], name)
             for node, info in copies.items()
@@ -101,12 +105,12 @@ class PartCollection:
 
     def _remove(self, name: ObjectName, node: str, seen: ObjectInfo) -> int:
         """Remove a copy that is still what was seen; returns its bytes."""
-        member = self._scene.members[node]
+        member = self._context.members[node]
 
         def start(node: Node) -> Pending[None]:
             return node.start_delete(name, if_match=seen.etag)
 
-        self._mender.check()  # it may be long since the nodes were listed
+        self._key_repair.check()  # it may be long since the nodes were listed
         held = head(member, name)
         if held is None or held.version != seen.version:
             return 0
@@ -117,11 +121,11 @@ class PartCollection:
         return seen.size
 
 
-class _Judge:
+class _PartUsage:
     """Whether the parts of one upload are needed; asks once for each owner."""
 
-    def __init__(self, scene: Scene, upload_id: str) -> None:
-        self._scene = scene
+    def __init__(self, context: RepairContext, upload_id: str) -> None:
+        self._context = context
         self._upload_id = upload_id
         self._unneeded: set[ObjectName] = set()
         """Owners that no node knows this upload of."""
@@ -139,13 +143,13 @@ class _Judge:
 
     def _is_needed(self, owner: ObjectName) -> bool:
         """Whether any copy of the owner, wherever it is, names the upload."""
-        scene = self._scene
-        home = [member.name for member in scene.place(owner).home]
-        best = [name for name in home if name in scene.names]
-        for name in dict.fromkeys([*best, *sorted(scene.names)]):
+        context = self._context
+        home = [member.name for member in context.place(owner).home]
+        best = [name for name in home if name in context.names]
+        for name in dict.fromkeys([*best, *sorted(context.names)]):
             # A bucket that was there, and is not now, is no answer.
-            ask = head if name in scene.snapshot.lost else Member.head
-            held = ask(scene.members[name], owner)
+            ask = head if name in context.snapshot.lost else Member.head
+            held = ask(context.members[name], owner)
             if held and refers_to(held, self._upload_id):
                 return True
         return False

@@ -56,13 +56,13 @@ def fields(report: Report) -> dict[str, object]:
     return {**asdict(report), "is_well": report.is_well}
 
 
-def summary(report: Report, is_dry_run: bool = False) -> str:
+def one_line(report: Report, is_dry_run: bool = False) -> str:
     """Return the report as one line."""
-    done = plan(report) if is_dry_run else deeds(report)
+    done = to_do(report) if is_dry_run else summary(report)
     return f"looked at {number(report.objects, 'object')}: {done}"
 
 
-def plan(report: Report) -> str:
+def to_do(report: Report) -> str:
     """Return what there is to do."""
     parts = []
     if report.copies:
@@ -75,7 +75,7 @@ def plan(report: Report) -> str:
     return ", ".join(parts) or "nothing to do"
 
 
-def deeds(report: Report) -> str:
+def summary(report: Report) -> str:
     """Return what was done."""
     parts = []
     if report.copies:

@@ -24,15 +24,15 @@ from amazin.membership.roster import Roster
 from amazin.membership.transitions import settle
 from amazin.model.objects import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
-from amazin.repair.objects import Mender, Scene
-from amazin.repair.orphan_parts import PartCollection
+from amazin.repair.objects import KeyRepair, RepairContext
+from amazin.repair.orphan_parts import OrphanParts
 from amazin.repair.plan import is_well
 from amazin.repair.report import Options, Report
 
 log = logging.getLogger("amazin.repair")
 
 
-class Crew:
+class WorkerPool:
     """A few threads, and never much more to do than they can; of one worker, none."""
 
     def __init__(self, workers: int) -> None:
@@ -51,7 +51,7 @@ class Crew:
             for future in done:
                 future.result()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -83,30 +83,30 @@ class Repair:
         Raises: RepairError, NodeError, if it can't begin.
         """
         begin_ns = self._clock_ns()
-        scene, problems = self._begin()
-        mender = Mender(self._membership, scene, self._options, self._clock_ns)
-        report = mender.report
+        context, problems = self._begin()
+        key_repair = KeyRepair(self._membership, context, self._options, self._clock_ns)
+        report = key_repair.report
         report.problems = problems
-        if scene.roster.write_set is None:
+        if context.roster.write_set is None:
             return report
         try:
-            self._walk(scene, mender, tell)
+            self._walk(context, key_repair, tell)
         except (NodeError, RepairError) as exc:
             problems.append(f"Not all objects were looked at: {where(exc)}")
             return report
-        report.is_whole = scene.is_complete
+        report.is_whole = context.is_complete
         if report.failures:
             problems.append(f"Objects that need another run: {report.failures}")
         elif not self._options.is_dry_run:
             try:
-                self._finish(scene, mender)
+                self._finish(context, key_repair)
             except (RepairError, RosterError) as exc:
                 problems.append(f"Not settled: {exc}")
         if not problems:
-            self._collect(scene, mender, begin_ns, tell)
+            self._collect(context, key_repair, begin_ns, tell)
         return report
 
-    def _begin(self) -> tuple[Scene, list[str]]:
+    def _begin(self) -> tuple[RepairContext, list[str]]:
         """Decide which nodes take part; returns also what a person should know."""
         self._membership.refresh()
         snapshot = self._membership.fresh_snapshot()
@@ -114,7 +114,7 @@ class Repair:
         if roster is None or not self._membership.is_fresh(snapshot):
             raise RepairError(snapshot.reason)
         problems = []
-        names = roster.holders & snapshot.sight.blank.union(snapshot.sight.copies)
+        names = roster.holders & snapshot.view.empty.union(snapshot.view.copies)
         needed = required(roster)
         if absent := needed - names:
             problems.append(f"Not there: {', '.join(sorted(absent))}")
@@ -123,11 +123,11 @@ class Repair:
             if problem:
                 problems.append(problem)
                 names -= lost
-        is_due = roster.next is None or self._membership.keeper.is_due(roster)
+        is_due = roster.next is None or self._membership.roster_store.is_due(roster)
         if not is_due:
             problems.append("The set of nodes is changing; its time has not come yet")
         is_complete = is_due and names >= needed
-        return Scene(snapshot, roster, names, is_complete), problems
+        return RepairContext(snapshot, roster, names, is_complete), problems
 
     def _fill(self, roster: Roster, lost: frozenset[str]) -> str:
         """Make nodes that lost their disks ready to be filled, or say why not."""
@@ -137,7 +137,7 @@ class Repair:
                 f"Lost their disks: {names}. Objects may be gone for good: "
                 "`amazin forget` these nodes to go on without"
             )
-        if not self._membership.keeper.is_known_lost(lost):
+        if not self._membership.roster_store.is_known_lost(lost):
             return f"Lost their disks: {names}. Not every gateway may know it yet"
         if not self._options.is_dry_run:
             members = self._membership.snapshot().members
@@ -147,43 +147,46 @@ class Repair:
         return ""
 
     def _walk(
-        self, scene: Scene, mender: Mender, tell: Callable[[Report], object]
+        self,
+        context: RepairContext,
+        key_repair: KeyRepair,
+        tell: Callable[[Report], object],
     ) -> None:
-        with Crew(self._options.workers) as crew:
+        with WorkerPool(self._options.workers) as pool:
             listed_objects = itertools.chain.from_iterable(
-                all_listed(scene, bucket) for bucket in self._options.buckets
+                all_listed(context, bucket) for bucket in self._options.buckets
             )
             for name, listed in listed_objects:
-                mender.report.objects += 1
-                tell(mender.report)
-                if not is_well(scene.place(name), listed, scene.names):
-                    crew.do(partial(mend_or_note, mender, name, listed))
-        tell(mender.report)
+                key_repair.report.objects += 1
+                tell(key_repair.report)
+                if not is_well(context.place(name), listed, context.names):
+                    pool.do(partial(mend_or_note, key_repair, name, listed))
+        tell(key_repair.report)
 
-    def _finish(self, scene: Scene, mender: Mender) -> None:
+    def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
         """Every object is where it should be: say so in the roster.
 
         A disk that was filled is counted on again at once, also in the middle of a
         change, which waits for it.
         """
-        all_took_part = scene.names >= required(scene.roster)
+        all_took_part = context.names >= required(context.roster)
         if self._options.buckets != DATA_BUCKETS or not all_took_part:
             return
-        mender.check()
-        report = mender.report
-        for name in sorted(scene.snapshot.lost & scene.names):
-            if not self._membership.enrol(name):
+        key_repair.check()
+        report = key_repair.report
+        for name in sorted(context.snapshot.lost & context.names):
+            if not self._membership.readmit(name):
                 report.problems.append(f"{name} is filled, but not counted on yet")
-        if scene.roster.next and scene.is_complete:
-            step = partial(settle_exactly, scene.roster)
+        if context.roster.next and context.is_complete:
+            step = partial(settle_exactly, context.roster)
             report.has_settled = self._membership.change(step)
             if not report.has_settled:
                 report.problems.append("The set of nodes could not be settled yet")
 
     def _collect(
         self,
-        scene: Scene,
-        mender: Mender,
+        context: RepairContext,
+        key_repair: KeyRepair,
         begin_ns: int,
         tell: Callable[[Report], object],
     ) -> None:
@@ -192,15 +195,15 @@ class Repair:
         Only when all nodes took part and every object is in its place: nothing that
         names a part can come to light later.
         """
-        report = mender.report
-        is_sure = scene.is_complete and scene.roster.is_settled
+        report = key_repair.report
+        is_sure = context.is_complete and context.roster.is_settled
         if not is_sure or self._options.buckets != DATA_BUCKETS:
             return
         is_dry_run = self._options.is_dry_run
-        collection = PartCollection(scene, mender, is_dry_run, begin_ns)
+        collection = OrphanParts(context, key_repair, is_dry_run, begin_ns)
         failures = report.failures
         try:
-            for _ in collection.run(all_listed(scene, BUCKET, PARTS)):
+            for _ in collection.run(all_listed(context, BUCKET, PARTS)):
                 tell(report)
         except (NodeError, RepairError) as exc:
             report.problems.append(f"Not all parts were looked at: {where(exc)}")
@@ -217,25 +220,25 @@ def settle_exactly(expected: Roster, roster: Roster) -> Roster:
 
 
 def mend_or_note(
-    mender: Mender, name: ObjectName, listed: Mapping[str, ObjectInfo]
+    key_repair: KeyRepair, name: ObjectName, listed: Mapping[str, ObjectInfo]
 ) -> None:
     """Mend one key; one that can't be mended now doesn't stop the others."""
     try:
-        mender.mend(name, listed)
+        key_repair.mend(name, listed)
     except RepairError:
         raise
     except (GatewayError, OSError) as exc:
         log.warning("%s can't be repaired now: %s", shown(name), where(exc))
-        mender.note_failure()
+        key_repair.note_failure()
 
 
 def all_listed(
-    scene: Scene, bucket: str, prefix: str = ""
+    context: RepairContext, bucket: str, prefix: str = ""
 ) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
     """Yield every key with what the nodes' listings say of it, in key order."""
-    members = [scene.members[name] for name in sorted(scene.names)]
+    members = [context.members[name] for name in sorted(context.names)]
     listings = [
-        listing(member, bucket, prefix, member.name in scene.snapshot.lost)
+        listing(member, bucket, prefix, member.name in context.snapshot.lost)
         for member in members
     ]
     merged = heapq.merge(*listings, key=itemgetter(0))

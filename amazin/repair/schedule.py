@@ -15,7 +15,7 @@ from amazin.errors import GatewayError
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
 from amazin.model.node_specs import NodeSpec
-from amazin.repair.report import Options, Report, fields, summary
+from amazin.repair.report import Options, Report, fields, one_line
 from amazin.repair.run import Repair, least_replicas, where
 
 log = logging.getLogger("amazin.repair")
@@ -47,20 +47,20 @@ class Hold(NamedTuple):
 
 def hold(membership: Membership, snapshot: Snapshot) -> Hold | None:
     """Return what a run has to wait for; None: it can begin, or waiting is vain."""
-    roster, sight = snapshot.roster, snapshot.sight
+    roster, view = snapshot.roster, snapshot.view
     if roster is None:
-        if sight.filled and not (sight.copies or sight.silent):
+        if view.with_data and not (view.copies or view.unreachable):
             return Hold("No gateway has taken these nodes in yet", GATEWAY_WAIT)
-        if len(sight.rosters) > 1 and not sight.silent:
+        if len(view.rosters) > 1 and not view.unreachable:
             return Hold("Two clusters are becoming one", GATEWAY_WAIT)
         return None
     lost = fillable(snapshot, roster)
-    if lost and not membership.keeper.is_known_lost(lost):
+    if lost and not membership.roster_store.is_known_lost(lost):
         names = ", ".join(sorted(lost))
         return Hold(f"{names}: lost its disk; until all gateways know it", LONGEST_WAIT)
-    if roster.holders & sight.silent:
+    if roster.holders & view.unreachable:
         return None
-    if roster.next is not None and not membership.keeper.is_due(roster):
+    if roster.next is not None and not membership.roster_store.is_due(roster):
         return Hold("Until all gateways know the new set of nodes", LONGEST_WAIT)
     if new := unheard(snapshot, roster):
         return Hold(f"Until a gateway takes note of {', '.join(new)}", GATEWAY_WAIT)
@@ -75,7 +75,7 @@ def fillable(snapshot: Snapshot, roster: Roster) -> frozenset[str]:
 
 def unheard(snapshot: Snapshot, roster: Roster) -> list[str]:
     """Return the nodes that answer, and are not (so) in the roster yet."""
-    answering = snapshot.sight.blank.union(snapshot.sight.copies)
+    answering = snapshot.view.empty.union(snapshot.view.copies)
     return [
         name
         for name, member in snapshot.members.items()
@@ -102,7 +102,7 @@ def wait_for_it(job: Job, tell: Callable[[str], object]) -> Snapshot:
         snapshot = membership.fresh_snapshot()
         held = hold(membership, snapshot)
         waited = time.monotonic() - start
-        unit = max(refresh_seconds, membership.keeper.wait_seconds / 4)
+        unit = max(refresh_seconds, membership.roster_store.wait_seconds / 4)
         if held is None or waited > held.patience * unit:
             if held and held.patience == GATEWAY_WAIT:
                 log.warning("%s: is one running?", held.reason)
@@ -121,7 +121,7 @@ def run(
     job: Job, snapshot: Snapshot, options: Options, tell: Tell = lambda report: None
 ) -> Report:
     """Run once, now."""
-    if snapshot.is_blank:
+    if snapshot.is_empty:
         return Report(is_whole=True)  # nothing is stored yet
     latest = Report()
 
@@ -166,7 +166,7 @@ class Watch:
             return False
         for problem in report.problems:
             log.warning("%s", problem)
-        log.info("%s", summary(report), extra={"fields": fields(report)})
+        log.info("%s", one_line(report), extra={"fields": fields(report)})
         return report.is_well
 
     def _tell(self, reason: str) -> None:
@@ -190,8 +190,8 @@ def is_worth_it(membership: Membership, was_well: bool) -> bool:
     if roster is None:
         return False
     lost = fillable(snapshot, roster)
-    if lost and membership.keeper.is_known_lost(lost):
+    if lost and membership.roster_store.is_known_lost(lost):
         return True
-    if roster.holders & snapshot.sight.silent:
+    if roster.holders & snapshot.view.unreachable:
         return False
-    return membership.keeper.is_due(roster) or not was_well
+    return membership.roster_store.is_due(roster) or not was_well

@@ -35,7 +35,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from amazin.errors import SettingsError
-from amazin.settings import converters as setting_types
+from amazin.settings import converters
 from amazin.settings.converters import Given
 from amazin.settings.load import convert, from_given, given_by, with_implied
 from amazin.settings.settings import Settings
@@ -88,7 +88,7 @@ def find_file(environ: Mapping[str, str]) -> Path | None:
     """
     named = environ.get("CONFIG", "").strip()
     try:
-        path = Path(setting_types.folder(named or USUAL_FILE))
+        path = Path(converters.folder(named or USUAL_FILE))
     except ValueError as exc:
         raise SettingsError(f"CONFIG: can't be used: {exc}") from None
     if is_there(path):

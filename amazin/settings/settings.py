@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from amazin import units
 from amazin.model.node_specs import NodeSpec, TimeLimits, parse_list
-from amazin.settings import converters as kind
+from amazin.settings import converters
 from amazin.settings.converters import setting
 
 MOST_OBJECT_BYTES = 5 * 2**30
@@ -23,80 +23,84 @@ class Settings:
     """What an operator decides. The environment's name of a field is its upper case."""
 
     instance_id: str = setting(
-        kind.name, "", "Name of this gateway; by default made of host and port."
+        converters.name, "", "Name of this gateway; by default made of host and port."
     )
     host: str = setting(
-        kind.host, "0.0.0.0", "Address to listen on.", place="server.host"
+        converters.host, "0.0.0.0", "Address to listen on.", place="server.host"
     )
     port: int = setting(
-        kind.integer(1, 65535),
+        converters.integer(1, 65535),
         3000,
         "Port to listen on; a file that is written anew says 8082.",
         place="server.port",
         in_file=8082,
     )
     server: str = setting(
-        kind.one_of("gunicorn", "granian"),
+        converters.one_of("gunicorn", "granian"),
         "gunicorn",
         "What serves HTTP: `gunicorn`, or the faster `granian` (docs/servers.md).",
         place="server.kind",
     )
-    workers: int = setting(kind.integer(1, 256), 2, "Gateway processes.")
+    workers: int = setting(converters.integer(1, 256), 2, "Gateway processes.")
     discovery: str = setting(
-        kind.discovery,
+        converters.discovery,
         "docker",
         "Who the nodes are: `docker`, `static`, `folders`, `consul`, `dns` or "
         "`package.module:Class`; unless set `docker`, with `MINIO_ENDPOINT` `static`.",
         in_file="",
     )
     storage_instances_selector: str = setting(
-        kind.selector,
+        converters.selector,
         "amazin-object-storage-node",
         "Docker: a node's container has this in its name.",
     )
     node_port: int = setting(
-        kind.integer(1, 65535), 9000, "Docker, DNS: the port nodes listen on."
+        converters.integer(1, 65535), 9000, "Docker, DNS: the port nodes listen on."
     )
     docker_host: str = setting(
-        kind.docker_host,
+        converters.docker_host,
         "unix:///var/run/docker.sock",
         "Docker: URL of the daemon or of a read-only socket proxy.",
     )
     nodes: str = setting(
-        kind.node_list,
+        converters.node_list,
         "",
         "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
         is_list=True,
     )
     nodes_file: str = setting(
-        kind.folder, "", "Static: a file with one node a line, in the form of `NODES`."
+        converters.folder,
+        "",
+        "Static: a file with one node a line, in the form of `NODES`.",
     )
     data_dir: str = setting(
-        kind.folder, "data", "Folders: where `node-1`, `node-2`, ... lie."
+        converters.folder, "data", "Folders: where `node-1`, `node-2`, ... lie."
     )
     folder_nodes: int = setting(
-        kind.integer(1, 1000), 3, "Folders: how many there are."
+        converters.integer(1, 1000), 3, "Folders: how many there are."
     )
     dns_name: str = setting(
-        kind.host, "", "DNS: name of the nodes; one that begins with `_` is an SRV one."
+        converters.host,
+        "",
+        "DNS: name of the nodes; one that begins with `_` is an SRV one.",
     )
     node_access_key: str = setting(
-        kind.text, "", "Secret. Consul, DNS: the nodes' access key."
+        converters.text, "", "Secret. Consul, DNS: the nodes' access key."
     )
     node_secret_key: str = setting(
-        kind.text, "", "Secret. Consul, DNS: the nodes' secret key."
+        converters.text, "", "Secret. Consul, DNS: the nodes' secret key."
     )
     node_use_ssl: bool = setting(
-        kind.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
+        converters.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
     )
     refresh_seconds: float = setting(
         units.seconds, 5.0, "How often the list of nodes is read anew.", unit="s"
     )
     replicas: int = setting(
-        kind.integer(1, 9), 1, "On how many nodes each object is stored."
+        converters.integer(1, 9), 1, "On how many nodes each object is stored."
     )
     group_weights: str = setting(
-        kind.group_weights,
+        converters.group_weights,
         "",
         "Groups: shares of the objects other than 1, `group=weight,...`.",
         is_list=True,
@@ -111,7 +115,7 @@ class Settings:
         unit="bytes",
     )
     spool_dir: str = setting(
-        kind.folder, "/var/tmp", "Disk folder for uploads of unknown length."
+        converters.folder, "/var/tmp", "Disk folder for uploads of unknown length."
     )
     spool_bytes: int = setting(
         units.size,
@@ -135,93 +139,93 @@ class Settings:
         unit="s",
     )
     health_path: str = setting(
-        kind.path, "/health", "Where the gateway says that it lives."
+        converters.path, "/health", "Where the gateway says that it lives."
     )
     public_url: str = setting(
-        kind.base_url, "", "How clients reach the gateway: `https://host[:port]`."
+        converters.base_url, "", "How clients reach the gateway: `https://host[:port]`."
     )
     forwarded_allow_ips: str = setting(
-        kind.networks,
+        converters.networks,
         "127.0.0.1,::1",
         "Proxies whose `X-Forwarded-For` is believed, with commas; `*` for all.",
         is_list=True,
     )
     log_level: str = setting(
-        kind.one_of("debug", "info", "warning", "error", warn="warning"),
+        converters.one_of("debug", "info", "warning", "error", warn="warning"),
         "info",
         "Least level logged.",
     )
-    log_debug: bool = setting(kind.flag, False, "The same as `LOG_LEVEL=debug`.")
+    log_debug: bool = setting(converters.flag, False, "The same as `LOG_LEVEL=debug`.")
     blob_api: bool = setting(
-        kind.flag, False, "Whether `/upload` and `/fetch/{id}` are served."
+        converters.flag, False, "Whether `/upload` and `/fetch/{id}` are served."
     )
     access: str = setting(
-        kind.one_of("open", "signed"),
+        converters.one_of("open", "signed"),
         "open",
         "`open`, or `signed`: requests need a token or a signed URL.",
     )
     api_tokens: str = setting(
-        kind.words, "", "Secret. Tokens that open all, with commas.", is_list=True
+        converters.words, "", "Secret. Tokens that open all, with commas.", is_list=True
     )
     signing_key_id: str = setting(
-        kind.name, "amazin", "Access key id in signed URLs; no secret."
+        converters.name, "amazin", "Access key id in signed URLs; no secret."
     )
     signing_secret: str = setting(
-        kind.secret, "", "Secret. What URLs are signed with, by all gateways."
+        converters.secret, "", "Secret. What URLs are signed with, by all gateways."
     )
     presign: str = setting(
-        kind.one_of("gateway", "direct"),
+        converters.one_of("gateway", "direct"),
         "gateway",
         "Signed URLs lead to the `gateway`, or `direct` to the node.",
     )
     consul_enabled: bool = setting(
-        kind.flag,
+        converters.flag,
         False,
         "Whether the gateway registers itself with Consul.",
         place="consul.enabled",
     )
     consul_address: str = setting(
-        kind.agent_address,
+        converters.agent_address,
         "localhost:8500",
         "The Consul agent, `host:port`.",
         place="consul.address",
     )
     consul_token: str = setting(
-        kind.word, "", "Secret. ACL token for the agent.", place="consul.token"
+        converters.word, "", "Secret. ACL token for the agent.", place="consul.token"
     )
     consul_nodes_service: str = setting(
-        kind.name,
+        converters.name,
         "amazin-object-storage-node",
         "Consul: the service whose instances are the nodes.",
         place="consul.nodes_service",
     )
     consul_service_name: str = setting(
-        kind.name,
+        converters.name,
         "storage-service",
         "As which service the gateway is registered.",
         place="consul.registration.service_name",
     )
     consul_service_id_prefix: str = setting(
-        kind.name,
+        converters.name,
         "storage-svc-",
         "The id of the registration is this and `INSTANCE_ID`.",
         place="consul.registration.service_id_prefix",
     )
     consul_service_tags: str = setting(
-        kind.words,
+        converters.words,
         "",
         "Tags of the registration, with commas.",
         place="consul.registration.service_tags",
         is_list=True,
     )
     consul_service_address: str = setting(
-        kind.host,
+        converters.host,
         "",
         "Where others reach the gateway; by default where it reaches the agent from.",
         place="consul.registration.service_address",
     )
     consul_health_check_path: str = setting(
-        kind.path,
+        converters.path,
         "",
         "What the agent asks the gateway for; by default `HEALTH_PATH`.",
         place="consul.registration.health_check_path",
@@ -241,40 +245,40 @@ class Settings:
         place="consul.registration.health_check_timeout",
     )
     minio_endpoint: str = setting(
-        kind.host_port,
+        converters.host_port,
         "",
         "Single node: where it is, `host:port`.",
         place="minio.endpoint",
     )
     minio_access_key_id: str = setting(
-        kind.text,
+        converters.text,
         "",
         "Secret. Single node: its access key.",
         place="minio.accessKeyID",
     )
     minio_secret_access_key: str = setting(
-        kind.text,
+        converters.text,
         "",
         "Secret. Single node: its secret key.",
         place="minio.secretAccessKey",
     )
     minio_use_ssl: bool = setting(
-        kind.flag,
+        converters.flag,
         False,
         "Single node: whether it speaks HTTPS.",
         place="minio.useSSL",
     )
     minio_region: str = setting(
-        kind.name, "us-east-1", "Single node: its region.", place="minio.region"
+        converters.name, "us-east-1", "Single node: its region.", place="minio.region"
     )
     default_bucket: str = setting(
-        kind.bucket,
+        converters.bucket,
         "default",
         "Bucket of the requests that name none.",
         place="minio.defaultBucket",
     )
     auto_create_default_bucket: bool = setting(
-        kind.flag,
+        converters.flag,
         True,
         "Whether that bucket is made on first need.",
         place="minio.autoCreateDefaultBucket",

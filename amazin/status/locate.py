@@ -60,8 +60,8 @@ def locate(snapshot: Snapshot, name: ObjectName) -> Location:
     answers = ask_all(snapshot, name)
     roster = snapshot.roster
     if roster is None:
-        verdict = ABSENT if snapshot.is_blank else UNKNOWN
-        reason = "nothing is stored yet" if snapshot.is_blank else snapshot.reason
+        verdict = ABSENT if snapshot.is_empty else UNKNOWN
+        reason = "nothing is stored yet" if snapshot.is_empty else snapshot.reason
         holdings = [holding(n, None, name, answers, snapshot) for n in sorted(answers)]
         return Location(name, verdict, reason, holdings)
     placement = place(roster, snapshot.members, name.hash_key)

@@ -86,7 +86,7 @@ def judged(name: str, snapshot: Snapshot, problem: str) -> tuple[str, str]:
         return AWAY, problem
     if name in snapshot.lost:
         return LOST, "it answers with an empty disk; `amazin repair` fills it again"
-    if name in snapshot.sight.silent:
+    if name in snapshot.view.unreachable:
         return UNUSABLE, "what it remembers of the set of nodes can't be read"
     return UP, ""
 

@@ -97,7 +97,7 @@ class Observer:
             counted,
             roster,
             condition(snapshot),
-            bool(snapshot.members) and (roster is not None or snapshot.is_blank),
+            bool(snapshot.members) and (roster is not None or snapshot.is_empty),
             snapshot.problem,
         )
 
@@ -124,7 +124,7 @@ def condition(snapshot: Snapshot) -> str:
     if not snapshot.members:
         return "No storage node was found."
     if roster is None:
-        return "Nothing is stored yet." if snapshot.is_blank else f"{snapshot.reason}."
+        return "Nothing is stored yet." if snapshot.is_empty else f"{snapshot.reason}."
     if roster.next is None:
         return "The set of nodes is settled."
     if not roster.is_open:

@@ -47,7 +47,7 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
 """What a client is told; the first class that fits counts."""
 
 
-def answer_to(error: Exception) -> HTTPError | None:
+def as_http_error(error: Exception) -> HTTPError | None:
     """Return what a client is told of an error of ours; None: it is a bug."""
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):

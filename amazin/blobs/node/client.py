@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from amazin.errors import NodeProtocolError
 from amazin.model.node_specs import TimeLimits
 from amazin.nodes.transport.connection import Connection
-from amazin.nodes.transport.exchange import Question, send_again, send_first
+from amazin.nodes.transport.exchange import Exchange, send_again, send_first
 from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
@@ -58,11 +58,11 @@ class BlobClient:
         interpret: Callable[[Response], T],
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
-    ) -> Question[T]:
+    ) -> Exchange[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
         head = self.request_head(method, path, headers)
         timeout = timeout or self.limits.answer
-        return Question(self.pool, method, head, interpret, timeout)
+        return Exchange(self.pool, method, head, interpret, timeout)
 
     def ask_patiently(
         self,
@@ -92,7 +92,7 @@ class BlobClient:
         probe = self.ask_for_life
         return LateAnswer(self.pool, connection, method, self.limits, probe, release)
 
-    def ask_for_life(self, timeout: float | None = None) -> Question[None]:
+    def ask_for_life(self, timeout: float | None = None) -> Exchange[None]:
         """Ask whether a blob server answers."""
 
         def interpret(response: Response) -> None:

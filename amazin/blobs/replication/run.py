@@ -161,7 +161,7 @@ class Replication:
         """Say in the report what became of a server, if it isn't all well."""
         if mirror.reason or mirror.undone:
             reason = mirror.reason or "it takes no more uploads"
-            self._report.left_out[mirror.url] = told(reason, mirror.undone)
+            self._report.left_out[mirror.url] = undone_reason(reason, mirror.undone)
 
 
 def ended(futures: Iterable[Future[None]]) -> int:
@@ -188,7 +188,7 @@ def listed(files: Mapping[Mirror, IO[str]]) -> Iterator[Blob]:
     return merged([read_list(file) for file in files.values()])
 
 
-def told(reason: str, undone: int) -> str:
+def undone_reason(reason: str, undone: int) -> str:
     """Return why a server is left out, and what that has left undone."""
     if not undone:
         return reason

@@ -42,7 +42,7 @@ def _hold_nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[Answer]):
+class Exchange(Generic[Answer]):
     """A `Pending` that asks when it is waited for: a folder has nothing to send."""
 
     calls: BlockingCalls

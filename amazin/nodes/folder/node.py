@@ -26,7 +26,7 @@ from amazin.model.objects import (
     ObjectInfo,
     ObjectName,
 )
-from amazin.nodes.folder.calls import Question, ask
+from amazin.nodes.folder.calls import Exchange, ask
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -77,13 +77,13 @@ class FolderNode:
         *,
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
-    ) -> Question[FolderObject]:
+    ) -> Exchange[FolderObject]:
         """Ask for an object, or for its bytes first..last (inclusive, within it)."""
-        return Question(self._calls, lambda: self._open(name, byte_range, if_match))
+        return Exchange(self._calls, lambda: self._open(name, byte_range, if_match))
 
-    def start_head(self, name: ObjectName) -> Question[ObjectInfo]:
+    def start_head(self, name: ObjectName) -> Exchange[ObjectInfo]:
         """Ask for what is known of an object."""
-        return Question(self._calls, lambda: self._find(name).info)
+        return Exchange(self._calls, lambda: self._find(name).info)
 
     def start_put(
         self,
@@ -106,17 +106,17 @@ class FolderNode:
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None
-    ) -> Question[None]:
+    ) -> Exchange[None]:
         """Remove an object; that there was none is success too."""
-        return Question(self._calls, lambda: self._delete(name, if_match))
+        return Exchange(self._calls, lambda: self._delete(name, if_match))
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket; that it is there already is fine. Raises: NodeError."""
         ask(self._calls, self._make_bucket, bucket)
 
-    def start_check(self) -> Question[None]:
+    def start_check(self) -> Exchange[None]:
         """Ask whether the folder and its index are there."""
-        return Question(self._calls, self._check)
+        return Exchange(self._calls, self._check)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

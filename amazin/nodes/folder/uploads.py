@@ -14,7 +14,7 @@ from pathlib import Path
 
 from amazin.errors import NodeError, PreconditionError
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo, ObjectName
-from amazin.nodes.folder.calls import Question, ask
+from amazin.nodes.folder.calls import Exchange, ask
 from amazin.nodes.folder.content import sync_folder
 from amazin.nodes.folder.index import Index, find, put, require_bucket, transaction
 
@@ -94,11 +94,11 @@ class FolderUpload:
         """How many bytes were written so far, and their ETag."""
         return self._written, self._md5.hexdigest()
 
-    def start_commit(self) -> Question[ObjectInfo]:
+    def start_commit(self) -> Exchange[ObjectInfo]:
         """Ask to store the object; until it is waited for, nothing has happened."""
         if not self._files:
             raise NodeError("the upload has ended")
-        return Question(self._calls, self._store, self.abort)
+        return Exchange(self._calls, self._store, self.abort)
 
     def abort(self) -> None:
         """Store nothing and release everything. Idempotent, harmless after a commit."""

@@ -27,7 +27,7 @@ from amazin.errors import (
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.s3.answers import bucket_exists, error_for, read_label, stored_headers
-from amazin.nodes.transport.exchange import Question
+from amazin.nodes.transport.exchange import Exchange
 from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
 from amazin.signing.sigv4 import Signer, canonical_path
@@ -73,15 +73,15 @@ class S3Client:
         interpret: Callable[[Response], T],
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
-    ) -> Question[T]:
+    ) -> Exchange[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
         head = self.request_head(method, name, headers)
         timeout = timeout or self.limits.answer
-        return Question(self.pool, method, head, interpret, timeout)
+        return Exchange(self.pool, method, head, interpret, timeout)
 
     def ask_for_bucket(
         self, bucket: str, timeout: float | None = None
-    ) -> Question[bool]:
+    ) -> Exchange[bool]:
         """Ask whether a bucket exists, by an object in it that doesn't.
 
         The answer to HEAD of the bucket would not tell a missing bucket from a missing

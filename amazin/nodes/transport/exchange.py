@@ -18,7 +18,7 @@ from amazin.nodes.transport.response import Response
 T = TypeVar("T")
 
 
-class Question(Generic[T]):
+class Exchange(Generic[T]):
     """A request without a body, sent; it may be sent again on a new connection."""
 
     def __init__(
