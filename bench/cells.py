@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_process import PROJECT
-
 from bench.client import Job, encode
 from bench.processes import MemoryWatch, total_cpu, trees
+from tests.support.gateway_process import PROJECT
 
 KIB, MIB = 1024, 1024 * 1024
 LARGE = 256 * MIB

@@ -9,9 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway_process import ask
-from servers import free_port
-
 from amazin.model.node_specs import NodeSpec
 from bench import programs
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, keys_of, measure
@@ -20,6 +17,8 @@ from bench.field import OBJECT_PATH, Cluster, add_proxies, in_turns
 from bench.gateways import GRANIAN, GUNICORN, make_gateway, servers_here
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
 from bench.processes import MemoryWatch, beside
+from tests.support.gateway_process import ask
+from tests.support.servers import free_port
 
 NODE_COUNTS = (3, 100)
 STREAMS = 16

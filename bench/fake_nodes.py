@@ -2,7 +2,7 @@
 
 `python -m bench.fake_nodes COUNT` listens on so many ports of loopback, writes them on
 one line, and serves until its standard input ends. An answer to a GET is made once and
-kept until the object changes. It judges no signatures (`tests/memory_s3.py`).
+kept until the object changes. It judges no signatures (`tests/support/memory_s3.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import gc
 import sys
 
-from memory_s3 import MemoryS3, Request
+from tests.support.memory_s3 import MemoryS3, Request
 
 
 class Node:

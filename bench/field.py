@@ -9,9 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from gateway_process import nodes_setting
 from minio import Minio
-from servers import free_port
 
 from amazin.model.node_specs import NodeSpec
 from bench import programs
@@ -25,6 +23,8 @@ from bench.nodes import (
     wait_until_ready,
     wait_until_settled,
 )
+from tests.support.gateway_process import nodes_setting
+from tests.support.servers import free_port
 
 NODES = 3
 OBJECT_PATH = "/object/{key}"

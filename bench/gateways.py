@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
-from gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess
 
 GUNICORN, GRANIAN, GTHREAD = "gunicorn", "granian", "gunicorn gthread"
 GTHREAD_THREADS = 1000

@@ -18,12 +18,11 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
-from gateway_process import GatewayProcess
-
 from amazin.membership.roster import NodeSet
 from amazin.model.objects import Label, Stamp
 from amazin.model.stored_names import stored_name
 from bench.processes import MemoryWatch
+from tests.support.gateway_process import GatewayProcess
 
 NODES = 3
 BUCKET = "many"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from gateway_process import PROJECT
+from tests.support.gateway_process import PROJECT
 
 RESET_PEAK = "5"
 """Source: proc(5), /proc/pid/clear_refs."""

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from servers import MinioServer, Server, VersityServer, find_binary, free_port
+
+from tests.support.servers import (
+    MinioServer,
+    Server,
+    VersityServer,
+    find_binary,
+    free_port,
+)
 
 S = TypeVar("S", bound=Server)
 

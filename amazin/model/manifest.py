@@ -7,7 +7,7 @@ A *manifest* is a small object under the name of the large one. Its header
 
 Its body is JSON, with the MD5 of each part. All parts but the last have one size. That
 the body names the upload makes two manifests of the same bytes differ. This is a
-storage format: `tests/test_chunked.py` pins it.
+storage format: `tests/cluster/test_large_objects.py` pins it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ All of them lie in the nodes' bucket `store`, under keys that begin with `-`, wh
 id of the object API does. A stored name is one key's only; names of one form sort as
 their keys do, by UTF-8 bytes; none is a directory above another (on MinIO it would
 hide what is below it, on versitygw they exclude each other); and all kinds of node
-take it as it is. The names are a storage format: `tests/test_object_names.py` pins it.
+take it as it is. The names are a storage format: `tests/model/test_stored_names.py`
+pins it.
 
 Forms, the first that fits, behind `-o/<bucket>/`:
     k/<key>                         the key itself

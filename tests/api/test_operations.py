@@ -1,0 +1,127 @@
+"""Liveness asks nobody; readiness asks every node and says what it heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from amazin.errors import NodeError, NodeTimeoutError
+from amazin.nodes.interface import Node
+from amazin.settings.settings import Settings
+from gateway import Gateway
+from tests.support.app import ScriptedNode, call, make_app
+
+UP = None
+
+
+def app_with(*outcomes: NodeError | None) -> tuple[Gateway, list[ScriptedNode]]:
+    """Return an application on nodes whose checks have these outcomes."""
+    nodes = [
+        ScriptedNode([("check", outcome)], f"node-{number}")
+        for number, outcome in enumerate(outcomes, 1)
+    ]
+    return make_app([cast(Node, node) for node in nodes]), nodes
+
+
+def test_liveness_is_exactly_this_and_asks_no_node() -> None:
+    app, nodes = app_with(NodeError("gone"))
+    answer = call(app, "GET", "/health")
+    assert (answer.status, answer.body) == (200, b'{"status":"UP"}')
+    assert answer.headers["Content-Type"] == "application/json"
+    assert nodes[0].asked == []
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+def test_head_has_the_headers_of_get(path: str, tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    got, head = (call(app, method, path) for method in ("GET", "HEAD"))
+    for headers in (got.headers, head.headers):
+        del headers["X-Request-Id"]
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers.items() == got.headers.items()
+
+
+def test_ready_names_the_nodes_in_order(tmp_path: Path) -> None:
+    answer = call(make_app(tmp_path), "GET", "/health/ready?all")
+    assert answer.status == 200
+    assert answer.body == (
+        b'{"status":"UP","nodes":[{"name":"node-1","state":"up"},'
+        b'{"name":"node-2","state":"up"},{"name":"node-3","state":"up"}]}'
+    )
+
+
+SILENT = NodeTimeoutError("the node was silent for too long")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "any_status", "all_status"),
+    [
+        ([UP], 200, 200),
+        ([UP, UP, UP], 200, 200),
+        ([UP, SILENT, UP], 200, 503),
+        ([SILENT, SILENT], 503, 503),
+        ([], 503, 503),
+    ],
+)
+@pytest.mark.parametrize(
+    ("query", "wants_all"),
+    [
+        ("", False),
+        ("?", False),
+        ("?x", False),
+        ("?allx=1", False),
+        ("?x=all", False),
+        ("?all", True),
+        ("?all=", True),
+        ("?all=1", True),
+        ("?x=1&all", True),
+    ],
+)
+def test_ready_while_any_or_all_nodes_answer(
+    outcomes: list[NodeError | None],
+    any_status: int,
+    all_status: int,
+    query: str,
+    wants_all: bool,
+) -> None:
+    app, nodes = app_with(*outcomes)
+    answer = call(app, "GET", "/health/ready" + query)
+    assert answer.status == (all_status if wants_all else any_status)
+    assert answer.json["status"] == ("UP" if answer.status == 200 else "DOWN")
+    assert (answer.headers["Retry-After"] is not None) == (answer.status == 503)
+    states = [node["state"] for node in answer.json["nodes"]]
+    assert states == [str(outcome) if outcome else "up" for outcome in outcomes]
+    for node in nodes:
+        node.close()
+
+
+def test_ready_says_why_nodes_may_be_missing() -> None:
+    app = make_app([], problem="The Docker daemon does not answer")
+    answer = call(app, "GET", "/health/ready")
+    assert answer.status == 503
+    assert answer.json == {
+        "status": "DOWN",
+        "nodes": [],
+        "problem": "The Docker daemon does not answer",
+    }
+
+
+@pytest.mark.parametrize("path", ["/alive", "/a.b+c(d"])
+def test_the_path_can_be_set_and_readiness_is_below_it(
+    tmp_path: Path, path: str
+) -> None:
+    app = make_app(tmp_path, Settings(health_path=path))
+    assert call(app, "GET", path).body == b'{"status":"UP"}'
+    assert call(app, "GET", path + "/ready").status == 200
+    for other in ("/health", "/health/ready", path.replace(".", "x") + "x"):
+        assert call(app, "GET", other).status == 404
+
+
+def test_nobody_needs_a_token_to_ask(tmp_path: Path) -> None:
+    app = make_app(tmp_path, Settings(access="signed", api_tokens="x"))
+    for path in ("/health", "/health/ready"):
+        for method in ("GET", "HEAD"):
+            assert call(app, method, path).status == 200
+    assert call(app, "GET", "/object/a").status == 401

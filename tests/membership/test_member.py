@@ -1,0 +1,248 @@
+"""One node as a process sees it: skipped while it fails, refused once it lost its
+disk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from amazin.errors import (
+    NodeAccessError,
+    NodeError,
+    NodeFullError,
+    NodeTimeoutError,
+    NodeUnreachableError,
+    NoSuchBucketError,
+)
+from amazin.membership.member import Member
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectName, Stamp
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node, Upload
+from tests.support.fakes import FakeDisk, FakeNode
+
+A = NodeSpec("a", "http://a:9000")
+THING = ObjectName("store", "abc")
+LABEL = Label(Stamp(1, 1))
+PATIENCE_SECONDS = 10.0
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def member_of(disk: FakeDisk, spec: NodeSpec = A) -> Member:
+    return Member(spec, FakeNode(spec, disk), first_pause_seconds=0.01)
+
+
+def filled(failing: BaseException | None = None) -> FakeDisk:
+    disk = FakeDisk(failing=failing)
+    disk.put(THING, b"")
+    return disk
+
+
+def check(member: Member) -> None:
+    member.ask(lambda node: node.start_head(THING)).wait()
+
+
+def start_put(node: Node) -> Upload:
+    return node.start_put(THING, 3, LABEL, {})
+
+
+def upload(member: Member) -> None:
+    sent = member.upload(start_put)
+    sent.write(b"new")
+    sent.start_commit().wait()
+
+
+LASTING = [NodeUnreachableError("x"), NodeTimeoutError("x"), NodeAccessError("x")]
+
+
+def kind(error: BaseException) -> str:
+    return type(error).__name__
+
+
+# Nodes that fail.
+
+
+@pytest.mark.parametrize("error", LASTING, ids=kind)
+def test_a_failing_node_is_skipped_until_it_answers_a_probe(error: NodeError) -> None:
+    disk = filled(failing=error)
+    member = member_of(disk)
+    with pytest.raises(type(error)):
+        check(member)
+    assert error.node == "a"
+    with pytest.raises(NodeUnreachableError) as caught:
+        check(member)
+    assert caught.value.node == "a"
+    with pytest.raises(NodeUnreachableError):
+        member.upload(lambda node: pytest.fail("asked"))
+    assert disk.calls.count("head") == 1
+    wait_until(lambda: disk.calls.count("check") > 1)
+    assert member.is_skipped
+    disk.failing = None
+    wait_until(lambda: not member.is_skipped)
+    check(member)
+
+
+@pytest.mark.parametrize("error", [NodeError("x"), NodeFullError("x")], ids=kind)
+def test_a_failure_that_may_pass_skips_nothing(error: NodeError) -> None:
+    disk = FakeDisk(failing=error)
+    member = member_of(disk)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            check(member)
+    assert disk.calls == ["head", "head"]
+
+
+def test_a_node_without_the_bucket_is_not_skipped() -> None:
+    member = member_of(FakeDisk())
+    with pytest.raises(NoSuchBucketError) as caught:
+        check(member)
+    assert caught.value.node == "a"
+    assert not member.is_skipped
+
+
+@pytest.mark.parametrize("moment", ["put", "write", "commit"])
+def test_an_upload_that_fails_is_noted_too(moment: str) -> None:
+    disk = filled()
+
+    def fail() -> None:
+        raise NodeTimeoutError("x")
+
+    disk.before[moment] = fail
+    member = Member(A, FakeNode(A, disk), first_pause_seconds=60.0)
+    with pytest.raises(NodeTimeoutError) as caught:
+        upload(member)
+    assert caught.value.node == "a"
+    assert member.is_skipped
+    member.retire()
+
+
+def test_an_upload_that_is_given_up_is_given_up_by_the_node() -> None:
+    disk = filled()
+    member_of(disk).upload(start_put).abort()
+    assert disk.calls == ["put", "abort"]
+
+
+def test_a_question_can_be_polled_and_given_up() -> None:
+    disk = filled()
+    disk.is_silent = True
+    member = member_of(disk)
+    question = member.ask(lambda node: node.start_head(THING))
+    assert not question.is_ready(0.0)
+    question.cancel()
+    assert not member.is_skipped
+
+
+def test_a_node_with_a_bug_is_probed_on() -> None:
+    disk = FakeDisk(failing=NodeTimeoutError("x"))
+    member = member_of(disk)
+    with pytest.raises(NodeError):
+        check(member)
+    disk.failing = ZeroDivisionError("a bug")
+    checks = disk.calls.count("check")
+    wait_until(lambda: disk.calls.count("check") > checks + 1)
+    disk.failing = None
+    wait_until(lambda: not member.is_skipped)
+
+
+def probes(spec: NodeSpec) -> list[threading.Thread]:
+    name = f"probe {spec.name}"
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def test_a_replaced_node_is_probed_no_more() -> None:
+    spec = replace(A, name="replaced")
+    disk = FakeDisk(failing=NodeTimeoutError("x"))
+    member = member_of(disk, spec)
+    question = member.ask(lambda node: node.start_head(THING))
+    with pytest.raises(NodeError):
+        check(member)
+    assert len(probes(spec)) == 1
+    member.retire()
+    wait_until(lambda: not probes(spec))
+    with pytest.raises(NodeTimeoutError):
+        question.wait()  # was under way when the member was replaced
+    with pytest.raises(NodeUnreachableError):
+        check(member)
+    assert not probes(spec)
+
+
+def test_a_node_that_is_known_to_be_down_is_not_probed() -> None:
+    spec = replace(A, endpoint=None)
+    member = Member(spec, AbsentNode("a"), first_pause_seconds=0.01)
+    for _ in range(2):
+        with pytest.raises(NodeUnreachableError, match="not running"):
+            check(member)
+    assert not member.is_skipped
+
+
+def test_a_hundred_failures_start_one_probe() -> None:
+    spec = replace(A, name="hundred")
+    member = member_of(FakeDisk(failing=NodeTimeoutError("x")), spec)
+    for _ in range(100):
+        member.note_failure(NodeTimeoutError("x"))
+    assert len(probes(spec)) == 1
+    member.retire()
+
+
+# Nodes that lost their disk.
+
+
+def test_a_lost_node_is_asked_nothing() -> None:
+    disk = filled()
+    member = member_of(disk)
+    member.is_lost = True
+    with pytest.raises(NoSuchBucketError) as caught:
+        check(member)
+    assert caught.value.node == "a"
+    with pytest.raises(NoSuchBucketError):
+        upload(member)
+    assert disk.calls == []
+    assert not member.is_skipped
+
+
+def test_a_lost_node_can_be_filled_again() -> None:
+    disk = filled()
+    member = member_of(disk)
+    member.is_lost = True
+    member.ask_even_lost(lambda node: node.start_head(THING)).wait()
+    sent = member.upload_even_lost(start_put)
+    sent.write(b"new")
+    sent.start_commit().wait()
+    assert disk.objects[THING][1] == b"new"
+    member.is_lost = False
+    check(member)
+
+
+def test_a_lost_node_that_fails_is_skipped() -> None:
+    member = member_of(filled(failing=NodeTimeoutError("x")))
+    member.is_lost = True
+    with pytest.raises(NodeTimeoutError):
+        member.ask_even_lost(lambda node: node.start_head(THING)).wait()
+    for start in (member.ask_even_lost, member.upload_even_lost):
+        with pytest.raises(NodeUnreachableError):
+            start(lambda node: pytest.fail("asked"))
+    member.retire()
+
+
+def test_that_it_lost_its_disk_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    member = member_of(filled())
+    for is_lost in (False, True, True, False, False):
+        member.is_lost = is_lost
+    assert caplog.messages == [
+        "node a has lost its disk; `amazin repair` fills it again",
+        "node a counts again",
+    ]
+
+
+def test_a_member_is_called_by_its_name() -> None:
+    assert repr(member_of(filled())) == "<Member a>"

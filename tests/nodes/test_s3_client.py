@@ -1,0 +1,128 @@
+"""Listings of an S3 server: nothing is left out, whatever the server makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amazin.errors import NodeProtocolError
+from amazin.model.node_specs import NodeSpec
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.s3.client import S3Client, steps_behind
+from tests.nodes.test_s3 import LIMITS, listing, s3_answer
+from tests.support.peers import TAKE_REQUEST, Peer
+
+MODIFIED_NS = 1_698_832_800 * 10**9
+NAMES = st.lists(st.sampled_from(["a", "b", "/", " ", ".", "0", "\U0010ffff"]))
+
+
+@given(st.sets(NAMES.map("".join), max_size=30), NAMES, NAMES)
+def test_the_steps_make_one_listing(
+    names: set[str], start: list[str], end: list[str]
+) -> None:
+    prefix, after = "".join(start), "".join(start + end)
+    for place in (after, "".join(end)):
+        steps = list(steps_behind(prefix, place))
+        behind = {above[:-1] + "0" for above, _ in steps if above != prefix}
+        ordered = sorted(names - behind, key=str.encode)
+        wanted = [n for n in ordered if n.startswith(prefix) and n > place]
+        found = [
+            name
+            for directory, last in steps
+            for name in ordered
+            if name.startswith(directory) and name.encode() > last.encode()
+        ]
+        assert found == wanted
+
+
+def test_steps_go_up_from_the_place_to_the_prefix() -> None:
+    assert list(steps_behind("a/", "a/b/c/d")) == [
+        ("a/b/c/", "a/b/c/d"),
+        ("a/b/", "a/b/c0"),
+        ("a/", "a/b0"),
+    ]
+    assert list(steps_behind("", "a")) == [("", "a")]
+    assert list(steps_behind("a", "")) == [("a", "")]
+    assert list(steps_behind("a", "b")) == []
+
+
+def query(line: str) -> dict[str, str]:
+    """Return what a request line asks for."""
+    found = parse_qs(urlsplit(line.split()[1]).query)
+    return {name: values[0] for name, values in found.items()}
+
+
+def client_of(peer: Peer) -> S3Client:
+    return S3Client(NodeSpec("node", peer.url, "AKID", "secret"), LIMITS)
+
+
+def with_metadata(data: bytes, *metadata: tuple[str, str]) -> bytes:
+    """Return a listing whose objects have this metadata, as MinIO writes it."""
+    lines = "".join(f"<{name}>{value}</{name}>" for name, value in metadata)
+    end = f"<UserMetadata>{lines}</UserMetadata></Contents>".encode()
+    return data.replace(b"</Contents>", end)
+
+
+def test_a_listing_tells_what_is_stored_with_objects() -> None:
+    data = with_metadata(
+        listing("a"),
+        ("content-type", "text/plain"),
+        ("X-Amz-Meta-Amazin-Stamp", "1700000000123456789.7.3.deleted"),
+        ("X-Amz-Meta-X-Name", "a%20b"),
+        ("X-Amz-Meta-Other", "x"),
+    )
+    with Peer([TAKE_REQUEST, s3_answer(body=data)]) as peer:
+        found = list(client_of(peer).list_objects("store", "", ""))
+    assert query(peer.lines[0])["metadata"] == "true"
+    label = Label(Stamp(1_700_000_000_123_456_789, 7), 3, True)
+    headers = {"Content-Type": "text/plain", "X-Name": "a b"}
+    info = ObjectInfo(5, "0123", label.stamp.nanoseconds, label, headers)
+    assert found == [("a", info)]
+
+
+def test_what_a_listing_does_not_tell_is_unknown() -> None:
+    with Peer([TAKE_REQUEST, s3_answer(body=listing("a"))]) as peer:
+        found = list(client_of(peer).list_objects("store", "", ""))
+    assert found == [("a", ObjectInfo(5, "0123", MODIFIED_NS, None, {}))]
+
+
+def test_metadata_that_is_no_xml_is_left_out() -> None:
+    first = with_metadata(listing("a"), ("X-Amz-Meta-A!b", "x"))
+    answers = [s3_answer(body=first), s3_answer(body=listing("a", "b"))]
+    with Peer(*[[TAKE_REQUEST, data] for data in answers]) as peer:
+        found = list(client_of(peer).list_objects("store", "p", "pa"))
+    assert [key for key, _ in found] == ["a", "b"]
+    asked = [query(line) for line in peer.lines]
+    assert [line["start-after"] for line in asked] == ["pa", "pa"]
+    assert ["metadata" in line for line in asked] == [True, False]
+
+
+def test_an_answer_that_is_no_xml_at_all_is_an_error() -> None:
+    with (
+        Peer(*[[TAKE_REQUEST, s3_answer(body=b"<a!b>")]] * 2) as peer,
+        pytest.raises(NodeProtocolError),
+    ):
+        list(client_of(peer).list_objects("store", "", ""))
+
+
+def test_where_a_long_listing_ends_it_looks_again() -> None:
+    keys = [f"a/{number:04}" for number in range(1000)]
+    answers = [listing(*keys), listing("a/1000"), listing("a1")]
+    scripts = [[TAKE_REQUEST, s3_answer(body=data)] for data in answers]
+    with Peer(*scripts) as peer:
+        found = list(client_of(peer).list_objects("store", "", ""))
+    assert [key for key, _ in found] == [*keys, "a/1000", "a1"]
+    asked = [query(line) for line in peer.lines]
+    places = [(line.get("prefix", ""), line.get("start-after", "")) for line in asked]
+    assert places == [("", ""), ("a/", "a/0999"), ("", "a0")]
+
+
+def test_requests_are_signed_for_the_nodes_region() -> None:
+    spec = NodeSpec("node", "http://127.0.0.1:1", "AKID", "secret")
+    client = S3Client(replace(spec, region="eu-x-1"), LIMITS)
+    head = client.request_head("GET", ObjectName("store", "a"))
+    assert b"/eu-x-1/s3/aws4_request" in head

@@ -1,0 +1,265 @@
+"""What is installed by `pip install .`, and what is copied into the image."""
+
+from __future__ import annotations
+
+import configparser
+import http.client
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from amazin.cli.main import COMMANDS
+from amazin.cli.version import PACKAGE, release
+from tests.support.gateway_process import ask, free_port
+from tests.support.paths import PROJECT
+
+PATIENCE_SECONDS = 30.0
+PACKAGE_FOLDER = "amazin"
+DATA = ("amazin/api/openapi.yaml", "amazin/py.typed")
+
+
+def own_modules() -> list[str]:
+    return sorted({path.stem for path in PROJECT.glob("*.py")} - {"gunicorn.conf"})
+
+
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(PROJECT / "setup.cfg")
+    return parser
+
+
+# What is listed
+
+
+def test_every_module_is_listed() -> None:
+    assert setup()["options"]["py_modules"].split() == own_modules()
+
+
+def test_every_folder_of_the_package_is_one_and_has_no_code_of_its_own() -> None:
+    for file in (PROJECT / PACKAGE_FOLDER).rglob("*.py"):
+        initial = file.with_name("__init__.py")
+        assert initial.read_text() == "", initial
+
+
+def test_no_name_is_that_of_a_module_of_python_or_of_a_dependency() -> None:
+    ours = {*own_modules(), PACKAGE_FOLDER}
+    assert ours.isdisjoint(sys.stdlib_module_names)
+    theirs = {
+        name: distributions
+        for name, distributions in importlib.metadata.packages_distributions().items()
+        if set(distributions) != {PACKAGE}
+    }
+    assert ours.isdisjoint(theirs)
+
+
+def test_every_dependency_is_named_and_each_has_its_reason() -> None:
+    text = (PROJECT / "setup.cfg").read_text()
+    names = re.findall(r"^([a-z0-9]+)", setup()["options"]["install_requires"], re.M)
+    reasons = text.partition("# Each dependency")[2].partition("install_requires")[0]
+    assert re.findall(r"^#   ([a-z0-9]+) ", reasons, re.M) == names
+
+
+def test_all_that_runs_goes_into_the_image() -> None:
+    lines = (PROJECT / ".dockerignore").read_text().splitlines()
+    wanted = ("*.py", "docker-entrypoint.sh", "requirements.txt", "setup.cfg")
+    assert {f"!{name}" for name in (PACKAGE_FOLDER, *wanted)} <= set(lines)
+    assert lines.index("*") < min(i for i, line in enumerate(lines) if line[0] == "!")
+
+
+# Installed from a wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, built from a copy of what belongs to the product; needs no network."""
+    source = tmp_path_factory.mktemp("source")
+    shutil.copytree(
+        PROJECT / PACKAGE_FOLDER,
+        source / PACKAGE_FOLDER,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    files = [*PROJECT.glob("*.py"), *(PROJECT / name for name in METADATA)]
+    for file in files:
+        shutil.copy(file, source)
+    target = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "-q", "--no-build-isolation", "-w", str(target), str(source))
+    return next(target.glob("*.whl"))
+
+
+METADATA = ("setup.cfg", "pyproject.toml", "README.md")
+
+
+def pip(*arguments: str, python: str = sys.executable) -> None:
+    command = [sys.executable, "-m", "pip", "--python", python, *arguments]
+    options = ["--no-deps", "--no-index", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of an environment in which the wheel is installed.
+
+    Dependencies are those of the tests.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True
+    )
+    python = str(folder / "bin" / "python")
+    pip("install", "-q", str(wheel), python=python)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.run(
+        [python, "-c", where], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (Path(packages) / "dependencies.pth").write_text("\n".join(sorted(paths)))
+    return folder / "bin"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A folder in which there is nothing."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+def environ(programs: Path, **settings: str) -> dict[str, str]:
+    return {"PATH": f"{programs}:/usr/bin:/bin", **settings}
+
+
+def run(
+    programs: Path, folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command, from a folder."""
+    return subprocess.run(
+        [programs / "amazin", *arguments],
+        cwd=folder,
+        env=environ(programs),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], folder: Path, settings: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Let a server run meanwhile; in the end it stops as it is told to."""
+    log = folder.parent / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=folder, env=settings, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
+
+
+def wait_for(port: int, path: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            if ask(port, "GET", path).status == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.integration
+def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    ours = {f"{name}.py" for name in own_modules()}
+    files = (PROJECT / PACKAGE_FOLDER).rglob("*.py")
+    ours |= {str(file.relative_to(PROJECT)) for file in files}
+    ours.update(DATA)
+    assert {name for name in names if ".dist-info/" not in name} == ours
+
+
+@pytest.mark.integration
+def test_the_command_runs_from_anywhere(programs: Path, empty: Path) -> None:
+    done = run(programs, empty, "version", "--json")
+    shown = json.loads(done.stdout)
+    assert shown["version"] == release()
+    assert Path(shown["folder"]).is_relative_to(programs.parent)
+    done = run(programs, empty, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+        helped = run(programs, empty, name, "--help")
+        assert helped.stdout.startswith(f"Usage: amazin {name}"), helped.stderr
+    assert run(programs, empty, "config").returncode == 0
+    assert run(programs, empty, "completion", "bash").stdout
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "command", [("amazin", "serve"), ("python", "-m", "gunicorn", "wsgi:app")]
+)
+def test_the_gateway_serves_from_an_empty_folder(
+    programs: Path, empty: Path, command: tuple[str, ...]
+) -> None:
+    port = free_port()
+    data = empty.parent / "data"
+    settings = environ(
+        programs,
+        DISCOVERY="folders",
+        DATA_DIR=str(data),
+        HOST="127.0.0.1",
+        PORT=str(port),
+        WORKERS="1",
+    )
+    program = [str(programs / command[0]), *command[1:]]
+    with serving(program, empty, settings) as process:
+        wait_for(port, "/health", process)
+        body = os.urandom(100_000)
+        assert ask(port, "PUT", "/object/abc", body).status == 201
+        assert ask(port, "GET", "/object/abc").body == body
+        assert b"/object/{id}" in ask(port, "GET", "/openapi.yaml").body
+        assert ask(port, "GET", "/docs").status == 200
+        status = subprocess.run(
+            [programs / "amazin", "status", "--json"],
+            cwd=empty,
+            env=settings,
+            capture_output=True,
+            check=True,
+        )
+        assert json.loads(status.stdout)["total"]["objects"] == 1
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.integration
+def test_blobs_are_served_from_an_empty_folder(programs: Path, empty: Path) -> None:
+    port, store = free_port(), empty.parent / "blobs"
+    command = [str(programs / "amazin"), "blob-server"]
+    options = ["-store", str(store), "-port", str(port)]
+    with serving([*command, *options], empty, environ(programs)) as process:
+        wait_for(port, "/alive", process)
+        assert ask(port, "POST", "/blob/abc", b"hello").status == 200
+        assert json.loads(ask(port, "GET", "/blobs").body) == ["abc"]
+    assert not list(empty.iterdir())

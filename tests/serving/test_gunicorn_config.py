@@ -1,0 +1,168 @@
+"""The server knobs: that gunicorn still has what they turn, and that they fit."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn import util
+from gunicorn.config import Config
+from gunicorn.http import wsgi
+from gunicorn.http.unreader import SocketUnreader
+
+from amazin.serving import limits
+from tests.support.paths import PROJECT
+
+NOT_KNOBS = ("os", "limits", "registrar", "settings", "signal", "time")
+HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
+
+
+@pytest.fixture
+def knobs() -> Iterator[dict[str, Any]]:
+    """The names that the configuration file defines."""
+    default, handler = SocketUnreader.max_body_chunk, signal.getsignal(signal.SIGINT)
+    response, http_date = wsgi.Response, util.http_date
+    yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
+    wsgi.Response = response  # type: ignore[misc]
+    util.http_date = http_date
+    SocketUnreader.max_body_chunk = default
+    signal.signal(signal.SIGINT, handler)
+
+
+class Worker:
+    """What a worker has when it begins."""
+
+    def __init__(self) -> None:
+        self.cfg = Config()
+
+
+def test_every_knob_is_one_that_gunicorn_knows(knobs: dict[str, Any]) -> None:
+    known = Config().settings
+    ours = {
+        name
+        for name, value in knobs.items()
+        if not name.startswith("_") and name.islower() and name not in NOT_KNOBS
+    }
+    assert {"bind", "worker_class", "pre_request", "logconfig_dict"} <= ours
+    assert ours - known.keys() <= HELPERS
+
+
+def test_what_stays_the_same_is_worked_out_once(knobs: dict[str, Any]) -> None:
+    worker, plain = Worker(), util.http_date
+    knobs["post_worker_init"](worker)
+    known = Config()
+    for name in known.settings:
+        assert getattr(worker.cfg, name) == getattr(known, name), name
+    assert vars(worker.cfg)["limit_request_line"] == known.limit_request_line
+    before, now, after = plain(), util.http_date(), plain()
+    assert now in (before, after)
+
+
+def test_bodies_are_read_in_large_pieces(knobs: dict[str, Any]) -> None:
+    knobs["post_worker_init"](Worker())
+    assert SocketUnreader.max_body_chunk == 256 * 1024
+
+
+class Sock:
+    """Notes what is sent at a time."""
+
+    def __init__(self, room: int = 2**20) -> None:
+        """`send` takes `room` bytes at once."""
+        self.sent: list[bytes] = []
+        self._room = room
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data[: self._room])
+        return len(self.sent[-1])
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "pieces", "sizes"),
+    [
+        ("GET", 5, [b"whole"], [5]),
+        ("GET", 5, [b"who", b"le"], [0, 3, 2]),
+        ("GET", 0, [], [0]),
+        ("HEAD", 5, [], [0]),
+        ("HEAD", 5, [b"whole"], [0]),
+        ("GET", 2**16, [bytes(2**16)], [2**16]),
+        ("GET", 2**16 + 1, [bytes(2**16 + 1)], [0, 2**16 + 1]),
+        ("GET", 4, [b"whole"], [0, 4]),
+    ],
+)
+def test_a_small_answer_is_sent_with_its_head(
+    knobs: dict[str, Any],
+    method: str,
+    length: int,
+    pieces: list[bytes],
+    sizes: list[int],
+) -> None:
+    knobs["post_worker_init"](Worker())
+    assert wsgi.Response.__name__ == "WholeResponse"
+    request = SimpleNamespace(
+        method=method, version=(1, 1), should_close=lambda: False, headers=[]
+    )
+    sock = Sock()
+    response = wsgi.Response(request, sock, Config())
+    response.start_response("200 OK", [("Content-Length", str(length))])
+    for piece in pieces:
+        response.write(piece)
+    response.close()
+    head = sock.sent[0].index(b"\r\n\r\n") + 4
+    assert [len(sent) for sent in sock.sent] == [head + sizes[0], *sizes[1:]]
+    assert b"".join(sock.sent)[head:] == b"".join(pieces)[: sum(sizes)]
+    assert response.sent == sum(sizes)
+
+
+def test_an_answer_for_which_there_is_no_room_is_sent_whole(
+    knobs: dict[str, Any],
+) -> None:
+    knobs["post_worker_init"](Worker())
+    request = SimpleNamespace(
+        method="GET", version=(1, 1), should_close=lambda: False, headers=[]
+    )
+    sock = Sock(room=7)
+    response = wsgi.Response(request, sock, Config())
+    response.start_response("200 OK", [("Content-Length", "5")])
+    response.write(b"whole")
+    assert len(sock.sent) == 2
+    assert b"".join(sock.sent).endswith(b"\r\n\r\nwhole")
+
+
+@pytest.mark.parametrize(
+    ("app", "is_gateway"),
+    [
+        ("wsgi:app", True),
+        ("my.own:app", True),
+        ("amazin.serving.blob_apps:blob_server('/store')", False),
+    ],
+)
+def test_only_the_gateway_registers_itself(
+    knobs: dict[str, Any], app: str, is_gateway: bool
+) -> None:
+    server = SimpleNamespace(app=SimpleNamespace(app_uri=app))
+    assert knobs["is_gateway"](server) is is_gateway
+
+
+def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:
+    set_to: list[float] = []
+    sock = SimpleNamespace(settimeout=set_to.append)
+    knobs["pre_request"](None, SimpleNamespace(unreader=SimpleNamespace(sock=sock)))
+    knobs["pre_request"](None, SimpleNamespace(unreader=object()))
+    assert set_to == [limits.CLIENT_TIMEOUT_SECONDS]
+
+
+def test_the_container_gets_longer_to_stop_than_running_requests(
+    knobs: dict[str, Any],
+) -> None:
+    compose = (PROJECT / "docker-compose.yml").read_text()
+    grace = re.search(r"stop_grace_period: ([0-9]+)s", compose)
+    assert grace
+    assert int(grace[1]) > knobs["graceful_timeout"]

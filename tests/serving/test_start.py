@@ -1,0 +1,274 @@
+"""Starting the gateway on folders: what a new user sees, what a typing error says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from hashing import Ranker
+from tests.support.gateway_process import COMMANDS, GatewayProcess
+from tests.support.paths import PROJECT
+
+
+@pytest.fixture(params=["gunicorn", "granian"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The settings of a gateway on folders, under each server."""
+    folder = str(tmp_path / "my data")
+    return {"SERVER": request.param, "DISCOVERY": "folders", "DATA_DIR": folder}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, settings: dict[str, str]) -> Iterator[GatewayProcess]:
+    """A gateway on folders."""
+    gateway = GatewayProcess(tmp_path, settings).start()
+    yield gateway
+    gateway.stop()
+
+
+def test_an_object_survives_a_restart_of_the_gateway(gateway: GatewayProcess) -> None:
+    body = bytes(range(256)) * 5000
+    assert gateway.ask("PUT", "/object/kept", body).status == 201
+    assert gateway.stop() == 0
+    gateway.start()
+    assert gateway.ask("GET", "/object/kept").body == body
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
+    gateway: GatewayProcess,
+) -> None:
+    for number in range(20):
+        put_at_last(gateway, f"/object/k{number}", b"%d" % number)
+        if number in (5, 10):
+            os.kill(gateway.workers()[0], signal.SIGKILL)
+            gateway.wait()
+    for number in range(20):
+        assert gateway.ask("GET", f"/object/k{number}").body == b"%d" % number
+
+
+def put_at_last(gateway: GatewayProcess, path: str, body: bytes) -> None:
+    """Store an object; connections that wait for a killed worker are lost."""
+    for _ in range(5):
+        with suppress(ConnectionError):
+            assert gateway.ask("PUT", path, body).status == 201
+            return
+    pytest.fail("no connection is answered")
+
+
+def test_as_many_files_may_be_open_as_the_system_allows(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    gateway = GatewayProcess(tmp_path, settings)
+    try:
+        gateway.start()
+        limits = Path(f"/proc/{gateway.workers()[0]}/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gateway.stop()
+    found = re.search(r"^Max open files +(\w+) +(\w+)", limits, re.MULTILINE)
+    assert found
+    assert found[1] == found[2] != "256"
+
+
+def test_granian_ends_when_a_worker_dies_twice_at_once(tmp_path: Path) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
+    gateway = GatewayProcess(tmp_path, {**settings, "SERVER": "granian"}).start()
+    try:
+        os.kill(gateway.workers()[0], signal.SIGKILL)
+        gateway.wait()
+        os.kill(gateway.workers()[0], signal.SIGKILL)
+        assert gateway.process.wait(timeout=20) == 1
+        assert "crash loop" in gateway.log.read_text()
+    finally:
+        gateway.stop()
+
+
+def test_granian_gives_up_a_client_that_takes_nothing(tmp_path: Path) -> None:
+    folders = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
+    settings = {**folders, "SERVER": "granian"}
+    gateway = GatewayProcess(tmp_path, settings, "impatient granian").start()
+    try:
+        assert gateway.ask("PUT", "/object/big", bytes(32 * 2**20)).status == 201
+        with socket.create_connection(("127.0.0.1", gateway.port)) as sock:
+            sock.sendall(b"GET /object/big HTTP/1.1\r\nHost: x\r\n\r\n")
+            deadline = time.monotonic() + 30
+            while "not sent whole" not in gateway.log.read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("PUT /object/huge", 413), ("PUT /object/no-id", 422), ("GET /health", 200)],
+)
+def test_a_client_that_floods_is_cut_off_and_keeps_nobody_waiting(
+    tmp_path: Path, settings: dict[str, str], request_line: str, status: int
+) -> None:
+    gateway = GatewayProcess(tmp_path, {**settings, "WORKERS": "1"}).start()
+    flood = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    is_cut_off = threading.Event()
+
+    def send() -> None:
+        try:
+            for _ in range(60_000):
+                flood.sendall(bytes(10**6))
+        except OSError:
+            is_cut_off.set()
+
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000000\r\n\r\n"
+    flood.sendall(head.encode())
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert f" {status} ".encode() in flood.recv(4096)
+        for _ in range(10):
+            start = time.monotonic()
+            assert gateway.ask("GET", "/health").status == 200
+            assert time.monotonic() - start < 1
+        assert is_cut_off.wait(60)
+    finally:
+        flood.close()
+        sender.join()
+        gateway.stop()
+
+
+def test_a_folder_that_hangs_keeps_no_other_folder_waiting(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    gateway = GatewayProcess(tmp_path, {**settings, "WORKERS": "1"}).start()
+    ranker = Ranker(dict.fromkeys(("node-1", "node-2", "node-3"), 1.0))
+    keys: dict[str, list[str]] = {"node-1": [], "node-2": [], "node-3": []}
+    for number in range(150):
+        keys[ranker.rank(b"store/h%d" % number)[0]].append(f"h{number}")
+    other = keys["node-2"][0]
+    try:
+        for node in keys.values():
+            assert gateway.ask("PUT", f"/object/{node[0]}", b"old").status == 201
+        index = sqlite3.connect(f"{settings['DATA_DIR']}/node-1/index.sqlite")
+        index.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(40) as crowd:
+            waiting = [
+                crowd.submit(gateway.ask, "PUT", f"/object/{key}", b"new")
+                for key in keys["node-1"][:30]
+            ]
+            for _ in range(20):
+                start = time.monotonic()
+                assert gateway.ask("GET", f"/object/{other}").body == b"old"
+                assert time.monotonic() - start < 1
+            index.rollback()
+            index.close()
+            assert {future.result().status for future in waiting} <= {201, 503}
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"PORT": "http"}, "PORT: 'http' can't be used"),
+        ({"DISCOVERY": "static"}, "NODES: DISCOVERY=static needs"),
+        ({"DISCOVERY": "static", "NODES_FILE": "/no/file"}, "NODES_FILE: can't be"),
+        ({"DISCOVERY": "static", "NODES": "a=http://k:SECRET@h:x"}, "NODES: can't be"),
+        ({"DISCOVERY": "no.module:Class"}, "DISCOVERY: can't import no.module"),
+        ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: can't be"),
+    ],
+)
+@pytest.mark.parametrize("server", ["gunicorn", "granian"])
+def test_a_wrong_setting_ends_the_start_with_one_sentence(
+    server: str, wrong: dict[str, str], says: str
+) -> None:
+    said = refusal(COMMANDS[server], {"SERVER": server, **wrong})
+    assert said.startswith(f"Settings: {says}")
+    assert "SECRET" not in said
+
+
+def refusal(arguments: Sequence[str], settings: dict[str, str]) -> str:
+    """Return the one line that is said when the start fails."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env={"PATH": "/usr/bin:/bin", "HOST": "127.0.0.1", **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode != 0
+    assert "SECRET" not in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    return line
+
+
+# The setting SERVER
+
+
+def test_another_server_is_refused() -> None:
+    said = refusal(["-m", "amazin.serving.start"], {"SERVER": "uwsgi"})
+    assert said.startswith("Settings: SERVER: 'uwsgi' can't be used")
+
+
+def test_a_server_that_is_not_installed_is_refused() -> None:
+    code = (
+        "import sys; sys.modules['granian'] = None; "
+        "from amazin.serving.start import main; main()"
+    )
+    said = refusal(["-c", code], {"SERVER": "granian"})
+    assert said == "Settings: SERVER: no granian here: pip install '.[granian]'"
+
+
+def test_a_port_that_is_taken_is_not_shared() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = str(sock.getsockname()[1])
+        said = refusal(
+            ["-m", "amazin.serving.start"], {"SERVER": "granian", "PORT": port}
+        )
+    assert said == f"Settings: can't listen on 127.0.0.1, port {port}: " + (
+        "Address already in use"
+    )
+
+
+@pytest.mark.parametrize(
+    ("server", "name"), [("", "gunicorn"), ("gunicorn", "gunicorn"), ("granian",) * 2]
+)
+def test_the_server_is_the_one_that_was_asked_for(
+    tmp_path: Path, server: str, name: str
+) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "SERVER": server}
+    gateway = GatewayProcess(tmp_path, settings, server="serve").start()
+    try:
+        assert gateway.ask("GET", "/health").headers["Server"].startswith(name)
+        assert len(gateway.workers()) == 2
+        assert gateway.stop() == 0
+        lines = gateway.log.read_text().splitlines()
+        assert {json.loads(line)["level"] for line in lines} == {"info"}
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1])
+def test_a_stop_during_the_start_is_obeyed(
+    tmp_path: Path, settings: dict[str, str], delay: float
+) -> None:
+    gateway = GatewayProcess(tmp_path, {**settings, "WORKERS": "4"}).start()
+    time.sleep(delay)  # one worker answers, others have not begun yet
+    start = time.monotonic()
+    assert gateway.stop() == 0
+    assert time.monotonic() - start < 10

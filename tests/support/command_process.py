@@ -1,0 +1,73 @@
+"""`amazin blob-server`, `api-server` and `serve` as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.gateway_process import ServerProcess, free_port
+from tests.support.paths import PROJECT
+
+
+def command_environ(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command, with nothing of this machine's user."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "SPOOL_DIR": str(home),
+        **settings,
+    }
+
+
+def run(
+    *arguments: str, folder: Path, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `amazin` with these arguments in a folder, to its end."""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", MAIN, *arguments],
+        cwd=folder,
+        env=command_environ(folder, settings or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+MAIN = (
+    f"import sys; sys.path.insert(0, {str(PROJECT)!r}); "
+    "from amazin.cli.main import main; main(prog_name='amazin')"
+)
+
+
+class CommandProcess(ServerProcess):
+    """A command that serves; `port` is where it says that it lives."""
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """It runs in a folder, and writes to `<port>.log` there."""
+        command = [sys.executable, "-P", "-c", MAIN, *arguments]
+        environ = command_environ(folder, settings or {})
+        super().__init__(port, folder / f"{port}.log", command, folder, environ)
+
+    def kill(self) -> None:
+        """End it and its workers as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._process = None
+
+
+def blob_server(folder: Path, store: str, **settings: str) -> CommandProcess:
+    """Return a blob server on a store below a folder, not started yet."""
+    port = free_port()
+    arguments = ("blob-server", "-store", store, "-port", str(port))
+    return CommandProcess(folder, port, *arguments, settings=settings)

@@ -1,0 +1,200 @@
+"""A gateway under a real HTTP server as a process of its own, and a client for it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from amazin.model.node_specs import NodeSpec
+from tests.support.paths import PROJECT
+
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "gunicorn": ("-m", "gunicorn", "wsgi:app"),
+    "granian": ("-m", "amazin.serving.start"),
+    "impatient granian": (
+        "-c",
+        "from amazin.serving import start; start.CLIENT_TIMEOUT_SECONDS = 5; "
+        "start.main()",
+    ),
+    "serve": ("-m", "amazin.serving.start"),
+    "wsgiref": ("-m", "tests.support.wsgiref_server"),
+}
+"""How each server is started: Python's arguments."""
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def nodes_setting(specs: Iterable[NodeSpec]) -> str:
+    """Return the value of NODES for these nodes."""
+    return ",".join(
+        "{}=http://{}:{}@{}".format(
+            spec.name,
+            spec.access_key,
+            spec.secret_key,
+            (spec.endpoint or "").removeprefix("http://"),
+        )
+        for spec in specs
+    )
+
+
+@dataclass
+class Answer:
+    """A whole response."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class ServerProcess:
+    """A server on a port of loopback, in a process group of its own."""
+
+    def __init__(
+        self,
+        port: int,
+        log: Path,
+        command: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+    ) -> None:
+        """The command is to run in this folder; what it prints goes to the log."""
+        self.port = port
+        self.log = log
+        self._command = command
+        self._folder = folder
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it and wait until a worker answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Wait until a worker answers."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if self.ask("GET", "/health").status == 200:
+                    return self
+            except (OSError, http.client.HTTPException):
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise AssertionError(self.log.read_text()) from None
+                time.sleep(0.05)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The master process, once started."""
+        assert self._process is not None
+        return self._process
+
+    def terminate(self) -> None:
+        """Ask it to stop, as `docker stop` does, without waiting."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """Stop it; returns its exit code. Harmless if it doesn't run."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.wait()
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
+    def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
+        """Return a connection to it."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
+    ) -> Answer:
+        """Send one request on a connection of its own."""
+        return ask(self.port, method, path, body, headers, timeout)
+
+
+class GatewayProcess(ServerProcess):
+    """A gateway with these settings.
+
+    `server` is one of `COMMANDS`, if not the one that SERVER names (else gunicorn).
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], server: str = ""
+    ) -> None:
+        port = free_port()
+        self.server = server or settings.get("SERVER", "gunicorn")
+        kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        environ = {
+            **kept,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "SPOOL_DIR": str(folder),
+            **settings,
+        }
+        command = [sys.executable, *COMMANDS[self.server]]
+        super().__init__(
+            port, folder / f"gateway-{port}.log", command, PROJECT, environ
+        )
+
+
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30,
+) -> Answer:
+    """Send one request to a port of loopback, on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
+
+
+def resident_peak_kib(pid: int) -> int:
+    """Return the largest resident size that a process ever had, in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmHWM")

@@ -1,0 +1,43 @@
+"""The README's table of settings, rendered from the code.
+
+`python -m tests.support.settings_table` prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import Field, fields
+from typing import Any
+
+from amazin.settings.settings import Settings
+
+HEAD = (
+    "| Setting | In the file | Unit | Default | Meaning |",
+    "|---|---|---|---|---|",
+)
+
+
+def default_text(value: object) -> str:
+    """Return a default as it would stand in the environment."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def row(setting: Field[Any]) -> str:
+    """Return the row of one setting."""
+    default = default_text(setting.default)
+    cells = (
+        f"`{setting.name.upper()}`",
+        f"`{setting.metadata['place'] or setting.name}`",
+        setting.metadata["unit"],
+        f"`{default}`" if default else "",
+        setting.metadata["meaning"].replace("|", r"\|"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def settings_table() -> str:
+    """Return the whole table, a row for every setting in the code's order."""
+    return "\n".join([*HEAD, *map(row, fields(Settings))])
+
+
+if __name__ == "__main__":
+    print(settings_table())

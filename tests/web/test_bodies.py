@@ -1,0 +1,453 @@
+"""Request bodies: counted, never trusted, spooled where their length is unknown."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from errno import EIO, ENOSPC
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.unreader import SocketUnreader
+
+from amazin.errors import BodyError, HTTPError, LateError
+from amazin.model.objects import CHUNK_BYTES
+from amazin.web.bodies import (
+    DRAIN_SILENCE_SECONDS,
+    ChunkedBody,
+    StreamedBody,
+    drain,
+    open_body,
+    stream_body,
+)
+from amazin.web.framing import DEADLINE
+from amazin.web.server_quirks import limit_reading, timely
+from amazin.web.spool import SpoolRoom
+from tests.support.app import BrokenInput, Input
+
+MOST = 8 * 2**20
+MIB = 2**20
+ROOM = 4 * MIB
+CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[SpoolRoom]:
+    """Room of 4 MiB that has to be there again at the end."""
+    room = SpoolRoom(str(tmp_path), ROOM)
+    yield room
+    assert free_bytes(room) == ROOM
+    assert list(tmp_path.iterdir()) == []
+
+
+def free_bytes(room: SpoolRoom) -> int:
+    """Find out how much room there is, by taking it all."""
+    low, high = 0, 2 * ROOM
+    while low < high:
+        middle = (low + high + 1) // 2
+        try:
+            room.spool(iter([bytes(middle)])).close()
+            low = middle
+        except HTTPError:
+            high = middle - 1
+    return low
+
+
+def refusal(room: SpoolRoom, limit: int = MIB, **environ: Any) -> tuple[int, str]:
+    """Return how a body is refused; nothing of it must have been read."""
+    stream = Input(b"unread" * 10)
+    with pytest.raises(HTTPError) as error:
+        open_body({"wsgi.input": stream, **environ}, limit, room)
+    assert stream.was_read == 0
+    return error.value.status, error.value.code
+
+
+# Framing
+
+
+@pytest.mark.parametrize(
+    ("environ", "status", "code"),
+    [
+        ({}, 411, "LengthRequired"),
+        ({"CONTENT_LENGTH": ""}, 411, "LengthRequired"),
+        ({"CONTENT_LENGTH": "-1"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "+1"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "abc"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "1.0"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "0x10"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "1_0"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "5, 5"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "5\n"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "\u0665"}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": "9" * 5000}, 400, "InvalidLength"),
+        ({"CONTENT_LENGTH": str(MIB + 1)}, 413, "ObjectTooLarge"),
+        ({"CONTENT_LENGTH": "9" * 500}, 413, "ObjectTooLarge"),
+        ({**CHUNKED, "CONTENT_LENGTH": "5"}, 400, "AmbiguousLength"),
+        ({**CHUNKED, "CONTENT_LENGTH": "0"}, 400, "AmbiguousLength"),
+        ({**CHUNKED, "HTTP_TRANSFER_ENCODING": "gzip"}, 501, "NotSupported"),
+        ({**CHUNKED, "HTTP_TRANSFER_ENCODING": "gzip, chunked"}, 501, "NotSupported"),
+        ({**CHUNKED, "HTTP_TRANSFER_ENCODING": "identity"}, 501, "NotSupported"),
+        ({**CHUNKED, "wsgi.input_terminated": False}, 411, "LengthRequired"),
+    ],
+    ids=str,
+)
+def test_bodies_that_are_refused_before_they_are_read(
+    room: SpoolRoom, environ: dict[str, Any], status: int, code: str
+) -> None:
+    assert refusal(room, **environ) == (status, code)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, MIB])
+def test_a_body_of_known_length_is_streamed(room: SpoolRoom, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    stream = Input(data + b"the next request")
+    environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(size)}
+    body = open_body(environ, MIB, room)
+    assert (body.length, stream.was_read) == (size, 0)
+    chunks = list(body.chunks())
+    assert b"".join(chunks) == data
+    assert all(0 < len(chunk) <= CHUNK_BYTES for chunk in chunks)
+    assert stream.was_read == size
+    body.close()
+
+
+def test_a_length_with_zeros_in_front_is_a_number(room: SpoolRoom) -> None:
+    environ = {"wsgi.input": Input(b"12345"), "CONTENT_LENGTH": "0" * 50 + "5"}
+    assert open_body(environ, MIB, room).length == 5
+
+
+def test_a_stream_can_restart_until_it_was_read() -> None:
+    body = StreamedBody(Input(b"12345"), 5)
+    assert body.can_restart()
+    assert list(body.chunks()) == [b"12345"]
+    assert not body.can_restart()
+    assert StreamedBody(Input(), 0).can_restart()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_body_that_ends_early_is_an_error(room: SpoolRoom, whole: bool) -> None:
+    environ = {"wsgi.input": Input(bytes(MIB - 1)), "CONTENT_LENGTH": str(MIB)}
+    with pytest.raises(BodyError, match="ended 1 bytes before"):
+        list(open_body(environ, MIB, room, whole=whole).chunks())
+
+
+class ServersOwnError(Exception):
+    """As gunicorn's parser raises for a malformed chunk."""
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(), TimeoutError(), ValueError(), ServersOwnError()]
+)
+@pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": str(MIB)}, CHUNKED])
+def test_a_body_that_can_not_be_read_is_an_error(
+    room: SpoolRoom, error: Exception, framing: dict[str, Any]
+) -> None:
+    environ = {"wsgi.input": BrokenInput(bytes(300_000), error), **framing}
+    with pytest.raises(BodyError) as raised:
+        list(open_body(environ, MIB, room).chunks())
+    assert raised.value.__cause__ is error
+
+
+# The spool
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES + 1, 3 * MIB])
+def test_a_chunked_body_is_spooled_and_can_be_read_again(
+    room: SpoolRoom, size: int
+) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    body = open_body({"wsgi.input": Input(data), **CHUNKED}, ROOM, room)
+    assert (body.length, body.can_restart()) == (size, True)
+    for _ in range(2):
+        assert b"".join(body.chunks()) == data
+    body.close()
+
+
+def test_a_whole_body_is_spooled_before_it_is_returned(room: SpoolRoom) -> None:
+    stream = Input(bytes(MIB) + b"the next request")
+    environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(MIB)}
+    body = open_body(environ, MIB, room, whole=True)
+    assert (stream.was_read, body.length) == (MIB, MIB)
+    body.close()
+
+
+@pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": str(MIB)}, CHUNKED])
+def test_an_observer_sees_every_byte_while_it_is_spooled(
+    room: SpoolRoom, framing: dict[str, Any]
+) -> None:
+    data = bytes(range(256)) * (MIB // 256)
+    seen: list[bytes] = []
+    environ = {"wsgi.input": Input(data), **framing}
+    body = open_body(environ, MIB, room, observe=seen.append)
+    assert b"".join(seen) == data
+    assert len(seen) == MIB // CHUNK_BYTES
+    assert b"".join(body.chunks()) == data
+    assert len(seen) == MIB // CHUNK_BYTES
+    body.close()
+    assert free_bytes(room) == ROOM
+
+
+def test_a_chunked_body_can_be_read_as_it_arrives() -> None:
+    stream = Input(bytes(CHUNK_BYTES + 1))
+    body = stream_body({"wsgi.input": stream, **CHUNKED}, MIB)
+    assert (body.length, body.can_restart(), stream.was_read) == (-1, False, 0)
+    assert [len(chunk) for chunk in body.chunks()] == [CHUNK_BYTES, 1]
+    body.close()
+
+
+def test_a_chunked_body_that_is_not_held_has_a_limit_too() -> None:
+    stream = Input(bytes(MIB + 1))
+    body = stream_body({"wsgi.input": stream, **CHUNKED}, MIB)
+    with pytest.raises(HTTPError, match="bytes at most"):
+        list(body.chunks())
+
+
+def test_a_chunked_body_above_the_limit_is_413_and_gives_its_room_back(
+    room: SpoolRoom,
+) -> None:
+    stream = Input(bytes(2 * MIB))
+    with pytest.raises(HTTPError) as error:
+        open_body({"wsgi.input": stream, **CHUNKED}, MIB, room)
+    assert error.value.status == 413
+    assert stream.was_read <= MIB + CHUNK_BYTES
+
+
+def test_a_chunked_body_of_exactly_the_limit_is_taken(room: SpoolRoom) -> None:
+    body = open_body({"wsgi.input": Input(bytes(MIB)), **CHUNKED}, MIB, room)
+    assert body.length == MIB
+    body.close()
+
+
+def test_room_is_shared_and_given_back_once(room: SpoolRoom) -> None:
+    first = room.spool(iter([bytes(ROOM - 10)]))
+    with pytest.raises(HTTPError) as error:
+        room.spool(iter([bytes(5), bytes(6)]))
+    assert (error.value.status, error.value.code) == (507, "SpoolFull")
+    second = room.spool(iter([bytes(10)]))
+    second.close()
+    second.close()
+    assert free_bytes(room) == 10
+    first.close()
+
+
+def test_an_upload_that_breaks_gives_its_room_back(room: SpoolRoom) -> None:
+    def broken() -> Iterator[bytes]:
+        yield bytes(MIB)
+        raise BodyError("gone")
+
+    with pytest.raises(BodyError):
+        room.spool(broken())
+
+
+def test_large_bodies_lie_in_the_folder_without_a_name(tmp_path: Path) -> None:
+    body = SpoolRoom(str(tmp_path), ROOM).spool(iter([bytes(MIB)]))
+    assert list(tmp_path.iterdir()) == []
+    body.close()
+
+
+@pytest.mark.parametrize(
+    ("errno", "status", "code"), [(ENOSPC, 507, "SpoolFull"), (EIO, 503, "SpoolFailed")]
+)
+def test_a_disk_that_fails_is_told_from_a_full_one(
+    room: SpoolRoom, errno: int, status: int, code: str
+) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"first"
+        raise OSError(errno, "hush")
+
+    with pytest.raises(HTTPError) as error:
+        room.spool(failing())
+    assert (error.value.status, error.value.code) == (status, code)
+    assert "hush" not in error.value.message
+
+
+def test_a_missing_folder_is_told_to_the_operator_not_to_the_client(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = SpoolRoom(str(tmp_path / "missing"), ROOM)
+    with caplog.at_level(logging.ERROR), pytest.raises(HTTPError) as error:
+        room.spool(iter([bytes(MIB)]))
+    assert (error.value.status, error.value.code) == (503, "SpoolFailed")
+    assert "missing" not in error.value.message
+    assert "SPOOL_DIR" in caplog.text
+
+
+# Draining
+
+
+class Socket:
+    """The part of a socket that sets how long a read may take."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float | None] = [300.0]
+
+    def gettimeout(self) -> float | None:
+        return self.timeouts[-1]
+
+    def settimeout(self, seconds: float | None) -> None:
+        self.timeouts.append(seconds)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"CONTENT_LENGTH": "1000"}, 1000),
+        ({"CONTENT_LENGTH": "0"}, 0),
+        ({}, 0),
+        ({"CONTENT_LENGTH": "many"}, 0),
+        ({"CONTENT_LENGTH": str(MOST + 1)}, MOST),
+        ({"CONTENT_LENGTH": "9" * 500}, MOST),
+        (CHUNKED, MOST),
+        ({**CHUNKED, "wsgi.input_terminated": False}, 0),
+        # gunicorn says of every input that it ends by itself.
+        ({"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}, 1000),
+    ],
+    ids=str,
+)
+def test_a_bounded_part_of_an_unwanted_body_is_read(
+    environ: dict[str, Any], expected: int
+) -> None:
+    stream = Input(bytes(MOST + MIB))
+    is_at_end = drain({"wsgi.input": stream, **environ}, MOST)
+    assert stream.was_read == expected
+    is_endless = expected == MOST or "many" in environ.values()
+    is_endless |= environ.get("wsgi.input_terminated") is False
+    assert is_at_end == (not is_endless)
+
+
+def test_a_client_that_stopped_sending_is_not_waited_for() -> None:
+    stream, sock = BrokenInput(bytes(10), TimeoutError()), Socket()
+    drain({"wsgi.input": stream, "CONTENT_LENGTH": "99", "gunicorn.socket": sock})
+    # What the server itself goes on to read is not waited for either.
+    assert sock.timeouts == [300.0, DRAIN_SILENCE_SECONDS]
+
+
+def test_a_connection_that_goes_on_has_its_patience_again() -> None:
+    sock = Socket()
+    environ = {"CONTENT_LENGTH": "5", "gunicorn.socket": sock}
+    drain({"wsgi.input": Input(b"12345"), **environ})
+    assert sock.timeouts == [300.0, DRAIN_SILENCE_SECONDS, 300.0]
+
+
+def test_what_was_read_is_not_waited_for_again() -> None:
+    """Not every server ends a read where the body does."""
+    stream = Input(b"123456789")
+    environ = {"wsgi.input": stream, "CONTENT_LENGTH": "6"}
+    body = stream_body(environ, 100)
+    assert not isinstance(body, ChunkedBody)
+    body.missing = 4
+    stream.read(2)
+    assert drain(environ)
+    assert stream.was_read == 6
+    assert drain({**environ, "amazin.body": StreamedBody(stream, 0)})
+    assert stream.was_read == 6
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_the_time_of_a_request_ends_with_it(size: int) -> None:
+    """A connection that is kept is not cut off by what an upload on it had."""
+    sock = Socket()
+    environ = {
+        "wsgi.input": Input(bytes(size)),
+        "CONTENT_LENGTH": str(size),
+        "gunicorn.socket": sock,
+        DEADLINE: time.monotonic() + 60,
+    }
+    receive = timely(lambda unreader: b"next")
+    assert b"".join(stream_body(environ, 100).chunks()) == bytes(size)
+    limit_reading(environ, time.monotonic() - 1)
+    with pytest.raises(TimeoutError):
+        receive(SimpleNamespace(sock=sock))
+    assert drain(environ)
+    assert receive(SimpleNamespace(sock=sock)) == b"next"
+
+
+@pytest.mark.parametrize(("software", "was_read"), [("Granian", 0), ("gunicorn", 6)])
+def test_granian_waits_for_no_body_that_its_client_was_not_asked_for(
+    software: str, was_read: int
+) -> None:
+    stream = Input(b"123456")
+    environ = {"CONTENT_LENGTH": "6", "HTTP_EXPECT": "100-continue"}
+    server = {"SERVER_SOFTWARE": software, "wsgi.input": stream}
+    assert drain({**environ, **server}) == bool(was_read)
+    assert stream.was_read == was_read
+
+
+class DribblingClient:
+    """Sends a byte each 20 ms to what gunicorn reads from, for at most 5 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        receive = timely(SocketUnreader.chunk)
+        monkeypatch.setattr(SocketUnreader, "chunk", receive)
+        self.sock, self._client = socket.socketpair()
+        self.sock.settimeout(60.0)
+        self.unreader = SocketUnreader(self.sock)
+        stream = Body(LengthReader(self.unreader, 10_000))
+        self.environ = {
+            "CONTENT_LENGTH": "10000",
+            "gunicorn.socket": self.sock,
+            "wsgi.input": stream,
+        }
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._dribble)
+        self._thread.start()
+
+    def _dribble(self) -> None:
+        for _ in range(250):
+            self._client.send(b"x")
+            if self._is_over.wait(0.02):
+                return
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+        self.sock.close()
+        self._client.close()
+
+
+@pytest.fixture
+def dribbling(monkeypatch: pytest.MonkeyPatch) -> Iterator[DribblingClient]:
+    client = DribblingClient(monkeypatch)
+    yield client
+    client.close()
+
+
+def test_a_body_that_dribbles_ends_at_the_deadline(dribbling: DribblingClient) -> None:
+    begun = time.monotonic()
+    dribbling.environ[DEADLINE] = begun + 0.3
+    body = stream_body(dribbling.environ, 10_000)
+    with pytest.raises(LateError):
+        list(body.chunks())
+    assert 0.3 <= time.monotonic() - begun < 3
+    assert dribbling.sock.gettimeout() == 60.0
+
+
+def test_draining_what_dribbles_ends(
+    dribbling: DribblingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amazin.web.bodies.DRAIN_SECONDS", 0.3)
+    begun = time.monotonic()
+    assert not drain(dribbling.environ)
+    assert 0.3 <= time.monotonic() - begun < 3
+
+
+def test_the_next_request_of_a_connection_has_its_own_time(
+    dribbling: DribblingClient,
+) -> None:
+    limit_reading(dribbling.environ, time.monotonic() - 1)
+    with pytest.raises(TimeoutError):
+        dribbling.unreader.chunk()
+    limit_reading(dribbling.environ, math.inf)
+    assert set(dribbling.unreader.chunk()) == {ord("x")}
+
+
+@pytest.mark.parametrize("error", [OSError(), ServersOwnError()])
+def test_draining_never_fails(error: Exception) -> None:
+    drain({"wsgi.input": BrokenInput(b"", error), "CONTENT_LENGTH": "5"})
