@@ -19,7 +19,7 @@ COPY --from=dependencies /dependencies /usr/local
 WORKDIR /app
 COPY . .
 RUN python -m compileall -q . && chmod -R a+rX . && mv docker-entrypoint.sh /usr/local/bin/ \
-    && printf '#!/bin/sh\nexec docker-entrypoint.sh python -P -m amazin "$@"\n' \
+    && printf '#!/bin/sh\nexec docker-entrypoint.sh python -P -m amazin.cli "$@"\n' \
         >/usr/local/bin/amazin \
     && chmod 755 /usr/local/bin/amazin
 EXPOSE 3000

@@ -225,7 +225,7 @@ def test_what_is_killed_is_begun_again(tmp_path: Path) -> None:
         leave(
             store, f"blob{number:03}", b"%d" % number * 100, {"X-Number": str(number)}
         )
-    command = [sys.executable, "-m", "amazin", "import-blobs", "-store", str(store)]
+    command = [sys.executable, "-m", "amazin.cli", "import-blobs", "-store", str(store)]
     for _ in range(3):
         process = subprocess.Popen(
             command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -166,7 +166,7 @@ class Lab:
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start the command as a process."""
         return subprocess.Popen(
-            [sys.executable, "-m", "amazin", *arguments],
+            [sys.executable, "-m", "amazin.cli", *arguments],
             cwd=PROJECT,
             env={"PATH": os.environ["PATH"], **self.environ},
             **options,

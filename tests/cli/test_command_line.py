@@ -49,7 +49,7 @@ def help_of(name: str) -> str:
 
 
 def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "amazin", *arguments], **options)
+    return subprocess.Popen([sys.executable, "-m", "amazin.cli", *arguments], **options)
 
 
 # Help
@@ -252,7 +252,7 @@ PRINTING = [["config"], ["help"], ["--help"], ["--version"], ["completion", "zsh
 def test_a_full_disk_below_standard_output_is_a_sentence(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "amazin", *arguments],
+            [sys.executable, "-m", "amazin.cli", *arguments],
             cwd=PROJECT,
             stdout=full,
             stderr=subprocess.PIPE,
@@ -306,7 +306,7 @@ def test_who_serves_folders_and_looks_at_docker_is_told(
     (tmp_path / "data" / "node-1").mkdir(parents=True)
     docker = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [sys.executable, "-m", "amazin", "locate", "abc"],
+        [sys.executable, "-m", "amazin.cli", "locate", "abc"],
         cwd=tmp_path,
         env={**docker, **environ},
         capture_output=True,
@@ -373,7 +373,7 @@ def path(tmp_path: Path) -> str:
     """A PATH on which there is an `amazin`."""
     wrapper = tmp_path / "bin" / "amazin"
     wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m amazin "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m amazin.cli "$@"\n')
     wrapper.chmod(0o755)
     return f"{wrapper.parent}:{os.environ['PATH']}"
 

@@ -84,7 +84,7 @@ def start(gateway: GatewayProcess, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a command."""
     environ = {**os.environ, "AMAZIN_URL": f"http://127.0.0.1:{gateway.port}"}
     return subprocess.Popen(
-        [sys.executable, "-m", "amazin", *arguments],
+        [sys.executable, "-m", "amazin.cli", *arguments],
         env=environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -371,7 +371,7 @@ def test_a_disk_that_is_full_keeps_what_was_there(
     data = large_object(gateway, tmp_path, f"{bucket}/large")
     (tmp_path / "copy").write_bytes(b"old")
     limited = ["sh", "-c", 'ulimit -f 20000; exec "$@"', "sh"]
-    command = [sys.executable, "-m", "amazin", "get", f"{bucket}/large"]
+    command = [sys.executable, "-m", "amazin.cli", "get", f"{bucket}/large"]
     url = f"http://127.0.0.1:{gateway.port}"
     done = subprocess.run(
         [*limited, *command, str(tmp_path / "copy"), "--url", url],
