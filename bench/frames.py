@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from wsgiref.types import StartResponse
 from wsgiref.util import setup_testing_defaults
 
 from bench.extras import fake_nodes
@@ -74,9 +73,12 @@ def request(app: Any, method: str, path: str, counter: Counter) -> None:
         environ.update(body)
     setup_testing_defaults(environ)
     answers: list[str] = []
-    start: StartResponse = lambda status, *_: answers.append(status)  # type: ignore
+
+    def start_response(status: str, *_: Any) -> None:
+        answers.append(status)
+
     with counter.on():
-        response = app(environ, start)
+        response = app(environ, start_response)
         for _ in response:
             pass
         response.close()
