@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 from itertools import repeat
-from operator import index
+from operator import index, itemgetter
 
 from xxhash import xxh3_64_intdigest
 
@@ -83,7 +83,7 @@ class Ranker:
         if self._groups is not None:
             return self._first_of_groups(self._groups, hash_key, count)
         if len(self._equals) < 2:
-            return [name for _, name in self._nodes.greatest(hash_key, count)]
+            return list(map(itemgetter(1), self._nodes.greatest(hash_key, count)))
         scores = [
             (-weighted_score(digest, weight), -digest, name)
             for digest, name, weight in self._candidates(hash_key, count)
@@ -127,10 +127,11 @@ class _Nodes:
 
     def greatest(self, hash_key: bytes, count: int) -> list[tuple[int, str]]:
         """Return the `count` greatest digests, or all; of equal ones the first."""
-        names, digests = self.names, self.digests(hash_key)
+        names = self.names
+        digests = list(map(xxh3_64_intdigest, repeat(hash_key), self.seeds))
         if count > _FEW:
-            ranked = sorted(zip(digests, names, strict=True), key=_digest, reverse=True)
-            return ranked[:count]
+            ranked = zip(digests, names, strict=True)
+            return sorted(ranked, key=itemgetter(0), reverse=True)[:count]
         found = []
         for _ in names[:count]:
             digest = max(digests)
@@ -138,10 +139,6 @@ class _Nodes:
             digests[place] = -1
             found.append((digest, names[place]))
         return found
-
-
-def _digest(hashed: tuple[int, str]) -> int:
-    return hashed[0]
 
 
 def weighted_score(digest: int, weight: float) -> float:

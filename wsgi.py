@@ -5,12 +5,11 @@ import os
 
 from amazin.api.routes import all_routes
 from amazin.api.services import Services
-from amazin.cluster.large_objects import ChunkedCluster
+from amazin.cluster.cluster import Cluster
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import DesiredNodes
-from amazin.model.headers import require_fit
 from amazin.nodes.build import node_builder
 from amazin.settings.config_file import load_settings
 from amazin.settings.converters import parse_group_weights
@@ -27,6 +26,6 @@ except SettingsError as exc:
 desired = DesiredNodes(settings.replicas, parse_group_weights(settings.group_weights))
 build = node_builder(settings.node_limits)
 membership = Membership(discovery, build, settings.refresh_seconds, desired)
-cluster = ChunkedCluster(membership, settings.chunk_bytes, require_fit)
+cluster = Cluster(membership)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
 app = Gateway(all_routes(settings), Services(cluster, settings, spool))

@@ -54,6 +54,38 @@ class NotSupportedError(GatewayError):
     """The request is right, but this cluster can't do it safely."""
 
 
+class DifferentContentError(GatewayError):
+    """Something else is stored under a name whose bytes never change."""
+
+
+class InvalidIdError(GatewayError):
+    """No blob can have this id; the message says why."""
+
+
+class BucketNotFoundError(GatewayError):
+    """The cluster has no such bucket."""
+
+
+class BucketNotEmptyError(GatewayError):
+    """The bucket holds objects, so it can't be removed."""
+
+
+class InvalidHeaderError(GatewayError):
+    """A header has characters that nodes don't keep; the message names it."""
+
+
+class MetadataTooLargeError(GatewayError):
+    """The headers to be stored are more than nodes take; the message has the limit."""
+
+
+class SignatureError(GatewayError):
+    """A signed URL is not good: why, for people, and a stable `code` for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class BodyError(GatewayError):
     """The client's request body could not be read to its end."""
 

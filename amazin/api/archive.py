@@ -26,9 +26,8 @@ from amazin.api.addresses import bucket_of, parameters
 from amazin.api.content import exactly
 from amazin.api.services import Services
 from amazin.cluster.bucket_listing import Entry, list_keys
-from amazin.cluster.buckets import no_such_bucket
-from amazin.cluster.cluster import Cluster
-from amazin.errors import NoSuchKeyError
+from amazin.cluster.large_objects import LargeObjectStore
+from amazin.errors import BucketNotFoundError, NoSuchKeyError
 from amazin.model.objects import ObjectInfo
 from amazin.model.stored_names import stored_name
 from amazin.nodes.interface import NodeObject
@@ -55,21 +54,21 @@ def get_archive(request: Request, services: Services, bucket: str) -> Response:
     bucket = bucket_of(services.settings, bucket)
     prefix = parameters(request, ("prefix",)).get("prefix", "")
     if not services.buckets.is_there(bucket):
-        raise no_such_bucket()
-    entries = list_keys(services.cluster, bucket, prefix=prefix)
+        raise BucketNotFoundError
+    entries = list_keys(services.objects, bucket, prefix=prefix)
     headers = (
         ("Content-Type", "application/zip"),
         ("Content-Disposition", f'attachment; filename="{bucket}.zip"'),
     )
-    return streamed(headers, zipped(opened(services.cluster, bucket, entries)))
+    return streamed(headers, zipped(opened(services.objects, bucket, entries)))
 
 
-def opened(cluster: Cluster, bucket: str, entries: Iterable[Entry]) -> Members:
+def opened(objects: LargeObjectStore, bucket: str, entries: Iterable[Entry]) -> Members:
     """Yield keys with their open objects, each closed before the next one."""
     for key, _ in entries:
         name, _ = stored_name(bucket, key)
         try:
-            content = cluster.get(name).content
+            content = objects.get(name).content
         except NoSuchKeyError:  # deleted since it was listed
             continue
         with closing(content):

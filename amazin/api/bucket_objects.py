@@ -24,8 +24,8 @@ from amazin.api.content import (
     store_body,
 )
 from amazin.api.services import Services
-from amazin.cluster.buckets import no_such_bucket
 from amazin.errors import (
+    BucketNotFoundError,
     ConflictError,
     HTTPError,
     NodeError,
@@ -66,7 +66,7 @@ def get_object(request: Request, services: Services, bucket: str, key: str) -> R
     """Send the object, or the range of it that was asked for."""
     address = address_of(services.settings, bucket, key)
     try:
-        return get_content(request, partial(services.cluster.get, address.name))
+        return get_content(request, partial(services.objects.get, address.name))
     except NoSuchKeyError:
         raise_if_missing(services, address.bucket)
         raise
@@ -80,7 +80,7 @@ def head_object(
     And without a look for the bucket: the answer could not tell of it.
     """
     address = address_of(services.settings, bucket, key)
-    return head_content(request, services.cluster.head(address.name))
+    return head_content(request, services.objects.head(address.name))
 
 
 def delete_object(
@@ -89,7 +89,7 @@ def delete_object(
     """Remove the object; 204 also if there was none."""
     address = address_of(services.settings, bucket, key)
     if not services.buckets.was_there(address.bucket):
-        raise no_such_bucket()
+        raise BucketNotFoundError
     return delete_content(request, services, address.name)
 
 
@@ -107,7 +107,7 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
         raise invalid_source("A copy has no body")
     require_bucket(services, target.bucket)
     try:
-        content = services.cluster.get(source.name).content
+        content = services.objects.get(source.name).content
     except NoSuchKeyError:
         raise_if_missing(services, source.bucket)
         raise
@@ -190,7 +190,7 @@ def require_bucket(services: Services, bucket: str) -> None:
     buckets = services.buckets
     if not buckets.was_there(bucket):
         if not is_made_on_need(services, bucket):
-            raise no_such_bucket()
+            raise BucketNotFoundError
         buckets.make(bucket)
 
 
@@ -218,4 +218,4 @@ def raise_if_missing(services: Services, bucket: str) -> None:
     except (NodeError, NoNodesError, ConflictError):
         return  # but it is known that there is no such object
     if not is_there:
-        raise no_such_bucket()
+        raise BucketNotFoundError

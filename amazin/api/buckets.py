@@ -19,7 +19,7 @@ from amazin.api.bulk_delete import delete_objects
 from amazin.api.content import describe
 from amazin.api.services import Services
 from amazin.cluster.bucket_listing import Entry, list_keys
-from amazin.cluster.buckets import no_such_bucket
+from amazin.errors import BucketNotFoundError
 from amazin.model.stored_names import MARKERS, bucket_of_marker
 from amazin.web.messages import Request, Response, Route, json_response
 from amazin.web.streaming import json_array, streamed
@@ -44,7 +44,7 @@ def make_bucket(request: Request, services: Services, bucket: str) -> Response:
 def head_bucket(request: Request, services: Services, bucket: str) -> Response:
     """Answer 200 if there is such a bucket."""
     if not services.buckets.is_there(checked_bucket(bucket)):
-        raise no_such_bucket()
+        raise BucketNotFoundError
     return Response(200, [*JSON])
 
 
@@ -56,7 +56,7 @@ def remove_bucket(request: Request, services: Services, bucket: str) -> Response
 
 def list_buckets(request: Request, services: Services) -> Response:
     """Send the names of all buckets, in order."""
-    keys = (key for key, _ in services.cluster.list(MARKERS))
+    keys = (key for key, _ in services.objects.list(MARKERS))
     return streamed(JSON, json_array(map(bucket_of_marker, keys)))
 
 
@@ -69,14 +69,14 @@ def list_objects(request: Request, services: Services, bucket: str) -> Response:
     if is_recursive not in ("true", "false"):
         raise invalid_query("recursive is true or false")
     entries = list_keys(
-        services.cluster,
+        services.objects,
         bucket,
         prefix=query.get("prefix", ""),
         after=query.get("after", ""),
         recursive=is_recursive == "true",
     )
     if not services.buckets.is_there(bucket):
-        raise no_such_bucket()
+        raise BucketNotFoundError
     return streamed(JSON, json_array(shown(islice(entries, limit))))
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
-from amazin.cluster.buckets import no_such_bucket
-from amazin.errors import GatewayError, HTTPError
+from amazin.errors import BucketNotFoundError, GatewayError, HTTPError
 from amazin.web.errors import as_http_error
 from amazin.web.json_body import read_json
 from amazin.web.messages import Request, Response, json_response
@@ -32,11 +31,11 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
         addressed(services, bucket, key, number) for number, key in enumerate(keys, 1)
     ]
     if not services.buckets.was_there(bucket):
-        raise no_such_bucket()
+        raise BucketNotFoundError
 
     def failure(address: Address) -> dict[str, str] | None:
         try:
-            services.cluster.delete(address.name)
+            services.objects.delete(address.name)
         except GatewayError as exc:
             if answer := as_http_error(exc):
                 return {

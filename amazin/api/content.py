@@ -82,7 +82,7 @@ def store_body(
     limit = services.settings.max_object_bytes
     whole = intent.is_conditional
     if whole:  # before its body is read
-        services.cluster.require_conditional(name)
+        services.objects.require_conditional(name)
     body = open_body(request.environ, limit, services.spool, whole=whole)
     copy = store(services, name, body, intent)
     request.node = copy.member.name
@@ -94,7 +94,7 @@ def store(
 ) -> Stored:
     """Store a body and close it. Raises: as `Cluster.put`."""
     try:
-        return services.cluster.put(
+        return services.objects.put(
             name,
             body,
             intent.headers,
@@ -152,7 +152,7 @@ def delete_content(request: Request, services: Services, name: ObjectName) -> Re
     """Remove the object; 204 also if there was none."""
     if Conditions(request.header):
         raise unsupported_condition()
-    request.node = services.cluster.delete(name).name
+    request.node = services.objects.delete(name).name
     return Response(204)
 
 

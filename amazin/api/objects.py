@@ -35,12 +35,12 @@ def put_object(request: Request, services: Services, object_id: str) -> Response
 def get_object(request: Request, services: Services, object_id: str) -> Response:
     """Send the object, or the range of it that was asked for."""
     name = object_name(object_id)
-    return get_content(request, partial(services.cluster.get, name))
+    return get_content(request, partial(services.objects.get, name))
 
 
 def head_object(request: Request, services: Services, object_id: str) -> Response:
     """Answer as GET without a range would, without the body."""
-    return head_content(request, services.cluster.head(object_name(object_id)))
+    return head_content(request, services.objects.head(object_name(object_id)))
 
 
 def delete_object(request: Request, services: Services, object_id: str) -> Response:

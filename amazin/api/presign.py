@@ -83,7 +83,7 @@ def node_url(services: Services, address: Address, order: Order) -> str:
         message = "With PRESIGN=direct there are URLs for GET only; upload here"
         raise HTTPError(501, "NotSupported", message)
     name = address.name
-    spec = services.cluster.holder(name).spec
+    spec = services.objects.holder(name).spec
     endpoint = spec.endpoint or ""
     if not endpoint.startswith(("http://", "https://")):
         message = "The node of this object is a folder: no URL leads to it"

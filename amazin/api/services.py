@@ -9,6 +9,7 @@ from typing import Protocol
 from amazin.blobs.store import Blobs, ClusterBlobs
 from amazin.cluster.buckets import Buckets
 from amazin.cluster.cluster import Cluster
+from amazin.cluster.large_objects import LargeObjectStore
 from amazin.settings.settings import Settings
 from amazin.web.messages import Served
 from amazin.web.spool import SpoolRoom
@@ -31,9 +32,14 @@ class Services:
     spool: SpoolRoom
 
     @cached_property
+    def objects(self) -> LargeObjectStore:
+        """The cluster's objects as clients know them."""
+        return LargeObjectStore(self.cluster, self.settings.chunk_bytes)
+
+    @cached_property
     def blobs(self) -> ClusterBlobs:
-        """The cluster as a store of blobs."""
-        return ClusterBlobs(self.cluster)
+        """The objects as a store of blobs."""
+        return ClusterBlobs(self.objects)
 
     @cached_property
     def buckets(self) -> Buckets:

@@ -170,8 +170,9 @@ class CheckedContent:
         """Open another server's copy at the next byte. Raises: as `Pending.wait`."""
         is_begun = self._next > 0 or not self._is_whole
         wanted = (self._next, self._last) if is_begun and self._is_measured else None
-        pending = member.ask(lambda node: node.start_get(self._name, byte_range=wanted))
-        content = pending.wait()
+        content = member.call(
+            lambda node: node.start_get(self._name, byte_range=wanted)
+        )
         try:
             self._require_same(content.info)
             if wanted is None:

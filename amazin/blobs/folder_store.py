@@ -19,9 +19,15 @@ from typing import NamedTuple
 
 from amazin.blobs.sos_folder import SosFolder
 from amazin.blocking import BlockingCalls
-from amazin.cluster.cluster import Chooser, Download, different_content
+from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
-from amazin.errors import NodeError, NoSuchKeyError, PreconditionError, SettingsError
+from amazin.errors import (
+    DifferentContentError,
+    NodeError,
+    NoSuchKeyError,
+    PreconditionError,
+    SettingsError,
+)
 from amazin.membership.member import Member
 from amazin.model.bodies import Body
 from amazin.model.node_specs import NodeSpec
@@ -170,7 +176,7 @@ class BlobFolder:
         length = None if body.length == UNKNOWN_SIZE else body.length
         name = ObjectName(BUCKET, blob_id)
         label = new_label(time.time_ns())
-        upload = self.node.start_put(name, length, label, headers, if_absent=True)
+        upload = self.node.start_upload(name, length, label, headers, if_absent=True)
         try:
             for chunk in body.chunks():
                 upload.write(chunk)
@@ -186,10 +192,10 @@ class BlobFolder:
     def _require_same(
         self, blob_id: str, info: ObjectInfo, written: tuple[int, str]
     ) -> None:
-        """Raises: HTTPError 409, if a blob has other bytes; NodeError."""
+        """Raises: DifferentContentError, if a blob has other bytes; NodeError."""
         size, etag = written
         if size != info.size:
-            raise different_content()
+            raise DifferentContentError
         if not info.etag:
             try:
                 if ask(self._calls, self.old.digest, blob_id) == written:
@@ -199,22 +205,22 @@ class BlobFolder:
                 if not info.etag:
                     raise
         if etag != info.etag:
-            raise different_content()
+            raise DifferentContentError
 
 
 def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
     """Read a body that is not to be stored; returns its size and its MD5 in hex.
 
-    Raises: HTTPError 409, as soon as it is longer than what is stored; BodyError.
+    Raises: DifferentContentError, once it is longer than what is stored; BodyError.
     """
     if body.length not in (info.size, UNKNOWN_SIZE):
-        raise different_content()
+        raise DifferentContentError
     size, digest = 0, hashlib.md5(usedforsecurity=False)
     for chunk in body.chunks():
         size += len(chunk)
         digest.update(chunk)
         if size > info.size:
-            raise different_content()
+            raise DifferentContentError
     return size, digest.hexdigest()
 
 

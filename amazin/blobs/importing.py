@@ -14,8 +14,8 @@ from pathlib import Path
 
 from amazin.blobs.folder_store import BUCKET, BlobFolder, new_label
 from amazin.blobs.sos_folder import BrokenHeadersError, SosFolder
-from amazin.cluster.cluster import different_content
 from amazin.errors import (
+    DifferentContentError,
     HTTPError,
     NodeError,
     NodeFullError,
@@ -107,7 +107,7 @@ class Import:
     def _require_replaced(self, blob_id: str) -> None:
         """Return if the old file may go: it is damaged, and what is stored is whole."""
         if not self._old.is_damaged(blob_id):
-            raise different_content()
+            raise DifferentContentError
         if self._stored_sha1(blob_id) != blob_id:
             raise NodeError("it is damaged, and other wrong bytes are stored")
         if not self._moves:
@@ -145,7 +145,7 @@ class Import:
         self, name: ObjectName, path: Path, label: Label, headers: dict[str, str]
     ) -> ObjectInfo:
         with path.open("rb", buffering=0) as file:
-            upload = self._store.node.start_put(
+            upload = self._store.node.start_upload(
                 name, None, label, headers, if_absent=True
             )
             return finish(upload, iter(lambda: file.read(CHUNK_BYTES), b""))

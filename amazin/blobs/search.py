@@ -103,7 +103,7 @@ class Search(Generic[T]):
     def _take(self, inquiry: _Inquiry[T]) -> tuple[Member, T] | None:
         self._inquiries.remove(inquiry)
         try:
-            return inquiry.member, inquiry.pending.wait()
+            return inquiry.member, inquiry.member.wait(inquiry.pending)
         except NoSuchKeyError:
             self.absent.add(inquiry.member.name)
         except NodeError as exc:
@@ -152,6 +152,6 @@ def ask_all(
 
 def _note_answer(inquiry: _Inquiry[T], found: dict[str, T]) -> None:
     try:
-        found[inquiry.member.name] = inquiry.pending.wait()
+        found[inquiry.member.name] = inquiry.member.wait(inquiry.pending)
     except (NoSuchKeyError, NodeError):
         return

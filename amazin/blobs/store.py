@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-from amazin.cluster.cluster import Chooser, Cluster, Download
+from amazin.cluster.cluster import Chooser, Download
+from amazin.cluster.large_objects import LargeObjectStore
 from amazin.cluster.uploads import Stored
-from amazin.errors import HTTPError
+from amazin.errors import InvalidIdError
 from amazin.model.bodies import Body
 from amazin.model.stored_names import blob_name
 
@@ -37,7 +38,7 @@ class Blobs(Protocol):
         """Store a blob, unless it is stored: then it stays, with its headers.
 
         Raises:
-            HTTPError: 409, the id has other bytes.
+            DifferentContentError: the id has other bytes.
             BodyError: the client sent less than it announced; nothing is stored.
             NodeError, NoNodesError: it may or may not be stored.
         """
@@ -46,25 +47,26 @@ class Blobs(Protocol):
 class ClusterBlobs:
     """The blobs of a cluster: `Blobs`. The id is the SHA-1 of the bytes, in hex."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, objects: LargeObjectStore) -> None:
+        self._objects = objects
 
     def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
         """See `Blobs`."""
-        return self._cluster.get(blob_name(blob_id), choose)
+        return self._objects.get(blob_name(blob_id), choose)
 
     def head(self, blob_id: str) -> Stored:
         """See `Blobs`."""
-        return self._cluster.head(blob_name(blob_id))
+        return self._objects.head(blob_name(blob_id))
 
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         """See `Blobs`."""
-        return self._cluster.put_once(blob_name(blob_id), body, headers)
+        return self._objects.put_once(blob_name(blob_id), body, headers)
 
 
 def check_id(blob_id: str) -> str:
-    """Return an id that a blob may have. Raises: HTTPError 422."""
+    """Return an id that a blob may have. Raises: InvalidIdError."""
     if not _ID.fullmatch(blob_id):
-        message = "An id is 1 to 255 lower-case letters or digits (a-z, 0-9)"
-        raise HTTPError(422, "InvalidId", message)
+        raise InvalidIdError(
+            "An id is 1 to 255 lower-case letters or digits (a-z, 0-9)"
+        )
     return blob_id

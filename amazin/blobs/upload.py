@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from amazin.blobs.download import SHA1
 from amazin.blobs.search import ask_all
-from amazin.cluster.cluster import different_content
 from amazin.cluster.uploads import Draft, Fanout, Stored
 from amazin.errors import (
+    DifferentContentError,
     GatewayError,
     NodeError,
     NodeFullError,
@@ -24,7 +23,6 @@ from amazin.errors import (
 from amazin.membership.member import Member
 from amazin.model.bodies import Body, hold_if_small
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import Pending, Upload
 
 Groups = Sequence[Sequence[Member]]
 """Of each group its servers, in the configuration's order."""
@@ -55,7 +53,7 @@ class Writing:
         """Store it, with the headers of its first upload.
 
         Raises:
-            HTTPError: 409, the id has other bytes.
+            DifferentContentError: the id has other bytes.
             NodeFullError: every group is full.
             NodeError, NoNodesError: no group has enough servers that took it.
         """
@@ -66,13 +64,13 @@ class Writing:
             try:
                 return self._store_in(group, found)
             except PreconditionError as exc:
-                raise different_content() from exc
+                raise DifferentContentError from exc
             except (NodeError, NoNodesError) as exc:
                 failures.append(exc)
             if not self._body.can_restart():
                 break
         if self._is_different:
-            raise different_content()
+            raise DifferentContentError
         raise next(
             (exc for exc in failures[::-1] if not isinstance(exc, NodeFullError)),
             failures[-1] if failures else NoNodesError("No blob servers are known"),
@@ -91,7 +89,7 @@ class Writing:
     ) -> Stored:
         """Bring the blob to enough servers of a group; return one of the copies.
 
-        Raises: HTTPError, NodeError, NoNodesError: as `run`.
+        Raises: DifferentContentError, NodeError, NoNodesError: as `run`.
         """
         copies: list[Stored] = []
         targets: list[Member] = []
@@ -113,12 +111,6 @@ class Writing:
             raise NoNodesError("Too few blob servers can store the blob")
         length, label = self._body.length, Label(Stamp(0, 0))
         draft = Draft(self._name, length, label, headers, keeps_newer=False)
-        if SHA1.fullmatch(self._name.key):
-            draft = _CheckedDraft(
-                *(self._name, length, label, headers),
-                keeps_newer=False,
-                note_difference=self._note_difference,
-            )
 
         def until_full() -> Iterator[Member]:
             """Mirrors of a full server are full, too."""
@@ -127,8 +119,14 @@ class Writing:
                     return
                 yield member
 
-        fanout = Fanout(draft, until_full())
-        stored = fanout.send(self._body, count)
+        # A server that holds other bytes under what says what they are is of no use,
+        # and no reason to refuse the blob.
+        is_checked = bool(SHA1.fullmatch(self._name.key))
+        fanout = Fanout(draft, until_full(), tolerates_conflicts=is_checked)
+        try:
+            stored = fanout.send(self._body, count)
+        finally:
+            self._is_different |= fanout.has_conflict
         if len(stored) < count:
             raise fanout.failure or NodeError("too few servers confirmed the upload")
         return stored
@@ -138,7 +136,7 @@ class Writing:
 
         Only an old server replaces anything, and can hold the beginning of a blob.
 
-        Raises: HTTPError 409.
+        Raises: DifferentContentError.
         """
         info = copy.info
         if info.size == self._body.length and info.etag in ("", self._md5):
@@ -155,15 +153,12 @@ class Writing:
             copies.append(stored)
             return
         if not SHA1.fullmatch(self._name.key):
-            raise different_content()
+            raise DifferentContentError
         log.warning("blob %s is damaged on %s", self._name.key, copy.member.name)
         if info.etag:
-            self._note_difference()
+            self._is_different = True
         else:
             targets.append(copy.member)
-
-    def _note_difference(self) -> None:
-        self._is_different = True
 
     @cached_property
     def _md5(self) -> str:
@@ -185,74 +180,12 @@ class Writing:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _CheckedDraft(Draft):
-    """A draft of a blob whose id says what its bytes are.
-
-    A server that holds others under it is of no use, and no reason to refuse the blob.
-    """
-
-    note_difference: Callable[[], None] = lambda: None
-
-    def start(self, member: Member) -> Upload:
-        """See `Draft`."""
-        upload = Draft.start(self, member)
-        return _CheckedUpload(upload, self.note_difference)
-
-
-class _CheckedUpload:
-    """See `Upload`: that the server holds other bytes is its failure."""
-
-    def __init__(self, upload: Upload, note_difference: Callable[[], None]) -> None:
-        self._upload = upload
-        self._note_difference = note_difference
-        self._pending: Pending[ObjectInfo] | None = None
-
-    def write(self, chunk: bytes) -> None:
-        """See `Upload`."""
-        with self._translated():
-            self._upload.write(chunk)
-
-    def start_commit(self) -> Pending[ObjectInfo]:
-        """See `Upload`."""
-        with self._translated():
-            self._pending = self._upload.start_commit()
-        return self
-
-    def is_ready(self, timeout: float) -> bool:
-        """See `Pending`."""
-        return self._pending is None or self._pending.is_ready(timeout)
-
-    def wait(self) -> ObjectInfo:
-        """See `Pending`."""
-        if self._pending is None:
-            raise GatewayError("an upload was waited for before its commit")
-        with self._translated():
-            return self._pending.wait()
-
-    def cancel(self) -> None:
-        """See `Pending`."""
-        self.abort()
-
-    def abort(self) -> None:
-        """See `Upload`."""
-        self._upload.abort()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except PreconditionError as exc:
-            self._note_difference()
-            raise NodeError(str(exc)) from exc
-
-
 def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
     """Read a stored copy; return it, its size known now, and its SHA-1.
 
     Raises: NoSuchKeyError, NodeError.
     """
-    content = member.ask(lambda node: node.start_get(name)).wait()
+    content = member.call(lambda node: node.start_get(name))
     size, digest = 0, hashlib.sha1(usedforsecurity=False)
     try:
         for chunk in iter(content.read, b""):

@@ -33,12 +33,12 @@ from collections.abc import Callable
 
 from amazin.cluster.bucket_listing import list_keys
 from amazin.cluster.cluster import Cluster
-from amazin.errors import HTTPError, NoSuchKeyError
+from amazin.errors import BucketNotEmptyError, BucketNotFoundError, NoSuchKeyError
 from amazin.model.bodies import HeldBody
 from amazin.model.stored_names import marker_name
 
 KNOWN_SECONDS = 2.0
-"""So long an upload may begin, by a look that an earlier one had at the marker."""
+"""How long a positive bucket check is cached, in seconds."""
 MAX_KNOWN = 10_000
 """Buckets that are remembered at once."""
 MARKER = HeldBody(b"amazin: this is a bucket\n")
@@ -79,14 +79,15 @@ class Buckets:
         """Remove a bucket that is empty.
 
         Raises:
-            HTTPError: 404, there is none; 409, it holds objects.
+            BucketNotFoundError: there is none.
+            BucketNotEmptyError: it holds objects.
             NodeError, NoNodesError, ConflictError: it can't be told now; the bucket
                 stays, or else was empty.
         """
         if not self.is_there(bucket):
-            raise no_such_bucket()
+            raise BucketNotFoundError
         if not self._is_empty(bucket):
-            raise not_empty()
+            raise BucketNotEmptyError
         self._known.pop(bucket, None)
         try:
             self._cluster.delete(marker_name(bucket))
@@ -96,7 +97,7 @@ class Buckets:
             raise
         if not is_empty:
             self._mark(bucket)
-            raise not_empty()
+            raise BucketNotEmptyError
 
     def _is_empty(self, bucket: str) -> bool:
         entries = list_keys(self._cluster, bucket)
@@ -110,15 +111,3 @@ class Buckets:
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[bucket] = self._clock() + KNOWN_SECONDS
-
-
-def no_such_bucket() -> HTTPError:
-    """Return the answer where a bucket does not exist."""
-    message = "There is no such bucket; POST to /buckets/ and its name makes it"
-    return HTTPError(404, "NoSuchBucket", message)
-
-
-def not_empty() -> HTTPError:
-    """Return the refusal to remove a bucket that holds objects."""
-    message = "The bucket holds objects; delete them first"
-    return HTTPError(409, "BucketNotEmpty", message)

@@ -11,17 +11,17 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from amazin.cluster.downloads import ResumedObject, open_copy
 from amazin.cluster.listing import Listing
-from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, require_home
-from amazin.cluster.placement import Placement, differ
+from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, Placed, require_home
+from amazin.cluster.placement import Placement
 from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
-    HTTPError,
+    NodeAccessError,
     NodeError,
     NodeProtocolError,
     NoSuchKeyError,
@@ -31,7 +31,14 @@ from amazin.errors import (
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.model.bodies import Body, HeldBody, hold_if_small
-from amazin.model.objects import BUCKET, ByteRange, Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import (
+    BUCKET,
+    ByteRange,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+)
 from amazin.nodes.interface import NodeObject, Pending
 
 TOMBSTONE = HeldBody(b"amazin: this object was deleted\n")
@@ -51,12 +58,6 @@ class Download:
     byte_range: ByteRange | None = None
 
 
-def different_content() -> HTTPError:
-    """Return the refusal to store other bytes under a name that has some."""
-    message = "Something else is stored under this id; its bytes never change"
-    return HTTPError(409, "DifferentContent", message)
-
-
 class Cluster:
     """All nodes as one store. Stateless, but for the last stamp it gave out."""
 
@@ -64,7 +65,7 @@ class Cluster:
         self, membership: Membership, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self._membership = membership
-        self._lookup = Lookup(membership)
+        self.lookup = Lookup(membership)
         self._clock_ns = clock_ns
         self._last_ns = 0
         self._stamp_lock = threading.Lock()
@@ -82,7 +83,7 @@ class Cluster:
             NodeError, NoNodesError, ConflictError: it can't be told, or read, now.
         """
         for _ in range(MAX_ATTEMPTS):
-            found = self._lookup.find(name, opens=choose is None)
+            found = self.lookup.find(name, opens=choose is None)
             byte_range = choose(found.info) if choose else None
             try:
                 return self._open(name, found, byte_range)
@@ -92,25 +93,8 @@ class Cluster:
 
     def head(self, name: ObjectName) -> Stored:
         """Find the newest version of an object. Raises: as `get`."""
-        found = self._lookup.find(name)
+        found = self.lookup.find(name)
         return Stored(info=found.info, member=found.member)
-
-    def holder(self, name: ObjectName) -> Member:
-        """Return a node that gives out an object's bytes as clients know them.
-
-        Raises:
-            NotSupportedError: none does; the object lies in parts.
-            Else as `get`.
-        """
-        return self.head(name).member
-
-    def _told(self, info: ObjectInfo) -> ObjectInfo:
-        """Return what clients are told of what nodes hold."""
-        return info
-
-    def _is_whole(self, info: ObjectInfo) -> bool:
-        """Whether all is there that a stored object consists of. Raises: as `get`."""
-        return True
 
     def list(
         self, prefix: str = "", after: str = ""
@@ -120,7 +104,7 @@ class Cluster:
         Each once, in its newest version, in the order of their UTF-8. Raises, also in
         the middle: NodeError, NoNodesError, ConflictError: see `Listing.run`.
         """
-        return Listing(self._lookup, BUCKET, prefix, after).run()
+        return Listing(self.lookup, BUCKET, prefix, after).run()
 
     def _open(
         self, name: ObjectName, found: Found, byte_range: ByteRange | None
@@ -132,8 +116,10 @@ class Cluster:
             if found.content:
                 found.content.close()
             raise
-        others = self._possible_holders(found)
         content, member = found.content, found.member
+        if content and found.placed.placement.is_single:
+            return Download(member, content, byte_range)
+        others = self._possible_holders(found)
         failure: Exception | None = None
         while content is None:
             try:
@@ -146,16 +132,16 @@ class Cluster:
                 if other is None:
                     raise failure from None
                 member = other
-        if not found.placement.is_single:
+        if not found.placed.placement.is_single:
             content = ResumedObject(content, name, byte_range, others)
         return Download(member, content, byte_range)
 
     def _possible_holders(self, found: Found) -> Iterator[Member]:
         """Yield the nodes beside the first that may hold what was found."""
         names = [name for name, _ in found.copies]
-        for quorum in found.placement.quorums:
+        for quorum in found.placed.placement.quorums:
             names += [member.name for member in quorum.members]
-        members = found.snapshot.members
+        members = found.placed.snapshot.members
         for name in [*dict.fromkeys(names)][1:]:
             yield members[name]
 
@@ -181,43 +167,16 @@ class Cluster:
             NodeError, NoNodesError: it may or may not be stored.
             NotSupportedError: the condition can't be judged atomically now.
         """
-        self._lookup.place(name, is_write=True)
+        placed = self.lookup.place_for_write(name)
         body = hold_if_small(body)
-        draft = Draft(name, body.length, Label(Stamp(0, 0)), headers)
-        if if_match or if_absent:
-            draft = replace(draft, if_match=if_match, if_absent=if_absent)
-
-        return self._lookup.with_fresh_keys(
-            lambda: self._write(draft, body), body.can_restart
-        )
-
-    def put_once(
-        self, name: ObjectName, body: Body, headers: Mapping[str, str]
-    ) -> Stored:
-        """Store an object whose name says what its bytes are, unless it is stored.
-
-        What is there stays, with its headers; then the body is not read.
-
-        Raises:
-            HTTPError: 409, something of another size has this name.
-            BodyError, NodeError, NoNodesError: as `put`.
-        """
-        self._lookup.place(name, is_write=True)
-        found = self._lookup.find(name, is_write=True)
+        label = Label(Stamp(0, 0))
+        draft = Draft(name, body.length, label, headers, if_match, if_absent)
         try:
-            info = self._told(found.info)
-        except NoSuchKeyError:
-            return self.put(name, body, headers)
-        if differ(found.copies):
-            return self.put(name, body, info.headers)
-        if info.size != body.length:
-            raise different_content()
-        home = {member.name for member in found.placement.home}
-        copies = sum(node in home for node, _ in found.copies)
-        is_stored = copies >= require_home(found.placement).replicas
-        if is_stored and self._is_whole(found.info):
-            return Stored(found.member, info)
-        return self.put(name, body, info.headers)
+            return self._write(draft, body, placed)
+        except NodeAccessError as exc:
+            if not self._may_repeat(exc, placed) or not body.can_restart():
+                raise
+        return self._write(draft, body, self.lookup.place_for_write(name))
 
     def delete(self, name: ObjectName) -> Member:
         """Delete an object; returns a node that took part.
@@ -228,23 +187,36 @@ class Cluster:
         Raises:
             NodeError, NoNodesError: it may or may not have happened.
         """
-        return self._lookup.with_fresh_keys(lambda: self._delete(name))
+        placed = self.lookup.place_for_write(name)
+        try:
+            return self._delete(name, placed)
+        except NodeAccessError as exc:
+            if not self._may_repeat(exc, placed):
+                raise
+        return self._delete(name, self.lookup.place_for_write(name))
 
-    def _delete(self, name: ObjectName) -> Member:
-        placement = self._lookup.place(name, is_write=True)[1]
+    def _may_repeat(self, error: NodeAccessError, placed: Placed) -> bool:
+        """Whether a node that refused its keys has others since."""
+        return self.lookup.has_new_keys(error.node, placed.snapshot)
+
+    def _delete(self, name: ObjectName, placed: Placed) -> Member:
+        placement = placed.placement
         if placement.is_single:
             home = placement.home[0]
-            home.ask(lambda node: node.start_delete(name)).wait()
-            if self._lookup.same_write_set(placement, [home]):
+            home.call(lambda node: node.start_delete(name))
+            if self.lookup.same_write_set(placed, [home]):
                 return home
-        found = self._lookup.find(name, is_write=True)
+        found = self.lookup.find(name, is_write=True)
         is_there = bool(found.copies) and not found.copies[0][1].is_deleted
-        if not is_there and self._lookup.is_gone(name):
+        if not is_there and self.lookup.is_gone(name):
             return found.member
-        draft = Draft(name, TOMBSTONE.length, Label(Stamp(0, 0), is_deleted=True), {})
-        return self._write(draft, TOMBSTONE, found).member
+        label = Label(Stamp(0, 0), is_deleted=True)
+        draft = Draft(name, TOMBSTONE.length, label, {})
+        return self._write(draft, TOMBSTONE, found.placed, found).member
 
-    def _write(self, draft: Draft, body: Body, found: Found | None = None) -> Stored:
+    def _write(
+        self, draft: Draft, body: Body, placed: Placed, found: Found | None = None
+    ) -> Stored:
         """Store a body; again, if the set of nodes changed meanwhile.
 
         `found` is what a look at the object has shown, if there was one.
@@ -252,24 +224,25 @@ class Cluster:
         stored: list[Stored] = []
         failure: NodeError | None = None
         for _ in range(MAX_ATTEMPTS):
-            placement, draft = self._prepare(draft, found)
-            found = None
-            candidates = iter(placement.home)
+            placed, draft = self._prepare(draft, placed, found)
+            replicas = placed.placement.replicas
+            candidates = iter(placed.placement.home)
             copies: list[Stored] = []
             if not stored or body.can_restart():
                 fanout = Fanout(draft, candidates)
-                copies = fanout.send(body, placement.replicas, self._guard(draft))
+                copies = fanout.send(body, replicas, self._guard(draft))
                 failure = fanout.failure
-            missing = placement.replicas - len(copies)
-            copies += complete(copies or stored, candidates, draft, missing)
-            if len(copies) < placement.replicas:
+            if len(copies) < replicas:
+                missing = replicas - len(copies)
+                copies += complete(copies or stored, candidates, draft, missing)
+            if len(copies) < replicas:
                 raise failure or NodeError("too few nodes confirmed the upload")
-            if len({copy.info.etag for copy in copies}) > 1:
-                raise NodeProtocolError("nodes stored different bytes")
-            if self._lookup.same_write_set(placement, [copy.member for copy in copies]):
+            require_same(copies)
+            if self.lookup.same_write_set(placed, [copy.member for copy in copies]):
                 return copies[0]
             stored += copies
             draft = replace(draft, if_match=None, if_absent=False)  # it held
+            placed, found = self.lookup.place_for_write(draft.name), None
         raise ConflictError("the set of nodes keeps changing")
 
     def _guard(self, draft: Draft) -> Callable[[], None] | None:
@@ -278,36 +251,39 @@ class Cluster:
         Without it an upload that took an hour could replace what came meanwhile, by
         then older than copies that a node kept of what came in between.
         """
+        if draft.is_guarded or not draft.keeps_newer:
+            return None
 
         def refuse_if_outdone() -> None:
-            copies = self._lookup.find(draft.name, is_write=True).copies
+            copies = self.lookup.find(draft.name, is_write=True).copies
             if copies and copies[0][1].version[0] > draft.label.stamp:
                 raise ConflictError("another upload of the object was faster")
 
-        is_needed = draft.keeps_newer and not draft.is_guarded
-        return refuse_if_outdone if is_needed else None
+        return refuse_if_outdone
 
-    def _prepare(self, draft: Draft, found: Found | None) -> tuple[Placement, Draft]:
+    def _prepare(
+        self, draft: Draft, placed: Placed, found: Found | None
+    ) -> tuple[Placed, Draft]:
         """Decide where an upload goes, and its stamp: greater than any seen."""
-        placement = self._lookup.place(draft.name, is_write=True)[1]
         is_deleted = draft.label.is_deleted
-        is_blind = placement.is_single and not is_deleted
+        is_blind = placed.placement.is_single and not is_deleted
         newest_stamp = Stamp(0, 0)
-        if draft.is_conditional:
-            draft = self._judged(draft, placement)
+        if draft.if_match is not None or draft.if_absent:
+            draft = self._judged(draft, placed.placement)
         if not is_blind:
-            found = found or self._lookup.find(draft.name, is_write=True)
-            placement = require_home(found.placement)
+            found = found or self.lookup.find(draft.name, is_write=True, placed=placed)
+            placed = found.placed
+            require_home(placed.placement)
             draft = replace(draft, seen=found.seen)
-            newest_stamp = (
-                found.copies[0][1].version[0] if found.copies else newest_stamp
-            )
-        label = Label(self._next_stamp(newest_stamp), placement.epoch, is_deleted)
-        return placement, replace(draft, label=label, keeps_newer=not is_blind)
+            if found.copies:
+                newest_stamp = found.copies[0][1].version[0]
+        stamp = self._next_stamp(newest_stamp)
+        label = Label(stamp, placed.placement.epoch, is_deleted)
+        return placed, replace(draft, label=label, keeps_newer=not is_blind)
 
     def _judged(self, draft: Draft, placement: Placement) -> Draft:
         """Return a draft whose condition the one node judges as a client means it."""
-        self._require_single(placement)
+        require_single(placement)
         held = placement.home[0].head(draft.name)
         if held is None or not held.is_deleted:
             return draft
@@ -320,15 +296,7 @@ class Cluster:
 
         Raises: NotSupportedError; NoNodesError, if that is not known.
         """
-        self._require_single(self._lookup.place(name, is_write=True)[1])
-
-    def _require_single(self, placement: Placement) -> None:
-        """Raise NotSupportedError if no one node can judge a condition."""
-        if not placement.is_single:
-            raise NotSupportedError(
-                "A conditional upload needs REPLICAS=1 and a set of nodes that does "
-                "not change now"
-            )
+        require_single(self.lookup.place_for_write(name).placement)
 
     # Nodes
 
@@ -342,7 +310,7 @@ class Cluster:
             except NodeError as exc:
                 started.append(exc)
         return {
-            member.name: describe(pending)
+            member.name: describe(member, pending)
             for member, pending in zip(members, started, strict=True)
         }
 
@@ -358,12 +326,28 @@ class Cluster:
             return Stamp(self._last_ns, secrets.randbits(32))
 
 
-def describe(pending: Pending[object] | NodeError) -> str:
+def require_single(placement: Placement) -> None:
+    """Raise NotSupportedError if no one node can judge a condition."""
+    if not placement.is_single:
+        raise NotSupportedError(
+            "A conditional upload needs REPLICAS=1 and a set of nodes that does "
+            "not change now"
+        )
+
+
+def require_same(copies: Sequence[Stored]) -> None:
+    """Raise NodeProtocolError if nodes confirmed different bytes."""
+    for copy in copies:
+        if copy.info.etag != copies[0].info.etag:
+            raise NodeProtocolError("nodes stored different bytes")
+
+
+def describe(member: Member, pending: Pending[object] | NodeError) -> str:
     """Wait for a check; returns `up`, or why the node can't serve."""
     try:
         if isinstance(pending, NodeError):
             return str(pending)
-        pending.wait()
+        member.wait(pending)
     except NodeError as exc:
         return str(exc)
     return "up"

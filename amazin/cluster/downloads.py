@@ -29,7 +29,7 @@ def open_copy(
         return node.start_get(name, byte_range=byte_range, if_match=info.etag)
 
     try:
-        content = member.ask(start).wait()
+        content = member.call(start)
     except NoSuchKeyError as exc:
         raise PreconditionError("deleted between the two questions") from exc
     if content.info.version != info.version:

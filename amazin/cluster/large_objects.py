@@ -18,12 +18,14 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from amazin.cluster.cluster import Chooser, Cluster, Download
-from amazin.cluster.lookup import MAX_ATTEMPTS
+from amazin.cluster.cluster import Chooser, Cluster, Download, require_single
+from amazin.cluster.lookup import MAX_ATTEMPTS, require_home
 from amazin.cluster.part_streams import JoinedObject, ManifestBody, PartBody, Pieces
+from amazin.cluster.placement import differ
 from amazin.cluster.uploads import Stored
 from amazin.errors import (
     ConflictError,
+    DifferentContentError,
     NodeError,
     NodeProtocolError,
     NoNodesError,
@@ -32,8 +34,8 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.membership.membership import Membership
 from amazin.model.bodies import Body
+from amazin.model.headers import require_fit
 from amazin.model.manifest import (
     MAX_MANIFEST_BYTES,
     PARTS_HEADER,
@@ -53,38 +55,36 @@ LONGEST_UPLOAD_NS = 12 * 3600 * 10**9
 after twice that time: so the clocks of gateways and of `repair` may differ by 12 h."""
 
 
-class ChunkedCluster(Cluster):
-    """A cluster that stores large objects in parts."""
+class LargeObjectStore:
+    """The objects of a cluster as clients know them, however large they are."""
 
     def __init__(
         self,
-        membership: Membership,
+        cluster: Cluster,
         chunk_bytes: int,
-        require_fit: Callable[[Mapping[str, str]], object] = lambda headers: None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`chunk_bytes`: 0 makes no parts, but reads those that there are.
-
-        `require_fit` raises HTTPError if headers are more than nodes take.
-        """
-        super().__init__(membership, clock_ns)
+        """`chunk_bytes`: 0 makes no parts, but reads those that there are."""
+        self._cluster = cluster
+        self._lookup = cluster.lookup
         self._chunk_bytes = chunk_bytes
-        self._require_fit = require_fit
+        self._clock_ns = clock_ns
+        self.delete = cluster.delete
+        self.require_conditional = cluster.require_conditional
 
     # Reading
 
     def get(self, name: ObjectName, choose: Chooser | None = None) -> Download:
         """See `Cluster`. Parts are opened as they are needed."""
         choice = _Choice(choose) if choose else None
-        download = super().get(name, choice)
+        download = self._cluster.get(name, choice)
         info = download.content.info
+        if PARTS_HEADER not in info.headers:
+            return download
         outline = outline_of(info)
         if outline is None:
-            try:
-                require_understood(info)
-            except NodeProtocolError:
-                download.content.close()
-                raise
+            download.content.close()
+            require_understood(info)
             return download
         md5s = outline.load(_read_manifest(download.content))
         byte_range = choice.byte_range if choice else None
@@ -98,13 +98,18 @@ class ChunkedCluster(Cluster):
 
     def head(self, name: ObjectName) -> Stored:
         """See `Cluster`."""
-        stored = super().head(name)
+        stored = self._cluster.head(name)
         require_understood(stored.info)
         return Stored(stored.member, as_whole(stored.info))
 
     def holder(self, name: ObjectName) -> Member:
-        """See `Cluster`."""
-        stored = super().head(name)
+        """Return a node that gives out an object's bytes as clients know them.
+
+        Raises:
+            NotSupportedError: none does; the object lies in parts.
+            Else as `get`.
+        """
+        stored = self._cluster.head(name)
         require_understood(stored.info)
         if outline_of(stored.info):
             raise NotSupportedError("The object lies in parts, on several nodes")
@@ -114,19 +119,17 @@ class ChunkedCluster(Cluster):
         self, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
         """See `Cluster`."""
-        for key, info in super().list(prefix, after):
+        for key, info in self._cluster.list(prefix, after):
             yield key, as_whole(info)
 
-    def _told(self, info: ObjectInfo) -> ObjectInfo:
-        return as_whole(info)
-
     def _is_whole(self, info: ObjectInfo) -> bool:
+        """Whether all is there that a stored object consists of. Raises: as `get`."""
         outline = outline_of(info)
         if outline is None:
             return True
         try:
             for span in outline.spans(0, outline.size - 1):
-                part = super().head(part_name(outline.upload_id, span.index))
+                part = self._cluster.head(part_name(outline.upload_id, span.index))
                 if part.info.size != span.size:
                     return False
         except NoSuchKeyError:
@@ -141,7 +144,7 @@ class ChunkedCluster(Cluster):
         name = part_name(outline.upload_id, span.index)
         choose: Chooser | None = (lambda info: byte_range) if byte_range else None
         try:
-            content = super().get(name, choose).content
+            content = self._cluster.get(name, choose).content
         except NoSuchKeyError as exc:
             raise NodeError("a part of the object is not there") from exc
         except (NoNodesError, ConflictError) as exc:
@@ -165,28 +168,52 @@ class ChunkedCluster(Cluster):
         """See `Cluster`.
 
         Raises also, for what is stored in parts:
-            HTTPError: 400, the headers leave no room for what a manifest has.
+            MetadataTooLargeError: the headers leave no room for what a manifest has.
             LateError: it took so long that its parts may not be there any more.
         """
-        is_large = 0 < self._chunk_bytes < body.length and name.bucket == BUCKET
-        if is_large:
+        if 0 < self._chunk_bytes < body.length and name.bucket == BUCKET:
             return self._put_parts(name, body, headers, if_match, if_absent)
-        store = partial(super().put, name, body, headers, if_absent=if_absent)
-        return self._put_matching(name, if_match, store)
+        if if_match:
+            return self._put_matching(name, body, headers, if_match)
+        return self._cluster.put(name, body, headers, if_absent=if_absent)
+
+    def put_once(
+        self, name: ObjectName, body: Body, headers: Mapping[str, str]
+    ) -> Stored:
+        """Store an object whose name says what its bytes are, unless it is stored.
+
+        What is there stays, with its headers; then the body is not read.
+
+        Raises:
+            DifferentContentError: something of another size has this name.
+            BodyError, NodeError, NoNodesError: as `put`.
+        """
+        placed = self._lookup.place_for_write(name)
+        found = self._lookup.find(name, is_write=True, placed=placed)
+        try:
+            info = as_whole(found.info)
+        except NoSuchKeyError:
+            return self.put(name, body, headers)
+        if differ(found.copies):
+            return self.put(name, body, info.headers)
+        if info.size != body.length:
+            raise DifferentContentError
+        placement = found.placed.placement
+        require_home(placement)
+        home = {member.name for member in placement.home}
+        copies = sum(node in home for node, _ in found.copies)
+        if copies >= placement.replicas and self._is_whole(found.info):
+            return Stored(found.member, info)
+        return self.put(name, body, info.headers)
 
     def _put_matching(
-        self, name: ObjectName, if_match: str | None, store: Callable[..., Stored]
+        self, name: ObjectName, body: Body, headers: Mapping[str, str], if_match: str
     ) -> Stored:
-        """Store on a condition that tells of ETags as clients know them.
-
-        Raises: as `store`.
-        """
-        if not if_match:
-            return store()
+        """Store on condition of the ETag as clients know it. Raises: as `put`."""
         for _ in range(MAX_ATTEMPTS):
             etag = self._stored_etag(name, if_match)
             try:
-                return store(if_match=etag)
+                return self._cluster.put(name, body, headers, if_match=etag)
             except PreconditionError:  # another manifest may be of the same bytes
                 if etag == if_match:
                     raise
@@ -198,7 +225,7 @@ class ChunkedCluster(Cluster):
         Raises: PreconditionError: it is not the newest one.
         """
         try:
-            info = super().head(name).info
+            info = self._cluster.head(name).info
         except NoSuchKeyError:
             return etag
         outline = outline_of(info)
@@ -217,7 +244,7 @@ class ChunkedCluster(Cluster):
         if_absent: bool,
     ) -> Stored:
         outline = Outline.new(self._chunk_bytes, body.length)
-        self._require_fit({**headers, PARTS_HEADER: str(outline)})
+        require_fit({**headers, PARTS_HEADER: str(outline)})
         self._refuse_early(name, if_match, if_absent)
         begin_ns = self._clock_ns()
         pieces = Pieces(body)
@@ -232,10 +259,12 @@ class ChunkedCluster(Cluster):
             return self._clock_ns() - begin_ns > LONGEST_UPLOAD_NS
 
         manifest = ManifestBody(outline.dump(md5s), is_late)
-        store = partial(
-            super().put, name, manifest, stored_headers, if_absent=if_absent
-        )
-        stored = self._put_matching(name, if_match, store)
+        if if_match:
+            stored = self._put_matching(name, manifest, stored_headers, if_match)
+        else:
+            stored = self._cluster.put(
+                name, manifest, stored_headers, if_absent=if_absent
+            )
         info = replace(stored.info, headers=stored_headers)
         return Stored(stored.member, as_whole(info))
 
@@ -243,10 +272,10 @@ class ChunkedCluster(Cluster):
         self, name: ObjectName, if_match: str | None, if_absent: bool
     ) -> None:
         """Raise what the manifest's upload would, before the parts are stored."""
-        placement = self._lookup.place(name, is_write=True)[1]
+        placed = self._lookup.place_for_write(name)
         if if_match or if_absent:
-            self._require_single(placement)
-        found = self._lookup.find(name, is_write=True)
+            require_single(placed.placement)
+        found = self._lookup.find(name, is_write=True, placed=placed)
         try:
             etag = as_whole(found.info).etag
         except NoSuchKeyError:
@@ -260,7 +289,7 @@ class ChunkedCluster(Cluster):
         """Store the next part; returns its MD5. Raises: as `Cluster.put`."""
         body = PartBody(pieces, span.size)
         name = part_name(outline.upload_id, span.index)
-        stored = super().put(name, body, owner_header(owner))
+        stored = self._cluster.put(name, body, owner_header(owner))
         if stored.info.etag != body.md5:
             raise NodeProtocolError("a node stored other bytes than it was sent")
         return body.md5

@@ -173,6 +173,5 @@ def present(
 
 def spare(nodes: NodeSet, roster: Roster) -> int:
     """Return how many nodes may be missing while each home has a read quorum."""
-    home_size = min(2 * nodes.replicas - 1, len(nodes.names))
     gone = len(nodes.names & set(roster.forgotten))
-    return max(0, home_size - nodes.read_count - gone)
+    return max(0, nodes.home_size - nodes.read_count - gone)

@@ -90,11 +90,11 @@ class ManifestBody(HeldBody):
         super().__init__(data)
         self._is_late = is_late
 
-    def chunks(self) -> Iterable[bytes]:
-        """See `Body`. Raises: LateError."""
+    def read(self) -> bytes:
+        """See `HeldBody`. Raises: LateError."""
         if self._is_late():
             raise LateError("The upload took longer than 12 hours; nothing is stored")
-        return super().chunks()
+        return super().read()
 
 
 class PartBody:

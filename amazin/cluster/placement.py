@@ -38,7 +38,7 @@ class Placement:
     @property
     def replicas(self) -> int:
         """On how many nodes of the home a write has to be."""
-        return (self.roster.write_set or self.roster.newest).replicas
+        return self.roster.replicas
 
     @property
     def epoch(self) -> int:
@@ -49,7 +49,7 @@ class Placement:
     @property
     def is_single(self) -> bool:
         """Whether there is one copy, in one possible place."""
-        return self.roster.next is None and self.replicas == 1
+        return self.roster.next is None and self.roster.replicas == 1
 
     def counts(self, name: str, epoch: int) -> bool:
         """Whether a copy on this node is part of the object.
@@ -75,8 +75,9 @@ def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Pla
         everyone = Quorum(all_members, len(all_members))
         home = _home(roster.newest, members, hash_key) if roster.is_open else ()
         return Placement(roster, home, (everyone,), None)
-    gone = frozenset(roster.forgotten)
-    old = [m for m in _home(settled, members, hash_key) if m.name not in gone]
+    old = _home(settled, members, hash_key)
+    if roster.forgotten:
+        old = [member for member in old if member.name not in roster.forgotten]
     quorums = [Quorum(old, min(settled.read_count, len(old)))]
     if coming is None:
         return Placement(roster, old, quorums, None)
@@ -91,18 +92,17 @@ def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Pla
 def _home(
     nodes: NodeSet, members: Mapping[str, Member], hash_key: bytes
 ) -> list[Member]:
-    return [members[name] for name in nodes.home(hash_key)]
+    return list(map(members.__getitem__, nodes.home(hash_key)))
 
 
 def newest(
     placement: Placement, infos: Iterable[tuple[str, ObjectInfo | None]]
 ) -> list[tuple[str, ObjectInfo]]:
     """Return the copies that count of the newest version, in the order given."""
-    counting = [
-        (name, info)
-        for name, info in infos
-        if info and placement.counts(name, info.epoch)
-    ]
+    counting = []
+    for name, info in infos:
+        if info and (placement.old_home is None or placement.counts(name, info.epoch)):
+            counting.append((name, info))
     if len(counting) < 2:
         return counting
     best = max(info.version for _, info in counting)

@@ -38,19 +38,21 @@ class _Inquiry:
 def ask(
     quorums: Sequence[Quorum], start: Start, start_first: Start | None = None
 ) -> Mapping[str, Answer | None]:
-    """Ask as few nodes as the quorums allow; returns answers by name, see `QuorumRead`.
+    """Ask as few nodes as the quorums allow; returns answers by name.
+
+    None stands for "no such key". `start_first` is what the best node is asked.
 
     Raises: NodeError, NoNodesError: too few nodes gave a usable answer.
     """
     if len(quorums) == 1 and len(quorums[0].members) == 1:  # who else?
         member = quorums[0].members[0]
         try:
-            return {member.name: member.ask(start_first or start).wait()}
+            return {member.name: member.call(start_first or start)}
         except NoSuchKeyError:
             return {member.name: None}
-    survey = QuorumRead(quorums, start, start_first)
-    survey.run()
-    return survey.answers
+    read = QuorumRead(quorums, start, start_first)
+    read.run()
+    return read.answers
 
 
 class QuorumRead:
@@ -68,8 +70,9 @@ class QuorumRead:
         self._start = start
         self._start_first = start_first
         self._patience_seconds = patience_seconds
-        self._has_spare = any(q.needed < len(q.members) for q in quorums)
         self._inquiries: dict[str, _Inquiry] = {}
+        self._waiting: list[_Inquiry] = []
+        """Those to be taken in order; it grows meanwhile."""
         self._failures: dict[str, NodeError] = {}
         self.answers: dict[str, Answer | None] = {}
         """By name; None stands for "no such key"."""
@@ -123,52 +126,54 @@ class QuorumRead:
         start = self._start if self._inquiries else self._start_first or self._start
         try:
             deadline = time.monotonic() + self._patience_seconds
-            self._inquiries[name] = _Inquiry(member, member.ask(start), deadline)
+            inquiry = _Inquiry(member, member.ask(start), deadline)
         except NodeError as exc:
             self._failures[name] = exc
             return False
+        self._inquiries[name] = inquiry
+        self._waiting.append(inquiry)
         return True
 
     def _wait_patiently(self) -> None:
         """Take the answers in order; the silent ones are left for later."""
-        while inquiry := self._next_waiting():
-            patience = inquiry.deadline - time.monotonic()
-            if self._has_spare and not inquiry.pending.is_ready(max(0.0, patience)):
-                inquiry.is_silent = True
-            else:
-                self._take(inquiry)
-            self._ask_enough()
-
-    def _next_waiting(self) -> _Inquiry | None:
-        for inquiry in self._inquiries.values():
-            if not inquiry.is_over and not inquiry.is_silent:
-                return inquiry
-        return None
+        has_spare = False
+        for quorum in self._quorums:
+            has_spare |= quorum.needed < len(quorum.members)
+        for inquiry in self._waiting:  # which may grow
+            patience = max(0.0, inquiry.deadline - time.monotonic())
+            inquiry.is_silent = has_spare and not inquiry.pending.is_ready(patience)
+            if inquiry.is_silent or not self._has_answered(inquiry):
+                self._ask_enough()
 
     def _wait_for_any(self) -> None:
         while not self._is_enough():
             open_ones = [i for i in self._inquiries.values() if not i.is_over]
             for inquiry in open_ones:
                 if inquiry.pending.is_ready(POLL_SECONDS / len(open_ones)):
-                    self._take(inquiry)
+                    self._has_answered(inquiry)
             self._ask_enough()
 
-    def _take(self, inquiry: _Inquiry) -> None:
+    def _has_answered(self, inquiry: _Inquiry) -> bool:
+        """Take an answer; False: it was a failure."""
         inquiry.is_over = True
         name = inquiry.member.name
         try:
-            self.answers[name] = inquiry.pending.wait()
+            self.answers[name] = inquiry.member.wait(inquiry.pending)
         except NoSuchKeyError:
             self.answers[name] = None
         except NodeError as exc:
             self._failures[name] = exc
+            return False
+        return True
 
     def _is_enough(self) -> bool:
-        return all(
-            sum(member.name in self.answers for member in quorum.members)
-            >= quorum.needed
-            for quorum in self._quorums
-        )
+        for quorum in self._quorums:
+            missing = quorum.needed
+            for member in quorum.members:
+                missing -= member.name in self.answers
+            if missing > 0:
+                return False
+        return True
 
     def _cancel(self) -> None:
         """Give up those that were overtaken; others answered, so they are ill."""

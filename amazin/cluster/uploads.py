@@ -12,7 +12,7 @@ from functools import partial
 
 from amazin.cluster.downloads import open_copy
 from amazin.errors import NodeError, NodeProtocolError, NoNodesError, PreconditionError
-from amazin.membership.member import Member, finish
+from amazin.membership.member import Member
 from amazin.model.bodies import Body, HeldBody
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 from amazin.nodes.interface import Node, NodeObject, Pending, Upload
@@ -52,19 +52,29 @@ class Draft:
         small = self.length <= CHUNK_BYTES
         return self.keeps_newer and small and not self.is_conditional
 
-    def start(self, member: Member) -> Upload:
-        """Begin an upload to one node. Raises: NodeError."""
-        if_match, if_absent = self.if_match, self.if_absent
-        if self.is_guarded:
-            held = (
-                self.seen[member.name]
-                if member.name in self.seen
-                else member.head(self.name)
+    def put(self, data: bytes, member: Member) -> Callable[[Node], Pending[ObjectInfo]]:
+        """Return how one node is asked to store a small body. Raises: NodeError."""
+        if_match, if_absent = self._conditions(member)
+
+        def start(node: Node) -> Pending[ObjectInfo]:
+            return node.start_put(
+                self.name,
+                data,
+                self.label,
+                self.headers,
+                if_match=if_match,
+                if_absent=if_absent,
+                keeps_newer=self.keeps_newer,
             )
-            if_match, if_absent = held.etag if held else None, held is None
+
+        return start
+
+    def upload(self, member: Member) -> Callable[[Node], Upload]:
+        """Return how an upload to one node begins. Raises: NodeError."""
+        if_match, if_absent = self._conditions(member)
 
         def start(node: Node) -> Upload:
-            return node.start_put(
+            return node.start_upload(
                 self.name,
                 self.length,
                 self.label,
@@ -74,7 +84,15 @@ class Draft:
                 keeps_newer=self.keeps_newer,
             )
 
-        return member.upload(start)
+        return start
+
+    def _conditions(self, member: Member) -> tuple[str | None, bool]:
+        """Return `if_match` and `if_absent` for one node. Raises: NodeError."""
+        if not self.is_guarded:
+            return self.if_match, self.if_absent
+        seen = self.seen
+        held = seen[member.name] if member.name in seen else member.head(self.name)
+        return (held.etag, False) if held else (None, True)
 
     def is_outdone(self, held: ObjectInfo | None) -> bool:
         """Whether what a node holds is this, or what came after it."""
@@ -93,6 +111,9 @@ class Stored:
     info: ObjectInfo
 
 
+_Asked = tuple[Member, Pending[ObjectInfo]]
+
+
 @dataclass(slots=True)
 class _Lane:
     member: Member
@@ -100,18 +121,24 @@ class _Lane:
     pending: Pending[ObjectInfo] | None = None
 
 
-def _write(chunk: bytes, lane: _Lane) -> None:
-    lane.upload.write(chunk)
-
-
 class Fanout:
     """Sends one body to the first nodes that take it."""
 
-    def __init__(self, draft: Draft, candidates: Iterator[Member]) -> None:
+    def __init__(
+        self,
+        draft: Draft,
+        candidates: Iterator[Member],
+        *,
+        tolerates_conflicts: bool = False,
+    ) -> None:
+        """With `tolerates_conflicts` a node that holds something else just fails."""
         self._draft = draft
         self._candidates = candidates
+        self._tolerates_conflicts = tolerates_conflicts
         self._lanes: list[_Lane] = []
         self.failure: NodeError | None = None
+        self.has_conflict = False
+        """Whether a node failed because it holds something else."""
 
     def send(
         self, body: Body, count: int, before_end: Callable[[], None] | None = None
@@ -127,6 +154,71 @@ class Fanout:
             BodyError: the client sent less than it announced; nothing is stored.
             PreconditionError: the draft's condition does not hold.
         """
+        if isinstance(body, HeldBody):
+            stored = self._put(body, count)
+        else:
+            stored = self._stream(body, count, before_end)
+        if not stored:
+            raise self.failure or NoNodesError("Too few nodes can store the object")
+        return stored
+
+    def _put(self, body: HeldBody, count: int) -> list[Stored]:
+        stored: list[Stored] = []
+        asked: list[_Asked] = []
+        try:
+            while len(stored) < count and self._ask(body, count - len(stored), asked):
+                for member, pending in asked:
+                    if info := self._confirmed(member, pending, body):
+                        stored.append(Stored(member, info))
+                asked.clear()
+        except BaseException:
+            for _, pending in asked:
+                pending.cancel()
+            raise
+        return stored
+
+    def _ask(self, body: HeldBody, count: int, asked: list[_Asked]) -> bool:
+        """Ask `count` nodes to store a small body; False: there are none left."""
+        data = body.read()
+        for member in self._candidates:
+            try:
+                asked.append((member, member.ask(self._draft.put(data, member))))
+            except NodeError as exc:
+                self.failure = exc
+            if len(asked) == count:
+                break
+        return bool(asked)
+
+    def _confirmed(
+        self, member: Member, pending: Pending[ObjectInfo], body: HeldBody
+    ) -> ObjectInfo | None:
+        """Wait until a node has stored it; None: it failed. Raises: as `send`."""
+        try:
+            return member.wait(pending)
+        except PreconditionError as exc:
+            if self._draft.is_guarded:
+                return self._store(member, body)
+            self._note_conflict(exc)
+        except NodeError as exc:
+            self.failure = exc
+        return None
+
+    def _store(self, member: Member, body: HeldBody) -> ObjectInfo | None:
+        try:
+            return store(self._draft, member, body)
+        except NodeError as exc:
+            self.failure = exc
+            return None
+
+    def _note_conflict(self, error: PreconditionError) -> None:
+        if not self._tolerates_conflicts:
+            raise error
+        self.has_conflict = True
+        self.failure = NodeError(str(error))
+
+    def _stream(
+        self, body: Body, count: int, before_end: Callable[[], None] | None
+    ) -> list[Stored]:
         stored: list[Stored] = []
         try:
             while len(stored) < count:
@@ -134,21 +226,22 @@ class Fanout:
                 if not self._lanes or not (is_enough or stored):
                     break
                 self._write(body, before_end)
-                stored += self._commit(body)
+                stored += self._commit()
                 if not body.can_restart():
                     break
         finally:
             for lane in self._lanes:
                 lane.upload.abort()
-        if not stored:
-            raise self.failure or NoNodesError("Too few nodes can store the object")
         return stored
 
     def _open(self, count: int) -> bool:
         """Begin uploads; return whether there are `count` of them."""
         for member in self._candidates:
             try:
-                self._lanes.append(_Lane(member, self._draft.start(member)))
+                upload = member.upload(self._draft.upload(member))
+                self._lanes.append(_Lane(member, upload))
+            except PreconditionError as exc:
+                self._note_conflict(exc)
             except NodeError as exc:
                 self.failure = exc
             if len(self._lanes) == count:
@@ -165,22 +258,15 @@ class Fanout:
             if not self._lanes:
                 break
 
-    def _commit(self, body: Body) -> list[Stored]:
+    def _commit(self) -> list[Stored]:
         stored: list[Stored] = []
 
         def start(lane: _Lane) -> None:
             lane.pending = lane.upload.start_commit()
 
         def wait(lane: _Lane) -> None:
-            if lane.pending is None:
-                return
-            try:
-                info = lane.pending.wait()
-            except PreconditionError:
-                if not self._draft.is_guarded or not isinstance(body, HeldBody):
-                    raise
-                info = store(self._draft, lane.member, body)
-            stored.append(Stored(lane.member, info))
+            if lane.pending:
+                stored.append(Stored(lane.member, lane.pending.wait()))
 
         self._each(start)
         self._each(wait)
@@ -194,10 +280,18 @@ class Fanout:
         for lane in list(self._lanes):
             try:
                 act(lane)
+                continue
+            except PreconditionError as exc:
+                self._note_conflict(exc)
             except NodeError as exc:
+                lane.member.note_failure(exc)
                 self.failure = exc
-                self._lanes.remove(lane)
-                lane.upload.abort()
+            self._lanes.remove(lane)
+            lane.upload.abort()
+
+
+def _write(chunk: bytes, lane: _Lane) -> None:
+    lane.upload.write(chunk)
 
 
 def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
@@ -210,10 +304,10 @@ def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
         if draft.is_outdone(held):
             stamp = draft.label.stamp
             return ObjectInfo(body.length, body.etag, stamp.nanoseconds, draft.label)
-        chunks = body.chunks()
-        upload = replace(draft, seen={member.name: held}).start(member)
+        data = body.read()
         try:
-            return finish(upload, chunks)
+            put = replace(draft, seen={member.name: held}).put(data, member)
+            return member.call(put)
         except PreconditionError:  # somebody was faster: look again
             continue
     raise NodeError("the object keeps changing")
@@ -245,15 +339,17 @@ def send_stream(draft: Draft, target: Member, content: NodeObject) -> ObjectInfo
 
     Raises: NodeError.
     """
-    upload = draft.start(target)
+    upload = target.upload(draft.upload(target))
     missing = draft.length
     try:
         for chunk in iter(content.read, b""):
             missing -= len(chunk)
             if not missing and draft.is_outdone(target.head(draft.name)):
                 return content.info
-            upload.write(chunk)
-        return upload.start_commit().wait()
+            with target.noting():
+                upload.write(chunk)
+        with target.noting():
+            return upload.start_commit().wait()
     finally:
         upload.abort()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from amazin.errors import (
     NodeAccessError,
@@ -65,59 +66,94 @@ class Member:
             state = "has lost its disk; `amazin repair` fills it again"
             log.warning("node %s %s", self.name, state if is_lost else "counts again")
 
-    def ask(self, start: Callable[[Node], Pending[Answer]]) -> Pending[Answer]:
-        """Send a question. Raises: NodeError, at once if it is skipped or lost."""
-        self._refuse_if_lost()
-        return self.ask_even_lost(start)
-
-    def ask_even_lost(
-        self, start: Callable[[Node], Pending[Answer]]
+    def ask(
+        self, start: Callable[[Node], Pending[Answer]], *, even_lost: bool = False
     ) -> Pending[Answer]:
-        """Send a question. Raises: NodeError, at once if the node is skipped."""
-        self._refuse_if_skipped()
+        """Send a question; its answer is for `wait`.
+
+        Raises: NodeError, at once if the node is skipped, or lost unless `even_lost`.
+        """
+        if self._is_skipped or self._is_lost:
+            self._refuse(even_lost)
         try:
-            return _WatchedPending(self, start(self.node))
+            return start(self.node)
         except NodeError as exc:
             self.note_failure(exc)
             raise
 
-    def head(self, name: ObjectName) -> ObjectInfo | None:
-        """Ask what the node holds; None: no such key. Raises: NodeError."""
-        self._refuse_if_lost()
-        return self.head_even_lost(name)
+    def wait(self, pending: Pending[Answer]) -> Answer:
+        """Receive the answer to a question. Raises: as `Pending.wait`."""
+        try:
+            return pending.wait()
+        except NodeError as exc:
+            self.note_failure(exc)
+            raise
 
-    def head_even_lost(self, name: ObjectName) -> ObjectInfo | None:
+    def call(
+        self, start: Callable[[Node], Pending[Answer]], *, even_lost: bool = False
+    ) -> Answer:
+        """Send a question and receive its answer. Raises: as `ask` and `wait`."""
+        if self._is_skipped or self._is_lost:
+            self._refuse(even_lost)
+        try:
+            return start(self.node).wait()
+        except NodeError as exc:
+            self.note_failure(exc)
+            raise
+
+    def head(self, name: ObjectName, *, even_lost: bool = False) -> ObjectInfo | None:
         """Ask what the node holds; None: no such key. Raises: NodeError."""
         try:
-            return self.ask_even_lost(lambda node: node.start_head(name)).wait()
+            return self.call(lambda node: node.start_head(name), even_lost=even_lost)
         except NoSuchKeyError:
             return None
 
-    def upload(self, start: Callable[[Node], Upload]) -> Upload:
-        """Begin an upload. Raises: NodeError, at once if it is skipped or lost."""
-        self._refuse_if_lost()
-        return self.upload_even_lost(start)
-
-    def upload_even_lost(self, start: Callable[[Node], Upload]) -> Upload:
-        """Begin an upload. Raises: NodeError, at once if the node is skipped."""
-        self._refuse_if_skipped()
+    def upload(
+        self, start: Callable[[Node], Upload], *, even_lost: bool = False
+    ) -> Upload:
+        """Begin an upload. Raises: as `ask`."""
+        if self._is_skipped or self._is_lost:
+            self._refuse(even_lost)
         try:
-            return _WatchedUpload(self, start(self.node))
+            return start(self.node)
         except NodeError as exc:
             self.note_failure(exc)
             raise
 
-    def _refuse_if_lost(self) -> None:
-        if self._is_lost:
-            error = NoSuchBucketError("the node has lost its disk")
-            error.node = self.name
-            raise error
+    def store(
+        self,
+        start: Callable[[Node], Upload],
+        chunks: Iterable[bytes],
+        *,
+        even_lost: bool = False,
+    ) -> ObjectInfo:
+        """Upload all of a body; if that fails nothing is stored.
 
-    def _refuse_if_skipped(self) -> None:
-        if self._is_skipped:
+        Raises: PreconditionError, NodeError; see `Upload.start_commit`.
+        """
+        upload = self.upload(start, even_lost=even_lost)
+        with self.noting():
+            return finish(upload, chunks)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note what of the node's fails meanwhile."""
+        try:
+            yield
+        except NodeError as exc:
+            self.note_failure(exc)
+            raise
+
+    def _refuse(self, even_lost: bool) -> None:
+        """Raise NodeError, unless the node may be asked."""
+        if self._is_lost and not even_lost:
+            error: NodeError = NoSuchBucketError("the node has lost its disk")
+        elif self._is_skipped:
             error = NodeUnreachableError("the node failed a moment ago")
-            error.node = self.name
-            raise error
+        else:
+            return
+        error.node = self.name
+        raise error
 
     def note_failure(self, error: NodeError) -> None:
         """Skip the node from now on, if the failure is of a kind that lasts."""
@@ -152,52 +188,6 @@ class Member:
 
     def __repr__(self) -> str:
         return f"<Member {self.name}>"
-
-
-class _WatchedPending(Pending[Answer]):
-    """A question whose failure is noted."""
-
-    def __init__(self, member: Member, pending: Pending[Answer]) -> None:
-        self._member = member
-        self._pending = pending
-
-    def is_ready(self, timeout: float) -> bool:
-        return self._pending.is_ready(timeout)
-
-    def wait(self) -> Answer:
-        try:
-            return self._pending.wait()
-        except NodeError as exc:
-            self._member.note_failure(exc)
-            raise
-
-    def cancel(self) -> None:
-        self._pending.cancel()
-
-
-class _WatchedUpload(Upload):
-    """An upload whose failure is noted."""
-
-    def __init__(self, member: Member, upload: Upload) -> None:
-        self._member = member
-        self._upload = upload
-
-    def write(self, chunk: bytes) -> None:
-        try:
-            self._upload.write(chunk)
-        except NodeError as exc:
-            self._member.note_failure(exc)
-            raise
-
-    def start_commit(self) -> Pending[ObjectInfo]:
-        try:
-            return _WatchedPending(self._member, self._upload.start_commit())
-        except NodeError as exc:
-            self._member.note_failure(exc)
-            raise
-
-    def abort(self) -> None:
-        self._upload.abort()
 
 
 def finish(upload: Upload, chunks: Iterable[bytes]) -> ObjectInfo:

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from amazin.errors import DiscoveryError
 from amazin.membership.member import FIRST_PAUSE_SECONDS, Member
@@ -49,12 +50,12 @@ class Snapshot:
     fresh_until: float = field(default=0.0, compare=False)
     """On the monotonic clock: as long the roster may be acted on."""
 
-    @property
+    @cached_property
     def roster(self) -> Roster | None:
         """The roster that counts; None: there is none, or there are several."""
         return self.view.roster
 
-    @property
+    @cached_property
     def lost(self) -> frozenset[str]:
         """Nodes that answer with an empty disk, though they held data."""
         return self.view.lost

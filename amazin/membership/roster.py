@@ -45,14 +45,18 @@ class NodeSet:
         return self.weights.keys()
 
     def home(self, hash_key: bytes) -> list[str]:
-        """Return the first `m = min(2r-1, n)` names of the key's ranking."""
-        return self.ranker.first(hash_key, 2 * self.replicas - 1)
+        """Return the first `home_size` names of the key's ranking."""
+        return self.ranker.first(hash_key, self.home_size)
+
+    @cached_property
+    def home_size(self) -> int:
+        """How many nodes a key's home has: `m = min(2r-1, n)`."""
+        return min(2 * self.replicas - 1, len(self.weights))
 
     @cached_property
     def read_count(self) -> int:
         """Of how many nodes of the home a read needs the answers: `max(1, m-r+1)`."""
-        home_size = min(2 * self.replicas - 1, len(self.weights))
-        return max(1, home_size - self.replicas + 1)
+        return max(1, self.home_size - self.replicas + 1)
 
     def without(self, names: Set[str]) -> NodeSet:
         """Return the same set, less some nodes."""
@@ -102,10 +106,15 @@ class Roster:
         """`next`, or else `settled`."""
         return self.sets[-1]
 
-    @property
+    @cached_property
     def write_set(self) -> NodeSet | None:
         """By which set writes go; None: they have to wait."""
         return self.next if self.is_open else self.settled
+
+    @cached_property
+    def replicas(self) -> int:
+        """On how many nodes of the home a write has to be."""
+        return (self.write_set or self.newest).replicas
 
     @property
     def is_settled(self) -> bool:

@@ -23,7 +23,7 @@ from amazin.errors import (
     PreconditionError,
     RosterError,
 )
-from amazin.membership.member import Member, finish
+from amazin.membership.member import Member
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import (
     DesiredNodes,
@@ -34,7 +34,7 @@ from amazin.membership.transitions import (
 )
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import Node, NodeObject, Pending, Upload
+from amazin.nodes.interface import Node, NodeObject, Pending
 
 ROSTER_NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20
@@ -148,7 +148,7 @@ class RosterStore:
         try:
             for bucket in DATA_BUCKETS:
                 probe = ObjectName(bucket, ROSTER_NAME.key)
-                member.head_even_lost(probe)
+                member.head(probe, even_lost=True)
             member.node.make_bucket(ROSTER_NAME.bucket)
             write_copy(member, roster, None)
         except (NodeError, PreconditionError) as exc:
@@ -276,7 +276,7 @@ def ask_all(
     asked: dict[str, Pending[T]] = {}
     for name, member in members.items():
         try:
-            asked[name] = member.ask_even_lost(start)
+            asked[name] = member.ask(start, even_lost=True)
         except NodeError as exc:
             answers[name] = exc
     for name, pending in asked.items():
@@ -285,7 +285,7 @@ def ask_all(
             answers[name] = NodeTimeoutError("the node is silent")
             continue
         try:
-            answers[name] = pending.wait()
+            answers[name] = members[name].wait(pending)
         except (NoSuchBucketError, NoSuchKeyError):
             answers[name] = NoSuchKeyError("the node has none")
         except NodeError as exc:
@@ -328,18 +328,17 @@ def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
     label = Label(Stamp(roster.generation, 0), roster.newest.epoch)
     headers = {"Content-Type": "application/json"}
 
-    def start(node: Node) -> Upload:
+    def start(node: Node) -> Pending[ObjectInfo]:
         return node.start_put(
             ROSTER_NAME,
-            len(data),
+            data,
             label,
             headers,
             if_match=etag,
             if_absent=etag is None,
         )
 
-    upload = member.upload_even_lost(start)
-    finish(upload, (data,))
+    member.call(start, even_lost=True)
 
 
 def describe(roster: Roster) -> str:

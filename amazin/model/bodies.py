@@ -22,7 +22,7 @@ class Body(Protocol):
 
 
 class HeldBody:
-    """A small body, read whole, so that it can be sent again."""
+    """A small body in memory, so that it can be sent again."""
 
     def __init__(self, data: bytes) -> None:
         self.length = len(data)
@@ -33,9 +33,14 @@ class HeldBody:
         """Its MD5 in hex."""
         return hashlib.md5(self._data, usedforsecurity=False).hexdigest()
 
+    def read(self) -> bytes:
+        """Return all of it."""
+        return self._data
+
     def chunks(self) -> Iterable[bytes]:
         """See `Body`."""
-        return (self._data,) if self._data else ()
+        data = self.read()
+        return (data,) if data else ()
 
     def can_restart(self) -> bool:
         """See `Body`."""
@@ -44,8 +49,8 @@ class HeldBody:
 
 def hold_if_small(body: Body) -> Body:
     """Read a small body whole. Raises: BodyError."""
-    if isinstance(body, HeldBody):
+    if isinstance(body, HeldBody) or body.length > CHUNK_BYTES:
         return body
-    if body.can_restart() and body.length <= CHUNK_BYTES:
+    if body.can_restart():
         return HeldBody(b"".join(body.chunks()))
     return body

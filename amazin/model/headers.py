@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from amazin.errors import HTTPError
+from amazin.errors import InvalidHeaderError, MetadataTooLargeError
 
 NATIVE_HEADERS = (
     "Content-Type",
@@ -35,21 +35,26 @@ METADATA_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 def require_fit(
     headers: Mapping[str, str], most_bytes: int = MAX_METADATA_BYTES
 ) -> None:
-    """Raise HTTPError 400 if these headers can't be stored."""
+    """Return if these headers can be stored.
+
+    Raises: InvalidHeaderError, MetadataTooLargeError.
+    """
     size = _STAMP_BYTES
     for name, value in headers.items():
         is_plain = name in NATIVE_HEADERS
         is_name = name in KEPT or is_plain or METADATA_NAME.fullmatch(name)
         if not METADATA_VALUE.fullmatch(value) or not is_name:
             shown = ascii(name)[1:-1]
-            message = f"The header {shown} has characters that can't be stored"
-            raise HTTPError(400, "InvalidHeader", message)
+            raise InvalidHeaderError(
+                f"The header {shown} has characters that can't be stored"
+            )
         size += len(name)
         size += len(value) if is_plain else _PREFIX_BYTES + escaped_size(value)
     if size > most_bytes:
         most = f"{most_bytes // 1024} KiB"
-        message = f"The headers to be stored with the object have more than {most}"
-        raise HTTPError(400, "MetadataTooLarge", message)
+        raise MetadataTooLargeError(
+            f"The headers to be stored with the object have more than {most}"
+        )
 
 
 def escaped_size(value: str) -> int:

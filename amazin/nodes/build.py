@@ -38,8 +38,8 @@ class AbsentNode:
     def _refuse(self, *args: Any, **options: Any) -> NoReturn:
         raise NodeUnreachableError("the node is not running")
 
-    start_get = start_head = start_put = start_delete = start_check = _refuse
-    make_bucket = _refuse
+    start_get = start_head = start_put = start_upload = start_delete = _refuse
+    start_check = make_bucket = _refuse
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

@@ -96,6 +96,29 @@ class Node(Protocol):
     def start_put(
         self,
         name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        keeps_newer: bool = False,
+    ) -> Pending[ObjectInfo]:
+        """Ask to store an object whose bytes are at hand, a few of `CHUNK_BYTES`.
+
+        `if_match` (an ETag) and `if_absent` are judged atomically. With `keeps_newer`
+        an object with a greater stamp, of no older epoch, stays, as if it had come a
+        moment later; S3 nodes can't do that, and keep what arrives last. Then a
+        condition that fails may also be due to a first try of this upload.
+
+        May raise NodeError at once. Waiting raises:
+            PreconditionError: `if_match` or `if_absent` does not hold.
+            NodeError: whether it is stored is unknown.
+        """
+
+    def start_upload(
+        self,
+        name: ObjectName,
         length: int,
         label: Label,
         headers: Mapping[str, str],
@@ -104,12 +127,9 @@ class Node(Protocol):
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> Upload:
-        """Begin an upload of `length` bytes.
+        """Begin an upload of `length` bytes, which come one chunk after the other.
 
-        `if_match` (an ETag) and `if_absent` are judged atomically at commit. With
-        `keeps_newer` an object with a greater stamp, of no older epoch, stays, as if it
-        had come a moment later; S3 nodes can't do that, and keep what arrives last.
-        Then a condition that fails may also be due to a first try of this upload.
+        The rest as for `start_put`; conditions are judged at commit.
         """
 
     def start_delete(

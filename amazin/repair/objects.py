@@ -16,6 +16,7 @@ from typing import IO
 
 from amazin.cluster.downloads import open_copy
 from amazin.cluster.placement import Placement, place
+from amazin.cluster.uploads import Draft
 from amazin.errors import (
     NodeError,
     NodeProtocolError,
@@ -23,11 +24,11 @@ from amazin.errors import (
     PreconditionError,
     RepairError,
 )
-from amazin.membership.member import Member, finish
+from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import Node, Pending, Upload
+from amazin.nodes.interface import Node, Pending
 from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
 from amazin.repair.report import Options, Report
 
@@ -228,19 +229,19 @@ class KeyRepair:
         info = step.info
         label = info.label or Label(Stamp(max(1, info.modified_ns), 0))
 
-        def start(node: Node) -> Upload:
-            return node.start_put(
-                name,
-                info.size,
-                label._replace(epoch=placement.epoch),
-                info.headers,
-                if_match=step.if_match,
-                if_absent=step.if_match is None,
-                keeps_newer=True,
-            )
-
-        upload = self._context.members[step.target].upload_even_lost(start)
-        return finish(upload, iter(partial(file.read, CHUNK_BYTES), b""))
+        draft = Draft(
+            name,
+            info.size,
+            label._replace(epoch=placement.epoch),
+            info.headers,
+            if_match=step.if_match,
+            if_absent=step.if_match is None,
+        )
+        target = self._context.members[step.target]
+        if info.size <= CHUNK_BYTES:
+            return target.call(draft.put(file.read(), target), even_lost=True)
+        chunks = iter(partial(file.read, CHUNK_BYTES), b"")
+        return target.store(draft.upload(target), chunks, even_lost=True)
 
     def _remove_all(
         self, name: ObjectName, seen: Seen, removals: Iterable[tuple[str, str]]
@@ -256,7 +257,7 @@ class KeyRepair:
             if held != seen.get(member_name):
                 return
             try:
-                member.ask_even_lost(start).wait()
+                member.call(start, even_lost=True)
             except PreconditionError:
                 return
             with self._lock:
@@ -266,6 +267,6 @@ class KeyRepair:
 def head(member: Member, name: ObjectName) -> ObjectInfo | None:
     """Ask what a node holds, nothing if it lost its disk. Raises: NodeError."""
     try:
-        return member.head_even_lost(name)
+        return member.head(name, even_lost=True)
     except NoSuchBucketError:
         return None

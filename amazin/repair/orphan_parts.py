@@ -115,7 +115,7 @@ class OrphanParts:
         if held is None or held.version != seen.version:
             return 0
         try:
-            member.ask_even_lost(start).wait()
+            member.call(start, even_lost=True)
         except PreconditionError:
             return 0
         return seen.size

@@ -259,7 +259,7 @@ def listing(
     for key, info in member.node.list_objects(bucket, prefix):
         yield key.encode(), member.name, info
     if not is_lost:
-        member.head_even_lost(ObjectName(bucket, PROBE_KEY))
+        member.head(ObjectName(bucket, PROBE_KEY), even_lost=True)
 
 
 def required(roster: Roster) -> frozenset[str]:

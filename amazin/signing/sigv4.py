@@ -12,6 +12,7 @@ import hmac
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -81,9 +82,11 @@ class Signer:
             self._moment = moment = self._moment_of(second)
         if amz_headers:
             headers = sorted([*moment.headers, *amz_headers])
-            names = ";".join([name for name, _ in headers])
-            signed = "".join([f"{name}:{value}\n" for name, value in headers])
-            lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+            names = ";".join(map(itemgetter(0), headers))
+            signed = lines = ""
+            for name, value in headers:
+                signed += f"{name}:{value}\n"
+                lines += f"{name}: {value}\r\n"
         else:
             names, signed, lines = moment.names, moment.signed, moment.lines
         request = f"{method}\n{path}\n\n{signed}\n{names}\n{PAYLOAD}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from amazin.errors import HTTPError
+from amazin.errors import SignatureError
 from amazin.signing.sigv4 import ALGORITHM, PAYLOAD, derived_key
 
 LONGEST_SECONDS = 7 * 24 * 60 * 60
@@ -126,8 +126,8 @@ def verify(
     valid for the whole seconds that it names, and less than one more.
 
     Raises:
-        HTTPError: 403, with the reason and a code of its own. That a URL has expired is
-            said only of one that was signed here.
+        SignatureError: why it is not good. That a URL has expired is said only of one
+            that was signed here.
     """
     claim = _read_claim(request.query)
     if claim.key_id != key.key_id:
@@ -180,7 +180,7 @@ def _require_time(claim: _Claim, now: float) -> None:
 
 
 def _read_claim(query: str) -> _Claim:
-    """Read a signed query. Raises: HTTPError 403."""
+    """Read a signed query. Raises: SignatureError."""
     if query.count("&") >= MAX_PARAMETERS:
         raise _malformed(f"there are more than {MAX_PARAMETERS} parameters")
     pairs = _canonical_pairs(query)
@@ -276,9 +276,9 @@ def _place_of(base: str) -> tuple[str, str]:
     return parts.scheme, host.removesuffix(implied)
 
 
-def _malformed(reason: str) -> HTTPError:
+def _malformed(reason: str) -> SignatureError:
     return _refusal("MalformedSignature", f"The signature can't be read: {reason}")
 
 
-def _refusal(code: str, message: str) -> HTTPError:
-    return HTTPError(403, code, message)
+def _refusal(code: str, message: str) -> SignatureError:
+    return SignatureError(code, message)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from amazin.errors import (
     BodyError,
+    BucketNotEmptyError,
+    BucketNotFoundError,
     ConflictError,
+    DifferentContentError,
     GatewayError,
     HTTPError,
+    InvalidHeaderError,
+    InvalidIdError,
     LateError,
+    MetadataTooLargeError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -15,6 +21,7 @@ from amazin.errors import (
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
+    SignatureError,
 )
 
 _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
@@ -24,6 +31,27 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
         412,
         "PreconditionFailed",
         "The object is not in the state that the request's condition names",
+    ),
+    (InvalidIdError, 422, "InvalidId", "{error}"),
+    (InvalidHeaderError, 400, "InvalidHeader", "{error}"),
+    (MetadataTooLargeError, 400, "MetadataTooLarge", "{error}"),
+    (
+        DifferentContentError,
+        409,
+        "DifferentContent",
+        "Something else is stored under this id; its bytes never change",
+    ),
+    (
+        BucketNotFoundError,
+        404,
+        "NoSuchBucket",
+        "There is no such bucket; POST to /buckets/ and its name makes it",
+    ),
+    (
+        BucketNotEmptyError,
+        409,
+        "BucketNotEmpty",
+        "The bucket holds objects; delete them first",
     ),
     (BodyError, 400, "IncompleteBody", "{error}"),
     (LateError, 408, "RequestTimeout", "{error}"),
@@ -49,6 +77,8 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
 
 def as_http_error(error: Exception) -> HTTPError | None:
     """Return what a client is told of an error of ours; None: it is a bug."""
+    if isinstance(error, SignatureError):
+        return HTTPError(403, error.code, str(error))
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):
             return HTTPError(status, code, message.format(error=error))

@@ -167,12 +167,12 @@ class TurningNode(FolderNode):
 
     app: Gateway | None = None
 
-    def start_put(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
+    def start_upload(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
         app, self.app = self.app, None
         if app:
             new = bytes([7]) * MIB
             assert call(app, "PUT", "/objects/photos/a/b", new).status == 201
-        return super().start_put(*arguments, **options)  # type: ignore[arg-type]
+        return super().start_upload(*arguments, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

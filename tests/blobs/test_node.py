@@ -76,7 +76,7 @@ def put(
     length: int | None,
     headers: dict[str, str] | None = None,
 ) -> ObjectInfo:
-    upload = node.start_put(name_of(blob_id), length, LABEL, headers or {})
+    upload = node.start_upload(name_of(blob_id), length, LABEL, headers or {})
     try:
         for start in range(0, len(data), 100_000):
             upload.write(data[start : start + 100_000])
@@ -169,7 +169,7 @@ def test_a_range_beyond_a_blob_is_an_error_and_no_short_answer(node: BlobNode):
 
 def test_an_upload_that_is_given_up_leaves_nothing(node: BlobNode):
     for length in (None, len(BIG)):
-        upload = node.start_put(name_of("cut"), length, LABEL, {})
+        upload = node.start_upload(name_of("cut"), length, LABEL, {})
         upload.write(BIG[:500_000])
         upload.abort()
         upload.abort()
@@ -179,12 +179,12 @@ def test_an_upload_that_is_given_up_leaves_nothing(node: BlobNode):
 
 def test_an_upload_of_another_length_is_not_committed(node: BlobNode):
     for length in (5, 500_000):
-        upload = node.start_put(name_of("a1"), length, LABEL, {})
+        upload = node.start_upload(name_of("a1"), length, LABEL, {})
         upload.write(b"1234")
         with pytest.raises(GatewayError, match="before it was complete"):
             upload.start_commit()
         upload.abort()
-    upload = node.start_put(name_of("a1"), 3, LABEL, {})
+    upload = node.start_upload(name_of("a1"), 3, LABEL, {})
     with pytest.raises(GatewayError, match="longer than was announced"):
         upload.write(b"1234")
     upload.abort()
@@ -223,7 +223,7 @@ def test_a_blob_server_deletes_nothing_and_judges_no_condition(node: BlobNode):
     with pytest.raises(NotSupportedError):
         node.start_delete(name_of("a1"))
     with pytest.raises(NotSupportedError):
-        node.start_put(name_of("a1"), 1, LABEL, {}, if_match="x")
+        node.start_upload(name_of("a1"), 1, LABEL, {}, if_match="x")
 
 
 def test_connections_are_kept(tmp_path: Path):
@@ -285,7 +285,7 @@ def test_a_frozen_server_is_noticed_before_the_body_is_read(tmp_path: Path):
     try:
         with closing(BlobNode("a", server.url, SHORT)) as node:
             with pytest.raises(NodeTimeoutError):
-                node.start_put(name_of("a1"), None, LABEL, {})
+                node.start_upload(name_of("a1"), None, LABEL, {})
             with pytest.raises(NodeTimeoutError):
                 node.start_get(name_of("a1")).wait()
             with pytest.raises(NodeTimeoutError):
@@ -428,7 +428,7 @@ def test_200_alone_is_not_believed(scripted: Start, body: bytes):
 
 def test_an_answer_before_the_end_of_an_upload_ends_it(scripted: Start):
     node, _ = scripted(http(409))
-    upload = node.start_put(name_of("a1"), None, LABEL, {})
+    upload = node.start_upload(name_of("a1"), None, LABEL, {})
     with pytest.raises(PreconditionError):
         for _ in range(1000):
             upload.write(BIG[:200_000])
@@ -437,7 +437,7 @@ def test_an_answer_before_the_end_of_an_upload_ends_it(scripted: Start):
 
 def test_a_yes_before_the_end_of_an_upload_is_nonsense(scripted: Start):
     node, _ = scripted(http(200, b'{"id":"a1","status":"OK","size":3}'))
-    upload = node.start_put(name_of("a1"), None, LABEL, {})
+    upload = node.start_upload(name_of("a1"), None, LABEL, {})
     with pytest.raises(NodeError):
         for _ in range(1000):
             upload.write(BIG[:200_000])

@@ -184,7 +184,7 @@ class FakeServer:
 
         return Answered(work)
 
-    def start_put(
+    def start_upload(
         self,
         name: ObjectName,
         length: int | None,
@@ -893,7 +893,7 @@ class ManyBlobs(FakeServer):
         info = ObjectInfo(8, "", 0)
         return Answered(lambda: Content(self, name.key.encode(), info))
 
-    def start_put(
+    def start_upload(
         self,
         name: ObjectName,
         length: int | None,

@@ -52,12 +52,12 @@ def check(member: Member) -> None:
     member.ask(lambda node: node.start_head(THING)).wait()
 
 
-def start_put(node: Node) -> Upload:
-    return node.start_put(THING, 3, LABEL, {})
+def start_upload(node: Node) -> Upload:
+    return node.start_upload(THING, 3, LABEL, {})
 
 
 def upload(member: Member) -> None:
-    sent = member.upload(start_put)
+    sent = member.upload(start_upload)
     sent.write(b"new")
     sent.start_commit().wait()
 
@@ -128,7 +128,7 @@ def test_an_upload_that_fails_is_noted_too(moment: str) -> None:
 
 def test_an_upload_that_is_given_up_is_given_up_by_the_node() -> None:
     disk = filled()
-    member_of(disk).upload(start_put).abort()
+    member_of(disk).upload(start_upload).abort()
     assert disk.calls == ["put", "abort"]
 
 
@@ -215,7 +215,7 @@ def test_a_lost_node_can_be_filled_again() -> None:
     member = member_of(disk)
     member.is_lost = True
     member.ask_even_lost(lambda node: node.start_head(THING)).wait()
-    sent = member.upload_even_lost(start_put)
+    sent = member.upload_even_lost(start_upload)
     sent.write(b"new")
     sent.start_commit().wait()
     assert disk.objects[THING][1] == b"new"

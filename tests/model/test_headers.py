@@ -294,7 +294,7 @@ def test_minio_stores_all_that_fits_and_little_more(minio_server: Server) -> Non
     node.make_bucket("store")
 
     def store(headers: dict[str, str]) -> ObjectInfo:
-        upload = node.start_put(ObjectName("store", "fits"), 0, LABEL, headers)
+        upload = node.start_upload(ObjectName("store", "fits"), 0, LABEL, headers)
         return upload.start_commit().wait()
 
     taken = uploaded_headers(

@@ -75,7 +75,7 @@ def put(
 ) -> ObjectInfo:
     label = label or Label(Stamp(time.time_ns(), 0))
     headers = {"Content-Type": "text/plain", "X-Name": "ä"}
-    upload = node.start_put(name, len(body), label, headers, **conditions)
+    upload = node.start_upload(name, len(body), label, headers, **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
             upload.write(body[start : start + CHUNK_BYTES])
@@ -101,7 +101,7 @@ def content(folder: Path) -> list[Path]:
 def test_an_upload_of_unknown_length_is_as_long_as_what_was_written(
     node: FolderNode, size: int
 ) -> None:
-    upload = node.start_put(NAME, None, OLD, {})
+    upload = node.start_upload(NAME, None, OLD, {})
     for start in range(0, size, CHUNK_BYTES):
         upload.write(bytes(min(CHUNK_BYTES, size - start)))
     etag = hashlib.md5(bytes(size)).hexdigest()
@@ -115,7 +115,7 @@ def test_an_upload_of_unknown_length_is_as_long_as_what_was_written(
 def test_an_aborted_upload_of_unknown_length_leaves_nothing(
     node: FolderNode, tmp_path: Path
 ) -> None:
-    upload = node.start_put(NAME, None, OLD, {})
+    upload = node.start_upload(NAME, None, OLD, {})
     upload.write(b"12345")
     upload.abort()
     assert content(tmp_path) == []
@@ -368,7 +368,7 @@ def test_if_match_holds_only_for_the_stored_etag(node: FolderNode) -> None:
 
 
 def test_if_absent_is_judged_at_the_commit(node: FolderNode, tmp_path: Path) -> None:
-    upload = node.start_put(NAME, 0, NEW, {}, if_absent=True)
+    upload = node.start_upload(NAME, 0, NEW, {}, if_absent=True)
     store(node, b"first", label=OLD)
     with pytest.raises(PreconditionError):
         upload.start_commit().wait()
@@ -575,7 +575,7 @@ def test_no_key_leaves_the_folder(
 
 def test_an_aborted_upload_leaves_nothing(node: FolderNode, tmp_path: Path) -> None:
     store(node, b"kept")
-    upload = node.start_put(NAME, 6, NEW, {})
+    upload = node.start_upload(NAME, 6, NEW, {})
     upload.write(b"123456")
     assert fetch(node) == b"kept"
     upload.abort()
@@ -587,7 +587,7 @@ def test_an_aborted_upload_leaves_nothing(node: FolderNode, tmp_path: Path) -> N
 
 
 def test_an_abort_after_the_commit_is_harmless(node: FolderNode) -> None:
-    upload = node.start_put(NAME, 1, NEW, {})
+    upload = node.start_upload(NAME, 1, NEW, {})
     upload.write(b"x")
     upload.start_commit().wait()
     upload.abort()
@@ -605,7 +605,7 @@ def test_a_commit_that_is_not_waited_for_leaves_nothing(
     node: FolderNode, tmp_path: Path, ending: str
 ) -> None:
     store(node, b"kept")
-    upload = node.start_put(NAME, 3, NEW, {})
+    upload = node.start_upload(NAME, 3, NEW, {})
     upload.write(b"new")
     commit = upload.start_commit()
     assert commit.is_ready(0)
@@ -622,7 +622,7 @@ def test_a_commit_that_is_not_waited_for_leaves_nothing(
 
 
 def test_a_cancel_after_the_commit_is_harmless(node: FolderNode) -> None:
-    commit = node.start_put(NAME, 0, NEW, {}).start_commit()
+    commit = node.start_upload(NAME, 0, NEW, {}).start_commit()
     info = commit.wait()
     commit.cancel()
     with pytest.raises(NodeError):
@@ -634,7 +634,7 @@ def test_a_cancel_after_the_commit_is_harmless(node: FolderNode) -> None:
 def test_fewer_or_more_bytes_than_announced_are_not_stored(
     node: FolderNode, tmp_path: Path, body: bytes
 ) -> None:
-    upload = node.start_put(NAME, 6, NEW, {})
+    upload = node.start_upload(NAME, 6, NEW, {})
     with pytest.raises(NodeError):
         upload.write(body)
         upload.start_commit().wait()
@@ -713,7 +713,7 @@ def test_an_orphan_that_cannot_be_removed_is_left(
 def test_an_upload_in_another_process_is_no_orphan_however_old(tmp_path: Path) -> None:
     script = (
         "node.make_bucket('store')\n"
-        "upload = node.start_put(NAME, 4, NEW, {}); upload.write(b'slow')\n"
+        "upload = node.start_upload(NAME, 4, NEW, {}); upload.write(b'slow')\n"
         "print('ready', flush=True); input()\n"
         "upload.start_commit().wait(); node.close()\n"
     )
@@ -938,7 +938,7 @@ def test_an_upload_to_a_missing_bucket_is_refused_before_its_body(
 ) -> None:
     with closing(FolderNode("node-1", tmp_path)) as node:
         with pytest.raises(NoSuchBucketError):
-            node.start_put(NAME, 1, NEW, {})
+            node.start_upload(NAME, 1, NEW, {})
         assert content(tmp_path) == []
 
 
@@ -1218,7 +1218,7 @@ ticker = gevent.spawn(tick)
 gevent.sleep(0.05)
 gevent.joinall([gevent.spawn(work, number) for number in range(12)], raise_error=True)
 gevent.sleep(0.02)  # the last delay counts too
-upload = node.start_put(NAME, 5, Label(Stamp(time.time_ns(), 0)), {})
+upload = node.start_upload(NAME, 5, Label(Stamp(time.time_ns(), 0)), {})
 upload.write(b"going")
 # A commit whose greenlet is killed while another process holds the write lock.
 other = sqlite3.connect(Path(sys.argv[1]) / "index.sqlite", isolation_level=None)

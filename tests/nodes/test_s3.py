@@ -92,7 +92,7 @@ def playing(
 
 
 def begin(node: S3Node, length: int, **conditions: Any) -> Upload:
-    return node.start_put(NAME, length, LABEL, {}, **conditions)
+    return node.start_upload(NAME, length, LABEL, {}, **conditions)
 
 
 def put(node: S3Node, body: bytes = b"hello", **conditions: Any) -> ObjectInfo:
@@ -142,7 +142,9 @@ def test_requests_are_signed_and_say_what_is_wanted() -> None:
 def test_an_upload_carries_its_label_and_headers() -> None:
     headers = {"Content-Type": "text/plain", "X-Name": "a  ü%\r\n"}
     with playing([TAKE_REQUEST, STORED]) as (node, peer):
-        upload = node.start_put(NAME, 2, LABEL, headers, if_match="9", if_absent=True)
+        upload = node.start_upload(
+            NAME, 2, LABEL, headers, if_match="9", if_absent=True
+        )
         upload.write(b"h")
         upload.write(b"i")
         expected = ObjectInfo(2, "0123", STAMP.nanoseconds, LABEL)
@@ -1052,7 +1054,7 @@ def test_an_absent_node_refuses_everything() -> None:
     questions: list[Callable[[], object]] = [
         lambda: node.start_get(NAME, byte_range=(0, 1), if_match="0123"),
         lambda: node.start_head(NAME),
-        lambda: node.start_put(NAME, 5, LABEL, {}, keeps_newer=True),
+        lambda: node.start_upload(NAME, 5, LABEL, {}, keeps_newer=True),
         lambda: node.start_delete(NAME, if_match="0123"),
         lambda: node.make_bucket("store"),
         lambda: node.start_check(),

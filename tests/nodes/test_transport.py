@@ -422,7 +422,8 @@ def test_a_small_body_that_never_pauses_ends_at_the_deadline() -> None:
     """What is there is taken after a deadline, too; but not for ever."""
     ours, theirs = socket.socketpair()
     with closing(theirs), closing(Connection(ours)) as connection:
-        connection.unread(CHUNKED + b"1\r\nx\r\n" * 9)
+        theirs.sendall(CHUNKED + b"1\r\nx\r\n" * 9)
+        assert connection.wait_readable(SECONDS)
         response = Response(connection, "GET", lambda connection: None)
         response.receive_head(time.monotonic() + SECONDS)
         with pytest.raises(NodeTimeoutError, match="took"):
@@ -468,12 +469,18 @@ def test_what_comes_is_readable_and_stays() -> None:
         assert not connection.wait_readable(0)
 
 
-def test_what_was_put_back_is_readable() -> None:
+def test_what_was_not_read_is_readable() -> None:
     ours, theirs = socket.socketpair()
     with closing(theirs), closing(Connection(ours)) as connection:
-        connection.unread(b"hello")
+        theirs.sendall(b"a line\r\nhello")
+        assert (
+            connection.receive_until(b"\r\n", time.monotonic() + SECONDS) == b"a line"
+        )
         assert connection.wait_readable(0)
+        assert connection.receive(time.monotonic(), 2) == b"he"
         assert connection.wait_readable(SECONDS)
+        assert connection.receive(time.monotonic()) == b"llo"
+        assert not connection.wait_readable(0)
 
 
 @pytest.mark.parametrize("end", [[], [RESET]], ids=["closed", "reset"])

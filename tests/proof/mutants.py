@@ -146,8 +146,8 @@ class BlindNode:
     def __init__(self, real: Any) -> None:
         self._real = real
 
-    def start_put(self, *arguments: Any, **conditions: Any) -> Any:
-        return self._real.start_put(*arguments)
+    def start_upload(self, *arguments: Any, **conditions: Any) -> Any:
+        return self._real.start_upload(*arguments)
 
 
 def write_by_next_at_once() -> Any:

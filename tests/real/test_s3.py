@@ -74,7 +74,7 @@ def put(
     label: Label = LABEL,
     **conditions: Any,
 ) -> ObjectInfo:
-    upload = node.start_put(name, len(body), label, headers or {}, **conditions)
+    upload = node.start_upload(name, len(body), label, headers or {}, **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
             upload.write(body[start : start + CHUNK_BYTES])
@@ -257,7 +257,7 @@ def test_a_label_without_an_epoch(server: Server, node: S3Node) -> None:
 
 def test_uploads_to_one_node_go_on_at_the_same_time(node: S3Node) -> None:
     names = [ObjectName("store", f"parallel{number}") for number in range(4)]
-    uploads = [node.start_put(name, 5, LABEL, {}) for name in names]
+    uploads = [node.start_upload(name, 5, LABEL, {}) for name in names]
     for upload in uploads:
         upload.write(b"hello")
     commits = [upload.start_commit() for upload in uploads]
@@ -396,7 +396,7 @@ def test_an_aborted_upload_stores_nothing(node: S3Node, size: int) -> None:
     node.start_delete(new).wait()
     put(node, old, b"old")
     for name in (old, new):
-        upload = node.start_put(name, size, LABEL, {})
+        upload = node.start_upload(name, size, LABEL, {})
         upload.write(bytes(size - 1))
         upload.abort()
     assert get(node, old) == b"old"
@@ -425,7 +425,7 @@ from amazin.nodes.s3.node import S3Node
 
 node = S3Node(NodeSpec("node", *sys.argv[1:4]), TimeLimits())
 label = Label(Stamp(2**60, 0))
-upload = node.start_put(ObjectName("store", "died"), 2**21, label, {})
+upload = node.start_upload(ObjectName("store", "died"), 2**21, label, {})
 upload.write(bytes(2**20))
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -464,7 +464,7 @@ def test_killed_in_a_download(server: Server, node: S3Node) -> None:
 
 
 def put_huge(node: S3Node, name: ObjectName) -> None:
-    upload = node.start_put(name, HUGE, LABEL, {})
+    upload = node.start_upload(name, HUGE, LABEL, {})
     for _ in range(HUGE // MIB):
         upload.write(bytes(MIB))
     upload.start_commit().wait()
@@ -474,7 +474,7 @@ def test_killed_in_an_upload(server: Server, node: S3Node) -> None:
     name = ObjectName("store", "overwritten")
     body = random.Random(2).randbytes(2 * MIB)
     put(node, name, body)
-    upload = node.start_put(name, HUGE, LABEL, {})
+    upload = node.start_upload(name, HUGE, LABEL, {})
     upload.write(bytes(MIB))
     server.kill()
     with pytest.raises(NodeError):

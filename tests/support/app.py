@@ -307,7 +307,7 @@ class ScriptedNode:
     def start_head(self, name: ObjectName) -> Said:
         return Said(self._next("head", name))
 
-    def start_put(
+    def start_upload(
         self,
         name: ObjectName,
         length: int,

@@ -258,7 +258,7 @@ class FakeNode:
         method = "head" if name.bucket in DATA_BUCKETS else "look"
         return self._ask(method, lambda: self._find(name)[0])
 
-    def start_put(
+    def start_upload(
         self,
         name: ObjectName,
         length: int,

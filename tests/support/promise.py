@@ -132,10 +132,10 @@ class WiredNode(FakeNode):
     def start_head(self, name: ObjectName) -> Any:
         return WiredPending(self._wire, super().start_head(name), name.bucket, "head")
 
-    def start_put(self, name: ObjectName, *arguments: Any, **options: Any) -> Any:
+    def start_upload(self, name: ObjectName, *arguments: Any, **options: Any) -> Any:
         self._wire.pass_on("before", name.bucket, "put")
         self._wire.note_stamp(arguments[1].stamp)
-        upload = super().start_put(name, *arguments, **options)
+        upload = super().start_upload(name, *arguments, **options)
         return WiredUpload(self._wire, upload, name.bucket)
 
     def start_delete(self, name: ObjectName, **options: Any) -> Any:

@@ -7,17 +7,17 @@ Knows no Node protocol and no uploads; those are built of this (`node.py`,
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from amazin.errors import NodeProtocolError
 from amazin.model.node_specs import TimeLimits
 from amazin.nodes.transport.connection import Connection
-from amazin.nodes.transport.exchange import Exchange, send_again, send_first
+from amazin.nodes.transport.exchange import Exchange, Interpret, send_first
 from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
-from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
+from amazin.nodes.transport.slow_exchange import SlowExchange
 
 _KEPT_IN_PATHS = "/%:@!$&'()*+,;=-._~"
 
@@ -55,42 +55,44 @@ class BlobClient:
         self,
         method: str,
         path: str,
-        interpret: Callable[[Response], T],
+        interpret: Interpret[T],
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
     ) -> Exchange[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
-        head = self.request_head(method, path, headers)
+        request = self.request_head(method, path, headers)
         timeout = timeout or self.limits.answer
-        return Exchange(self.pool, method, head, interpret, timeout)
+        connection = send_first(self.pool, request, timeout)
+        return Exchange(self.pool, connection, method, interpret, timeout, request)
 
-    def ask_patiently(
+    def ask_slowly(
         self,
         method: str,
         path: str,
-        interpret: Callable[[Response], T],
+        interpret: Interpret[T],
         headers: Sequence[tuple[str, str]] = (),
-    ) -> LateQuestion[T]:
-        """Ask for what an old server reads as a whole before it says a word."""
-        head = self.request_head(method, path, headers)
-        connection = send_first(self.pool, head, self.limits.answer)
+        body: bytes = b"",
+    ) -> SlowExchange[T]:
+        """Send a request whose answer may take long.
 
-        def repeat() -> LateAnswer:
-            again = send_again(self.pool, head, self.limits.answer)
-            return self.late_answer(method, again)
+        An old server reads a blob as a whole before it says a word.
+        """
+        request = self.request_head(method, path, headers) + body
+        connection = send_first(self.pool, request, self.limits.answer)
+        return self.await_slowly(connection, method, interpret, request)
 
-        answer = self.late_answer(method, connection)
-        return LateQuestion(answer, interpret, repeat if connection.is_reused else None)
-
-    def late_answer(
+    def await_slowly(
         self,
-        method: str,
         connection: Connection,
-        release: Callable[[Connection], None] | None = None,
-    ) -> LateAnswer:
-        """Return the answer to come to what was sent just now."""
+        method: str,
+        interpret: Interpret[T],
+        request: bytes = b"",
+    ) -> SlowExchange[T]:
+        """Await the answer to what was sent on a connection; see `SlowExchange`."""
         probe = self.ask_for_life
-        return LateAnswer(self.pool, connection, method, self.limits, probe, release)
+        return SlowExchange(
+            self.pool, connection, method, interpret, self.limits, probe, request
+        )
 
     def ask_for_life(self, timeout: float | None = None) -> Exchange[None]:
         """Ask whether a blob server answers."""

@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 from amazin.blobs.node.answers import error_for, read_info
 from amazin.blobs.node.client import BlobClient
 from amazin.blobs.node.json_stream import array_items
-from amazin.blobs.node.uploads import BlobPost, HeldBlob, StreamedBlob
+from amazin.blobs.node.uploads import BlobPost, StreamedBlob, send_whole
 from amazin.errors import NodeProtocolError, NotSupportedError, PreconditionError
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import (
-    CHUNK_BYTES,
     UNKNOWN_SIZE,
     Label,
     ObjectInfo,
@@ -68,13 +67,28 @@ class BlobNode:
                 raise PreconditionError("the server holds other bytes")
             return content
 
-        return self._client.ask_patiently("GET", blob_path(name), interpret, headers)
+        return self._client.ask_slowly("GET", blob_path(name), interpret, headers)
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         """See `Node`. An old server tells no more than that there is a blob."""
         return self._client.ask("HEAD", blob_path(name), read_info)
 
     def start_put(
+        self,
+        name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        keeps_newer: bool = False,
+    ) -> Pending[ObjectInfo]:
+        """See `Node`, and `start_upload`."""
+        refuse_match(if_match)
+        return send_whole(self._client, name.key, data, headers)
+
+    def start_upload(
         self,
         name: ObjectName,
         length: int | None,
@@ -91,12 +105,8 @@ class BlobNode:
         PreconditionError where one of our servers holds other bytes; it changes
         nothing then. An old one replaces what it has.
         """
-        if if_match is not None:
-            raise NotSupportedError("A blob server judges no If-Match of an upload")
-        post = BlobPost(self._client, name.key, length, headers)
-        if length is None or length > CHUNK_BYTES:
-            return StreamedBlob(post)
-        return HeldBlob(post)
+        refuse_match(if_match)
+        return StreamedBlob(self._client, BlobPost(name.key, length, headers))
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None
@@ -150,7 +160,7 @@ class BlobNode:
 
     def _list(self, path: str) -> Generator[Any, None, None]:
         limits = self._client.limits
-        response = self._client.ask_patiently("GET", path, list_body).wait()
+        response = self._client.ask_slowly("GET", path, list_body).wait()
         try:
             yield from array_items(chunks(response, limits.transfer))
         finally:
@@ -232,6 +242,12 @@ class BlobContent:
 def blob_path(name: ObjectName) -> str:
     """Return the path of a blob, whose id has to be a valid one."""
     return f"/blob/{name.key}"
+
+
+def refuse_match(if_match: str | None) -> None:
+    """Raise NotSupportedError if an upload has a condition that no server judges."""
+    if if_match is not None:
+        raise NotSupportedError("A blob server judges no If-Match of an upload")
 
 
 def list_body(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""Uploads to one blob server: small ones held in memory, others streamed.
+"""Uploads to one blob server: small ones sent whole, others streamed.
 
 The server has but one condition, which can't be left out: ours never stores other
 bytes under an id that has some; an old one replaces whatever is there.
@@ -13,9 +13,9 @@ from amazin.blobs.node.client import BlobClient
 from amazin.errors import GatewayError
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.transport.connection import Connection
-from amazin.nodes.transport.exchange import send_again, send_first
+from amazin.nodes.transport.exchange import Interpret
 from amazin.nodes.transport.response import Response
-from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
+from amazin.nodes.transport.slow_exchange import SlowExchange
 from amazin.nodes.transport.streamed_upload import StreamedRequest
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -25,14 +25,10 @@ class BlobPost:
     """What is known of an upload before its bytes; makes sense of the answer."""
 
     def __init__(
-        self,
-        client: BlobClient,
-        blob_id: str,
-        length: int | None,
-        headers: Mapping[str, str],
+        self, blob_id: str, length: int | None, headers: Mapping[str, str]
     ) -> None:
         """`length` None: it is sent in chunks, to an end that isn't known yet."""
-        self.client = client
+        self.path = f"/blob/{blob_id}"
         self.length = length
         self.written = 0
         """Bytes of the blob so far."""
@@ -42,7 +38,7 @@ class BlobPost:
             else ("Content-Length", str(length))
         )
         lines = sent_headers(headers)
-        self.head = client.request_head("POST", f"/blob/{blob_id}", [framing, *lines])
+        self.lines = [framing, *lines]
         self._id = blob_id
         self._headers = blob_headers({name.lower(): value for name, value in lines})
 
@@ -63,51 +59,19 @@ class BlobPost:
             raise GatewayError("an upload was committed before it was complete")
         return b""
 
-    def interpret(self, response: Response) -> ObjectInfo:
+    def read_stored(self, response: Response) -> ObjectInfo:
         """Return what is stored. Raises: as `require_stored`."""
         require_stored(response, self._id, self.written)
         return ObjectInfo(self.written, "", 0, None, self._headers)
 
-    def answer(self, connection: Connection, *, is_early: bool = False) -> LateAnswer:
-        """Return the answer to come; an early one ends the connection."""
-        release = Connection.close if is_early else None
-        return self.client.late_answer("POST", connection, release)
 
-
-class HeldBlob:
-    """See `Upload`: held in memory, sent at once and, if needed, once more."""
-
-    def __init__(self, post: BlobPost) -> None:
-        """Take an upload of a known, small length."""
-        self._post = post
-        self._pieces = [post.head]
-        self._commit: LateQuestion[ObjectInfo] | None = None
-
-    def write(self, chunk: bytes) -> None:
-        """See `Upload`."""
-        self._pieces.append(self._post.framed(chunk))
-
-    def start_commit(self) -> LateQuestion[ObjectInfo]:
-        """See `Upload`."""
-        post, client = self._post, self._post.client
-        data = b"".join([*self._pieces, post.end()])
-        connection = send_first(client.pool, data, client.limits.answer)
-
-        def repeat() -> LateAnswer:
-            return post.answer(send_again(client.pool, data, client.limits.answer))
-
-        self._commit = LateQuestion(
-            post.answer(connection),
-            post.interpret,
-            repeat if connection.is_reused else None,
-        )
-        return self._commit
-
-    def abort(self) -> None:
-        """See `Upload`."""
-        self._pieces.clear()
-        if self._commit:
-            self._commit.cancel()
+def send_whole(
+    client: BlobClient, blob_id: str, data: bytes, headers: Mapping[str, str]
+) -> SlowExchange[ObjectInfo]:
+    """Send a small blob at once; again, where a kept connection turns out dead."""
+    post = BlobPost(blob_id, len(data), headers)
+    body = post.framed(data)
+    return client.ask_slowly("POST", post.path, post.read_stored, post.lines, body)
 
 
 class StreamedBlob(StreamedRequest):
@@ -116,12 +80,14 @@ class StreamedBlob(StreamedRequest):
     It is asked first whether it lives.
     """
 
-    def __init__(self, post: BlobPost) -> None:
+    def __init__(self, client: BlobClient, post: BlobPost) -> None:
         """Ask, and send the head. Raises: NodeError."""
-        client = post.client
         client.ask_for_life().wait()
+        self._client = client
         self._post = post
-        super().__init__(client.pool, post.head, client.limits)
+        self._read_stored = post.read_stored
+        head = client.request_head("POST", post.path, post.lines)
+        super().__init__(client.pool, head, client.limits)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -132,7 +98,7 @@ class StreamedBlob(StreamedRequest):
             raise
         self._send_next(data)
 
-    def start_commit(self) -> LateQuestion[ObjectInfo]:
+    def start_commit(self) -> SlowExchange[ObjectInfo]:
         """See `Upload`."""
         try:
             end = self._post.end()
@@ -141,11 +107,9 @@ class StreamedBlob(StreamedRequest):
             raise
         if end:
             self._send(end)
-        answer = self._post.answer(self._connection)
-        return self._await(LateQuestion(answer, self._judge))
+        return self._await_answer()
 
-    def _early_answer(self, connection: Connection) -> LateAnswer:
-        return self._post.answer(connection, is_early=True)
-
-    def _judge(self, response: Response) -> ObjectInfo:
-        return self._post.interpret(response)
+    def _exchange(
+        self, connection: Connection, interpret: Interpret[ObjectInfo]
+    ) -> SlowExchange[ObjectInfo]:
+        return self._client.await_slowly(connection, "POST", interpret)

@@ -39,7 +39,7 @@ class BlobServer(Lister, Protocol):
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         """Ask whether there is a blob."""
 
-    def start_put(
+    def start_upload(
         self,
         name: ObjectName,
         length: int | None,
@@ -261,7 +261,7 @@ class Transfer:
         self._target.refuse_if_there(self._blob_id)
         self._on_begin()
         with self._target.as_target():
-            self._upload = self._target.server.start_put(
+            self._upload = self._target.server.start_upload(
                 ObjectName(BLOB_BUCKET, self._blob_id),
                 None if info.size == UNKNOWN_SIZE else info.size,
                 Label(Stamp(time.time_ns(), 0)),

@@ -42,7 +42,7 @@ def _hold_nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange(Generic[Answer]):
+class PendingCall(Generic[Answer]):
     """A `Pending` that asks when it is waited for: a folder has nothing to send."""
 
     calls: BlockingCalls

@@ -26,7 +26,7 @@ from amazin.model.objects import (
     ObjectInfo,
     ObjectName,
 )
-from amazin.nodes.folder.calls import Exchange, ask
+from amazin.nodes.folder.calls import PendingCall, ask
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -77,15 +77,41 @@ class FolderNode:
         *,
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
-    ) -> Exchange[FolderObject]:
+    ) -> PendingCall[FolderObject]:
         """Ask for an object, or for its bytes first..last (inclusive, within it)."""
-        return Exchange(self._calls, lambda: self._open(name, byte_range, if_match))
+        return PendingCall(self._calls, lambda: self._open(name, byte_range, if_match))
 
-    def start_head(self, name: ObjectName) -> Exchange[ObjectInfo]:
+    def start_head(self, name: ObjectName) -> PendingCall[ObjectInfo]:
         """Ask for what is known of an object."""
-        return Exchange(self._calls, lambda: self._find(name).info)
+        return PendingCall(self._calls, lambda: self._find(name).info)
 
     def start_put(
+        self,
+        name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        keeps_newer: bool = False,
+    ) -> PendingCall[ObjectInfo]:
+        """Ask to store an object; until it is waited for, nothing has happened."""
+        info = ObjectInfo(len(data), "", label.stamp.nanoseconds, label, dict(headers))
+        conditions = Conditions(if_match, if_absent, keeps_newer)
+        return PendingCall(self._calls, lambda: self._put(name, data, info, conditions))
+
+    def _put(
+        self, name: ObjectName, data: bytes, info: ObjectInfo, conditions: Conditions
+    ) -> ObjectInfo:
+        upload = FolderUpload(self._index, name, info, conditions, self._write)
+        try:
+            upload.append(data)
+            return upload.store()
+        finally:
+            upload.drop()
+
+    def start_upload(
         self,
         name: ObjectName,
         length: int | None,
@@ -106,17 +132,17 @@ class FolderNode:
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None
-    ) -> Exchange[None]:
+    ) -> PendingCall[None]:
         """Remove an object; that there was none is success too."""
-        return Exchange(self._calls, lambda: self._delete(name, if_match))
+        return PendingCall(self._calls, lambda: self._delete(name, if_match))
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket; that it is there already is fine. Raises: NodeError."""
         ask(self._calls, self._make_bucket, bucket)
 
-    def start_check(self) -> Exchange[None]:
+    def start_check(self) -> PendingCall[None]:
         """Ask whether the folder and its index are there."""
-        return Exchange(self._calls, self._check)
+        return PendingCall(self._calls, self._check)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

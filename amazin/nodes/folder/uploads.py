@@ -14,7 +14,7 @@ from pathlib import Path
 
 from amazin.errors import NodeError, PreconditionError
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo, ObjectName
-from amazin.nodes.folder.calls import Exchange, ask
+from amazin.nodes.folder.calls import PendingCall, ask
 from amazin.nodes.folder.content import sync_folder
 from amazin.nodes.folder.index import Index, find, put, require_bucket, transaction
 
@@ -82,41 +82,48 @@ class FolderUpload:
 
     def write(self, chunk: bytes) -> None:
         """Write the next bytes. Raises: NodeError."""
-        size = self._info.size
-        if size != UNKNOWN_SIZE and self._written + len(chunk) > size:
-            raise NodeError("the upload is longer than was said")
-        if not self._files:
-            raise NodeError("the upload has ended")
-        ask(self._calls, self._append, self._files[0], chunk)
+        ask(self._calls, self.append, chunk)
 
     @property
     def written(self) -> tuple[int, str]:
         """How many bytes were written so far, and their ETag."""
         return self._written, self._md5.hexdigest()
 
-    def start_commit(self) -> Exchange[ObjectInfo]:
+    def start_commit(self) -> PendingCall[ObjectInfo]:
         """Ask to store the object; until it is waited for, nothing has happened."""
         if not self._files:
             raise NodeError("the upload has ended")
-        return Exchange(self._calls, self._store, self.abort)
+        return PendingCall(self._calls, self.store, self.abort)
 
     def abort(self) -> None:
         """Store nothing and release everything. Idempotent, harmless after a commit."""
         if self._files:
-            ask(self._calls, self._drop)
+            ask(self._calls, self.drop)
 
-    def _append(self, file: io.FileIO, chunk: bytes) -> None:
+    # What blocks: to be called off the event loop.
+
+    def append(self, chunk: bytes) -> None:
+        """As `write`."""
+        size = self._info.size
+        if size != UNKNOWN_SIZE and self._written + len(chunk) > size:
+            raise NodeError("the upload is longer than was said")
+        try:
+            file = self._files[0]
+        except IndexError:
+            raise NodeError("the upload has ended") from None
         view = memoryview(chunk)
         while view:
             view = view[self._write(file, view) :]
         self._md5.update(chunk)
         self._written += len(chunk)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """As `abort`."""
         with suppress(IndexError), self._files.pop():
             self._index.content.discard(self._path.name)
 
-    def _store(self) -> ObjectInfo:
+    def store(self) -> ObjectInfo:
+        """Store the object. Raises: PreconditionError, NodeError."""
         try:
             file = self._files.pop()
         except IndexError:

@@ -130,7 +130,7 @@ def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo
         size = total[3]
     if not size:
         raise NodeProtocolError("the node sent an object without its length")
-    label = read_label(headers)
+    label = Label.parse(headers.get(_LABEL, ""))
     return ObjectInfo(
         size=int(size),
         etag=read_etag(response),
@@ -156,7 +156,10 @@ def read_modified(headers: Mapping[str, str]) -> int:
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what an upload asked to be given back on download."""
-    stored = {name: headers[key] for name, key in _NATIVE_KEYS if headers.get(key)}
+    stored = {}
+    for name, key in _NATIVE_KEYS:
+        if value := headers.get(key):
+            stored[name] = value
     for name in headers:
         if name.startswith(_KEPT_META):
             stored[name[len(_META) :].title()] = unescaped(headers[name])
@@ -177,12 +180,11 @@ def metadata_lines(
     Two lists of (name, value): `x-amz-meta-` headers, which are signed, and native
     ones. Values are escaped: S3 keeps printable ASCII only in metadata.
     """
-    native = [
-        (name, value) for name, value in headers.items() if name in NATIVE_HEADERS
-    ]
-    metadata = [
-        (_META + name.lower(), quote(value, _PLAIN_VALUE, encoding="latin-1"))
-        for name, value in headers.items()
-        if name not in NATIVE_HEADERS
-    ]
-    return [*metadata, (_LABEL, str(label))], native
+    native, metadata = [], [(_LABEL, str(label))]
+    for name, value in headers.items():
+        if name in NATIVE_HEADERS:
+            native.append((name, value))
+        else:
+            escaped = quote(value, _PLAIN_VALUE, encoding="latin-1")
+            metadata.append((_META + name.lower(), escaped))
+    return metadata, native

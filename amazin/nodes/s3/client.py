@@ -6,7 +6,7 @@ Knows no Node protocol and no uploads; those are built of this (`node.py`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -27,11 +27,14 @@ from amazin.errors import (
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.s3.answers import bucket_exists, error_for, read_label, stored_headers
-from amazin.nodes.transport.exchange import Exchange
+from amazin.nodes.transport.connection import Connection
+from amazin.nodes.transport.exchange import Exchange, Interpret, send_first
 from amazin.nodes.transport.pool import ConnectionPool
-from amazin.nodes.transport.response import Response
+from amazin.nodes.transport.slow_exchange import SlowExchange
 from amazin.signing.sigv4 import Signer, canonical_path
 
+PROBE_BUCKET = "store"
+"""Asked for when a node is silent; whether it exists doesn't matter."""
 PROBE_KEY = "amazin.probe"
 """No object has this key: a gateway never stores one."""
 _PAGE_KEYS = 1000
@@ -63,21 +66,39 @@ class S3Client:
         """Return a signed request's head, ready to be sent."""
         path = canonical_path(*name)
         signed = self._signer.sign(method, path, amz_headers)
-        lines = "".join([f"{key}: {value}\r\n" for key, value in headers])
+        lines = ""
+        for key, value in headers:
+            lines += f"{key}: {value}\r\n"
         return f"{method} {path} HTTP/1.1\r\n{signed}{lines}\r\n".encode("latin-1")
 
     def ask(
         self,
         method: str,
         name: ObjectName,
-        interpret: Callable[[Response], T],
+        interpret: Interpret[T],
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
     ) -> Exchange[T]:
         """Send a request without a body; `interpret` makes the answer a value."""
-        head = self.request_head(method, name, headers)
+        request = self.request_head(method, name, headers)
         timeout = timeout or self.limits.answer
-        return Exchange(self.pool, method, head, interpret, timeout)
+        connection = send_first(self.pool, request, timeout)
+        return Exchange(self.pool, connection, method, interpret, timeout, request)
+
+    def await_slowly(
+        self,
+        connection: Connection,
+        method: str,
+        interpret: Interpret[T],
+        request: bytes = b"",
+    ) -> SlowExchange[T]:
+        """Await the answer to what was sent on a connection; see `SlowExchange`."""
+        return SlowExchange(
+            self.pool, connection, method, interpret, self.limits, self._probe, request
+        )
+
+    def _probe(self, timeout: float) -> Exchange[bool]:
+        return self.ask_for_bucket(PROBE_BUCKET, timeout)
 
     def ask_for_bucket(
         self, bucket: str, timeout: float | None = None

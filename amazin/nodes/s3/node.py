@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from amazin.errors import NodeProtocolError, NoSuchKeyError
 from amazin.model.node_specs import NodeSpec, TimeLimits
-from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
+from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.s3.answers import (
     CONTENT_RANGE,
@@ -19,8 +19,8 @@ from amazin.nodes.s3.answers import (
     read_info,
     require_success,
 )
-from amazin.nodes.s3.client import S3Client
-from amazin.nodes.s3.uploads import PROBE_BUCKET, Put, SmallUpload, StreamedUpload
+from amazin.nodes.s3.client import PROBE_BUCKET, S3Client
+from amazin.nodes.s3.uploads import Put, StreamedUpload, send_whole
 from amazin.nodes.transport.response import Response
 
 
@@ -72,6 +72,22 @@ class S3Node:
     def start_put(
         self,
         name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        keeps_newer: bool = False,
+    ) -> Pending[ObjectInfo]:
+        """See `Node`."""
+        put = self._put(name, len(data), label, headers, if_match, if_absent)
+        is_repeatable = keeps_newer or not put.is_conditional
+        return send_whole(self._client, put, data, is_repeatable=is_repeatable)
+
+    def start_upload(
+        self,
+        name: ObjectName,
         length: int,
         label: Label,
         headers: Mapping[str, str],
@@ -81,21 +97,26 @@ class S3Node:
         keeps_newer: bool = False,
     ) -> Upload:
         """See `Node`."""
+        put = self._put(name, length, label, headers, if_match, if_absent)
+        return StreamedUpload(self._client, name.bucket, put)
+
+    def _put(
+        self,
+        name: ObjectName,
+        length: int,
+        label: Label,
+        headers: Mapping[str, str],
+        if_match: str | None,
+        if_absent: bool,
+    ) -> Put:
         metadata, native = metadata_lines(headers, label)
         native.append(("Content-Length", str(length)))
         if if_absent:
             native.append(("If-None-Match", "*"))
         if if_match:
             native.append(quoted_match(if_match))
-        put = Put(
-            self._client.request_head("PUT", name, native, metadata),
-            ObjectInfo(length, "", label.stamp.nanoseconds, label),
-            is_conditional=bool(if_absent or if_match),
-        )
-        if length > CHUNK_BYTES:
-            return StreamedUpload(self._client, name.bucket, put)
-        is_repeatable = keeps_newer or not put.is_conditional
-        return SmallUpload(self._client, put, is_repeatable=is_repeatable)
+        head = self._client.request_head("PUT", name, native, metadata)
+        return Put(head, length, label, is_conditional=if_absent or bool(if_match))
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None

@@ -1,6 +1,8 @@
 """One connection to a node: bytes sent, and received up to a mark or a deadline.
 
-Knows of HTTP only that answers have heads, and that interim ones mean nothing.
+Knows of HTTP only that answers have heads, and that interim ones mean nothing. What
+was received and is not read yet is kept in one buffer, of which a read takes a slice:
+it costs the same however much lies behind it.
 """
 
 from __future__ import annotations
@@ -33,11 +35,21 @@ class NoAnswerError(NodeError):
 class Connection:
     """One connection to a node; used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_end", "_limit", "_socket", "idle_since", "is_reused")
+    __slots__ = (
+        "_buffer",
+        "_end",
+        "_limit",
+        "_socket",
+        "_start",
+        "idle_since",
+        "is_reused",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._buffer = b""
+        self._start = 0
+        """What is in the buffer before this was read."""
         self._end: NodeError | bool = False
         """Whether the end was received; what broke the connection, if it broke."""
         self._limit = -1.0
@@ -51,7 +63,8 @@ class Connection:
         Raises:
             NodeError: how much arrived is unknown.
         """
-        self._set_limit(timeout)
+        if not 0 < timeout <= self._limit <= timeout + SLACK_SECONDS:
+            self._set_limit(timeout)
         try:
             sent = self._socket.send(data)  # all, as a rule; gevent's sendall does more
             if sent < len(data):
@@ -59,23 +72,30 @@ class Connection:
         except OSError as exc:
             raise translated(exc) from exc
 
-    def receive(self, deadline: float) -> bytes:
-        """Return received bytes, at most `CHUNK_BYTES`; b"" at the connection's end.
+    def receive(self, deadline: float, most: int = CHUNK_BYTES) -> bytes:
+        """Return received bytes, at most `most`; b"" at the connection's end.
 
         `deadline` is on the monotonic clock; what came before is returned after it.
         """
-        if self._buffer:
-            data = self._buffer[:CHUNK_BYTES]
-            self._buffer = self._buffer[CHUNK_BYTES:]
+        if self._start >= len(self._buffer):
+            self._buffer = self._receive(deadline - time.monotonic())
+            self._start = 0
+        start, end = self._start, self._start + most
+        if end >= len(self._buffer):
+            data = self._buffer[start:] if start else self._buffer
+            self._buffer, self._start = b"", 0
             return data
-        if not self._end:
-            return self._receive_now(deadline - time.monotonic())
-        if isinstance(self._end, NodeError):
-            raise self._end
-        return b""
+        self._start = end
+        return self._buffer[start:end]
 
-    def _receive_now(self, timeout: float) -> bytes:
-        self._set_limit(timeout)
+    def _receive(self, timeout: float) -> bytes:
+        """Receive what comes within `timeout` seconds, behind what is in the buffer."""
+        if self._end:
+            if isinstance(self._end, NodeError):
+                raise self._end
+            return b""
+        if not 0 < timeout <= self._limit <= timeout + SLACK_SECONDS:
+            self._set_limit(timeout)
         try:
             return self._socket.recv(CHUNK_BYTES)
         except OSError as exc:
@@ -83,12 +103,8 @@ class Connection:
 
     def _set_limit(self, seconds: float) -> None:
         """Let the socket wait for so long."""
-        if seconds <= 0:
-            seconds = 0.0
-        elif seconds <= self._limit <= seconds + SLACK_SECONDS:
-            return
-        self._limit = seconds
-        self._socket.settimeout(seconds)
+        self._limit = max(0.0, seconds)
+        self._socket.settimeout(self._limit)
 
     def receive_until(self, mark: bytes, deadline: float) -> bytes:
         """Return the bytes in front of `mark`, and drop the mark.
@@ -97,24 +113,19 @@ class Connection:
             NodeTimeoutError: nothing is lost, it may be called again.
             NodeProtocolError: no mark within `HEAD_BYTES`, or before the end.
         """
-        data = b""
-        while (end := data.find(mark)) < 0 and len(data) <= HEAD_BYTES:
-            try:
-                more = self.receive(deadline)
-            except NodeTimeoutError:
-                self.unread(data)
-                raise
+        start = self._start
+        while (end := self._buffer.find(mark, start)) < 0:
+            if len(self._buffer) - start > HEAD_BYTES:
+                break
+            more = self._receive(deadline - time.monotonic())
             if not more:
                 raise NodeProtocolError("the node's answer is cut off")
-            data += more
-        if not 0 <= end <= HEAD_BYTES:
+            self._buffer = self._buffer[start:] + more
+            self._start = start = 0
+        if not 0 <= end - start <= HEAD_BYTES:
             raise NodeProtocolError("the node's answer has too long a head")
-        self.unread(data[end + len(mark) :])
-        return data[:end]
-
-    def unread(self, data: bytes) -> None:
-        """Put received bytes back in front."""
-        self._buffer = data + self._buffer if self._buffer else data
+        self._start = end + len(mark)
+        return self._buffer[start:end]
 
     def has_input(self) -> bool:
         """Tell, without waiting, whether the node sent something or closed."""
@@ -129,10 +140,10 @@ class Connection:
 
         What comes is kept for `receive`.
         """
-        if self._buffer or self._end:
+        if self._end or self.has_surplus:
             return True
         try:
-            self._buffer = self._receive_now(timeout)
+            self._buffer, self._start = self._receive(timeout), 0
             self._end = not self._buffer
         except NodeTimeoutError:
             return False
@@ -147,14 +158,14 @@ class Connection:
         that has begun is waited for. Raises: as `receive_until`.
         """
         deadline = time.monotonic() + timeout
-        while _INTERIM_HEAD.match(self._buffer):
+        while _INTERIM_HEAD.match(self._buffer, self._start):
             self.receive_until(b"\r\n\r\n", deadline)
-        return not self._buffer and not self._end
+        return not self.has_surplus and not self._end
 
     @property
     def has_ended(self) -> bool:
         """Whether its end was received, and nothing before it that is still to read."""
-        return bool(self._end) and not self._buffer
+        return bool(self._end) and not self.has_surplus
 
     def await_answer(self, deadline: float) -> None:
         """Wait for the first byte of an answer.
@@ -163,20 +174,22 @@ class Connection:
             NoAnswerError: the connection's end, with nothing before it.
             NodeTimeoutError: it may be called again.
         """
+        if self._start < len(self._buffer):
+            return
         try:
-            data = self.receive(deadline)
+            self._buffer = self._receive(deadline - time.monotonic())
+            self._start = 0
         except NodeTimeoutError:
             raise
         except NodeError as exc:
             raise NoAnswerError(str(exc)) from exc
-        if not data:
+        if not self._buffer:
             raise NoAnswerError("the node closed the connection without an answer")
-        self.unread(data)
 
     @property
     def has_surplus(self) -> bool:
-        """Whether bytes were received that nobody asked for."""
-        return bool(self._buffer)
+        """Whether bytes were received that nobody has read."""
+        return self._start < len(self._buffer)
 
     def close(self) -> None:
         """Close it. Idempotent."""

@@ -1,4 +1,4 @@
-"""Requests over a pool's connections: one without a body, asked and answered.
+"""Requests over a pool's connections: sent whole, and answered.
 
 The only retry is that of a request whose kept connection had died. Knows no kind of
 node and no Node protocol.
@@ -16,28 +16,36 @@ from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
 
 T = TypeVar("T")
+Interpret = Callable[[Response], T]
+"""Makes a value of a response, which may own the connection from then on."""
 
 
 class Exchange(Generic[T]):
-    """A request without a body, sent; it may be sent again on a new connection."""
+    """See `Pending`: a request that was sent just now, and its answer to come."""
 
     def __init__(
         self,
         pool: ConnectionPool,
+        connection: Connection,
         method: str,
-        head: bytes,
-        interpret: Callable[[Response], T],
+        interpret: Interpret[T],
         timeout: float,
+        request: bytes = b"",
     ) -> None:
+        """Take the connection on which it was sent.
+
+        `request` is all of it, if it may be sent again on a new connection where a kept
+        one turns out to be dead.
+        """
         self._pool = pool
+        self._connection = connection
         self._method = method
-        self._head = head
         self._interpret = interpret
         self._timeout = timeout
+        self._request = request if connection.is_reused else b""
         self._deadline = time.monotonic() + timeout
         self._is_over = False
         """Whether the connection is the response's, or somebody else's again."""
-        self._connection = send_first(pool, head, self._timeout)
 
     def is_ready(self, timeout: float) -> bool:
         """See `Pending`. It is ready at its time limit: then waiting fails at once."""
@@ -50,28 +58,39 @@ class Exchange(Generic[T]):
     def wait(self) -> T:
         """See `Pending`."""
         self._is_over = True
+        response = Response(self._connection, self._method, self._pool.give_back)
         try:
-            response = self._receive(self._connection)
-        except NoAnswerError:
-            if not self._connection.is_reused:
-                raise
-            self._deadline = time.monotonic() + self._timeout
-            again = send_again(self._pool, self._head, self._timeout)
-            response = self._receive(again)
-        try:
+            try:
+                self._receive_head(response)
+            except NoAnswerError:
+                if not self._request:
+                    raise
+                response.close()
+                response = self._repeat()
             return self._interpret(response)
         except BaseException:
             response.close()
             raise
 
-    def _receive(self, connection: Connection) -> Response:
+    def _repeat(self) -> Response:
+        """Send it again; returns the response, whose head is received."""
+        connection = send_again(self._pool, self._request, self._timeout)
+        self._begin(connection)
         response = Response(connection, self._method, self._pool.give_back)
         try:
-            response.receive_head(self._deadline)
+            self._receive_head(response)
         except BaseException:
             response.close()
             raise
         return response
+
+    def _begin(self, connection: Connection) -> None:
+        """Wait on this connection from now on."""
+        self._connection = connection
+        self._deadline = time.monotonic() + self._timeout
+
+    def _receive_head(self, response: Response) -> None:
+        response.receive_head(self._deadline)
 
     def cancel(self) -> None:
         """See `Pending`."""
@@ -80,33 +99,33 @@ class Exchange(Generic[T]):
             self._connection.close()
 
 
-def send_first(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
+def send_first(pool: ConnectionPool, request: bytes, timeout: float) -> Connection:
     """Send on a kept connection, on a new one if that one is dead."""
     connection = pool.take()
     try:
-        return _send(connection, data, timeout)
+        connection.send(request, timeout)
     except NodeTimeoutError:
+        connection.close()
         raise
     except NodeError:
+        connection.close()
         if not connection.is_reused:
             raise
-        return send_again(pool, data, timeout)
+        return send_again(pool, request, timeout)
+    return connection
 
 
-def send_again(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
+def send_again(pool: ConnectionPool, request: bytes, timeout: float) -> Connection:
     """Send on a new connection; those kept are as old as the dead one: drop them."""
     pool.clear()
-    return send_on_new(pool, data, timeout)
+    return send_on_new(pool, request, timeout)
 
 
-def send_on_new(pool: ConnectionPool, data: bytes, timeout: float) -> Connection:
+def send_on_new(pool: ConnectionPool, request: bytes, timeout: float) -> Connection:
     """Send on a new connection."""
-    return _send(pool.connect(), data, timeout)
-
-
-def _send(connection: Connection, data: bytes, timeout: float) -> Connection:
+    connection = pool.connect()
     try:
-        connection.send(data, timeout)
+        connection.send(request, timeout)
     except NodeError:
         connection.close()
         raise

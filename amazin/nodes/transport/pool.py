@@ -52,7 +52,10 @@ class ConnectionPool:
                 connection = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            if is_fit(connection, now - connection.idle_since):
+            idle_seconds = now - connection.idle_since
+            if (idle_seconds < FRESH_SECONDS and not connection.has_bytes()) or (
+                idle_seconds <= IDLE_SECONDS and not connection.has_input()
+            ):
                 connection.is_reused = True
                 return connection
             connection.close()
@@ -83,13 +86,10 @@ class ConnectionPool:
         else:
             connection.idle_since = now = time.monotonic()
             self._idle.append(connection)
-            self._drop_old(now - IDLE_SECONDS)
-
-    def _drop_old(self, oldest: float) -> None:
-        """Close those that nobody took for long: the last ones are always preferred."""
-        with suppress(IndexError):  # another thread took the last one
-            while self._idle[0].idle_since < oldest:
-                self._idle.popleft().close()
+            # Those that nobody took for long: the last ones are always preferred.
+            with suppress(IndexError):  # another thread took the last one
+                while self._idle[0].idle_since < now - IDLE_SECONDS:
+                    self._idle.popleft().close()
 
     def clear(self) -> None:
         """Close the idle connections: one of them turned out to be dead."""
@@ -103,10 +103,3 @@ class ConnectionPool:
         """Keep no connection from now on; those in use go on."""
         self._is_closed = True
         self.clear()
-
-
-def is_fit(connection: Connection, idle_seconds: float) -> bool:
-    """Whether an idle connection may be used again."""
-    if idle_seconds < FRESH_SECONDS and not connection.has_bytes():
-        return True
-    return idle_seconds <= IDLE_SECONDS and not connection.has_input()

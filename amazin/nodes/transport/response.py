@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable
 
 from amazin.errors import NodeProtocolError, NodeTimeoutError
+from amazin.model.objects import CHUNK_BYTES
 from amazin.nodes.transport.connection import HEAD_BYTES, Connection
 
 MAX_INTERIM_RESPONSES = 8
-
-
 _STATUS_LINE = re.compile(
     r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?(?=\r\n|\Z)"
 )
@@ -105,13 +104,10 @@ class Response:
         Raises:
             NodeError: the body is cut off, or `timeout` seconds went by in silence.
         """
-        return self._read_before(time.monotonic() + timeout)
-
-    def _read_before(self, deadline: float) -> bytes:
         if not self._is_open:
             return b""
         try:
-            return self._read_some(deadline)
+            return self._read_some(time.monotonic() + timeout)
         except BaseException:
             self.close()
             raise
@@ -120,26 +116,21 @@ class Response:
         if self._is_chunked and not self.length and not self._next_chunk(deadline):
             self._finish()
             return b""
-        data = self._connection.receive(deadline)
         if self.length is None:
+            data = self._connection.receive(deadline)
             if not data:
                 self._finish()
             return data
+        data = self._connection.receive(deadline, min(self.length, CHUNK_BYTES))
         if not data:
             raise NodeProtocolError("the node's answer is cut off")
-        if len(data) > self.length:
-            self._connection.unread(data[self.length :])
-            data = data[: self.length]
         self.length -= len(data)
         if self.length == 0:
-            self._end_of_data(deadline)
+            if not self._is_chunked:
+                self._finish()
+            elif self._line(deadline):
+                raise NodeProtocolError("the node sent a malformed chunk")
         return data
-
-    def _end_of_data(self, deadline: float) -> None:
-        if not self._is_chunked:
-            self._finish()
-        elif self._line(deadline):
-            raise NodeProtocolError("the node sent a malformed chunk")
 
     def _next_chunk(self, deadline: float) -> bool:
         """Read a chunk's size line; False after the last one and its trailers."""
@@ -167,7 +158,7 @@ class Response:
         """
         deadline = time.monotonic() + timeout
         pieces, size = [], 0
-        while data := self._read_before(deadline):
+        while self._is_open and (data := self.read(deadline - time.monotonic())):
             pieces.append(data)
             size += len(data)
             if size > limit:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import closing
 
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.transport.connection import Connection
-from amazin.nodes.transport.exchange import send_again, send_first
+from amazin.nodes.transport.exchange import Interpret, send_again, send_first
 from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
-from amazin.nodes.transport.slow_exchange import LateAnswer, LateQuestion
+from amazin.nodes.transport.slow_exchange import SlowExchange
 
 
 class StreamedRequest(ABC):
@@ -22,6 +23,9 @@ class StreamedRequest(ABC):
     the body was sent, the head is sent again on a new one.
     """
 
+    _read_stored: Interpret[ObjectInfo]
+    """Returns what is stored; raises what the node says of the upload."""
+
     def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
         """Send the head. Raises: NodeError."""
         self._pool = pool
@@ -29,18 +33,16 @@ class StreamedRequest(ABC):
         self._limits = limits
         self._is_begun = False
         """Whether anything of the body was sent."""
-        self._pending: LateQuestion[ObjectInfo] | None = None
+        self._pending: SlowExchange[ObjectInfo] | None = None
         self._is_over = False
         """Whether the connection is closed, or the commit's."""
         self._connection = send_first(pool, head, limits.answer)
 
     @abstractmethod
-    def _early_answer(self, connection: Connection) -> LateAnswer:
-        """Return an answer before the end of the body, which ends the connection."""
-
-    @abstractmethod
-    def _judge(self, response: Response) -> object:
-        """Return if the upload is stored. Raises: what the node says of it."""
+    def _exchange(
+        self, connection: Connection, interpret: Interpret[ObjectInfo]
+    ) -> SlowExchange[ObjectInfo]:
+        """Return what awaits the answer to what was sent on the connection."""
 
     def _send_next(self, data: bytes) -> None:
         """Send more, if the node wants more. Raises: as `_send`."""
@@ -81,18 +83,19 @@ class StreamedRequest(ABC):
         The connection, on which a body is unfinished, is of no further use.
         """
         self._is_over = True
-        answer = self._early_answer(self._connection)
-        try:
-            answer.receive(self._judge)
-        finally:
-            answer.close()
-        raise NodeProtocolError("the node answered before the upload was complete")
 
-    def _await(self, pending: LateQuestion[ObjectInfo]) -> LateQuestion[ObjectInfo]:
+        def judge(response: Response) -> ObjectInfo:
+            with closing(response):
+                self._read_stored(response)
+            raise NodeProtocolError("the node answered before the upload was complete")
+
+        self._exchange(self._connection, judge).wait()
+
+    def _await_answer(self) -> SlowExchange[ObjectInfo]:
         """Leave the connection to the commit."""
         self._is_over = True
-        self._pending = pending
-        return pending
+        self._pending = self._exchange(self._connection, self._read_stored)
+        return self._pending
 
     def abort(self) -> None:
         """See `Upload`."""
