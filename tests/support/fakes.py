@@ -25,7 +25,7 @@ from amazin.model.objects import (
     ObjectName,
     Stamp,
 )
-from amazin.nodes.interface import Pending, Upload
+from amazin.nodes.interface import Pending
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
@@ -182,6 +182,9 @@ class FakeUpload:
 
     def write(self, chunk: bytes) -> None:
         self._disk.answer("write")
+        self.take(chunk)
+
+    def take(self, chunk: bytes) -> None:
         self._pieces.append(chunk)
 
     def start_commit(self) -> Pending[ObjectInfo]:
@@ -268,7 +271,7 @@ class FakeNode:
         if_match: str | None = None,
         if_absent: bool = False,
         keeps_newer: bool = False,
-    ) -> Upload:
+    ) -> FakeUpload:
         def judge() -> None:
             found = self.disk.objects.get(name)
             if if_absent and found:
@@ -280,6 +283,29 @@ class FakeNode:
         self.disk.answer("put")
         self._require_bucket(name.bucket)
         return FakeUpload(self.disk, name, length, judge, label, headers, keeps_newer)
+
+    def start_put(
+        self,
+        name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        keeps_newer: bool = False,
+    ) -> Pending[ObjectInfo]:
+        upload = self.start_upload(
+            name,
+            len(data),
+            label,
+            headers,
+            if_match=if_match,
+            if_absent=if_absent,
+            keeps_newer=keeps_newer,
+        )
+        upload.take(data)
+        return upload.start_commit()
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None
