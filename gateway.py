@@ -24,7 +24,6 @@ from amazin.web.bodies import drain
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
-from amazin.web.server_quirks import encodable, is_granian
 
 RETRY_AFTER = ("Retry-After", "2")
 """Goes with every 503: a node that comes back is noticed within seconds."""
@@ -65,8 +64,6 @@ class Gateway:
             response = error_response(request, error)
         transfer = Transfer(request, response, started)
         headers = final_headers(request, response)
-        if is_granian(environ):
-            headers = encodable(headers)
         try:
             start_response(_STATUS[response.status], headers)
         except BaseException:

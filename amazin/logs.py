@@ -83,7 +83,6 @@ def logging_config(level: str) -> dict[str, Any]:
         "loggers": {
             "amazin": shown,
             "gunicorn.error": shown,
-            "_granian": shown,
             "gunicorn.access": {"handlers": [], "propagate": False},
         },
         "root": {"level": "WARNING", "handlers": ["stdout"]},

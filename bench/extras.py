@@ -14,7 +14,7 @@ from bench import programs
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, keys_of, measure
 from bench.client import Job
 from bench.field import OBJECT_PATH, Cluster, add_proxies, in_turns
-from bench.gateways import GRANIAN, GUNICORN, make_gateway, servers_here
+from bench.gateways import GUNICORN, make_gateway
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
 from bench.processes import MemoryWatch, beside
 from tests.support.gateway_process import ask
@@ -44,38 +44,35 @@ def fake_nodes(count: int) -> Iterator[tuple[int, list[NodeSpec]]]:
 
 
 def measure_nodes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return rates by server, cell and number of nodes; the nodes are fakes."""
+    """Return rates by cell and number of nodes; the nodes are fakes."""
     result: dict[str, Any] = {}
-    servers = servers_here((GUNICORN, GRANIAN), options.left_out)
     with ExitStack() as stack:
         field = []
         for count in NODE_COUNTS:
             pid, specs = stack.enter_context(fake_nodes(count))
-            gateways = [gateway_on(stack, folder, specs, name) for name in servers]
-            wait_until_settled(gateways[0].port)
-            fill(gateways[0], KIB)
-            for found in gateways:
-                found.name, found.node_roots = f"{found.name} {count}", [pid]
-            field += gateways
+            gateway = gateway_on(stack, folder, specs)
+            wait_until_settled(gateway.port)
+            fill(gateway, KIB)
+            gateway.name, gateway.node_roots = str(count), [pid]
+            field.append(gateway)
         for number in range(options.rounds):
             for cell in SMALL_CELLS:
                 for contender in in_turns(field, number):
-                    name, _, nodes = contender.name.rpartition(" ")
                     job = job_of(cell, contender, options.seconds)
-                    rounds = result.setdefault(name, {}).setdefault(cell.name, {})
-                    rounds.setdefault(nodes, []).append(measure(contender, job))
+                    rounds = result.setdefault(cell.name, {})
+                    rounds.setdefault(contender.name, []).append(
+                        measure(contender, job)
+                    )
     return result
 
 
-def gateway_on(
-    stack: ExitStack, folder: Path, specs: list[NodeSpec], server: str
-) -> Contender:
+def gateway_on(stack: ExitStack, folder: Path, specs: list[NodeSpec]) -> Contender:
     """Start a gateway on nodes that run already."""
-    gateway = make_gateway(folder, gateway_settings(specs, 1), server)
+    gateway = make_gateway(folder, gateway_settings(specs, 1))
     stack.callback(gateway.stop)
     gateway.start()
     wait_until_ready(gateway.port)
-    return Contender(server, gateway.port, OBJECT_PATH, [gateway.process.pid])
+    return Contender(GUNICORN, gateway.port, OBJECT_PATH, [gateway.process.pid])
 
 
 def measure_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -96,16 +93,14 @@ def measure_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def one_by_one(folder: Path, options: argparse.Namespace) -> Iterator[Contender]:
     """Yield contenders that were started just now; each is stopped after its turn."""
-    servers = servers_here((GUNICORN, GRANIAN), options.left_out)
     with ExitStack() as stack:
         one, two = (Cluster(stack, folder / f"{n}-copies") for n in (1, 2))
         with one.apart():
             yield from add_proxies(one, options.left_out)
-        for server in servers:
-            with one.apart():
-                yield one.add_gateway(server, server)
+        with one.apart():
+            yield one.add_gateway()
         with two.apart():
-            yield two.add_gateway(f"{GUNICORN} r=2", GUNICORN, replicas=2)
+            yield two.add_gateway(replicas=2)
 
 
 def watch_memory(contender: Contender, loads: dict[str, Any]) -> None:
@@ -137,7 +132,7 @@ def measure_two(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {}
     with ExitStack() as stack:
         cluster = Cluster(stack, folder / "two")
-        gateways = [cluster.add_gateway(GUNICORN, GUNICORN) for _ in range(2)]
+        gateways = [cluster.add_gateway() for _ in range(2)]
         fill(gateways[0], KIB)
         field = [
             behind_haproxy(stack, path, cluster, gateways[:count], name)

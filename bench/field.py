@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from minio import Minio
 from amazin.model.node_specs import NodeSpec
 from bench import programs
 from bench.cells import Contender, fill
-from bench.gateways import GRANIAN, GUNICORN, LeftOut, make_gateway, servers_here
+from bench.gateways import GUNICORN, make_gateway
 from bench.nodes import (
     MeasuredNode,
     find_minio,
@@ -28,6 +28,8 @@ from tests.support.servers import free_port
 
 NODES = 3
 OBJECT_PATH = "/object/{key}"
+LeftOut = MutableMapping[str, str]
+"""Who could not be measured, and why."""
 
 T = TypeVar("T")
 
@@ -81,8 +83,9 @@ class Cluster:
                 client.make_bucket(bucket)
             client.set_bucket_policy(bucket, policy)
 
-    def add_gateway(self, name: str, server: str, replicas: int = 1) -> Contender:
+    def add_gateway(self, server: str = GUNICORN, replicas: int = 1) -> Contender:
         """Start a gateway in front of the nodes."""
+        name = server if replicas == 1 else f"{server} r={replicas}"
         settings = gateway_settings(self.specs, replicas)
         gateway = make_gateway(self.folder, settings, server)
         self.stack.callback(gateway.stop)
@@ -116,10 +119,9 @@ def enter(
     """Start all who are compared, and store objects of these sizes."""
     cluster = Cluster(stack, folder / "one-copy")
     field = [*add_proxies(cluster, left_out), cluster.add_node()]
-    for server in servers_here((GUNICORN, GRANIAN), left_out):
-        field.append(cluster.add_gateway(server, server))
+    field.append(cluster.add_gateway())
     two = Cluster(stack, folder / "two-copies")
-    field.append(two.add_gateway("gunicorn r=2", GUNICORN, replicas=2))
+    field.append(two.add_gateway(replicas=2))
     field += add_peers(cluster)
     for contender in field:
         for size in sizes:

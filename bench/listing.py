@@ -37,7 +37,6 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=1_000_000)
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--server", default="gunicorn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -47,7 +46,6 @@ def main() -> int:
             "FOLDER_NODES": str(NODES),
             "REPLICAS": str(options.replicas),
             "WORKERS": "1",
-            "SERVER": options.server,
         }
         gateway = GatewayProcess(folder, settings)
         gateway.start()

@@ -78,7 +78,7 @@ def panel(
 
 def bar(name: str, found: Mapping[str, float], top: int, scale: float) -> list[str]:
     """Return a bar with its name, its figure and a line from least to greatest."""
-    style = "ours" if name.startswith(("gunicorn", "granian")) else "other"
+    style = "ours" if name.startswith("gunicorn") else "other"
     middle, least, greatest = (
         NAME_WIDTH + scale * found[key] for key in ("median", "min", "max")
     )

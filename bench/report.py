@@ -186,13 +186,7 @@ def costs(rounds: Rounds) -> list[str]:
 def nodes_tables(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what many nodes cost."""
     yield "### 100 nodes instead of 3 (nodes of almost no cost)"
-    rows = [
-        (server, cell, count, *costs(rounds))
-        for server, cells in found.items()
-        for cell, counts in cells.items()
-        for count, rounds in counts.items()
-    ]
-    yield markdown(("", "", "nodes", *COSTS), rows)
+    yield markdown(("", "nodes", *COSTS), cost_rows(found))
 
 
 def memory_tables(found: Mapping[str, Any]) -> Iterator[str]:
@@ -212,12 +206,16 @@ def memory_tables(found: Mapping[str, Any]) -> Iterator[str]:
 def two_tables(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a second gateway brings."""
     yield "### One gateway and two, behind HAProxy (whose CPU time is in theirs)"
-    rows = [
+    yield markdown(("", "", *COSTS), cost_rows(found))
+
+
+def cost_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row for each cell and each of its contenders."""
+    return [
         (cell, name, *costs(rounds))
         for cell, names in found.items()
         for name, rounds in names.items()
     ]
-    yield markdown(("", "", *COSTS), rows)
 
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {

@@ -14,7 +14,7 @@ from typing import Any
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, measure, run_client
 from bench.client import Job
 from bench.field import Cluster, in_turns
-from bench.gateways import GRANIAN, GTHREAD, GUNICORN, servers_here
+from bench.gateways import GTHREAD, GUNICORN
 from bench.processes import beside, total_cpu
 from bench.slow_clients import Crowd
 
@@ -57,13 +57,13 @@ def crowded(contender: Contender, count: int) -> Iterator[dict[str, Any]]:
 
 def measure_slow(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return what normal requests found, by server, without and with slow clients."""
-    servers = servers_here((GUNICORN, GTHREAD, GRANIAN), options.left_out)
+    servers = (GUNICORN, GTHREAD)
     result: dict[str, Any] = {
         s: {"without": [], "with": [], "slow": []} for s in servers
     }
     with ExitStack() as stack:
         cluster = Cluster(stack, folder / "slow")
-        field = [cluster.add_gateway(server, server) for server in servers]
+        field = [cluster.add_gateway(server) for server in servers]
         fill(field[0], KIB)
         store_body(field[0])
         for number in range(options.rounds):

@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.gateways import GRANIAN, GTHREAD, GUNICORN
+from bench.gateways import GTHREAD, GUNICORN
 from bench.stats import over_rounds, span
 
 MET, UNCLEAR, MISSED = "met", "spread includes", "missed"
 FAULTY, ABSENT = "errors", "not measured"
-LIMITS = {GUNICORN: (230, 0.45), GRANIAN: (140, 0.65)}
-"""CPU per small GET in us, and its rate as a multiple of nginx's."""
 PROXIES, NODE = ("nginx", "haproxy"), "node"
 DOUBLED = f"{GUNICORN} r=2"
-OURS = (GUNICORN, GRANIAN, DOUBLED)
+OURS = (GUNICORN, DOUBLED)
 MIB = 1024 * 1024
 
 Result = Mapping[str, Any]
@@ -101,45 +99,41 @@ def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
 def small_targets(cells: Result) -> Iterator[Target]:
     """Yield the targets for objects of 1 KiB."""
     get, one, put = "GET 1 KiB, 16", "GET 1 KiB, 1", "PUT 1 KiB, 16"
-    for server, (cpu_limit, rate_limit) in LIMITS.items() if get in cells else ():
-        cpu = [1e6 * used for used in figures(cells, get, server, "cpu")]
-        work = f"{get} connections, {server}"
-        yield Target(work, cpu_limit, "us CPU a request", cpu, True, 0)
-        rates = [figures(cells, get, name, "rate") for name in (server, "nginx")]
-        yield Target(work, rate_limit, "x nginx", ratios(*rates))
-    for server in LIMITS if one in cells else ():
-        both = (figures(cells, one, name, "p50") for name in (server, "nginx"))
+    if get in cells:
+        work = f"{get} connections, {GUNICORN}"
+        cpu = [1e6 * used for used in figures(cells, get, GUNICORN, "cpu")]
+        yield Target(work, 230, "us CPU a request", cpu, True, 0)
+        yield Target(work, 0.45, "x nginx", rate_ratios(cells, get, "nginx"))
+    if one in cells:
+        both = (figures(cells, one, name, "p50") for name in (GUNICORN, "nginx"))
         more = paired(lambda a, b: 1e6 * (a - b), *both)
         unit = "us more than nginx, p50"
-        yield Target(f"{one} connection, {server}", 200, unit, more, True, 0)
-    for server in LIMITS if put in cells else ():
-        rates = [figures(cells, put, name, "rate") for name in (server, NODE)]
-        work = f"{put} connections, {server}"
-        yield Target(work, 0.85, "x the node itself", ratios(*rates))
+        yield Target(f"{one} connection, {GUNICORN}", 200, unit, more, True, 0)
+    if put in cells:
+        work = f"{put} connections, {GUNICORN}"
+        yield Target(work, 0.85, "x the node itself", rate_ratios(cells, put, NODE))
     for peer in set(cells.get(get, ())) - {*PROXIES, NODE, *OURS}:
-        for server in LIMITS:
-            rates = [figures(cells, get, name, "rate") for name in (server, peer)]
-            yield Target(
-                f"{get} connections, {server}", 2.5, f"x {peer}", ratios(*rates)
-            )
+        work = f"{get} connections, {GUNICORN}"
+        yield Target(work, 2.5, f"x {peer}", rate_ratios(cells, get, peer))
+
+
+def rate_ratios(cells: Result, cell: str, other: str) -> list[float]:
+    """Return the gateway's rates as multiples of another's, round by round."""
+    return ratios(*(figures(cells, cell, name, "rate") for name in (GUNICORN, other)))
 
 
 def large_targets(cells: Result) -> Iterator[Target]:
     """Yield the targets for objects of 256 MiB."""
-    for server in LIMITS:
-        for method, limits in (
-            ("GET", {"haproxy": 1.2, NODE: 0.85}),
-            ("PUT", {NODE: 0.97}),
-        ):
-            for streams in (1, 4):
-                cell = f"{method} 256 MiB, {streams}"
-                if cell not in cells:
-                    continue
-                mine = figures(cells, cell, server, "rate")
-                for name, limit in limits.items():
-                    values = ratios(mine, figures(cells, cell, name, "rate"))
-                    unit = f"x {name}" if name != NODE else "x the node itself"
-                    yield Target(f"{cell}, {server}", limit, unit, values)
+    for method, limits in (
+        ("GET", {"haproxy": 1.2, NODE: 0.85}),
+        ("PUT", {NODE: 0.97}),
+    ):
+        for streams in (1, 4):
+            cell = f"{method} 256 MiB, {streams}"
+            for name, limit in limits.items() if cell in cells else ():
+                values = rate_ratios(cells, cell, name)
+                unit = f"x {name}" if name != NODE else "x the node itself"
+                yield Target(f"{cell}, {GUNICORN}", limit, unit, values)
 
 
 def other_targets(result: Result) -> Iterator[Target]:
@@ -154,15 +148,12 @@ def other_targets(result: Result) -> Iterator[Target]:
             work = f"peak memory over idle, 16 streams, {server}"
             yield Target(work, 32, "MiB a process", peaks, True, 1)
     if slow := result.get("slow"):
-        for server in (GUNICORN, GTHREAD, GRANIAN):
+        for server in (GUNICORN, GTHREAD):
             states = slow.get(server, {})
             times = [of_rounds(states.get(s, []), "p99") for s in ("with", "without")]
             work = f"slow clients connected, p99 of others, {server}"
             yield Target(work, 2, "x without them", ratios(*times), True)
-    if nodes := result.get("nodes"):
-        for server in LIMITS:
-            for cell in next(iter(nodes.values())):
-                counts = nodes.get(server, {}).get(cell, {})
-                rates = [of_rounds(counts.get(n, []), "rate") for n in ("100", "3")]
-                work = f"100 nodes instead of 3, {cell}, {server}"
-                yield Target(work, 0.95, "x", ratios(*rates))
+    for cell, counts in result.get("nodes", {}).items():
+        rates = [of_rounds(counts.get(n, []), "rate") for n in ("100", "3")]
+        work = f"100 nodes instead of 3, {cell}, {GUNICORN}"
+        yield Target(work, 0.95, "x", ratios(*rates))

@@ -10,7 +10,7 @@ from importlib import metadata
 from bench import programs
 from bench.nodes import find_minio
 
-PACKAGES = ("gunicorn", "gevent", "granian")
+PACKAGES = ("gunicorn", "gevent")
 _VERSION = re.compile(r"RELEASE\.[0-9TZ-]+|DEVELOPMENT\.\w+|[0-9]+\.[0-9]+[0-9.]*")
 
 

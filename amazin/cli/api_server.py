@@ -16,7 +16,7 @@ from amazin.blobs.sos_conf import (
     table,
 )
 from amazin.cli.common import GoCommand, MistakeError, examples
-from amazin.serving.limits import bind_address
+from amazin.serving.processes import bind_address
 from amazin.serving.start import run_gunicorn
 from amazin.settings.config_file import load_settings
 

@@ -10,7 +10,7 @@ import click
 from amazin.blobs.folder_store import BlobFolder
 from amazin.cli.common import MistakeError, examples
 from amazin.errors import SettingsError
-from amazin.serving.limits import bind_address
+from amazin.serving.processes import bind_address
 from amazin.serving.start import run_gunicorn
 from amazin.settings.config_file import load_settings, reason
 

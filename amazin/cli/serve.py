@@ -9,7 +9,7 @@ import click
 
 from amazin.cli.common import MistakeError, examples
 from amazin.serving import start as serve
-from amazin.serving.limits import bind_address
+from amazin.serving.processes import bind_address
 from amazin.settings.config_file import load
 from amazin.settings.converters import Given
 from amazin.settings.settings import Settings

@@ -13,22 +13,27 @@ from gunicorn.glogging import Logger
 
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
-from amazin.serving import limits, registrar
+from amazin.serving import processes, registrar
 from amazin.settings.config_file import load_settings
 
 try:
     settings = load_settings(os.environ)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
-bind = limits.bind_address(settings.host, settings.port)
+bind = processes.bind_address(settings.host, settings.port)
 worker_class = "gevent"
 workers = settings.workers
 worker_connections = 10_000
-keepalive = limits.HEAD_SECONDS
-"""So long an idle client also delays a stop."""
+keepalive = 5
+"""Seconds for a connection to send its next request's head. So long an idle client
+also delays a stop."""
 timeout = 60
 """Seconds after which a worker whose event loop stands still is replaced."""
-graceful_timeout = limits.STOP_SECONDS
+graceful_timeout = 30
+"""Seconds that running transfers get when the server is told to stop."""
+CLIENT_TIMEOUT_SECONDS = 300
+"""A client that is silent for so long in the middle of a body, or takes nothing of a
+download, is cut off."""
 limit_request_line = 8190
 SMALL_BYTES = 64 * 1024
 """Answers up to this size are copied behind their head and sent with it."""
@@ -58,8 +63,8 @@ def on_starting(server: Any) -> None:
     """End the start if a setting is wrong."""
     if is_gateway(server):
         registrar.check_registration(settings)
-    limits.try_app(server.app.app_uri)
-    limits.raise_file_limit()
+    processes.try_app(server.app.app_uri)
+    processes.raise_file_limit()
 
 
 def when_ready(server: Any) -> None:
@@ -67,7 +72,7 @@ def when_ready(server: Any) -> None:
 
     Workers, once forked, end when told to stop, though they have no handlers yet.
     """
-    limits.end_forks_when_told()
+    processes.end_forks_when_told()
     if settings.consul_enabled and is_gateway(server):
         server.registrar = registrar.Registrar()
 
@@ -86,7 +91,7 @@ def pre_request(worker: Any, request: Any) -> None:
     """
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
-        sock.settimeout(limits.CLIENT_TIMEOUT_SECONDS)
+        sock.settimeout(CLIENT_TIMEOUT_SECONDS)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

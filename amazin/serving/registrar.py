@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from amazin.serving.limits import LAUNCH, STOP_SIGNALS
+from amazin.serving.processes import LAUNCH, STOP_SIGNALS
 from amazin.settings.settings import Settings
 
 REGISTRATION = (*LAUNCH, "--register")
@@ -29,8 +29,8 @@ def check_registration(settings: Settings) -> None:
 class Registrar:
     """Has a process of its own keep this gateway known to Consul: one for all workers.
 
-    The master of the workers must neither import what gunicorn's have yet to patch nor
-    have a thread while it forks. The process ends itself when all others are gone.
+    gunicorn's master must neither import what its workers have yet to patch nor have
+    a thread while it forks. The process ends itself when all others are gone.
     """
 
     def __init__(self, command: Sequence[str] = REGISTRATION) -> None:

@@ -1,6 +1,6 @@
-"""Keeps this gateway known to Consul: `python -m registration`, one for each gateway.
+"""Keeps this gateway known to Consul; one process for each gateway.
 
-The server starts it as a process of its own (`serve.Registrar`) and ends it through
+The server starts it as a process of its own (`registrar.Registrar`) and ends it through
 its standard input: signals of a terminal or a service manager, which may reach every
 process at once, are not for it. Whether the gateway is healthy the agent finds out by
 itself.

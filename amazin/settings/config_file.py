@@ -13,7 +13,7 @@ import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import Field, fields
+from dataclasses import Field
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -37,15 +37,24 @@ from yaml.reader import ReaderError
 from amazin.errors import SettingsError
 from amazin.settings import converters
 from amazin.settings.converters import Given
-from amazin.settings.load import convert, from_given, given_by, with_implied
+from amazin.settings.load import (
+    KNOWN,
+    REMOVED,
+    convert,
+    from_given,
+    given_by,
+    with_implied,
+)
 from amazin.settings.settings import Settings
 
 USUAL_FILE = "configs/config.yaml"
 MOST_BYTES = 256 * 1024
 """A file that is longer is something else."""
-FIELDS: Mapping[str, Field[Any]] = {
-    field.metadata["place"] or field.name: field for field in fields(Settings)
+PLACES: Mapping[str, Field[Any]] = {
+    field.metadata["place"] or name: field for name, field in KNOWN.items()
 }
+"""What may be written, by its place in the file."""
+FIELDS = {place: field for place, field in PLACES.items() if field.name not in REMOVED}
 """Each setting by its place in the file."""
 SECTIONS = {
     place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
@@ -73,7 +82,7 @@ def load(environ: Mapping[str, str]) -> tuple[Settings, Mapping[str, Given]]:
     given = in_file | given_by(environ)
     settings = from_given(given)
     for name in in_file.keys() & given_by(environ).keys():
-        convert(Settings.__dataclass_fields__[name], in_file[name])
+        convert(KNOWN[name], in_file[name])
     return settings, with_implied(given)
 
 
@@ -222,7 +231,7 @@ class _Parser:
             self._lines[place] = self._line
             if place in SECTIONS:
                 self._read_inner(place)
-            elif place in FIELDS:
+            elif place in PLACES:
                 self._read_setting(place)
             else:
                 self._refuse(_unknown(place))
@@ -236,7 +245,7 @@ class _Parser:
             self._refuse(f"{place}: expected a section with any of {names}")
 
     def _read_setting(self, place: str) -> None:
-        field, line = FIELDS[place], self._line
+        field, line = PLACES[place], self._line
         event = self._next()
         if isinstance(event, SequenceStartEvent) and field.metadata["is_list"]:
             text = ",".join(self._read_list(place))

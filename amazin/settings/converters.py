@@ -121,6 +121,17 @@ def one_of(*choices: str, **others: str) -> Callable[[str], str]:
     return convert
 
 
+def only(choice: str, reason: str) -> Callable[[str], str]:
+    """Return a converter for the one word that is left; `reason` refuses others."""
+
+    def convert(value: str) -> str:
+        if value.lower() != choice:
+            raise ValueError(reason)
+        return choice
+
+    return convert
+
+
 def secret(value: str) -> str:
     """Take what signatures are made with: too long to be guessed at once."""
     if len(word(value)) < 8:

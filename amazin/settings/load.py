@@ -6,22 +6,31 @@ Pure. The configuration file and the process environment are read by `config_fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 from amazin.errors import SettingsError
 from amazin.settings.checks import contradictions
 from amazin.settings.converters import Given
-from amazin.settings.settings import Settings
+from amazin.settings.settings import RemovedSettings, Settings
+
+REMOVED: Mapping[str, Field[Any]] = {
+    field.name: field for field in fields(RemovedSettings)
+}
+KNOWN: Mapping[str, Field[Any]] = {
+    **{field.name: field for field in fields(Settings)},
+    **REMOVED,
+}
+"""What may be written: each setting by its name, and those that were removed."""
 
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     """Return what the environment says for each field; nothing if it is empty."""
     found = {}
-    for field in fields(Settings):
-        variable = field.name.upper()
+    for name in KNOWN:
+        variable = name.upper()
         if written := environ.get(variable, "").strip():
-            found[field.name] = Given(written, variable)
+            found[name] = Given(written, variable)
     return found
 
 
@@ -33,7 +42,7 @@ def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
     return completed
 
 
-def convert(field: Any, given: Given) -> Any:
+def convert(field: Field[Any], given: Given) -> Any:
     """Return the value of a field. Raises: SettingsError."""
     try:
         return field.metadata["convert"](given.text)
@@ -54,10 +63,9 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
 def from_given(given: Mapping[str, Given]) -> Settings:
     """Make settings of what was written for fields. Raises: SettingsError."""
     given = with_implied(given)
-    values = {
-        name: convert(Settings.__dataclass_fields__[name], written)
-        for name, written in given.items()
-    }
+    values = {name: convert(KNOWN[name], written) for name, written in given.items()}
+    for name in REMOVED.keys() & values.keys():
+        del values[name]
     settings = Settings(**values)
     for names, sentence in contradictions(settings):
         written = [given[name] for name in names if name in given]

@@ -35,12 +35,6 @@ class Settings:
         place="server.port",
         in_file=8082,
     )
-    server: str = setting(
-        converters.one_of("gunicorn", "granian"),
-        "gunicorn",
-        "What serves HTTP: `gunicorn`, or the faster `granian` (docs/servers.md).",
-        place="server.kind",
-    )
     workers: int = setting(converters.integer(1, 256), 2, "Gateway processes.")
     discovery: str = setting(
         converters.discovery,
@@ -309,3 +303,15 @@ class Settings:
         entry = f"minio={scheme}://{keys}@{self.minio_endpoint}"
         [spec] = parse_list([("MINIO_ENDPOINT", entry)])
         return replace(spec, region=self.minio_region)
+
+
+@dataclass(frozen=True)
+class RemovedSettings:
+    """Settings of earlier versions; their defaults are taken, and change nothing."""
+
+    server: str = setting(
+        converters.only("gunicorn", "granian was removed, gunicorn serves"),
+        "gunicorn",
+        "Removed: gunicorn serves; other servers can run `wsgi:app` (docs/servers.md).",
+        place="server.kind",
+    )

@@ -23,7 +23,7 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import is_granian, limit_reading
+from amazin.web.server_quirks import limit_reading
 from amazin.web.spool import SpoolRoom
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
@@ -168,8 +168,6 @@ def _drained(environ: WSGIEnvironment, most: int) -> bool:
         return False
     if unread == 0:
         return True
-    if is_granian(environ) and "HTTP_EXPECT" in environ and not was_read(environ):
-        return False  # its client was not told to send
     sock = environ.get("gunicorn.socket")
     patience = sock.gettimeout() if sock else None
     deadline = time.monotonic() + DRAIN_SECONDS
@@ -183,12 +181,6 @@ def _drained(environ: WSGIEnvironment, most: int) -> bool:
     except (BodyError, LateError, OSError):
         return False
     return is_at_end
-
-
-def was_read(environ: WSGIEnvironment) -> bool:
-    """Whether reading a body of known length was begun."""
-    body: StreamedBody | None = environ.get(_BODY)
-    return body is not None and not body.can_restart()
 
 
 def unread_length(environ: WSGIEnvironment) -> int | None:

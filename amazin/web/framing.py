@@ -13,7 +13,6 @@ from wsgiref.types import InputStream, WSGIEnvironment
 
 from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.objects import CHUNK_BYTES
-from amazin.web.server_quirks import is_granian
 
 DEADLINE = "amazin.deadline"
 """In the environ: until when the request has to be over, on the monotonic clock."""
@@ -31,7 +30,7 @@ def is_chunked(environ: WSGIEnvironment) -> bool:
     if encoding != "chunked":
         message = "Only the transfer encoding chunked is supported"
         raise HTTPError(501, "NotSupported", message)
-    if not environ.get("wsgi.input_terminated") or is_granian(environ):
+    if not environ.get("wsgi.input_terminated"):
         raise HTTPError(411, "LengthRequired", "Send a Content-Length")
     return True
 

@@ -15,7 +15,6 @@ from amazin.model.headers import (
     METADATA_VALUE,
     require_fit,
 )
-from amazin.web.server_quirks import is_granian
 
 DEFAULT_TYPE = "application/octet-stream"
 _OTHER_TYPES = {
@@ -47,8 +46,6 @@ def uploaded_headers(
     refuse_wrapped(environ)
     content_type = _value(environ, "CONTENT_TYPE")
     headers = {"Content-Type": content_type or guessed_type(key)}
-    if is_granian(environ):
-        require_seen(environ)
     for name in KEPT:
         if value := _value(environ, "HTTP_" + name.upper().replace("-", "_")):
             headers[name] = value
@@ -65,16 +62,6 @@ def _value(environ: WSGIEnvironment, variable: str) -> str:
     # A tab is a control character: no WSGI response may have it. HTTP reads a space.
     value: str = environ.get(variable) or ""
     return value.replace("\t", " ").strip(" ")
-
-
-def require_seen(environ: WSGIEnvironment) -> None:
-    """Raise HTTPError 400 if the server may have lost the value of a header we keep."""
-    for variable, value in environ.items():
-        name = variable.removeprefix("HTTP_").replace("_", "-").title()
-        is_ours = variable.startswith("HTTP_X_") and not _REFUSED.fullmatch(name)
-        if value == "" and (is_ours or name in (*KEPT, "Content-Type")):
-            message = f"The header {name} is empty, or not ASCII, which is lost here"
-            raise HTTPError(400, "InvalidHeader", message)
 
 
 def refuse_wrapped(environ: WSGIEnvironment) -> None:

@@ -1,35 +1,20 @@
-"""What servers do otherwise than they should, and what is done about it.
+"""What gunicorn does otherwise than it should, and what is done about it.
 
-granian, of what PEP 3333 says:
-
-- A chunked body that was cut off ends as if it were whole: none is taken (411).
-- A header with a byte above 127 is empty when it comes to the application: an empty one
-  is not stored (400).
-- Headers of a response are encoded in UTF-8, not in Latin-1: `encodable`.
-
-And an answer without a Content-Length that fails on the way ends as if it were whole:
-such answers show by themselves whether they are (`streaming.py`).
-
-gunicorn waits with a read until all that was asked for is there, however slowly it
-comes: `limit_reading` ends that, in workers whose `receive` is `timely`.
+It waits with a read until all that was asked for is there, however slowly it comes:
+`limit_reading` ends that, in workers whose `receive` is `timely`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 from wsgiref.types import WSGIEnvironment
 
 _read_until = WeakKeyDictionary[Any, float]()
 """Of sockets: when reading ends, on the monotonic clock."""
-
-
-def is_granian(environ: WSGIEnvironment) -> bool:
-    """Whether this request came through granian."""
-    return environ.get("SERVER_SOFTWARE") == "Granian"
 
 
 def limit_reading(environ: WSGIEnvironment, deadline: float) -> None:
@@ -66,20 +51,3 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
             sock.settimeout(patience)
 
     return receive_in_time
-
-
-def encodable(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return headers whose UTF-8 is what their Latin-1 was.
-
-    A value whose bytes are no UTF-8 goes out as the same text, in other bytes.
-    """
-    return [(name, _reread(value)) for name, value in headers]
-
-
-def _reread(value: str) -> str:
-    if value.isascii():
-        return value
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        return value

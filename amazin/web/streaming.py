@@ -4,9 +4,8 @@ What fits into the first piece is answered whole, with its length, and a failure
 there has a status. Later ones break the answer: it never ends as if it were complete.
 No piece waits long for more where entries are slow to come, as the common prefixes of
 many keys are.
-Where the server can't break the connection (granian ends an answer without a length
-as if all were well) what is missing shows it: a list has no `]`, an archive no
-central directory.
+For a client of HTTP/1.0 the end of the connection is the end of such an answer, broken
+or not. It sees what is missing: a list has no `]`, an archive no central directory.
 """
 
 from __future__ import annotations

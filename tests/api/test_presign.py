@@ -413,14 +413,11 @@ def test_boto3_makes_urls_that_store_and_fetch(shop: Gateway, key: str) -> None:
     assert follow(shop, url["get"], "GET").status == 404
 
 
-@pytest.fixture(scope="module", params=["gunicorn", "granian"])
-def gateway(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway that wants a token or a signed URL, with the bucket `photos`."""
     folder = tmp_path_factory.mktemp("signed")
     settings = {
-        "SERVER": request.param,
         "DISCOVERY": "folders",
         "DATA_DIR": str(folder / "data"),
         "ACCESS": "signed",

@@ -29,7 +29,6 @@ from bench.client import (
 )
 from bench.fake_nodes import Node, body_length
 from bench.field import in_turns
-from bench.gateways import GRANIAN, GUNICORN, servers_here
 from bench.picture import SHOWN, picture
 from bench.processes import MemoryWatch, total_cpu, tree
 from bench.programs import parse_peers
@@ -39,7 +38,7 @@ from bench.targets import ABSENT, FAULTY, MET, MISSED, UNCLEAR, Target, find_tar
 from tests.support.paths import PROJECT
 from tests.support.servers import find_binary
 
-NAMES = ("nginx", "haproxy", "node", "gunicorn", "granian")
+NAMES = ("nginx", "haproxy", "node", "gunicorn")
 Answerer = Callable[[bytes], bytes]
 Serve = Callable[[Answerer], int]
 
@@ -177,7 +176,7 @@ def result() -> dict[str, Any]:
         "machine": {"cpus": 2},
         "main": cells,
         "slow": {"gunicorn": {**pair, "slow": [crowd]}},
-        "nodes": {"gunicorn": small},
+        "nodes": small,
         "memory": {"gunicorn": {"idle": [30 << 20], "GET 64 KiB": [one_round(1.0)]}},
         "two": {"GET 1 KiB, 16": {"one": [one_round(1.0)], "two": [one_round(2.0)]}},
     }
@@ -195,10 +194,8 @@ def test_ratios_are_of_the_same_round(result: dict[str, Any]) -> None:
 
 def test_who_was_not_measured_is_shown_to_be_missing(result: dict[str, Any]) -> None:
     for columns in result["main"].values():
-        del columns["granian"]
-    verdicts = {
-        target.verdict for target in find_targets(result) if "granian" in target.work
-    }
+        del columns["gunicorn"]
+    verdicts = {target.verdict for target in find_targets({"main": result["main"]})}
     assert verdicts == {ABSENT}
     assert find_targets({}) == []
     del result["main"]["GET 1 KiB, 1"]
@@ -211,12 +208,11 @@ def test_no_target_is_met_by_errors(result: dict[str, Any]) -> None:
     fast = {**one_round(0.0), "p50": 0.0, "p99": 0.0, "cpu": 0.0, "peak": 0}
     refused = {**fast, "errors": {"status 503": 9}}
     for part in (*result["main"].values(), result["memory"]):
-        for name in ("gunicorn", "granian"):
-            part[name] = [refused, refused]
-    for part in (result["slow"], *result["nodes"].values()):
-        part["gunicorn"] = {key: [refused] for key in ("with", "without", "slow")}
+        part["gunicorn"] = [refused, refused]
+    crowded = {key: [refused] for key in ("with", "without", "slow")}
+    result["slow"]["gunicorn"] = crowded
     result["memory"] = {"gunicorn": {"idle": [1], "GET 64 KiB": [refused]}}
-    result["nodes"] = {"gunicorn": {"GET 1 KiB, 16": {"3": [fast], "100": [refused]}}}
+    result["nodes"] = {"GET 1 KiB, 16": {"3": [fast], "100": [refused]}}
     verdicts = {target.verdict for target in find_targets(result)}
     assert verdicts == {FAULTY, ABSENT}
     assert has_errors(result)
@@ -243,13 +239,9 @@ def test_each_is_first_as_often_as_the_others(count: int) -> None:
     assert orders[:count] != orders[count:]
 
 
-def test_who_is_left_out_is_told(
-    monkeypatch: pytest.MonkeyPatch, result: dict[str, Any]
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    left_out = dict[str, str]()
-    assert servers_here((GUNICORN, GRANIAN), left_out) == [GUNICORN]
-    assert "Left out: granian not installed" in report({**result, "left_out": left_out})
+def test_who_is_left_out_is_told(result: dict[str, Any]) -> None:
+    left_out = {"nginx": "not installed"}
+    assert "Left out: nginx not installed" in report({**result, "left_out": left_out})
 
 
 def test_the_report_has_every_part_and_every_error(result: dict[str, Any]) -> None:
@@ -466,10 +458,10 @@ def test_a_short_comparison_has_no_errors(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(figures.read_text())
     cells = result["main"]
-    wanted = {"node", "gunicorn", "gunicorn r=2", "granian", "nginx", "haproxy"}
+    wanted = {"node", "gunicorn", "gunicorn r=2", "nginx", "haproxy"}
     assert cells["GET 1 KiB, 1"].keys() == wanted - result["left_out"].keys()
     assert result["slow"].keys() >= {"gunicorn", "gunicorn gthread"}
-    assert result["nodes"]["gunicorn"]["GET 1 KiB, 16"].keys() == {"3", "100"}
+    assert result["nodes"]["GET 1 KiB, 16"].keys() == {"3", "100"}
     for columns in cells.values():
         for rounds in columns.values():
             assert [one["errors"] for one in rounds] == [{}]

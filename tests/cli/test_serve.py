@@ -75,15 +75,11 @@ def test_blob_servers_are_read_from_the_users_file(tmp_path: Path) -> None:
     assert done.stdout == "\t     group - server\n\t         1 - http://n1:1\n"
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "granian"])
-def test_serve_keeps_objects_in_folders_unless_told_otherwise(
-    tmp_path: Path, server: str
-) -> None:
+def test_serve_keeps_objects_in_folders_unless_told_otherwise(tmp_path: Path) -> None:
     (tmp_path / "errors.py").write_text("raise SystemExit('the wrong module')")
     port = free_port()
-    settings = {"SERVER": server}
     arguments = ("serve", "--host", "127.0.0.1", "--port", str(port))
-    gateway = CommandProcess(tmp_path, port, *arguments, settings=settings)
+    gateway = CommandProcess(tmp_path, port, *arguments)
     try:
         gateway.start()
         assert gateway.ask("PUT", "/object/cat", b"a cat").status == 201

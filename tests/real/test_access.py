@@ -21,14 +21,11 @@ BEARER = {"Authorization": "Bearer token"}
 PATH = "/objects/photos/a"
 
 
-@pytest.fixture(scope="module", params=["gunicorn", "granian"])
-def gateway(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with the objects `a` and `secret`, for tokens and signed URLs."""
     folder = tmp_path_factory.mktemp("attacked")
     settings = {
-        "SERVER": request.param,
         "DISCOVERY": "folders",
         "DATA_DIR": str(folder / "data"),
         "ACCESS": "signed",

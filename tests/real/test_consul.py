@@ -21,7 +21,6 @@ pytestmark = pytest.mark.integration
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.05
-SERVERS = ("gunicorn", "granian")
 
 
 class ConsulServer(Server):
@@ -115,9 +114,8 @@ def start(tmp_path: Path, consul: ConsulServer) -> Iterator[Start]:
     """A function that starts a gateway of this name, on folders, with more settings."""
     started: list[GatewayProcess] = []
 
-    def start_one(name: str, server: str, **more: str) -> GatewayProcess:
+    def start_one(name: str, **more: str) -> GatewayProcess:
         settings = {
-            "SERVER": server,
             "WORKERS": "2",
             "INSTANCE_ID": name,
             "DISCOVERY": "folders",
@@ -137,12 +135,11 @@ def start(tmp_path: Path, consul: ConsulServer) -> Iterator[Start]:
         gateway.stop()
 
 
-@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_gateway_is_known_once_as_long_as_it_runs(
-    consul: ConsulServer, start: Start, server: str, number: signal.Signals
+    consul: ConsulServer, start: Start, number: signal.Signals
 ) -> None:
-    gateway = start("one", server)
+    gateway = start("one")
     assert len(workers(gateway)) == 2
     consul.wait_for("gw-one")
     service = consul.gateways()["gw-one"]
@@ -153,22 +150,20 @@ def test_a_gateway_is_known_once_as_long_as_it_runs(
     assert consul.gateways() == {}
 
 
-@pytest.mark.parametrize("server", SERVERS)
 def test_ctrl_c_in_a_terminal_deregisters_too(
-    consul: ConsulServer, start: Start, server: str
+    consul: ConsulServer, start: Start
 ) -> None:
-    gateway = start("one", server)
+    gateway = start("one")
     consul.wait_for("gw-one")
     os.killpg(gateway.process.pid, signal.SIGINT)
-    gateway.process.wait(20)  # granian gives 1 if a worker heard it before its master
+    assert gateway.process.wait(20) == 0
     assert consul.gateways() == {}
 
 
-@pytest.mark.parametrize("server", SERVERS)
 def test_a_gateway_is_known_again_to_an_agent_that_forgot_it(
-    consul: ConsulServer, start: Start, server: str
+    consul: ConsulServer, start: Start
 ) -> None:
-    gateway = start("one", server)
+    gateway = start("one")
     consul.wait_for("gw-one")
     for _ in range(2):
         consul.kill()
@@ -181,12 +176,11 @@ def test_a_gateway_is_known_again_to_an_agent_that_forgot_it(
     assert consul.gateways() == {}
 
 
-@pytest.mark.parametrize("server", SERVERS)
 def test_an_agent_that_is_away_delays_neither_start_nor_stop(
-    consul: ConsulServer, start: Start, server: str
+    consul: ConsulServer, start: Start
 ) -> None:
     consul.kill()
-    gateway = start("one", server)
+    gateway = start("one")
     wait_until(lambda: "can't be registered" in gateway.log.read_text())
     begun = time.monotonic()
     assert gateway.stop() == 0
@@ -196,11 +190,10 @@ def test_an_agent_that_is_away_delays_neither_start_nor_stop(
     consul.wait_for("gw-one")
 
 
-@pytest.mark.parametrize("server", SERVERS)
 def test_an_agent_that_hangs_hardly_delays_the_stop(
-    consul: ConsulServer, start: Start, server: str
+    consul: ConsulServer, start: Start
 ) -> None:
-    gateway = start("one", server)
+    gateway = start("one")
     consul.wait_for("gw-one")
     consul.freeze()
     begun = time.monotonic()
@@ -209,11 +202,8 @@ def test_an_agent_that_hangs_hardly_delays_the_stop(
     consul.thaw()
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_of_two_gateways_each_is_known(
-    consul: ConsulServer, start: Start, server: str
-) -> None:
-    one, two = start("one", server), start("two", server)
+def test_of_two_gateways_each_is_known(consul: ConsulServer, start: Start) -> None:
+    one, two = start("one"), start("two")
     consul.wait_for("gw-one", "gw-two")
     assert one.stop() == 0
     consul.wait_for("gw-two")
@@ -221,25 +211,23 @@ def test_of_two_gateways_each_is_known(
     two.wait()
     consul.wait_for("gw-two")
     begun = time.monotonic()
-    code = two.stop()  # while the worker in the place of that one begins
-    assert code == 0 or (server == "granian" and code == 1)  # that worker was killed
+    assert two.stop() == 0  # while the worker in the place of that one begins
     assert time.monotonic() - begun < 10
 
 
 def test_a_gateway_whose_master_is_killed_is_deregistered(
     consul: ConsulServer, start: Start
 ) -> None:
-    gateway = start("one", "gunicorn")
+    gateway = start("one")
     consul.wait_for("gw-one")
     gateway.process.kill()
     wait_until(lambda: consul.gateways() == {})
 
 
-@pytest.mark.parametrize("server", SERVERS)
 def test_nobody_is_sent_to_a_gateway_that_finishes_its_transfers(
-    consul: ConsulServer, start: Start, server: str
+    consul: ConsulServer, start: Start
 ) -> None:
-    gateway = start("one", server)
+    gateway = start("one")
     consul.wait_for("gw-one")
     connection = gateway.connect()
     try:
@@ -268,7 +256,7 @@ def test_nodes_come_go_and_fail_in_consul(
             node.start()
             consul.add_node(node, name)
         settings = {"DISCOVERY": "consul", "REFRESH_SECONDS": "1", "WORKERS": "1"}
-        gateway = start("one", "gunicorn", **settings)
+        gateway = start("one", **settings)
         wait_until(lambda: states(gateway) == dict.fromkeys(nodes, "up"))
         assert gateway.ask("PUT", "/object/kept", b"body").status == 201
         nodes["node-2"].kill()

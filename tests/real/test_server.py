@@ -1,4 +1,4 @@
-"""The gateway as people run it, under each server, in front of real MinIO servers.
+"""The gateway as people run it, in front of real MinIO servers.
 
 What it must stand: cut uploads, killed, stopped and frozen nodes, crowds of clients,
 slow clients, and the largest object, in constant memory.
@@ -47,14 +47,11 @@ def nodes(new_minio: Callable[[], MinioServer]) -> Iterator[dict[str, MinioServe
         server.stop()
 
 
-@pytest.fixture(scope="module", params=["gunicorn", "granian"])
-def settings(
-    request: pytest.FixtureRequest, nodes: dict[str, MinioServer]
-) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def settings(nodes: dict[str, MinioServer]) -> dict[str, str]:
     """The settings of a gateway on these nodes."""
     specs = [server.spec(name) for name, server in nodes.items()]
-    listed = {"DISCOVERY": "static", "NODES": nodes_setting(specs)}
-    return {"SERVER": request.param, **listed}
+    return {"DISCOVERY": "static", "NODES": nodes_setting(specs)}
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +64,6 @@ def gateway(
     process = GatewayProcess(tmp_path_factory.mktemp("gateway"), settings).start()
     yield process
     process.stop()
-    for server in nodes.values():  # the next one finds nothing
-        node = sdk(server)
-        for found in node.list_objects("store", recursive=True):
-            node.remove_object("store", found.object_name or "")
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +136,6 @@ def test_a_truncated_upload_is_never_stored(
     else:
         head = "Transfer-Encoding: chunked\r\n\r\n"
         data = b"%x\r\n%b\r\n" % (size, body)
-    status = 411 if is_refused_chunked(gateway, framing) else 400
     for target in (key, key + "new"):
         sock = send_head(gateway, f"PUT /object/{target} HTTP/1.1\r\nHost: x\r\n{head}")
         sock.sendall(data)
@@ -153,15 +145,10 @@ def test_a_truncated_upload_is_never_stored(
             )
         else:
             sock.shutdown(socket.SHUT_WR)
-            assert b" %d " % status in sock.recv(4096).split(b"\r\n")[0]
+            assert b" 400 " in sock.recv(4096).split(b"\r\n")[0]
         sock.close()
     assert gateway.ask("GET", f"/object/{key}").body == old
     assert gateway.ask("GET", f"/object/{key}new").status == 404
-
-
-def is_refused_chunked(gateway: GatewayProcess, framing: str) -> bool:
-    """Whether the server can't tell a chunked upload from one that was cut off."""
-    return framing == "chunked" and gateway.server == "granian"
 
 
 def test_a_chunked_upload_cut_inside_a_chunk_is_never_stored(
@@ -174,8 +161,7 @@ def test_a_chunked_upload_cut_inside_a_chunk_is_never_stored(
     )
     sock.sendall(b"100\r\nonly a part")
     sock.shutdown(socket.SHUT_WR)
-    status = 411 if is_refused_chunked(gateway, "chunked") else 400
-    assert b" %d " % status in sock.recv(4096)
+    assert b" 400 " in sock.recv(4096)
     sock.close()
     assert gateway.ask("GET", "/object/insidechunk").status == 404
 
@@ -186,8 +172,7 @@ def test_both_framings_are_refused(gateway: GatewayProcess) -> None:
         "PUT /object/twice HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
         "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     )
-    status = 411 if is_refused_chunked(gateway, "chunked") else 400
-    assert b" %d " % status in sock.recv(4096)
+    assert b" 400 " in sock.recv(4096)
     sock.close()
     assert gateway.ask("GET", "/object/twice").status == 404
 
@@ -216,16 +201,15 @@ def test_too_large_is_refused_before_it_is_read(gateway: GatewayProcess) -> None
 
 
 def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
-    beyond = "" if gateway.server == "granian" else " \xe9"  # see test_matrix.py
     sent = {
         "Content-Type": "text/plain; charset=utf-8",
-        "Content-Disposition": f'attachment; filename="a{beyond}.txt"',
+        "Content-Disposition": 'attachment; filename="a \xe9.txt"',
         "Content-Encoding": "identity",
         "Content-Language": "de",
         "Cache-Control": "no-store",
         "Expires": "0",
         "X-Plain": "a  b",
-        "X-Escaped": f"100%41{beyond}",
+        "X-Escaped": "100%41 \xe9",
     }
     dropped = {"X-Amz-Meta-Foo": "1", "X-Forwarded-Host": "evil"}
     answer = gateway.ask("PUT", "/object/headers", b"body", {**sent, **dropped})

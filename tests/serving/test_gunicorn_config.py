@@ -15,10 +15,9 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.unreader import SocketUnreader
 
-from amazin.serving import limits
 from tests.support.paths import PROJECT
 
-NOT_KNOBS = ("os", "limits", "registrar", "settings", "signal", "time")
+NOT_KNOBS = ("os", "processes", "registrar", "settings", "signal", "time")
 HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
 
 
@@ -156,7 +155,7 @@ def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:
     sock = SimpleNamespace(settimeout=set_to.append)
     knobs["pre_request"](None, SimpleNamespace(unreader=SimpleNamespace(sock=sock)))
     knobs["pre_request"](None, SimpleNamespace(unreader=object()))
-    assert set_to == [limits.CLIENT_TIMEOUT_SECONDS]
+    assert set_to == [knobs["CLIENT_TIMEOUT_SECONDS"]]
 
 
 def test_the_container_gets_longer_to_stop_than_running_requests(

@@ -25,11 +25,10 @@ from tests.support.gateway_process import COMMANDS, GatewayProcess
 from tests.support.paths import PROJECT
 
 
-@pytest.fixture(params=["gunicorn", "granian"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """The settings of a gateway on folders, under each server."""
-    folder = str(tmp_path / "my data")
-    return {"SERVER": request.param, "DISCOVERY": "folders", "DATA_DIR": folder}
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    """The settings of a gateway on folders."""
+    return {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "my data")}
 
 
 @pytest.fixture
@@ -84,35 +83,6 @@ def test_as_many_files_may_be_open_as_the_system_allows(
     found = re.search(r"^Max open files +(\w+) +(\w+)", limits, re.MULTILINE)
     assert found
     assert found[1] == found[2] != "256"
-
-
-def test_granian_ends_when_a_worker_dies_twice_at_once(tmp_path: Path) -> None:
-    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
-    gateway = GatewayProcess(tmp_path, {**settings, "SERVER": "granian"}).start()
-    try:
-        os.kill(gateway.workers()[0], signal.SIGKILL)
-        gateway.wait()
-        os.kill(gateway.workers()[0], signal.SIGKILL)
-        assert gateway.process.wait(timeout=20) == 1
-        assert "crash loop" in gateway.log.read_text()
-    finally:
-        gateway.stop()
-
-
-def test_granian_gives_up_a_client_that_takes_nothing(tmp_path: Path) -> None:
-    folders = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "WORKERS": "1"}
-    settings = {**folders, "SERVER": "granian"}
-    gateway = GatewayProcess(tmp_path, settings, "impatient granian").start()
-    try:
-        assert gateway.ask("PUT", "/object/big", bytes(32 * 2**20)).status == 201
-        with socket.create_connection(("127.0.0.1", gateway.port)) as sock:
-            sock.sendall(b"GET /object/big HTTP/1.1\r\nHost: x\r\n\r\n")
-            deadline = time.monotonic() + 30
-            while "not sent whole" not in gateway.log.read_text():
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-    finally:
-        gateway.stop()
 
 
 @pytest.mark.parametrize(
@@ -189,13 +159,14 @@ def test_a_folder_that_hangs_keeps_no_other_folder_waiting(
         ({"DISCOVERY": "static", "NODES": "a=http://k:SECRET@h:x"}, "NODES: can't be"),
         ({"DISCOVERY": "no.module:Class"}, "DISCOVERY: can't import no.module"),
         ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: can't be"),
+        ({"SERVER": "granian"}, "SERVER: 'granian' can't be used: granian was removed"),
     ],
 )
-@pytest.mark.parametrize("server", ["gunicorn", "granian"])
+@pytest.mark.parametrize("server", ["gunicorn", "start"])
 def test_a_wrong_setting_ends_the_start_with_one_sentence(
     server: str, wrong: dict[str, str], says: str
 ) -> None:
-    said = refusal(COMMANDS[server], {"SERVER": server, **wrong})
+    said = refusal(COMMANDS[server], wrong)
     assert said.startswith(f"Settings: {says}")
     assert "SECRET" not in said
 
@@ -217,44 +188,11 @@ def refusal(arguments: Sequence[str], settings: dict[str, str]) -> str:
     return line
 
 
-# The setting SERVER
-
-
-def test_another_server_is_refused() -> None:
-    said = refusal(["-m", "amazin.serving.start"], {"SERVER": "uwsgi"})
-    assert said.startswith("Settings: SERVER: 'uwsgi' can't be used")
-
-
-def test_a_server_that_is_not_installed_is_refused() -> None:
-    code = (
-        "import sys; sys.modules['granian'] = None; "
-        "from amazin.serving.start import main; main()"
-    )
-    said = refusal(["-c", code], {"SERVER": "granian"})
-    assert said == "Settings: SERVER: no granian here: pip install '.[granian]'"
-
-
-def test_a_port_that_is_taken_is_not_shared() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = str(sock.getsockname()[1])
-        said = refusal(
-            ["-m", "amazin.serving.start"], {"SERVER": "granian", "PORT": port}
-        )
-    assert said == f"Settings: can't listen on 127.0.0.1, port {port}: " + (
-        "Address already in use"
-    )
-
-
-@pytest.mark.parametrize(
-    ("server", "name"), [("", "gunicorn"), ("gunicorn", "gunicorn"), ("granian",) * 2]
-)
-def test_the_server_is_the_one_that_was_asked_for(
-    tmp_path: Path, server: str, name: str
-) -> None:
-    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path), "SERVER": server}
-    gateway = GatewayProcess(tmp_path, settings, server="serve").start()
+def test_the_gateway_is_started_by_the_module(tmp_path: Path) -> None:
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path)}
+    gateway = GatewayProcess(tmp_path, settings, server="start").start()
     try:
-        assert gateway.ask("GET", "/health").headers["Server"].startswith(name)
+        assert gateway.ask("GET", "/health").headers["Server"].startswith("gunicorn")
         assert len(gateway.workers()) == 2
         assert gateway.stop() == 0
         lines = gateway.log.read_text().splitlines()

@@ -67,7 +67,6 @@ GOOD = [
     ("LOG_DEBUG", "1", True),
     ("LOG_DEBUG", "Off", False),
     ("WORKERS", "256", 256),
-    ("SERVER", "Granian", "granian"),
     ("INSTANCE_ID", "gateway-1", "gateway-1"),
     ("REQUEST_TIMEOUT", "0", 0.0),
     ("REQUEST_TIMEOUT", "30", 30.0),
@@ -176,7 +175,6 @@ BAD = [
     ("LOG_DEBUG", "perhaps"),
     ("WORKERS", "0"),
     ("WORKERS", "257"),
-    ("SERVER", "uwsgi"),
     ("INSTANCE_ID", "a b"),
     ("INSTANCE_ID", "a/b"),
     ("REQUEST_TIMEOUT", "-1"),
@@ -269,6 +267,19 @@ def test_every_default_can_be_written_into_the_environment() -> None:
 
 def test_variables_that_are_no_settings_are_nobodys_business() -> None:
     assert from_environ({"HOME": "/root", "port": "x"}) == Settings()
+
+
+@pytest.mark.parametrize("text", ["gunicorn", "Gunicorn", " "])
+def test_the_default_of_a_removed_setting_changes_nothing(text: str) -> None:
+    assert from_environ({"SERVER": text}) == Settings()
+
+
+def test_a_removed_setting_stops_the_start() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        from_environ({"SERVER": "granian"})
+    assert str(refusal.value) == (
+        "SERVER: 'granian' can't be used: granian was removed, gunicorn serves"
+    )
 
 
 def test_static_discovery_needs_exactly_one_list() -> None:

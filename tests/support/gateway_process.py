@@ -19,13 +19,7 @@ from tests.support.paths import PROJECT
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "gunicorn": ("-m", "gunicorn", "wsgi:app"),
-    "granian": ("-m", "amazin.serving.start"),
-    "impatient granian": (
-        "-c",
-        "from amazin.serving import start; start.CLIENT_TIMEOUT_SECONDS = 5; "
-        "start.main()",
-    ),
-    "serve": ("-m", "amazin.serving.start"),
+    "start": ("-m", "amazin.serving.start"),
     "wsgiref": ("-m", "tests.support.wsgiref_server"),
 }
 """How each server is started: Python's arguments."""
@@ -150,16 +144,12 @@ class ServerProcess:
 
 
 class GatewayProcess(ServerProcess):
-    """A gateway with these settings.
-
-    `server` is one of `COMMANDS`, if not the one that SERVER names (else gunicorn).
-    """
+    """A gateway with these settings; `server` is one of `COMMANDS`."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str], server: str = ""
+        self, folder: Path, settings: Mapping[str, str], server: str = "gunicorn"
     ) -> None:
         port = free_port()
-        self.server = server or settings.get("SERVER", "gunicorn")
         kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
         environ = {
             **kept,
@@ -168,7 +158,7 @@ class GatewayProcess(ServerProcess):
             "SPOOL_DIR": str(folder),
             **settings,
         }
-        command = [sys.executable, *COMMANDS[self.server]]
+        command = [sys.executable, *COMMANDS[server]]
         super().__init__(
             port, folder / f"gateway-{port}.log", command, PROJECT, environ
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import Field, fields
 from typing import Any
 
-from amazin.settings.settings import Settings
+from amazin.settings.settings import RemovedSettings, Settings
 
 HEAD = (
     "| Setting | In the file | Unit | Default | Meaning |",
@@ -35,8 +35,9 @@ def row(setting: Field[Any]) -> str:
 
 
 def settings_table() -> str:
-    """Return the whole table, a row for every setting in the code's order."""
-    return "\n".join([*HEAD, *map(row, fields(Settings))])
+    """Return the whole table, a row for every setting; last those that were removed."""
+    rows = map(row, (*fields(Settings), *fields(RemovedSettings)))
+    return "\n".join([*HEAD, *rows])
 
 
 if __name__ == "__main__":

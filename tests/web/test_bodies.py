@@ -369,17 +369,6 @@ def test_the_time_of_a_request_ends_with_it(size: int) -> None:
     assert receive(SimpleNamespace(sock=sock)) == b"next"
 
 
-@pytest.mark.parametrize(("software", "was_read"), [("Granian", 0), ("gunicorn", 6)])
-def test_granian_waits_for_no_body_that_its_client_was_not_asked_for(
-    software: str, was_read: int
-) -> None:
-    stream = Input(b"123456")
-    environ = {"CONTENT_LENGTH": "6", "HTTP_EXPECT": "100-continue"}
-    server = {"SERVER_SOFTWARE": software, "wsgi.input": stream}
-    assert drain({**environ, **server}) == bool(was_read)
-    assert stream.was_read == was_read
-
-
 class DribblingClient:
     """Sends a byte each 20 ms to what gunicorn reads from, for at most 5 s."""
 

@@ -1,4 +1,4 @@
-"""What every server process obeys: time limits, open files, signals, its address."""
+"""What the server's processes share: their command, open files, signals, address."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-CLIENT_TIMEOUT_SECONDS = 300
-"""A client that is silent for so long in the middle of a body, or takes nothing of a
-download, is cut off."""
-HEAD_SECONDS = 5
-"""For a connection to send its next request, and for a whole request head."""
-STOP_SECONDS = 30
-"""What running transfers get when the server is told to stop."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-GATEWAY = "wsgi:app"
 LAUNCH = (sys.executable, "-P", str(Path(__file__).with_name("launch.py")))
 """The command that runs gunicorn, wherever these modules are."""
 
@@ -39,7 +31,7 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def try_app(app: str = GATEWAY) -> None:
+def try_app(app: str) -> None:
     """Try the application out in a process of its own: a wrong setting ends the start.
 
     A worker that fails would be started again and again; and the master must import

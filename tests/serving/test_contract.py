@@ -1,0 +1,410 @@
+"""The contract that the gateway keeps under gunicorn with gevent, on real sockets.
+
+Folders for nodes. What holds under any WSGI server: test_other_servers.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bare_http import (
+    MIB,
+    answers,
+    connect,
+    get,
+    head,
+    put,
+    require_broken_download,
+    require_timely_uploads,
+    send,
+)
+from tests.support.gateway_process import GatewayProcess, resident_peak_kib
+
+RESET = struct.pack("ii", 1, 0)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """The gateway under gunicorn with gevent, as it is shipped."""
+    folder = tmp_path_factory.mktemp("gateway")
+    settings = {
+        "DISCOVERY": "folders",
+        "DATA_DIR": str(folder / "data"),
+        "WORKERS": "1",
+        "MAX_OBJECT_BYTES": "100MiB",
+    }
+    gateway = GatewayProcess(folder, settings).start()
+    yield gateway
+    gateway.stop()
+
+
+def test_it_is_the_server_that_is_meant(gateway: GatewayProcess) -> None:
+    assert gateway.ask("GET", "/health").headers["Server"].startswith("gunicorn")
+    assert "Using worker: gevent" in gateway.log.read_text()
+
+
+# Objects
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 2**18, 2**18 + 1, 5 * MIB + 3])
+def test_an_object_comes_back_byte_for_byte(gateway: GatewayProcess, size: int) -> None:
+    body = random.Random(size).randbytes(size)
+    etag = hashlib.md5(body).hexdigest()
+    answer = put(gateway, f"size{size}", body)
+    assert json.loads(answer.body)["etag"] == etag
+    for method in ("GET", "HEAD"):
+        answer = gateway.ask(method, f"/object/size{size}")
+        assert answer.status == 200
+        assert answer.headers["Content-Length"] == str(size)
+        assert answer.headers["ETag"] == f'"{etag}"'
+        assert answer.body == (body if method == "GET" else b"")
+    answer = gateway.ask("DELETE", f"/object/size{size}")
+    assert (answer.status, answer.body) == (204, b"")
+    assert get(gateway, f"size{size}").status == 404
+
+
+def test_ranges_and_conditions(gateway: GatewayProcess) -> None:
+    body = random.Random(1).randbytes(2 * MIB)
+    etag = put(gateway, "ranged", body).headers["ETag"]
+    for wanted, expected in (
+        ("bytes=0-0", body[:1]),
+        ("bytes=-1", body[-1:]),
+        (f"bytes={MIB}-", body[MIB:]),
+    ):
+        answer = get(gateway, "ranged", Range=wanted)
+        assert (answer.status, answer.body == expected) == (206, True)
+    answer = get(gateway, "ranged", Range=f"bytes={len(body)}-")
+    assert answer.status == 416
+    assert answer.headers["Content-Range"] == f"bytes */{len(body)}"
+    assert get(gateway, "ranged", If_None_Match=etag).status == 304
+    assert get(gateway, "ranged", If_Match='"other"').status == 412
+    for condition, status in (('"other"', 412), (etag, 201)):
+        headers = {"If-Match": condition}
+        answer = gateway.ask("PUT", "/object/ranged", b"new", headers)
+        assert answer.status == status
+
+
+def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
+    sent = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Disposition": 'attachment; filename="a.txt"',
+        "Cache-Control": "no-store",
+        "X-Plain": "a  b",
+        "X-Escaped": "100%41",
+    }
+    put(gateway, "headers", b"body", **sent)
+    for method in ("GET", "HEAD"):
+        answer = gateway.ask(method, "/object/headers")
+        assert {name: answer.headers[name] for name in sent} == sent
+
+
+@pytest.mark.parametrize("value", [b"caf\xc3\xa9", b"caf\xe9"])
+def test_a_header_beyond_ascii_comes_back(
+    gateway: GatewayProcess, value: bytes
+) -> None:
+    data = head("PUT /object/latin", "X-A: " + value.decode("latin-1"))
+    data = data[:-2] + b"Content-Length: 4\r\n\r\nbody"
+    (answer,) = send(gateway, data, "PUT")
+    assert answer.status == 201
+    assert get(gateway, "latin").headers["X-A"].encode("latin-1") == value
+
+
+def test_a_request_id_is_taken_over_if_it_is_one(gateway: GatewayProcess) -> None:
+    health = gateway.ask("GET", "/health", None, {"X-Request-Id": "abc-1"})
+    assert health.headers["X-Request-Id"] == "abc-1"
+    health = gateway.ask("GET", "/health", None, {"X-Request-Id": "a b"})
+    assert len(health.headers["X-Request-Id"]) == 32
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("request_line", "length", "status", "code"),
+    [
+        ("GET /nothing", None, 404, "NoSuchRoute"),
+        ("GET /object/nothere", None, 404, "NoSuchObject"),
+        ("GET //object/abc", None, 404, "NoSuchRoute"),
+        ("GET /object/a%2Fb", None, 404, "NoSuchRoute"),
+        ("GET /object/a%00", None, 422, "InvalidId"),
+        ("GET /object/%FF", None, 422, "InvalidId"),
+        ("PATCH /object/abc", 0, 405, "MethodNotAllowed"),
+        ("POST /health", 3, 405, "MethodNotAllowed"),
+        ("PUT /object/abc", None, 411, "LengthRequired"),
+        ("PUT /object/abc", 2**30, 413, "ObjectTooLarge"),
+        ("PUT /object/not-an-id", 3, 422, "InvalidId"),
+    ],
+)
+def test_an_error_is_json(
+    gateway: GatewayProcess,
+    request_line: str,
+    length: int | None,
+    status: int,
+    code: str,
+) -> None:
+    headers = [] if length is None else [f"Content-Length: {length}"]
+    body = bytes(length or 0) if (length or 0) < 10 else b""
+    is_ended = len(body) != (length or 0)
+    method = request_line.split()[0]
+    data = head(request_line, *headers) + body
+    (answer,) = send(gateway, data, method, is_ended=is_ended)
+    error = json.loads(answer.body)
+    assert (answer.status, error["code"]) == (status, code)
+    assert error["requestId"] == answer.headers["X-Request-Id"]
+    if status == 405:
+        assert "GET" in answer.headers["Allow"]
+
+
+def test_an_absolute_target_means_its_path(gateway: GatewayProcess) -> None:
+    (answer,) = send(gateway, head("GET http://elsewhere/health"), "GET")
+    assert (answer.status, answer.body) == (200, b'{"status":"UP"}')
+
+
+def test_an_escaped_letter_is_the_letter(gateway: GatewayProcess) -> None:
+    put(gateway, "abc", b"body")
+    assert get(gateway, "%61bc").body == b"body"
+
+
+def test_a_method_in_lower_case_is_refused(gateway: GatewayProcess) -> None:
+    put(gateway, "lower", b"body")
+    (answer,) = send(gateway, head("delete /object/lower"), "DELETE")
+    assert answer.status in (400, 405, 501)
+    assert get(gateway, "lower").body == b"body"
+
+
+def test_a_header_with_underscores_is_dropped(gateway: GatewayProcess) -> None:
+    data = head("PUT /object/under", "X_Under: 1", "Content-Length: 4") + b"body"
+    assert send(gateway, data, "PUT")[0].status == 201
+    assert get(gateway, "under").headers["X-Under"] is None
+
+
+# Bodies
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def test_a_chunked_upload_is_stored(gateway: GatewayProcess) -> None:
+    body = random.Random(2).randbytes(700_000)
+    data = head("PUT /object/chunked", CHUNKED)
+    for start in range(0, len(body), 100_000):
+        data += b"186a0\r\n" + body[start : start + 100_000] + b"\r\n"
+    (answer,) = send(gateway, data + b"0\r\n\r\n", "PUT")
+    assert answer.status == 201
+    assert get(gateway, "chunked").body == body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"5\r\nhello\r\n",
+        b"5\r\nhel",
+        b"zz\r\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+    ],
+    ids=["no end", "inside a chunk", "no size", "a negative size"],
+)
+def test_a_chunked_upload_without_its_end_is_not_stored(
+    gateway: GatewayProcess, data: bytes
+) -> None:
+    put(gateway, "cut", b"old")
+    upload = head("PUT /object/cut", CHUNKED) + data
+    (answer,) = send(gateway, upload, "PUT", is_ended=True)
+    assert answer.status == 400
+    assert get(gateway, "cut").body == b"old"
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("size", [0, 10, 300_000, 3 * MIB])
+def test_a_truncated_upload_is_not_stored(
+    gateway: GatewayProcess, size: int, is_reset: bool
+) -> None:
+    put(gateway, "short", b"old")
+    for key in ("short", f"never{size}{is_reset}"):
+        with connect(gateway) as sock:
+            sock.sendall(head(f"PUT /object/{key}", f"Content-Length: {size + 1}"))
+            sock.sendall(bytes(size))
+            if is_reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            else:
+                sock.shutdown(socket.SHUT_WR)
+                assert b" 400 " in sock.recv(4096).split(b"\r\n")[0]
+    assert get(gateway, "short").body == b"old"
+    assert get(gateway, f"never{size}{is_reset}").status == 404
+
+
+FRAMINGS = {
+    "both": ["Content-Length: 5", CHUNKED],
+    "both, the other way": [CHUNKED, "Content-Length: 5"],
+    "another coding": ["Transfer-Encoding: gzip"],
+    "another one before": ["Transfer-Encoding: gzip, chunked"],
+    "almost chunked": ["Transfer-Encoding: xchunked"],
+    "a blank before the colon": ["Transfer-Encoding : chunked"],
+    "a word": ["Content-Length: five"],
+    "a sign": ["Content-Length: +5"],
+    "a negative length": ["Content-Length: -5"],
+    "a list": ["Content-Length: 5, 5"],
+    "two lengths": ["Content-Length: 5", "Content-Length: 6"],
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_doubtful_framing_is_refused_and_hides_no_request(
+    gateway: GatewayProcess, framing: str
+) -> None:
+    put(gateway, "victim", b"kept")
+    data = head("PUT /object/framed", *FRAMINGS[framing]) + b"5\r\nhello\r\n0\r\n\r\n"
+    if framing != "another one before":  # which does say where the body ends
+        data += head("DELETE /object/victim")
+    found = send(gateway, data, "PUT", "DELETE", is_ended=True)
+    assert found[0].status in (400, 411, 501)
+    assert get(gateway, "framed").status == 404
+    assert get(gateway, "victim").body == b"kept"
+
+
+# Connections
+
+
+def test_a_connection_serves_many_requests(gateway: GatewayProcess) -> None:
+    connection = gateway.connect()
+    connection.connect()
+    first = connection.sock.getsockname()
+    for number in range(20):
+        connection.request("PUT", "/object/alive", b"%d" % number)
+        assert connection.getresponse().read()
+        connection.request("GET", "/object/alive")
+        assert connection.getresponse().read() == b"%d" % number
+        assert connection.sock.getsockname() == first
+    connection.close()
+
+
+def test_requests_sent_ahead_are_answered_in_order(gateway: GatewayProcess) -> None:
+    put(gateway, "ahead", b"first")
+    data = (
+        head("GET /object/ahead")
+        + head("PUT /object/ahead", "Content-Length: 6")
+        + b"second"
+        + head("GET /object/ahead")
+        + head("HEAD /object/ahead")
+        + head("GET /nothing", "Connection: close")
+    )
+    found = send(gateway, data, "GET", "PUT", "GET", "HEAD", "GET")
+    assert [answer.status for answer in found] == [200, 201, 200, 200, 404]
+    assert [found[0].body, found[2].body] == [b"first", b"second"]
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(gateway: GatewayProcess) -> None:
+    expect = ("Expect: 100-continue", "Content-Length: 4")
+    with connect(gateway) as sock, sock.makefile("rb") as file:
+        sock.sendall(head("PUT /object/expect", *expect))
+        (answer,) = answers(file, ("PUT",))
+        assert answer.status == 100
+        sock.sendall(b"body")
+        (answer,) = answers(file, ("PUT",))
+        assert answer.status == 201
+    assert get(gateway, "expect").body == b"body"
+
+
+@pytest.mark.parametrize(
+    "line", ["PUT /object/not-an-id", "POST /health", "GET /health"]
+)
+@pytest.mark.parametrize("size", [100, 300_000, 5 * MIB])
+def test_a_body_that_nobody_reads_is_never_a_request(
+    gateway: GatewayProcess, line: str, size: int
+) -> None:
+    put(gateway, "victim", b"kept")
+    hidden = head("DELETE /object/victim")
+    body = (hidden * (size // len(hidden) + 1))[:size]
+    data = head(line, f"Content-Length: {size}") + body + head("GET /object/victim")
+    found = send(gateway, data, line.split()[0], "GET")
+    assert found[0].status in (200, 405, 422)
+    for answer in found[1:]:
+        assert answer.body == b"kept"
+    assert get(gateway, "victim").body == b"kept"
+
+
+# Downloads
+
+
+def test_a_broken_download_is_seen_by_the_client(gateway: GatewayProcess) -> None:
+    require_broken_download(gateway)
+
+
+def logged(gateway: GatewayProcess, key: str) -> dict[str, str]:
+    """Wait for the line of a GET in the access log."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for text in gateway.log.read_text().splitlines():
+            line = json.loads(text) if text.startswith("{") else {}
+            is_it = line.get("path") == f"/object/{key}" and line["method"] == "GET"
+            if is_it:
+                return line
+        time.sleep(0.05)
+    raise AssertionError("not logged")
+
+
+def test_a_download_that_nobody_takes_any_more_is_given_up(
+    gateway: GatewayProcess,
+) -> None:
+    put(gateway, "leave", bytes(64 * MIB))
+    with connect(gateway) as sock:
+        sock.sendall(head("GET /object/leave"))
+        assert sock.recv(4096)
+    line = logged(gateway, "leave")
+    assert line["error"] == "not sent whole"
+    assert gateway.ask("DELETE", "/object/leave").status == 204
+
+
+def test_a_slow_reader_costs_no_memory(gateway: GatewayProcess) -> None:
+    body = random.Random(4).randbytes(64 * MIB)
+    put(gateway, "slow", body)
+    before = [resident_peak_kib(pid) for pid in gateway.workers()]
+    connections = [gateway.connect() for _ in range(4)]
+    for connection in connections:
+        connection.request("GET", "/object/slow")
+    time.sleep(1)
+    for connection in connections:
+        assert connection.getresponse().read() == body
+        connection.close()
+    after = [resident_peak_kib(pid) for pid in gateway.workers()]
+    assert max(after) - max(before) < 16 * 1024
+
+
+# Slowness
+
+
+def test_after_an_upload_the_server_waits_for_no_more_of_it(
+    gateway: GatewayProcess,
+) -> None:
+    """A client may read to the end of a connection that isn't kept."""
+    upload = head("PUT /object/ended", "Content-Length: 5", "Connection: close")
+    with connect(gateway) as sock:
+        sock.sendall(upload + b"hello")
+        assert sock.makefile("rb").read().split(b"\r\n")[0].split()[1] == b"201"
+
+
+def test_who_is_refused_before_being_told_to_go_on_need_not_close(
+    gateway: GatewayProcess,
+) -> None:
+    refused = head("PUT /object/!", "Content-Length: 5", "Expect: 100-continue")
+    with connect(gateway) as sock:
+        sock.sendall(refused)
+        assert b"HTTP/1.1 422 " in sock.makefile("rb").read()
+
+
+def test_an_upload_that_dribbles_ends_with_its_time(tmp_path: Path) -> None:
+    data = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "data"), "WORKERS": "1"}
+    gateway = GatewayProcess(tmp_path, {**data, "REQUEST_TIMEOUT": "1"}).start()
+    try:
+        require_timely_uploads(gateway)
+    finally:
+        gateway.stop()

@@ -1,0 +1,132 @@
+"""Requests to a gateway byte by byte, for what `http.client` would not send."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import random
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.gateway_process import Answer, GatewayProcess
+
+MIB = 2**20
+
+
+def head(line: str, *headers: str) -> bytes:
+    """Return a request's head."""
+    text = "".join(f"{item}\r\n" for item in (f"{line} HTTP/1.1", "Host: x", *headers))
+    return text.encode("latin-1") + b"\r\n"
+
+
+def connect(gateway: GatewayProcess) -> socket.socket:
+    """Return a bare connection."""
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+
+
+def send(
+    gateway: GatewayProcess, data: bytes, *methods: str, is_ended: bool = False
+) -> list[Answer]:
+    """Send bytes, read an answer to each method, or fewer if it closes."""
+    with connect(gateway) as sock:
+        try:
+            sock.sendall(data)
+            if is_ended:
+                sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has answered and closed already
+        with sock.makefile("rb") as file:
+            return list(answers(file, methods))
+
+
+def answers(file: io.BufferedReader, methods: tuple[str, ...]) -> Iterator[Answer]:
+    """Read answers, up to the first one that doesn't come."""
+    for method in methods:
+        try:
+            line = file.readline()
+        except ConnectionResetError:
+            return
+        if not line:
+            return
+        headers = http.client.parse_headers(file)
+        status = int(line.split()[1])
+        is_bare = method == "HEAD" or status in (100, 204, 304)
+        length = 0 if is_bare else int(headers["Content-Length"])
+        yield Answer(status, headers, file.read(length))
+
+
+def put(gateway: GatewayProcess, key: str, body: bytes, **headers: str) -> Answer:
+    """Store an object; must succeed."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = gateway.ask("PUT", f"/object/{key}", body, named)
+    assert answer.status == 201, answer.body
+    return answer
+
+
+def get(gateway: GatewayProcess, key: str, **headers: str) -> Answer:
+    """Ask for an object."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return gateway.ask("GET", f"/object/{key}", None, named)
+
+
+def require_broken_download(gateway: GatewayProcess) -> None:
+    """Cut an object's file while it is downloaded: the client must see that.
+
+    The gateway's nodes are folders in `data` beside its log.
+    """
+    body = random.Random(3).randbytes(64 * MIB)
+    put(gateway, "broken", body)
+    connection = gateway.connect()
+    connection.request("GET", "/object/broken")
+    response = connection.getresponse()
+    got = response.read(MIB)
+    files = (gateway.log.parent / "data").rglob("*")
+    with max(files, key=lambda path: path.stat().st_size).open("r+b") as file:
+        file.truncate(48 * MIB)
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)) as broken:
+        response.read()
+    if isinstance(broken.value, http.client.IncompleteRead):
+        got += broken.value.partial
+    connection.close()
+    assert len(got) < len(body)
+    assert body.startswith(got)
+    assert gateway.ask("DELETE", "/object/broken").status == 204
+
+
+def dribbled(gateway: GatewayProcess, line: str) -> tuple[bytes, float]:
+    """Upload a byte each 50 ms; returns the status, and when it came."""
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=0.05) as sock:
+        sock.sendall(head(line, "Content-Length: 100000"))
+        while time.monotonic() < begun + 20:
+            sock.send(b"x")
+            try:
+                return sock.recv(4096).split()[1], time.monotonic() - begun
+            except TimeoutError:
+                continue
+    raise AssertionError("no answer")
+
+
+def require_timely_uploads(gateway: GatewayProcess) -> None:
+    """Send uploads that dribble: each byte alone is never late, each upload is.
+
+    The gateway has a REQUEST_TIMEOUT of 1 s.
+    """
+    for line, expected in (
+        ("PUT /object/slow", b"408"),
+        ("PUT /object/!", b"422"),
+        ("POST /objects/delete", b"408"),
+    ):
+        status, seconds = dribbled(gateway, line)
+        assert (status, seconds < 6) == (expected, True)
+    assert gateway.ask("GET", "/object/slow").status == 404
+    kept = gateway.connect()
+    for method in ("PUT", *5 * ["GET"]):  # none has the time of another
+        kept.request(method, "/object/kept", b"hello" if method == "PUT" else None)
+        assert kept.getresponse().read()
+        time.sleep(0.3)
+    kept.close()
+    assert "Socket error" not in gateway.log.read_text()
