@@ -55,7 +55,9 @@ class Gateway:
         environ[DEADLINE] = started + self._timeout
         request = self._read_request(environ)
         try:
-            response = in_time(self._answer(request), environ[DEADLINE])
+            response = self._answer(request)
+            if not isinstance(response.body, bytes | tuple):
+                require_begun_in_time(response, environ[DEADLINE])
         except Exception as exc:
             error = noted(request, exc)
             if error is None:
@@ -82,7 +84,9 @@ class Gateway:
             path=path,
             environ=environ,
             id=given if _REQUEST_ID.fullmatch(given) else new_id(),
-            client=client_address(environ, self._trusts),
+            client=client_address(environ, self._trusts)
+            if "HTTP_X_FORWARDED_FOR" in environ
+            else environ.get("REMOTE_ADDR", ""),
         )
 
     def _answer(self, request: Request) -> Response:
@@ -151,7 +155,8 @@ class Transfer:
             body.close()
         self._log()
         environ = self._request.environ
-        environ[UNREAD_BODY] = not drain(environ)
+        has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
+        environ[UNREAD_BODY] = bool(has_body) and not drain(environ)
 
     def _log(self) -> None:
         if not access_log.isEnabledFor(logging.INFO):
@@ -171,15 +176,16 @@ class Transfer:
         access_log.handle(EventRecord(access_log.name, "request", fields))
 
 
-def in_time(response: Response, deadline: float) -> Response:
-    """Return an answer that may be begun. Raises: LateError, if it is too late for it.
+def require_begun_in_time(response: Response, deadline: float) -> None:
+    """Close a stream that would begin too late. Raises: LateError.
 
-    One that is here, as bytes or nothing, never is: nobody would have to wait for it.
+    An answer that is here, as bytes or nothing, never is too late: nobody would have to
+    wait for it.
     """
+    if time.monotonic() <= deadline:
+        return
     body = response.body
-    if isinstance(body, bytes | tuple) or time.monotonic() <= deadline:
-        return response
-    if hasattr(body, "close"):
+    if not isinstance(body, bytes) and hasattr(body, "close"):
         body.close()
     raise LateError("The answer did not begin within REQUEST_TIMEOUT")
 

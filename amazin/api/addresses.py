@@ -46,8 +46,8 @@ def address_of(settings: Settings, bucket: str, key: str) -> Address:
 
     Raises: HTTPError 422.
     """
-    if bucket or "/" not in key:  # else the path has an empty segment for the bucket
-        bucket = bucket_of(settings, bucket)
+    if not bucket and "/" not in key:  # else the path has an empty one for the bucket
+        bucket = settings.default_bucket
     checked_bucket(bucket)
     checked_key(key)
     return Address(bucket, key, *stored_name(bucket, key))

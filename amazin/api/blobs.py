@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from wsgiref.types import WSGIEnvironment
@@ -19,8 +20,7 @@ from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
 from amazin.model.headers import MAX_METADATA_BYTES
 from amazin.model.objects import ObjectInfo
-from amazin.web.bodies import open_body
-from amazin.web.framing import announced_length
+from amazin.web.bodies import stream_body
 from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
 from amazin.web.messages import Request, Response, Route, json_response
 from amazin.web.spool import SpoolRoom
@@ -40,16 +40,18 @@ def upload(
 ) -> Response:
     """Store the body under its SHA-1; 200 with id and size."""
     headers = blob_headers(request.environ, most_header_bytes)
-    limit = services.settings.max_object_bytes
-    announced_length(request.environ, limit)
+    body = stream_body(request.environ, services.settings.max_object_bytes)
     digest = hashlib.sha1(usedforsecurity=False)
-    body = open_body(request.environ, limit, services.spool, observe=digest.update)
-    try:
+
+    def hashed() -> Iterator[bytes]:
+        for chunk in body.chunks():
+            digest.update(chunk)
+            yield chunk
+
+    with closing(services.spool.spool(hashed())) as spooled:
         blob_id = digest.hexdigest()
-        request.node = services.blobs.put(blob_id, body, headers).member.name
-        return stored(blob_id, body.length)
-    finally:
-        body.close()
+        request.node = services.blobs.put(blob_id, spooled, headers).member.name
+        return stored(blob_id, spooled.length)
 
 
 def fetch(request: Request, services: BlobServices, file: str) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from urllib.parse import unquote_to_bytes
 
@@ -21,7 +22,6 @@ from amazin.api.content import (
     head_content,
     intent_of,
     store,
-    store_body,
 )
 from amazin.api.services import Services
 from amazin.errors import (
@@ -57,7 +57,7 @@ def put_object(request: Request, services: Services, bucket: str, key: str) -> R
         return copy_object(request, services, address)
     intent = intent_of(request, services, address.key, address.headers)
     require_bucket(services, address.bucket)
-    copy = store_body(request, services, address.name, intent)
+    copy = store(request, services, address.name, intent)
     require_bucket_still(services, address.bucket)
     return created(address.key, copy.info, intent.headers)
 
@@ -112,16 +112,12 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
         raise_if_missing(services, source.bucket)
         raise
     body = CopiedBody(content, request.environ.get(DEADLINE, math.inf))
-    try:
+    with closing(body):
         if body.length > services.settings.max_object_bytes:
             raise too_large(services.settings.max_object_bytes)
-        intent = Intent(copied_headers(content.info, target), *conditions)
-        # A node may lock the key while a conditional upload arrives.
-        whole = services.spool.spool(body.chunks()) if intent.is_conditional else None
-        copy = store(services, target.name, whole or body, intent)
-    finally:
-        body.close()
-    request.node = copy.member.name
+        headers = copied_headers(content.info, target)
+        intent = Intent(headers, *conditions, body)
+        copy = store(request, services, target.name, intent)
     require_bucket_still(services, target.bucket)
     return created(target.key, copy.info, intent.headers)
 

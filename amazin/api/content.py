@@ -7,6 +7,7 @@ names. Source: RFC 9110.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from amazin.errors import NodeProtocolError
 from amazin.model.headers import require_fit
 from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject
-from amazin.web.bodies import AnyBody, open_body
+from amazin.web.bodies import ClosableBody, stream_body
 from amazin.web.conditions import (
     CONDITIONAL_HEADERS,
     Conditions,
@@ -28,27 +29,25 @@ from amazin.web.conditions import (
     unsupported_condition,
 )
 from amazin.web.dates import http_date
-from amazin.web.framing import announced_length
 from amazin.web.headers import returned_headers, uploaded_headers
 from amazin.web.messages import Header, Request, Response, json_response, variable
 
-_SELECTING = [variable(name) for name in (*CONDITIONAL_HEADERS, "Range")]
+_CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
+_SELECTING = [*_CONDITIONAL, variable("Range")]
 _NOTHING: Mapping[str, str] = {}
 Shown = Callable[[ObjectInfo], ObjectInfo]
-
-
-def _as_it_is(info: ObjectInfo) -> ObjectInfo:
-    return info
+"""Returns how clients are to see an object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a PUT wants, as far as its headers tell."""
+    """What an upload or a copy is to store."""
 
     headers: dict[str, str]
     """To be stored with the object."""
     if_match: str | None
     if_absent: bool
+    body: ClosableBody
 
     @property
     def is_conditional(self) -> bool:
@@ -64,37 +63,37 @@ def intent_of(
     `key` suggests the content type if the client sends none; `extra` is stored with
     the object beside the client's headers.
 
-    Raises: HTTPError 400, 411, 412, 413, 501.
+    Raises: HTTPError 400, 411, 412, 413, 501; what `uploaded_headers` does.
     """
     headers = uploaded_headers(request.environ, key)
     if extra:
         headers |= extra
         require_fit(headers)
-    intent = Intent(headers, *Conditions(request.header).for_upload())
-    announced_length(request.environ, services.settings.max_object_bytes)
-    return intent
-
-
-def store_body(
-    request: Request, services: Services, name: ObjectName, intent: Intent
-) -> Stored:
-    """Store the request's body. Raises: as `open_body` and `Cluster.put`."""
-    limit = services.settings.max_object_bytes
-    whole = intent.is_conditional
-    if whole:  # before its body is read
-        services.objects.require_conditional(name)
-    body = open_body(request.environ, limit, services.spool, whole=whole)
-    copy = store(services, name, body, intent)
-    request.node = copy.member.name
-    return copy
+    condition: tuple[str | None, bool] = (None, False)
+    if request.has_any(_CONDITIONAL):
+        condition = Conditions(request.header).for_upload()
+    body = stream_body(request.environ, services.settings.max_object_bytes)
+    return Intent(headers, *condition, body)
 
 
 def store(
-    services: Services, name: ObjectName, body: AnyBody, intent: Intent
+    request: Request, services: Services, name: ObjectName, intent: Intent
 ) -> Stored:
-    """Store a body and close it. Raises: as `Cluster.put`."""
+    """Store what is intended, and close the body.
+
+    A body of unknown length is spooled, and so is one with a condition: a node may lock
+    the key while a conditional upload arrives.
+
+    Raises: as `SpoolRoom.spool` and `LargeObjectStore.put`.
+    """
+    body, is_conditional = intent.body, intent.is_conditional
     try:
-        return services.objects.put(
+        if is_conditional:  # before the body is read
+            services.objects.require_conditional(name)
+        if is_conditional or body.length == UNKNOWN_SIZE:
+            with closing(body):
+                body = services.spool.spool(iter(body.chunks()))
+        copy = services.objects.put(
             name,
             body,
             intent.headers,
@@ -103,6 +102,8 @@ def store(
         )
     finally:
         body.close()
+    request.node = copy.member.name
+    return copy
 
 
 def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
@@ -113,18 +114,19 @@ def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
 def get_content(
     request: Request,
     fetch: Callable[[Chooser | None], Download],
-    shown: Shown = _as_it_is,
+    shown: Shown | None = None,
 ) -> Response:
     """Send the object, or the range of it that was asked for.
 
-    `fetch` opens it, as `Cluster.get` does; `shown` is how clients are to see it.
+    `fetch` opens it, as `Cluster.get` does; `shown` is how clients are to see it, if
+    not as it is.
     """
     if not request.has_any(_SELECTING):
         return send(request, fetch(None), shown)
     conditions = Conditions(request.header)
 
     def choose(found: ObjectInfo) -> ByteRange | None:
-        info = shown(found)
+        info = shown(found) if shown else found
         conditions.check(info)
         if info.size == UNKNOWN_SIZE:
             return None
@@ -156,10 +158,12 @@ def delete_content(request: Request, services: Services, name: ObjectName) -> Re
     return Response(204)
 
 
-def send(request: Request, download: Download, shown: Shown = _as_it_is) -> Response:
+def send(request: Request, download: Download, shown: Shown | None = None) -> Response:
     """Return a response that streams an open object and closes it at its end."""
     request.node = download.member.name
-    content, info = download.content, shown(download.content.info)
+    content, info = download.content, download.content.info
+    if shown:
+        info = shown(info)
     headers = object_headers(info)
     status, length = 200, info.size
     if download.byte_range:
@@ -254,7 +258,7 @@ def validators(info: ObjectInfo) -> list[Header]:
 def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:
     """Return an object's info as JSON shows it; times are RFC 3339 in UTC."""
     modified = datetime.fromtimestamp(info.modified_ns / 10**9, UTC)
-    _, content_type = next(iter(returned_headers(headers)))
+    _, content_type = returned_headers(headers)[0]
     return {
         "key": key,
         "size": info.size,

@@ -11,7 +11,7 @@ from amazin.api.content import (
     get_content,
     head_content,
     intent_of,
-    store_body,
+    store,
 )
 from amazin.api.services import Services
 from amazin.errors import HTTPError
@@ -28,7 +28,7 @@ def put_object(request: Request, services: Services, object_id: str) -> Response
     name = object_name(object_id)
     refuse_copy(request.environ, "X-Copy-Source", "X-Copy-Source-Range")
     intent = intent_of(request, services, object_id)
-    copy = store_body(request, services, name, intent)
+    copy = store(request, services, name, intent)
     return created(object_id, copy.info, intent.headers)
 
 

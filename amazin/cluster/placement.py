@@ -75,7 +75,7 @@ def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Pla
         everyone = Quorum(all_members, len(all_members))
         home = _home(roster.newest, members, hash_key) if roster.is_open else ()
         return Placement(roster, home, (everyone,), None)
-    old = _home(settled, members, hash_key)
+    old = list(map(members.__getitem__, settled.home(hash_key)))
     if roster.forgotten:
         old = [member for member in old if member.name not in roster.forgotten]
     quorums = [Quorum(old, min(settled.read_count, len(old)))]
@@ -105,8 +105,13 @@ def newest(
             counting.append((name, info))
     if len(counting) < 2:
         return counting
-    best = max(info.version for _, info in counting)
-    return [(name, info) for name, info in counting if info.version == best]
+    versions = [info.version for _, info in counting]
+    best = max(versions)
+    return [
+        copy
+        for copy, version in zip(counting, versions, strict=True)
+        if version == best
+    ]
 
 
 def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:

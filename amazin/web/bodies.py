@@ -1,14 +1,13 @@
-"""Request bodies: streamed with a known length, or spooled to a file without one.
+"""Request bodies, read as they are asked for, and what is left of them drained.
 
 Source: RFC 9112 section 6; PEP 3333 on `wsgi.input`.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
@@ -24,7 +23,6 @@ from amazin.web.framing import (
     require_time,
 )
 from amazin.web.server_quirks import limit_reading
-from amazin.web.spool import SpoolRoom
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """How much of a refused upload is read, so that its client sees the refusal."""
@@ -32,8 +30,6 @@ DRAIN_SILENCE_SECONDS = 2.0
 """After this long without a byte the client is waiting, not sending."""
 _BODY = "amazin.body"
 """In the environ: the `StreamedBody` of which something may have been read."""
-
-log = logging.getLogger("amazin.bodies")
 
 
 class StreamedBody:
@@ -91,45 +87,20 @@ class ChunkedBody:
         """Nothing is held."""
 
 
-Observer = Callable[[bytes], object]
-
-
-class AnyBody(Body, Protocol):
-    """Any of those above."""
+class ClosableBody(Body, Protocol):
+    """A body that may hold something: a file, a node's connection."""
 
     def close(self) -> None:
         """Release what it holds. Idempotent."""
 
 
-def open_body(
-    environ: WSGIEnvironment,
-    limit: int,
-    room: SpoolRoom,
-    *,
-    whole: bool = False,
-    observe: Observer | None = None,
-) -> AnyBody:
-    """Return the request's body; with `whole` it is here entirely on return.
-
-    An observer is told every piece while the body is spooled, and makes it whole.
-
-    Raises:
-        HTTPError: 400 malformed or doubtful framing, 411 no length, 413 longer than
-            `limit` bytes (before reading, where the length is told), 507 no room.
-        BodyError: the client sent less than it announced.
-        LateError: it took longer than the request may.
-    """
-    body = stream_body(environ, limit)
-    if isinstance(body, StreamedBody) and not whole and observe is None:
-        return body
-    chunks = body.chunks()
-    return room.spool(observed(chunks, observe) if observe else chunks)
-
-
 def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedBody:
     """Return the request's body, to be read as it arrives, whatever its framing.
 
-    Raises: HTTPError 400, 411, 413, as `open_body`.
+    Nothing is read before `chunks` is called.
+
+    Raises: HTTPError: 400 malformed or doubtful framing, 411 no length, 413 longer
+        than `limit` bytes, where the length is told; 501 unknown framing.
     """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
@@ -141,13 +112,6 @@ def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedB
     return body
 
 
-def observed(chunks: Iterator[bytes], observe: Observer) -> Iterator[bytes]:
-    """Yield these chunks, each after it was shown."""
-    for chunk in chunks:
-        observe(chunk)
-        yield chunk
-
-
 def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     """Read a bounded part of what nobody wanted of a body; tells if its end came.
 
@@ -156,30 +120,24 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     rest must not be taken for the next request: the connection has to be closed.
     """
     try:
-        return _drained(environ, most)
+        unread = unread_length(environ)
+        return unread == 0 or _drained(environ, unread, most)
+    except (BodyError, LateError, HTTPError, OSError):
+        return False
     finally:
         limit_reading(environ, math.inf)  # what comes next has its own time
 
 
-def _drained(environ: WSGIEnvironment, most: int) -> bool:
-    try:
-        unread = unread_length(environ)
-    except HTTPError:
-        return False
-    if unread == 0:
-        return True
+def _drained(environ: WSGIEnvironment, unread: int | None, most: int) -> bool:
     sock = environ.get("gunicorn.socket")
     patience = sock.gettimeout() if sock else None
     deadline = time.monotonic() + DRAIN_SECONDS
-    try:
-        limit_reading(environ, deadline)
-        if sock:
-            sock.settimeout(DRAIN_SILENCE_SECONDS)
-        is_at_end = read_and_drop(environ["wsgi.input"], unread, most, deadline)
-        if sock:
-            sock.settimeout(patience)
-    except (BodyError, LateError, OSError):
-        return False
+    limit_reading(environ, deadline)
+    if sock:
+        sock.settimeout(DRAIN_SILENCE_SECONDS)
+    is_at_end = read_and_drop(environ["wsgi.input"], unread, most, deadline)
+    if sock:
+        sock.settimeout(patience)
     return is_at_end
 
 
@@ -193,7 +151,9 @@ def unread_length(environ: WSGIEnvironment) -> int | None:
             raise HTTPError(411, "LengthRequired", "Nobody knows where the body ends")
         return None
     body: StreamedBody | None = environ.get(_BODY)
-    return body.missing if body else content_length(environ) or 0
+    if body is not None:
+        return body.missing
+    return (content_length(environ) or 0) if environ.get("CONTENT_LENGTH") else 0
 
 
 def read_and_drop(

@@ -50,7 +50,7 @@ def announced_length(environ: WSGIEnvironment, limit: int) -> int | None:
 
     Raises: HTTPError 400, 411, 413, 501.
     """
-    if is_chunked(environ):
+    if environ.get("HTTP_TRANSFER_ENCODING") and is_chunked(environ):
         return None
     length = content_length(environ)
     if length is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from wsgiref.types import WSGIEnvironment
 
 from amazin.errors import HTTPError
@@ -32,6 +32,7 @@ _REFUSED = re.compile(
     r"|Download-Options|Permitted-Cross-Domain-Policies|Ua-Compatible"
     r"|Content-Security-Policy.*|Webkit-Csp.*)"
 )
+_KEPT_VARIABLES = [(name, "HTTP_" + name.upper().replace("-", "_")) for name in KEPT]
 _TYPES = mimetypes.MimeTypes()
 """Python's own table: the machine's would make gateways differ."""
 
@@ -44,23 +45,25 @@ def uploaded_headers(
     Raises: HTTPError 400, if it is more than a node takes; 501 for `aws-chunked`.
     """
     refuse_wrapped(environ)
-    content_type = _value(environ, "CONTENT_TYPE")
+    content_type = cleaned(environ.get("CONTENT_TYPE") or "")
     headers = {"Content-Type": content_type or guessed_type(key)}
-    for name in KEPT:
-        if value := _value(environ, "HTTP_" + name.upper().replace("-", "_")):
+    for name, variable in _KEPT_VARIABLES:
+        if variable in environ and (value := cleaned(environ[variable])):
             headers[name] = value
     for variable in environ:
         if variable.startswith("HTTP_X_"):
             name = variable[5:].replace("_", "-").title()
             if not _REFUSED.fullmatch(name):
-                headers[name] = _value(environ, variable)
+                headers[name] = cleaned(environ[variable])
     require_fit(headers, most_bytes)
     return headers
 
 
-def _value(environ: WSGIEnvironment, variable: str) -> str:
-    # A tab is a control character: no WSGI response may have it. HTTP reads a space.
-    value: str = environ.get(variable) or ""
+def cleaned(value: str) -> str:
+    """Return a header's value as it is stored: tabs become spaces, as HTTP reads them.
+
+    A tab is a control character: no WSGI response may have it.
+    """
     return value.replace("\t", " ").strip(" ")
 
 
@@ -97,17 +100,18 @@ def guessed_type(key: str) -> str:
     return content_type or DEFAULT_TYPE
 
 
-def returned_headers(stored: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Yield what a download carries of it; Content-Type always.
+def returned_headers(stored: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what a download carries of it; Content-Type always, and first.
 
     Filters again: other programs write to nodes too.
     """
     content_type = stored.get("Content-Type", "")
     is_sendable = content_type and METADATA_VALUE.fullmatch(content_type)
-    yield "Content-Type", content_type if is_sendable else DEFAULT_TYPE
+    headers = [("Content-Type", content_type if is_sendable else DEFAULT_TYPE)]
     for name, value in stored.items():
         is_ours = name in KEPT or (
             METADATA_NAME.fullmatch(name) and not _REFUSED.fullmatch(name.title())
         )
         if is_ours and METADATA_VALUE.fullmatch(value):
-            yield name, value
+            headers.append((name, value))
+    return headers

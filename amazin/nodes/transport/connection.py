@@ -140,7 +140,7 @@ class Connection:
 
         What comes is kept for `receive`.
         """
-        if self._end or self.has_surplus:
+        if self._end or self._start < len(self._buffer):
             return True
         try:
             self._buffer, self._start = self._receive(timeout), 0
