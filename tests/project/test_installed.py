@@ -28,7 +28,7 @@ from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
 PACKAGE_FOLDER = "amazin"
-DATA = ("amazin/api/openapi.yaml", "amazin/py.typed")
+DATA = ("amazin/api/docs.html", "amazin/api/openapi.yaml", "amazin/py.typed")
 
 
 def own_modules() -> list[str]:

@@ -1,0 +1,23 @@
+"""Writes every file that is made from another one: `make generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from generate.api_page import api_page
+
+PROJECT = Path(__file__).resolve().parents[1]
+FILES: Mapping[str, Callable[[], str]] = {
+    "amazin/api/docs.html": api_page,
+}
+
+
+def main() -> None:
+    """Write them all."""
+    for name, make in FILES.items():
+        (PROJECT / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
