@@ -1,4 +1,4 @@
-"""Writes every file that is made from another one: `make generate`."""
+"""Writes every file that is made from others: `make generate`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from generate.api_page import api_page
+from generate.changelog import changelog
+from generate.settings_table import settings_page
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
+    "CHANGELOG.md": lambda: changelog(PROJECT / "changelog"),
     "amazin/api/docs.html": api_page,
+    "docs/settings.md": lambda: settings_page(PROJECT / "docs" / "settings.md"),
 }
 
 

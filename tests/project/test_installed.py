@@ -99,7 +99,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(target.glob("*.whl"))
 
 
-METADATA = ("setup.cfg", "pyproject.toml", "README.md")
+METADATA = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
 def pip(*arguments: str, python: str = sys.executable) -> None:
