@@ -51,7 +51,7 @@ class FixedMembership:
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    fresh_snapshot = form = snapshot
+    fresh_snapshot = bootstrap = snapshot
 
     def is_fresh(self, snapshot: Snapshot) -> bool:
         return True
