@@ -1,15 +1,18 @@
-# make run    the gateway on three folders, no Docker needed
-# make test   all tests that can run on this machine, but what takes minutes
-# make itest  the tests with real MinIO servers, with containers, and of broken rules
-# make chaos  nodes and gateways killed under load (needs a minio binary)
-# make bench  the gateway beside nginx, HAProxy and a node (needs a minio binary)
-# make bench-failures  what it costs when nodes fail (needs a minio binary)
-# make bench-placement  what placement costs on up to a thousand nodes, and how even it is
-# make lint   ruff and mypy
-# make nodes  three MinIO servers on loopback, for trying things
+# make run       the gateway on three folders, no Docker needed
+# make test      all tests that can run on this machine, but what takes minutes
+# make itest     the tests with real MinIO servers, with containers, and of broken rules
+# make e2etests  files go through a running gateway (GATEWAY_URL) and come back
+# make lint      ruff and mypy
+# make format    the code as ruff has it
+# make tools     what developers need: an environment for tests, lint and benchmarks
+# make generate  what is made from other files: the API page, settings, the changelog
+# make bench     the gateway beside nginx, HAProxy and a node (needs a minio binary)
+# make chaos     nodes and gateways killed under load (needs a minio binary)
+# make nodes     three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
-.PHONY: help run test itest chaos bench bench-failures bench-placement lint nodes
+.PHONY: help run test itest e2etests lint format tools generate bench bench-failures \
+	bench-placement chaos nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +46,9 @@ test: $(VENV)/develop
 itest: $(VENV)/develop
 	PYTHONDEVMODE=1 REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers or proof"
 
+e2etests:
+	@exec scripts/e2etests
+
 chaos: $(VENV)/develop
 	$(BIN)/python -m tests.chaos --replicas 2 $(CHAOS_ARGS)
 	$(BIN)/python -m tests.chaos --replicas 3 $(CHAOS_ARGS)
@@ -50,9 +56,11 @@ chaos: $(VENV)/develop
 bench: $(VENV)/develop
 	$(BIN)/python -m bench --json bench-result.json --svg bench-result.svg $(BENCH_ARGS)
 
+# What it costs when nodes fail.
 bench-failures: $(VENV)/develop
 	$(BIN)/python -m bench.failures $(BENCH_ARGS)
 
+# What placement costs on up to a thousand nodes, and how even it is.
 bench-placement: $(VENV)/develop
 	$(BIN)/python -m bench.placement $(BENCH_ARGS)
 
@@ -60,6 +68,15 @@ lint: $(VENV)/develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+format: $(VENV)/develop
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+tools: $(VENV)/develop
+
+generate: $(VENV)/develop
+	$(BIN)/python -m generate
 
 nodes:
 	@exec scripts/nodes

@@ -2,7 +2,7 @@
 
 Without a bucket, and with one segment, a path means the default bucket. This module
 has the routes, and what concerns whole buckets. Lists break rather than end short, see
-`api.streams`. Where buckets and objects are stored: `model/stored_names.py`.
+`web/streaming.py`. Where buckets and objects are stored: `model/stored_names.py`.
 """
 
 from __future__ import annotations

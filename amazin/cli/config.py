@@ -36,7 +36,7 @@ class Row:
 
 
 def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
-    """Return every setting, in the order of the README's table."""
+    """Return every setting, in the order of `docs/settings.md`."""
     found = []
     for field in fields(settings):
         value = getattr(settings, field.name)

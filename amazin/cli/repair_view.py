@@ -1,6 +1,6 @@
-"""How `amazin repair` runs: when it begins, what it shows, and when it runs again.
+"""What `amazin repair` shows while it runs, and in the end.
 
-What a run does: `repair.py`.
+When it runs: `repair/schedule.py`. What it does: `repair/run.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every setting as data: name, place in the file, unit, default, meaning, converter.
 
-Pure. The README's table holds the same rows; a test compares them. How each is read:
+Pure. `docs/settings.md` has a table made of it. How each is read:
 `converters.py`; how all are read: `load.py`.
 """
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from amazin.api.docs import DOCUMENT, parsed
-from amazin.api.docs_page import source_of
+from amazin.api.docs import DOCUMENT, PAGE
 from amazin.settings.settings import Settings
 from gateway import Gateway
+from generate.api_page import api_page, parsed
 from tests.support.app import call, make_app
 
 PATHS = ("/openapi.yaml", "/docs")
@@ -100,7 +102,16 @@ def test_it_names_the_path_that_was_set(tmp_path: Path, health_path: str) -> Non
     assert {health_path, health_path + "/ready"} <= document["paths"].keys()
     assert not {"/health", "/health/ready"} & document["paths"].keys()
     page = Outline(call(app, "GET", "/docs").body.decode())
-    assert f"curl http://localhost:3000{health_path}" in page.words
+    for text in (
+        f"curl http://localhost:3000{health_path}",
+        f"GET {health_path}/ready",
+    ):
+        assert text in page.words
+    assert "/health" not in page.words
+
+
+def test_the_page_is_what_is_made_of_the_document_now() -> None:
+    assert PAGE.read_text("utf-8") == api_page(), "run `make generate`"
 
 
 def test_the_page_says_all_of_every_operation(page: Outline) -> None:
@@ -125,7 +136,8 @@ def test_the_page_needs_nothing_else(app: Gateway, page: Outline) -> None:
     policy = answer.headers["Content-Security-Policy"]
     [style] = re.findall(r"<style>(.*?)</style>", answer.body.decode(), re.DOTALL)
     assert "default-src 'none'" in policy
-    assert f"style-src {source_of(style)};" in policy
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in policy
     assert b" style=" not in answer.body
 
 

@@ -27,11 +27,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from amazin.api.docs import DOCUMENT, parsed
-from amazin.api.docs_page import METHODS, resolved
+from amazin.api.docs import DOCUMENT
 from amazin.api.routes import all_routes
 from amazin.settings.settings import Settings
 from amazin.web.messages import Route
+from generate.api_page import METHODS, parsed, resolved
 from tests.support.gateway_process import GatewayProcess
 from tests.support.paths import PROJECT
 

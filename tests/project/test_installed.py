@@ -28,7 +28,7 @@ from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
 PACKAGE_FOLDER = "amazin"
-DATA = ("amazin/api/openapi.yaml", "amazin/py.typed")
+DATA = ("amazin/api/docs.html", "amazin/api/openapi.yaml", "amazin/py.typed")
 
 
 def own_modules() -> list[str]:
@@ -99,7 +99,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(target.glob("*.whl"))
 
 
-METADATA = ("setup.cfg", "pyproject.toml", "README.md")
+METADATA = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
 def pip(*arguments: str, python: str = sys.executable) -> None:

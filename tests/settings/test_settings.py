@@ -1,9 +1,10 @@
-"""Settings: read from a mapping, refused at the start by name, told in the README."""
+"""Settings: read from a mapping, refused at the start by name, told in a page."""
 
 from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,10 @@ from amazin.model.node_specs import NodeSpec
 from amazin.settings.converters import parse_group_weights, parse_networks
 from amazin.settings.load import from_environ
 from amazin.settings.settings import Settings
+from generate.settings_table import row, settings_page, settings_table
 from tests.support.paths import PROJECT
-from tests.support.settings_table import row, settings_table
 
-README = PROJECT / "README.md"
+PAGE = PROJECT / "docs" / "settings.md"
 SECRETS = {
     "nodes",
     "node_access_key",
@@ -386,11 +387,19 @@ def test_a_star_is_every_address() -> None:
     assert networks == ["0.0.0.0/0", "::/0"]
 
 
-# The README
+# The page
 
 
-def test_the_readme_has_the_table() -> None:
-    assert settings_table() in README.read_text(encoding="utf-8")
+def test_the_page_has_the_table_of_now() -> None:
+    assert settings_table() in PAGE.read_text(encoding="utf-8"), "run `make generate`"
+
+
+def test_only_the_table_of_the_page_is_made_anew(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert settings_page(PAGE) == text
+    old = tmp_path / "settings.md"
+    old.write_text(text.replace("| `HOST` |", "| `HOSTS` |").replace("Settings", "All"))
+    assert settings_page(old) == text.replace("Settings", "All")
 
 
 def test_a_row_shows_name_place_unit_default_and_meaning() -> None:
