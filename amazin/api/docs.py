@@ -13,8 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from amazin.api.docs_page import CONTENT_SECURITY_POLICY, html_page
 from amazin.api.services import Services
 from amazin.web.conditions import parse_tags
@@ -23,8 +21,6 @@ from amazin.web.messages import Header, Request, Response, Route
 DOCUMENT = Path(__file__).with_name("openapi.yaml")
 HEALTH_PATH = "/health"
 """As the document has it; what is served names the path that was set."""
-# PyYAML's own parser takes a second for this document, libyaml's a twentieth of that.
-_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,11 @@ def page(health_path: str) -> Text:
 
 def parsed(text: bytes) -> dict[str, Any]:
     """Return an OpenAPI document as what its YAML means."""
-    document: dict[str, Any] = yaml.load(text, _LOADER)
+    import yaml  # which no other request needs
+
+    # PyYAML's own parser takes a second for this document, libyaml's a twentieth.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document: dict[str, Any] = yaml.load(text, loader)
     return document
 
 

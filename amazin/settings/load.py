@@ -6,13 +6,21 @@ Pure. The configuration file and the process environment are read by `config_fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 from amazin.errors import SettingsError
 from amazin.settings.checks import contradictions
 from amazin.settings.converters import Given
 from amazin.settings.settings import Settings
+
+FIELDS: Mapping[str, Field[Any]] = {
+    field.metadata["place"] or field.name: field for field in fields(Settings)
+}
+"""Each setting by its place in the file."""
+SECTIONS = {
+    place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
+}
 
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
