@@ -35,6 +35,11 @@ def test_the_gateway_loads_what_its_discovery_needs(tmp_path: Path) -> None:
     assert containers & LIBRARIES == {"docker", "requests"}
 
 
+def test_a_program_loads_nothing_of_the_gateway(tmp_path: Path) -> None:
+    loaded = loaded_by("from amazin.client import GatewayClient", tmp_path)
+    assert loaded.isdisjoint(LIBRARIES | FIXED)
+
+
 @pytest.mark.parametrize(
     "statement",
     ["import amazin.cli.main", "from amazin.settings.config_file import load_settings"],

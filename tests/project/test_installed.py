@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import http.client
 import importlib.metadata
@@ -28,6 +29,8 @@ from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
 PACKAGE_FOLDER = "amazin"
+LIBRARY = PROJECT / PACKAGE_FOLDER / "client" / "__init__.py"
+"""What programs import: the one that has names."""
 DATA = ("amazin/api/openapi.yaml", "amazin/py.typed")
 
 
@@ -51,7 +54,18 @@ def test_every_module_is_listed() -> None:
 def test_every_folder_of_the_package_is_one_and_has_no_code_of_its_own() -> None:
     for file in (PROJECT / PACKAGE_FOLDER).rglob("*.py"):
         initial = file.with_name("__init__.py")
-        assert initial.read_text() == "", initial
+        if initial != LIBRARY:
+            assert initial.read_text() == "", initial
+
+
+def test_the_library_for_programs_lists_its_names_and_has_no_code_either() -> None:
+    docstring, *imports, names = ast.parse(LIBRARY.read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(one, ast.ImportFrom) for one in imports)
+    assert isinstance(names, ast.Assign)
+    imported = [alias.name for one in imports for alias in getattr(one, "names", ())]
+    assert sorted(imported) == ast.literal_eval(names.value)
+    assert [ast.unparse(target) for target in names.targets] == ["__all__"]
 
 
 def test_no_name_is_that_of_a_module_of_python_or_of_a_dependency() -> None:
