@@ -3,7 +3,8 @@
 Lists, folders, Consul and DNS: `amazin/discoveries/`.
 Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
 the last good answer itself. One's own discovery is any class with a `find`, named by
-`DISCOVERY=package.module:Class` and constructed with the settings.
+`DISCOVERY=package.module:Class` and constructed with the settings; its module lies in
+the current folder, or is installed.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from amazin.discoveries.lists import (
     SingleNodeDiscovery,
     StaticDiscovery,
 )
+from amazin.discoveries.own import import_own
 from amazin.errors import DiscoveryError, SettingsError
 from amazin.model.node_specs import Discovery, NodeSpec
 from amazin.settings.settings import Settings
@@ -97,7 +99,7 @@ def _load_extra(settings: Settings) -> Discovery:
 def _load_own(settings: Settings) -> Discovery:
     module_name, _, class_name = settings.discovery.partition(":")
     try:
-        own = getattr(importlib.import_module(module_name), class_name)
+        own = getattr(import_own(module_name), class_name)
     except (ImportError, SyntaxError) as exc:
         raise SettingsError(f"DISCOVERY: can't import {module_name}: {exc}") from exc
     except AttributeError as exc:

@@ -9,11 +9,9 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -25,10 +23,10 @@ import pytest
 from amazin.cli.main import COMMANDS
 from amazin.cli.version import PACKAGE, release
 from tests.support.gateway_process import ask, free_port
+from tests.support.installed import PACKAGE_FOLDER, environ
 from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
-PACKAGE_FOLDER = "amazin"
 LIBRARY = PROJECT / PACKAGE_FOLDER / "client" / "__init__.py"
 """What programs import: the one that has names."""
 DATA = ("amazin/api/openapi.yaml", "amazin/py.typed")
@@ -96,66 +94,12 @@ def test_all_that_runs_goes_into_the_image() -> None:
 # Installed from a wheel
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel, built from a copy of what belongs to the product; needs no network."""
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(
-        PROJECT / PACKAGE_FOLDER,
-        source / PACKAGE_FOLDER,
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    files = [*PROJECT.glob("*.py"), *(PROJECT / name for name in METADATA)]
-    for file in files:
-        shutil.copy(file, source)
-    target = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "-q", "--no-build-isolation", "-w", str(target), str(source))
-    return next(target.glob("*.whl"))
-
-
-METADATA = ("setup.cfg", "pyproject.toml", "README.md")
-
-
-def pip(*arguments: str, python: str = sys.executable) -> None:
-    command = [sys.executable, "-m", "pip", "--python", python, *arguments]
-    options = ["--no-deps", "--no-index", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the programs of an environment in which the wheel is installed.
-
-    Dependencies are those of the tests.
-    """
-    folder = tmp_path_factory.mktemp("installed")
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True
-    )
-    python = str(folder / "bin" / "python")
-    pip("install", "-q", str(wheel), python=python)
-    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run(
-        [python, "-c", where], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-    (Path(packages) / "dependencies.pth").write_text("\n".join(sorted(paths)))
-    return folder / "bin"
-
-
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     """A folder in which there is nothing."""
     folder = tmp_path / "empty"
     folder.mkdir()
     return folder
-
-
-def environ(programs: Path, **settings: str) -> dict[str, str]:
-    return {"PATH": f"{programs}:/usr/bin:/bin", **settings}
 
 
 def run(
