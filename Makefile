@@ -5,7 +5,7 @@
 # make bench  the gateway beside nginx, HAProxy and a node (needs a minio binary)
 # make bench-failures  what it costs when nodes fail (needs a minio binary)
 # make bench-placement  what placement costs on up to a thousand nodes, and how even it is
-# make lint   ruff and mypy
+# make lint   ruff, mypy, and which way imports run
 # make nodes  three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
@@ -60,6 +60,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	scripts/lint-imports $(abspath $(BIN)/lint-imports)
 
 nodes:
 	@exec scripts/nodes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import email
 import http.client
 import importlib.metadata
 import json
@@ -156,6 +157,25 @@ def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
     ours |= {str(file.relative_to(PROJECT)) for file in files}
     ours.update(DATA)
     assert {name for name in names if ".dist-info/" not in name} == ours
+
+
+@pytest.mark.integration
+def test_the_wheel_takes_no_other_name_and_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [about] = {Path(name).parts[0] for name in archive.namelist()} - {
+            PACKAGE_FOLDER,
+            *(f"{name}.py" for name in own_modules()),
+        }
+        metadata = archive.read(f"{about}/METADATA").decode()
+        tops = archive.read(f"{about}/top_level.txt").decode().split()
+    assert tops == sorted([PACKAGE_FOLDER, *own_modules()])
+    said = email.message_from_string(metadata)
+    assert (said["Name"], said["Version"]) == (PACKAGE, release())
+    wanted = [line for line in said.get_all("Requires-Dist", []) if "extra" not in line]
+    asked = setup()["options"]["install_requires"].split()
+    assert {re.split("[<>=]", line)[0] for line in wanted} == {
+        re.split("[<>=]", line)[0] for line in asked
+    }
 
 
 @pytest.mark.integration
