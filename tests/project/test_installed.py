@@ -24,7 +24,7 @@ import pytest
 from amazin.cli.main import COMMANDS
 from amazin.cli.version import PACKAGE, release
 from tests.support.gateway_process import ask, free_port
-from tests.support.installed import PACKAGE_FOLDER, environ
+from tests.support.installed import METADATA, PACKAGE_FOLDER, environ
 from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
@@ -87,8 +87,11 @@ def test_every_dependency_is_named_and_each_has_its_reason() -> None:
 
 def test_all_that_runs_goes_into_the_image() -> None:
     lines = (PROJECT / ".dockerignore").read_text().splitlines()
-    wanted = ("*.py", "docker-entrypoint.sh", "requirements.txt", "setup.cfg")
-    assert {f"!{name}" for name in (PACKAGE_FOLDER, *wanted)} <= set(lines)
+    copied = re.findall("^COPY ([^-. ].*) ", (PROJECT / "Dockerfile").read_text(), re.M)
+    copied = [name for name in copied if not name.endswith(".py")]
+    assert {f"!{name}" for name in ("*.py", PACKAGE_FOLDER, *METADATA, *copied)} == {
+        line for line in lines if line.startswith("!")
+    }
     assert lines.index("*") < min(i for i, line in enumerate(lines) if line[0] == "!")
 
 
