@@ -2,7 +2,7 @@
 # make test      all tests that can run on this machine, but what takes minutes
 # make itest     the tests with real MinIO servers, with containers, and of broken rules
 # make e2etests  files go through a running gateway (GATEWAY_URL) and come back
-# make lint      ruff and mypy
+# make lint      ruff, mypy, and which way imports run
 # make format    the code as ruff has it
 # make tools     what developers need: an environment for tests, lint and benchmarks
 # make generate  what is made from other files: the API page, settings, the changelog
@@ -68,6 +68,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	scripts/lint-imports $(abspath $(BIN)/lint-imports)
 
 format: $(VENV)/develop
 	$(BIN)/ruff check --fix-only .

@@ -3,7 +3,8 @@
 Lists, folders, Consul and DNS: `amazin/discoveries/`.
 Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
 the last good answer itself. One's own discovery is any class with a `find`, named by
-`DISCOVERY=package.module:Class` and constructed with the settings.
+`DISCOVERY=package.module:Class` and constructed with the settings; its module lies in
+the current folder, or is installed.
 """
 
 from __future__ import annotations
@@ -12,13 +13,9 @@ import importlib.util
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import cast
-
-import docker
-from docker.errors import NotFound
+from typing import TYPE_CHECKING, cast
 
 from amazin.discoveries.docker_containers import (
     Attachment,
@@ -38,22 +35,21 @@ from amazin.discoveries.docker_containers import (
     stable_names,
     weight_of,
 )
-from amazin.discoveries.docker_daemon import (
-    DAEMON_ERRORS,
-    Connect,
-    DaemonEvents,
-    connect_daemon,
-    describe,
-)
 from amazin.discoveries.folders import FolderDiscovery
 from amazin.discoveries.lists import (
     NodesFileDiscovery,
     SingleNodeDiscovery,
     StaticDiscovery,
 )
+from amazin.discoveries.own import import_own
 from amazin.errors import DiscoveryError, SettingsError
 from amazin.model.node_specs import Discovery, NodeSpec
 from amazin.settings.settings import Settings
+
+if TYPE_CHECKING:
+    import docker
+
+    from amazin.discoveries.docker_daemon import Connect
 
 log = logging.getLogger("amazin.discovery")
 
@@ -103,7 +99,7 @@ def _load_extra(settings: Settings) -> Discovery:
 def _load_own(settings: Settings) -> Discovery:
     module_name, _, class_name = settings.discovery.partition(":")
     try:
-        own = getattr(importlib.import_module(module_name), class_name)
+        own = getattr(import_own(module_name), class_name)
     except (ImportError, SyntaxError) as exc:
         raise SettingsError(f"DISCOVERY: can't import {module_name}: {exc}") from exc
     except AttributeError as exc:
@@ -133,26 +129,33 @@ class DockerDiscovery:
         selector: str,
         node_port: int,
         base_url: str,
-        connect: Connect = connect_daemon,
+        connect: Connect | None = None,
         own_mountinfo: Path = Path("/proc/self/mountinfo"),
     ) -> None:
-        """Ask nothing yet: the daemon may be away at the start."""
+        """Ask nothing yet: the daemon may be away at the start.
+
+        Without `connect` by `docker_daemon.connect_daemon`.
+        """
+        # The SDK takes a fifth of a start, and only this discovery needs it.
+        from amazin.discoveries import docker_daemon
+
+        self._daemon = docker_daemon
         self._selector = selector
         self._node_port = node_port
-        self._connect = partial(connect, base_url)
+        self._connect = partial(connect or docker_daemon.connect_daemon, base_url)
         self._own_mountinfo = own_mountinfo
         self._client: docker.APIClient | None = None
         self._client_pid = 0
         self._keys: dict[str, Keys] = {}
         self._warned: set[tuple[str, str]] = set()
-        self._events = DaemonEvents(self._connect, selector)
+        self._events = docker_daemon.DaemonEvents(self._connect, selector)
 
     def find(self) -> Sequence[NodeSpec]:
         try:
             return self._find(self._current_client())
-        except DAEMON_ERRORS as exc:
+        except self._daemon.DAEMON_ERRORS as exc:
             self._drop_client()
-            raise DiscoveryError(describe(exc)) from exc
+            raise DiscoveryError(self._daemon.describe(exc)) from exc
 
     def wait(self, seconds: float) -> None:
         self._events.wait(seconds)
@@ -193,10 +196,10 @@ class DockerDiscovery:
     def _viewpoint(self, client: docker.APIClient) -> Viewpoint:
         mounts = self._own_mountinfo
         own_id = mounts.exists() and own_container_id(mounts.read_text())
-        with suppress(NotFound):  # in a container, but not in one of this daemon's
-            if own_id:
-                return read_viewpoint(client.inspect_container(own_id))
-        return Viewpoint()
+        inspection = own_id and self._daemon.inspect(client, own_id)
+        if not inspection:  # perhaps in a container, but not in one of this daemon's
+            return Viewpoint()
+        return read_viewpoint(inspection)
 
     def _shared_attachments(
         self,
@@ -221,9 +224,8 @@ class DockerDiscovery:
         self._keys = {id_: keys for id_, keys in self._keys.items() if id_ in ids}
         self._warned = {(id_, text) for id_, text in self._warned if id_ in ids}
         for id_ in ids - self._keys.keys():
-            with suppress(NotFound):
-                config = client.inspect_container(id_)["Config"]
-                self._keys[id_] = read_keys(config.get("Env") or ())
+            if inspection := self._daemon.inspect(client, id_):
+                self._keys[id_] = read_keys(inspection["Config"].get("Env") or ())
 
     def _spec(
         self,

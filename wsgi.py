@@ -1,7 +1,16 @@
 """Put together from the settings: `gunicorn wsgi:app`."""
 
-import logging.config
 import os
+import sys
+from pathlib import Path
+
+# gunicorn searches the current folder first: what a user has there must not be taken
+# for a module of ours, or of a library, of the same name.
+if Path.cwd() != Path(__file__).resolve().parent:
+    sys.path.append(str(Path(__file__).parent))
+    sys.path.sort(key=lambda folder: Path(folder).resolve() == Path.cwd())
+
+import logging.config
 
 from amazin.api.routes import all_routes
 from amazin.api.services import Services

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,8 +130,6 @@ def read_settings() -> Settings:
         click.echo(f"{note}{settings.data_dir}", err=True)
     if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
         raise SettingsError(f"DATA_DIR: there is no folder {settings.data_dir!r}")
-    if ":" in settings.discovery:
-        sys.path.insert(0, str(Path.cwd()))  # one's own class is found as by gunicorn
     return settings
 
 

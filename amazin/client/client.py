@@ -1,22 +1,4 @@
-"""A client of a gateway: store, fetch, list and remove objects from a program.
-
-    from gateway_client import GatewayClient
-
-    client = GatewayClient("http://localhost:3000", token=None)
-    client.make_bucket("photos")
-    with open("cat.jpg", "rb") as file:
-        stored = client.put("photos/2026/cat.jpg", file, headers={"X-Owner": "ann"})
-    with client.get("photos/2026/cat.jpg") as stream:
-        print(stream.info.size, sum(map(len, stream)))
-    for entry in client.list("photos", "2026/"):
-        print(entry.key, entry.size, entry.etag)
-    client.delete("photos/2026/cat.jpg")
-
-An address is the id of an object, or, with a slash, its bucket and key. What is sent,
-and what arrives, is compared with its MD5; a download that breaks is gone on with.
-Memory does not grow with objects or lists. Threads may share a client. Every error is a
-`ClientError`.
-"""
+"""The client of a gateway, a method for each thing to do; see the package."""
 
 from __future__ import annotations
 
@@ -62,7 +44,7 @@ Left = list[Unremoved]
 
 
 class GatewayClient:
-    """See the module. Raises: ClientError, if the URL or the token can't be one."""
+    """See the package. Raises: ClientError, if the URL or the token can't be one."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 from urllib3.exceptions import HTTPError
 
 DAEMON_TIMEOUT_SECONDS = 3
@@ -50,6 +50,18 @@ def connect_daemon(base_url: str) -> docker.APIClient:
     return docker.APIClient(
         base_url=base_url, version="auto", timeout=DAEMON_TIMEOUT_SECONDS
     )
+
+
+def inspect(client: docker.APIClient, id_: str) -> Mapping[str, Any] | None:
+    """Return all about a container; None: the daemon has none of this id (any more).
+
+    Raises: one of DAEMON_ERRORS.
+    """
+    try:
+        inspection: Mapping[str, Any] = client.inspect_container(id_)
+    except NotFound:
+        return None
+    return inspection
 
 
 def describe(error: BaseException | None) -> str:

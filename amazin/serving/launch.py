@@ -1,11 +1,11 @@
 """Runs gunicorn, or tries an application out: `python launch.py [--try] ...`.
 
-Wherever it is started: what lies in that folder is found, too (one's own discovery),
-but never in the place of one of these modules.
+Wherever it is started: what lies in that folder is never found as a module.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +14,8 @@ HOME = str(Path(__file__).resolve().parents[2])
 
 def main() -> None:
     """Do what the arguments say: gunicorn's, `--try module:app` or `--register`."""
-    find_modules()
+    if HOME not in sys.path:  # the modules are not installed
+        sys.path.insert(0, HOME)
     if sys.argv[1:2] == ["--try"]:
         from gunicorn.util import import_app
 
@@ -25,18 +26,18 @@ def main() -> None:
 
         register()
         return
-    from gunicorn.app.wsgiapp import run
-
-    run(prog="gunicorn")
+    run_gunicorn()
 
 
-def find_modules() -> None:
-    """Have these modules be found before those of the current folder."""
-    if HOME not in sys.path:
-        sys.path.insert(0, HOME)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+def run_gunicorn() -> None:
+    """Do what gunicorn's command does, but search no modules in the current folder."""
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    class Server(WSGIApplication):  # type: ignore[misc]
+        def chdir(self) -> None:
+            os.chdir(self.cfg.chdir)
+
+    Server("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,15 @@ KNOWN: Mapping[str, Field[Any]] = {
     **REMOVED,
 }
 """What may be written: each setting by its name, and those that were removed."""
+PLACES: Mapping[str, Field[Any]] = {
+    field.metadata["place"] or name: field for name, field in KNOWN.items()
+}
+"""What may be written, by its place in the file."""
+FIELDS = {place: field for place, field in PLACES.items() if field.name not in REMOVED}
+"""Each setting by its place in the file."""
+SECTIONS = {
+    place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
+}
 
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:

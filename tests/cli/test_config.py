@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amazin.cli.main import main
-from amazin.settings.config_file import FIELDS
+from amazin.settings.load import FIELDS
 
 HUSH = "hush-hush-hush"
 FILE = f"""\

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import amazin.client
 from amazin.client.client import PAGE_KEYS, GatewayClient
 from amazin.client.http import LONGEST_PAUSE_SECONDS, PAUSES_SECONDS, PIECE_BYTES
 from amazin.client.objects import path_of
@@ -618,9 +619,7 @@ def test_large_bodies_pass_in_pieces(scripted: Make) -> None:
     assert body.largest == PIECE_BYTES
 
 
-def test_the_example_of_the_module_is_python() -> None:
-    from amazin.client import client as gateway_client
-
-    lines = (gateway_client.__doc__ or "").split("\n\n")[1:3]
+def test_the_example_of_the_library_is_python() -> None:
+    lines = (amazin.client.__doc__ or "").split("\n\n")[1:3]
     source = "\n".join(lines).replace("\n    ", "\n").strip()
     compile(source, str(Path(__file__)), "exec")

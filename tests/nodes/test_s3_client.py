@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from amazin.errors import NodeProtocolError
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.s3.client import S3Client, steps_behind
+from amazin.nodes.s3.client import S3Client
+from amazin.nodes.s3.sdk import steps_behind
 from tests.nodes.test_s3 import LIMITS, listing, s3_answer
 from tests.support.peers import TAKE_REQUEST, Peer
 

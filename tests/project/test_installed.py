@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
+import email
 import http.client
 import importlib.metadata
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -24,10 +24,12 @@ import pytest
 from amazin.cli.main import COMMANDS
 from amazin.cli.version import PACKAGE, release
 from tests.support.gateway_process import ask, free_port
+from tests.support.installed import METADATA, PACKAGE_FOLDER, environ
 from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
-PACKAGE_FOLDER = "amazin"
+LIBRARY = PROJECT / PACKAGE_FOLDER / "client" / "__init__.py"
+"""What programs import: the one that has names."""
 DATA = ("amazin/api/docs.html", "amazin/api/openapi.yaml", "amazin/py.typed")
 
 
@@ -51,7 +53,18 @@ def test_every_module_is_listed() -> None:
 def test_every_folder_of_the_package_is_one_and_has_no_code_of_its_own() -> None:
     for file in (PROJECT / PACKAGE_FOLDER).rglob("*.py"):
         initial = file.with_name("__init__.py")
-        assert initial.read_text() == "", initial
+        if initial != LIBRARY:
+            assert initial.read_text() == "", initial
+
+
+def test_the_library_for_programs_lists_its_names_and_has_no_code_either() -> None:
+    docstring, *imports, names = ast.parse(LIBRARY.read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(one, ast.ImportFrom) for one in imports)
+    assert isinstance(names, ast.Assign)
+    imported = [alias.name for one in imports for alias in getattr(one, "names", ())]
+    assert sorted(imported) == ast.literal_eval(names.value)
+    assert [ast.unparse(target) for target in names.targets] == ["__all__"]
 
 
 def test_no_name_is_that_of_a_module_of_python_or_of_a_dependency() -> None:
@@ -74,62 +87,15 @@ def test_every_dependency_is_named_and_each_has_its_reason() -> None:
 
 def test_all_that_runs_goes_into_the_image() -> None:
     lines = (PROJECT / ".dockerignore").read_text().splitlines()
-    wanted = ("*.py", "docker-entrypoint.sh", "requirements.txt", "setup.cfg")
-    assert {f"!{name}" for name in (PACKAGE_FOLDER, *wanted)} <= set(lines)
+    copied = re.findall("^COPY ([^-. ].*) ", (PROJECT / "Dockerfile").read_text(), re.M)
+    copied = [name for name in copied if not name.endswith(".py")]
+    assert {f"!{name}" for name in ("*.py", PACKAGE_FOLDER, *METADATA, *copied)} == {
+        line for line in lines if line.startswith("!")
+    }
     assert lines.index("*") < min(i for i, line in enumerate(lines) if line[0] == "!")
 
 
 # Installed from a wheel
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel, built from a copy of what belongs to the product; needs no network."""
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(
-        PROJECT / PACKAGE_FOLDER,
-        source / PACKAGE_FOLDER,
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    files = [*PROJECT.glob("*.py"), *(PROJECT / name for name in METADATA)]
-    for file in files:
-        shutil.copy(file, source)
-    target = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "-q", "--no-build-isolation", "-w", str(target), str(source))
-    return next(target.glob("*.whl"))
-
-
-METADATA = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-
-
-def pip(*arguments: str, python: str = sys.executable) -> None:
-    command = [sys.executable, "-m", "pip", "--python", python, *arguments]
-    options = ["--no-deps", "--no-index", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the programs of an environment in which the wheel is installed.
-
-    Dependencies are those of the tests.
-    """
-    folder = tmp_path_factory.mktemp("installed")
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True
-    )
-    python = str(folder / "bin" / "python")
-    pip("install", "-q", str(wheel), python=python)
-    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run(
-        [python, "-c", where], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-    (Path(packages) / "dependencies.pth").write_text("\n".join(sorted(paths)))
-    return folder / "bin"
 
 
 @pytest.fixture
@@ -138,10 +104,6 @@ def empty(tmp_path: Path) -> Path:
     folder = tmp_path / "empty"
     folder.mkdir()
     return folder
-
-
-def environ(programs: Path, **settings: str) -> dict[str, str]:
-    return {"PATH": f"{programs}:/usr/bin:/bin", **settings}
 
 
 def run(
@@ -198,6 +160,25 @@ def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
     ours |= {str(file.relative_to(PROJECT)) for file in files}
     ours.update(DATA)
     assert {name for name in names if ".dist-info/" not in name} == ours
+
+
+@pytest.mark.integration
+def test_the_wheel_takes_no_other_name_and_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [about] = {Path(name).parts[0] for name in archive.namelist()} - {
+            PACKAGE_FOLDER,
+            *(f"{name}.py" for name in own_modules()),
+        }
+        metadata = archive.read(f"{about}/METADATA").decode()
+        tops = archive.read(f"{about}/top_level.txt").decode().split()
+    assert tops == sorted([PACKAGE_FOLDER, *own_modules()])
+    said = email.message_from_string(metadata)
+    assert (said["Name"], said["Version"]) == (PACKAGE, release())
+    wanted = [line for line in said.get_all("Requires-Dist", []) if "extra" not in line]
+    asked = setup()["options"]["install_requires"].split()
+    assert {re.split("[<>=]", line)[0] for line in wanted} == {
+        re.split("[<>=]", line)[0] for line in asked
+    }
 
 
 @pytest.mark.integration

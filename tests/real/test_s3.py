@@ -420,7 +420,8 @@ def test_uploads_beside_deletes_that_empty_their_directory(node: S3Node) -> None
 
 UPLOAD_AND_DIE = """
 import os, signal, sys
-from amazin.nodes.interface import Label, NodeSpec, ObjectName, Stamp, TimeLimits
+from amazin.model.node_specs import NodeSpec, TimeLimits
+from amazin.model.objects import Label, ObjectName, Stamp
 from amazin.nodes.s3.node import S3Node
 
 node = S3Node(NodeSpec("node", *sys.argv[1:4]), TimeLimits())

@@ -20,15 +20,13 @@ from hypothesis import strategies as st
 
 from amazin.errors import SettingsError
 from amazin.settings.config_file import (
-    FIELDS,
     MOST_BYTES,
-    SECTIONS,
     defaults_text,
     load,
     load_settings,
-    parse,
 )
-from amazin.settings.load import from_given
+from amazin.settings.file_parser import parse
+from amazin.settings.load import FIELDS, SECTIONS, from_given
 from amazin.settings.settings import Settings
 from tests.support.paths import PROJECT
 

@@ -1,0 +1,166 @@
+"""Calls of one S3 server by the MinIO SDK: making a bucket, listing one.
+
+Loads the SDK: `client.py` imports this module with the first of these calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import SplitResult
+from xml.etree.ElementTree import ParseError
+from xml.parsers.expat import errors as xml_errors
+
+import urllib3
+from minio import Minio
+from minio.datatypes import Object
+from minio.error import MinioException, S3Error
+
+from amazin.errors import (
+    NodeError,
+    NodeProtocolError,
+    NodeTimeoutError,
+    NodeUnreachableError,
+)
+from amazin.model.node_specs import TimeLimits
+from amazin.model.objects import ObjectInfo
+from amazin.nodes.s3.answers import error_for, read_label, stored_headers
+
+_PAGE_KEYS = 1000
+"""Keys in one answer of a server, at most."""
+_UNREADABLE_NAME = xml_errors.codes[xml_errors.XML_ERROR_INVALID_TOKEN]
+
+
+class SDK:
+    """The SDK's client of one server; what it raises is what a node did."""
+
+    def __init__(
+        self,
+        endpoint: SplitResult,
+        keys: tuple[str, str],
+        region: str,
+        limits: TimeLimits,
+    ) -> None:
+        """Connect nothing yet."""
+        self._endpoint = endpoint
+        self._keys = keys
+        self._region = region
+        self._limits = limits
+
+    def make_bucket(self, bucket: str, exists: Callable[[], bool]) -> None:
+        """Make a bucket that may be there; `exists` asks whether it is."""
+        with translated_errors():
+            try:
+                self._client().make_bucket(bucket)
+            except S3Error as exc:
+                if exc.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    return
+                # So versitygw may answer the slower one of two who make it at once.
+                if exc.response.status != 500 or not exists():
+                    raise
+
+    def list_objects(
+        self, bucket: str, prefix: str, after: str
+    ) -> Iterator[tuple[str, ObjectInfo]]:
+        """See `Node`."""
+        with translated_errors():
+            try:
+                for found in self._listed(bucket, prefix, after):
+                    yield found.object_name or "", listed_info(found)
+            except S3Error as exc:
+                if exc.code != "NoSuchBucket":
+                    raise
+
+    def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
+        """List in such steps that nothing is left out.
+
+        Where MinIO goes on behind a place, which it also does in the middle of a long
+        listing, it counts what it reads before that place, and may end there.
+        """
+        for directory, last in steps_behind(prefix, after):
+            count = 0
+            for found in self._pages(bucket, directory, last):
+                yield found
+                count, last = count + 1, found.object_name or last
+            if count >= _PAGE_KEYS:
+                yield from self._listed(bucket, directory, last)
+
+    def _pages(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
+        """List with metadata, which MinIO tells; but from where that fails without.
+
+        MinIO makes XML elements of the names of all metadata, also of such as were
+        stored past the gateway and can't be one.
+        """
+        for with_metadata in (True, False):
+            try:
+                for found in self._client().list_objects(
+                    bucket,
+                    prefix,
+                    recursive=True,
+                    start_after=after or None,
+                    include_user_meta=with_metadata,
+                ):
+                    after = found.object_name or after
+                    yield found
+                return
+            except ParseError as exc:
+                if exc.code != _UNREADABLE_NAME or not with_metadata:
+                    raise
+
+    def _client(self) -> Minio:
+        limits = self._limits
+        timeout = urllib3.Timeout(connect=limits.connect, read=limits.transfer)
+        return Minio(
+            self._endpoint.netloc,
+            *self._keys,
+            secure=self._endpoint.scheme == "https",
+            region=self._region,
+            http_client=urllib3.PoolManager(timeout=timeout, retries=False),
+        )
+
+
+def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:
+    """Yield (prefix, place) of listings that together are one behind `after`.
+
+    First the rest of its directory, then that of the one above, up to the prefix: there
+    each place is behind the directory before, `a0` behind `a/`. (So a key that is just
+    this is left out; a gateway stores none there.)
+    """
+    if not after.startswith(prefix):
+        if after.encode() < prefix.encode():
+            yield prefix, after
+        return
+    while (end := after.rfind("/") + 1) > len(prefix):
+        yield after[:end], after
+        after = after[: end - 1] + "0"  # what comes behind the slash
+    yield prefix, after
+
+
+def listed_info(found: Object) -> ObjectInfo:
+    """Return what a listing says of an object, which may be little."""
+    metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
+    label = read_label(metadata)
+    if label:
+        modified_ns = label.stamp.nanoseconds
+    else:
+        modified = found.last_modified
+        modified_ns = int((modified.timestamp() if modified else 0) * 10**9)
+    headers = stored_headers(metadata)
+    return ObjectInfo(found.size or 0, found.etag or "", modified_ns, label, headers)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what the SDK raises into what a node did; by status, not by class."""
+    try:
+        yield
+    except S3Error as exc:
+        raise error_for(exc.response.status, exc.code or "") from exc
+    except urllib3.exceptions.NewConnectionError as exc:
+        raise NodeUnreachableError("no connection to the node") from exc
+    except urllib3.exceptions.TimeoutError as exc:
+        raise NodeTimeoutError("the node was silent for too long") from exc
+    except urllib3.exceptions.HTTPError as exc:
+        raise NodeError("the connection to the node broke") from exc
+    except (MinioException, ValueError, ParseError) as exc:
+        raise NodeProtocolError("the node's answer can't be understood") from exc
