@@ -38,7 +38,6 @@ from amazin.discoveries.docker_containers import (
 from amazin.discoveries.folders import FolderDiscovery
 from amazin.discoveries.lists import (
     NodesFileDiscovery,
-    SingleNodeDiscovery,
     StaticDiscovery,
 )
 from amazin.discoveries.own import import_own
@@ -75,7 +74,7 @@ def load_discovery(settings: Settings) -> Discovery:
     if settings.discovery == "static" and settings.nodes_file:
         return NodesFileDiscovery(Path(settings.nodes_file))
     if node := settings.single_node:
-        return SingleNodeDiscovery(node)
+        return StaticDiscovery([node])
     if settings.discovery == "static":
         return StaticDiscovery(settings.nodes)
     if settings.discovery == "folders":

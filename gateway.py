@@ -18,7 +18,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
-from amazin.settings.converters import Network, parse_networks
+from amazin.settings.converters import Network
 from amazin.web.access import require_access
 from amazin.web.bodies import drain
 from amazin.web.errors import as_http_error
@@ -45,7 +45,7 @@ class Gateway:
         for route in routes:
             self._routes.setdefault(route.pattern, {})[route.method] = route
         self._services = services
-        self._trusts = parse_networks(services.settings.forwarded_allow_ips)
+        self._trusts = services.settings.forwarded_allow_ips
         self._timeout = services.settings.request_timeout or math.inf
 
     def __call__(

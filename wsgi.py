@@ -21,7 +21,6 @@ from amazin.membership.membership import Membership
 from amazin.membership.transitions import DesiredNodes
 from amazin.nodes.build import node_builder
 from amazin.settings.config_file import load_settings
-from amazin.settings.converters import parse_group_weights
 from amazin.web.spool import SpoolRoom
 from discovery import load_discovery
 from gateway import Gateway
@@ -32,7 +31,7 @@ try:
     discovery = load_discovery(settings)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
-desired = DesiredNodes(settings.replicas, parse_group_weights(settings.group_weights))
+desired = DesiredNodes(settings.replicas, settings.group_weights)
 build = node_builder(settings.node_limits)
 membership = Membership(discovery, build, settings.refresh_seconds, desired)
 cluster = Cluster(membership)

@@ -22,7 +22,7 @@ def default_text(value: object) -> str:
 
 def row(setting: Field[Any]) -> str:
     """Return the row of one setting."""
-    default = default_text(setting.default)
+    default = default_text(setting.metadata["default"])
     cells = (
         f"`{setting.name.upper()}`",
         f"`{setting.metadata['place'] or setting.name}`",

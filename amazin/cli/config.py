@@ -40,6 +40,9 @@ def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
     found = []
     for field in fields(settings):
         value = getattr(settings, field.name)
+        if field.metadata["is_list"]:  # as people write it
+            text = given.get(field.name)
+            value = text.text if text else field.metadata["default"]
         is_hidden = field.metadata["is_secret"] and value
         row = Row(
             field.name.upper(),

@@ -10,24 +10,10 @@ from amazin.model.node_specs import NodeSpec, parse_list
 
 
 class StaticDiscovery:
-    """The nodes of `NODES`, which never change."""
+    """The nodes of `NODES` or of `MINIO_ENDPOINT`, which never change."""
 
-    def __init__(self, nodes: str) -> None:
-        """Read the list. Raises: SettingsError, without any of its secrets."""
-        entries = enumerate(nodes.split(","), start=1)
-        self._specs = parse_list((f"NODES: entry {n}", text) for n, text in entries)
-        if not self._specs:
-            raise SettingsError("NODES: there is no node in it")
-
-    def find(self) -> Sequence[NodeSpec]:
-        return self._specs
-
-
-class SingleNodeDiscovery:
-    """The one node of `MINIO_ENDPOINT`."""
-
-    def __init__(self, spec: NodeSpec) -> None:
-        self._specs = [spec]
+    def __init__(self, specs: Sequence[NodeSpec]) -> None:
+        self._specs = specs
 
     def find(self) -> Sequence[NodeSpec]:
         return self._specs

@@ -74,7 +74,7 @@ def _parse_node(text: str) -> NodeSpec:
         raise ValueError("the URL can't be read") from None
     if parts.scheme == "file":
         return NodeSpec(name, _folder_endpoint(parts), weight=weight, group=group)
-    endpoint = _http_endpoint(parts)
+    endpoint = http_endpoint(url)
     return NodeSpec(name, endpoint, *_url_keys(parts), weight, group)
 
 
@@ -112,7 +112,9 @@ def _url_keys(parts: SplitResult) -> tuple[str, str]:
     return access, secret
 
 
-def _http_endpoint(parts: SplitResult) -> str:
+def http_endpoint(url: str) -> str:
+    """Return the endpoint of a URL as `NodeSpec` has it. Raises: ValueError."""
+    parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError("the URL must begin with http://, https:// or file:///")
     if parts.path not in ("", "/") or parts.query or parts.fragment:

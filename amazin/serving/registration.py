@@ -84,13 +84,12 @@ def describe_gateway(settings: Settings, host_name: str, route: str) -> Service:
     shown = bracketed(address or route)
     path = settings.consul_health_check_path or settings.health_path
     own_id = settings.instance_id or f"{host_name}-{settings.port}"
-    tags = map(str.strip, settings.consul_service_tags.split(","))
     return Service(
         settings.consul_service_id_prefix + own_id,
         settings.consul_service_name,
         address,
         settings.port,
-        tuple(filter(None, tags)),
+        settings.consul_service_tags,
         f"http://{shown}:{settings.port}{path}",
         settings.consul_health_check_interval,
         settings.consul_health_check_timeout,

@@ -54,7 +54,7 @@ def _of_nodes(settings: Settings) -> Iterator[Contradiction]:
 
 
 def _of_access(settings: Settings) -> Iterator[Contradiction]:
-    has_keys = settings.signing_secret or settings.api_tokens.strip(" ,")
+    has_keys = settings.signing_secret or settings.api_tokens
     if settings.access == "signed" and not has_keys:
         yield ("access",), "ACCESS=signed needs API_TOKENS or SIGNING_SECRET"
     if settings.presign == "direct" and settings.discovery == "folders":

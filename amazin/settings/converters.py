@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field
+from functools import partial
 from typing import Any, NamedTuple
 
 from amazin.errors import SettingsError
 from amazin.model.names import check_bucket
-from amazin.model.node_specs import as_name, as_weight, parse_list
+from amazin.model.node_specs import NodeSpec, as_name, as_weight, parse_list
 from amazin.units import SIZE_UNITS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -51,12 +52,14 @@ def setting(
 
     `place` is where it stands in the file, with dots (its own name unless given);
     `in_file` the value in a file that is written anew (its default unless given);
-    `is_list` whether the file may have a list for what has commas elsewhere.
+    `is_list` whether the text has commas, where the file may have a list: then the
+    default is text, too, of which the converter makes the value.
     A meaning that begins with "Secret" makes the value one.
     """
     is_secret = meaning.startswith("Secret")
     metadata = {
         "convert": convert,
+        "default": default,
         "unit": unit,
         "meaning": meaning,
         "is_secret": is_secret,
@@ -64,6 +67,12 @@ def setting(
         "in_file": default if in_file is None else in_file,
         "is_list": is_list,
     }
+    if is_list:
+        return field(
+            default_factory=partial(convert, default),
+            metadata=metadata,
+            repr=not is_secret,
+        )
     return field(default=default, metadata=metadata, repr=not is_secret)
 
 
@@ -91,11 +100,12 @@ def name(value: str) -> str:
     return value
 
 
-def words(value: str) -> str:
+def words(value: str) -> tuple[str, ...]:
     """Take words with commas between them."""
-    if not all(re.fullmatch(r"[!-~]*", part.strip()) for part in value.split(",")):
+    parts = tuple(filter(None, map(str.strip, value.split(","))))
+    if not all(re.fullmatch(r"[!-~]+", part) for part in parts):
         raise ValueError("expected words with commas, without blanks in them")
-    return value
+    return parts
 
 
 def folder(value: str) -> str:
@@ -185,18 +195,20 @@ def discovery(value: str) -> str:
     raise ValueError(f"expected one of {kinds}, or package.module:Class")
 
 
-def node_list(value: str) -> str:
+def nodes(value: str) -> tuple[NodeSpec, ...]:
     """Take nodes in the form of NODES."""
     entries = enumerate(value.split(","), start=1)
     try:
-        parse_list((f"entry {number}", entry) for number, entry in entries)
+        found = parse_list((f"entry {number}", entry) for number, entry in entries)
     except SettingsError as exc:
         raise ValueError(str(exc)) from None
-    return value
+    if value and not found:
+        raise ValueError("there is no node in it")
+    return tuple(found)
 
 
-def parse_group_weights(value: str) -> dict[str, float]:
-    """Read `fast=2,slow=1`, blank entries skipped. Raises: ValueError."""
+def group_weights(value: str) -> Mapping[str, float]:
+    """Take shares of groups, `fast=2,slow=1`; blank entries are skipped."""
     weights: dict[str, float] = {}
     for part in filter(None, map(str.strip, value.split(","))):
         group, _, number = part.partition("=")
@@ -207,12 +219,6 @@ def parse_group_weights(value: str) -> dict[str, float]:
             raise ValueError("expected each group once")
         weights[group] = weight
     return weights
-
-
-def group_weights(value: str) -> str:
-    """Take shares of groups."""
-    parse_group_weights(value)
-    return value
 
 
 def bucket(value: str) -> str:
@@ -288,18 +294,12 @@ def path(value: str) -> str:
     return value
 
 
-def parse_networks(value: str) -> list[Network]:
-    """Read addresses and networks, with commas; `*` is all. Raises: ValueError."""
+def networks(value: str) -> tuple[Network, ...]:
+    """Take addresses and networks, with commas; `*` is all."""
     if value.strip() == "*":
         value = "0.0.0.0/0,::/0"
-    parts = [part.strip() for part in value.split(",")]
-    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
-
-
-def networks(value: str) -> str:
-    """Take addresses and networks."""
+    parts = filter(None, map(str.strip, value.split(",")))
     try:
-        parse_networks(value)
+        return tuple(ipaddress.ip_network(part, strict=False) for part in parts)
     except ValueError:
         raise ValueError("expected IP addresses or networks, with commas") from None
-    return value

@@ -6,13 +6,13 @@ Pure. `docs/settings.md` has a table made of it. How each is read:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from urllib.parse import quote
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from amazin import units
-from amazin.model.node_specs import NodeSpec, TimeLimits, parse_list
+from amazin.model.node_specs import NodeSpec, TimeLimits, http_endpoint
 from amazin.settings import converters
-from amazin.settings.converters import setting
+from amazin.settings.converters import Network, setting
 
 MOST_OBJECT_BYTES = 5 * 2**30
 """What S3 takes in one upload."""
@@ -56,8 +56,8 @@ class Settings:
         "unix:///var/run/docker.sock",
         "Docker: URL of the daemon or of a read-only socket proxy.",
     )
-    nodes: str = setting(
-        converters.node_list,
+    nodes: tuple[NodeSpec, ...] = setting(
+        converters.nodes,
         "",
         "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
         is_list=True,
@@ -93,7 +93,7 @@ class Settings:
     replicas: int = setting(
         converters.integer(1, 9), 1, "On how many nodes each object is stored."
     )
-    group_weights: str = setting(
+    group_weights: Mapping[str, float] = setting(
         converters.group_weights,
         "",
         "Groups: shares of the objects other than 1, `group=weight,...`.",
@@ -138,7 +138,7 @@ class Settings:
     public_url: str = setting(
         converters.base_url, "", "How clients reach the gateway: `https://host[:port]`."
     )
-    forwarded_allow_ips: str = setting(
+    forwarded_allow_ips: tuple[Network, ...] = setting(
         converters.networks,
         "127.0.0.1,::1",
         "Proxies whose `X-Forwarded-For` is believed, with commas; `*` for all.",
@@ -158,7 +158,7 @@ class Settings:
         "open",
         "`open`, or `signed`: requests need a token or a signed URL.",
     )
-    api_tokens: str = setting(
+    api_tokens: tuple[str, ...] = setting(
         converters.words, "", "Secret. Tokens that open all, with commas.", is_list=True
     )
     signing_key_id: str = setting(
@@ -205,7 +205,7 @@ class Settings:
         "The id of the registration is this and `INSTANCE_ID`.",
         place="consul.registration.service_id_prefix",
     )
-    consul_service_tags: str = setting(
+    consul_service_tags: tuple[str, ...] = setting(
         converters.words,
         "",
         "Tags of the registration, with commas.",
@@ -297,12 +297,14 @@ class Settings:
         """The node of `MINIO_ENDPOINT`, if that says who the nodes are."""
         if self.discovery != "static" or not self.minio_endpoint:
             return None
-        pair = self.minio_access_key_id, self.minio_secret_access_key
-        keys = ":".join(quote(key, safe="") for key in pair)
         scheme = "https" if self.minio_use_ssl else "http"
-        entry = f"minio={scheme}://{keys}@{self.minio_endpoint}"
-        [spec] = parse_list([("MINIO_ENDPOINT", entry)])
-        return replace(spec, region=self.minio_region)
+        return NodeSpec(
+            "minio",
+            http_endpoint(f"{scheme}://{self.minio_endpoint}"),
+            self.minio_access_key_id,
+            self.minio_secret_access_key,
+            region=self.minio_region,
+        )
 
 
 @dataclass(frozen=True)

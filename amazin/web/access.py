@@ -123,7 +123,6 @@ def _header(environ: WSGIEnvironment, name: str) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _digests(tokens: str) -> tuple[bytes, ...]:
-    """Return the hashes of a comma-separated list's tokens: of one length."""
-    found = filter(None, map(str.strip, tokens.split(",")))
-    return tuple(sha256(token.encode()).digest() for token in found)
+def _digests(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return the hashes of tokens: of one length."""
+    return tuple(sha256(token.encode()).digest() for token in tokens)

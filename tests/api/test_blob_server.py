@@ -260,7 +260,7 @@ def test_headers_that_sos_left_and_no_answer_may_have_are_left_out(
 
 @pytest.mark.parametrize("path", ["/alive", "/health"])
 def test_it_says_that_it_lives(tmp_path: Path, path: str) -> None:
-    app = make_app(tmp_path, Settings(access="signed", api_tokens="sesame"))
+    app = make_app(tmp_path, Settings(access="signed", api_tokens=("sesame",)))
     assert call(app, "GET", path).status == 200
     assert call(app, "HEAD", path).status == 200
     alive = call(app, "GET", "/alive")
@@ -268,7 +268,7 @@ def test_it_says_that_it_lives(tmp_path: Path, path: str) -> None:
 
 
 def test_access_rules_hold(tmp_path: Path) -> None:
-    app = make_app(tmp_path, Settings(access="signed", api_tokens="sesame"))
+    app = make_app(tmp_path, Settings(access="signed", api_tokens=("sesame",)))
     assert post(app, "mia").code == "NoCredentials"
     assert call(app, "GET", "/blobs").code == "NoCredentials"
     token = {"Authorization": "Bearer sesame"}

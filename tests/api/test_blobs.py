@@ -225,7 +225,7 @@ def test_other_methods_are_405(app: Gateway, method: str) -> None:
 
 
 def test_access_rules_hold(tmp_path: Path) -> None:
-    settings = Settings(blob_api=True, access="signed", api_tokens="sesame")
+    settings = Settings(blob_api=True, access="signed", api_tokens=("sesame",))
     app = make_app(tmp_path, settings)
     assert upload(app).code == "NoCredentials"
     assert call(app, "GET", f"/fetch/{ID}").code == "NoCredentials"

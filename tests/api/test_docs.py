@@ -54,7 +54,7 @@ class Outline(HTMLParser):
 @pytest.fixture
 def app(tmp_path: Path) -> Gateway:
     """An application on folders, closed to strangers."""
-    return make_app(tmp_path, Settings(access="signed", api_tokens="x"))
+    return make_app(tmp_path, Settings(access="signed", api_tokens=("x",)))
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_the_path_can_be_set_and_readiness_is_below_it(
 
 
 def test_nobody_needs_a_token_to_ask(tmp_path: Path) -> None:
-    app = make_app(tmp_path, Settings(access="signed", api_tokens="x"))
+    app = make_app(tmp_path, Settings(access="signed", api_tokens=("x",)))
     for path in ("/health", "/health/ready"):
         for method in ("GET", "HEAD"):
             assert call(app, method, path).status == 200

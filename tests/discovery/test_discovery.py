@@ -20,6 +20,8 @@ from amazin.discoveries.folders import FolderDiscovery
 from amazin.discoveries.lists import NodesFileDiscovery, StaticDiscovery
 from amazin.errors import DiscoveryError, SettingsError
 from amazin.model.node_specs import NodeSpec, WatchingDiscovery
+from amazin.settings.converters import nodes
+from amazin.settings.load import from_environ
 from amazin.settings.settings import Settings
 from discovery import DockerDiscovery, load_discovery
 
@@ -475,8 +477,9 @@ def test_a_wait_can_be_ended_from_another_thread(
 
 
 def test_static_nodes() -> None:
-    static = StaticDiscovery("b=http://k:s@b:1, a=http://k:s@a:1;weight=3;group=c")
-    assert static.find() == [
+    text = "b=http://k:s@b:1, a=http://k:s@a:1;weight=3;group=c"
+    static = load_discovery(Settings(discovery="static", nodes=nodes(text)))
+    assert list(static.find()) == [
         NodeSpec("a", "http://a:1", "k", "s", 3.0, "c"),
         NodeSpec("b", "http://b:1", "k", "s"),
     ]
@@ -486,14 +489,17 @@ def test_static_nodes() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a=http://k:s@a:1,b=http://TOPSECRET", "^NODES: entry 2: "),
-        ("a=http://k:s@a:1,a=http://k:s@b:1", "^NODES: entry 2: two nodes"),
-        (" , ", "^NODES: there is no node"),
+        ("a=http://k:s@a:1,b=http://TOPSECRET", r"^NODES: can't be used: entry 2: "),
+        (
+            "a=http://k:s@a:1,a=http://k:s@b:1",
+            r"^NODES: .* entry 2: two nodes",
+        ),
+        (" , ", r"^NODES: can't be used: there is no node"),
     ],
 )
 def test_a_bad_list_stops_the_start(text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
-        StaticDiscovery(text)
+        from_environ({"DISCOVERY": "static", "NODES": text})
     assert "SECRET" not in str(caught.value)
 
 
@@ -580,7 +586,7 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path, blocked: str) -> None
     ("settings", "kind"),
     [
         (Settings(), DockerDiscovery),
-        (Settings(discovery="static", nodes="a=file:///a"), StaticDiscovery),
+        (Settings(discovery="static", nodes=nodes("a=file:///a")), StaticDiscovery),
         (Settings(discovery="static", nodes_file="nodes"), NodesFileDiscovery),
         (Settings(discovery="folders"), FolderDiscovery),
     ],

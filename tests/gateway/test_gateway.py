@@ -27,7 +27,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.logs import JsonFormatter, logging_config
-from amazin.settings.converters import parse_networks
+from amazin.settings.converters import networks
 from amazin.settings.settings import Settings
 from amazin.web.messages import Request, Response, Route
 from gateway import Gateway, client_address
@@ -423,17 +423,17 @@ def test_forwarded_addresses_count_from_trusted_proxies_only(
     environ = {"REMOTE_ADDR": remote}
     if forwarded is not None:
         environ["HTTP_X_FORWARDED_FOR"] = forwarded
-    assert client_address(environ, parse_networks("10.0.0.0/8, ::1")) == expected
+    assert client_address(environ, networks("10.0.0.0/8, ::1")) == expected
 
 
 def test_nobody_and_everybody_may_be_trusted() -> None:
     environ = {"REMOTE_ADDR": "192.0.2.7", "HTTP_X_FORWARDED_FOR": "1.1.1.1"}
-    assert client_address(environ, parse_networks("")) == "192.0.2.7"
-    assert client_address(environ, parse_networks("*")) == "1.1.1.1"
+    assert client_address(environ, networks("")) == "192.0.2.7"
+    assert client_address(environ, networks("*")) == "1.1.1.1"
 
 
 def test_the_setting_reaches_the_log(access: list[dict[str, Any]]) -> None:
-    settings = Settings(forwarded_allow_ips="192.0.2.0/24")
+    settings = Settings(forwarded_allow_ips=networks("192.0.2.0/24"))
     headers = {"X-Forwarded-For": "203.0.113.1"}
     call(app_of(Response(204), settings), "GET", "/x", headers=headers)
     call(app_of(Response(204)), "GET", "/x", headers=headers)

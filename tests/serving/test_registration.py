@@ -83,7 +83,7 @@ def test_all_that_the_settings_say_is_registered(
         port=4000,
         consul_service_name="files",
         consul_service_id_prefix="f-",
-        consul_service_tags="blue, green,",
+        consul_service_tags=("blue", "green"),
         consul_service_address="gateway.example",
         consul_health_check_path="/up",
         consul_health_check_interval=2.5,

@@ -19,6 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from amazin.errors import SettingsError
+from amazin.model.node_specs import NodeSpec
+from amazin.settings import converters
 from amazin.settings.config_file import (
     MOST_BYTES,
     defaults_text,
@@ -89,7 +91,7 @@ def test_a_file_as_it_is_in_use_is_understood(file: Path) -> None:
         request_timeout=30.0,
         discovery="static",
         consul_enabled=True,
-        consul_service_tags="storage,v1",
+        consul_service_tags=("storage", "v1"),
         consul_health_check_path="/health",
         minio_endpoint="localhost:9000",
         minio_access_key_id="key",
@@ -160,7 +162,7 @@ def test_values_are_written_as_people_do(
     file: Path, text: str, values: dict[str, object]
 ) -> None:
     if "forwarded_allow_ips" in values:
-        values = {"forwarded_allow_ips": "10.0.0.0/8,::1"}
+        values = {"forwarded_allow_ips": converters.networks("10.0.0.0/8,::1")}
     assert read(file, text) == replace(Settings(), **values)  # type: ignore[arg-type]
 
 
@@ -171,9 +173,10 @@ nodes:
   - node-1=http://key:hush@10.0.0.1:9000
   - node-2=http://key:hush@10.0.0.2:9000;weight=2
 """
-    nodes = "node-1=http://key:hush@10.0.0.1:9000"
-    nodes += ",node-2=http://key:hush@10.0.0.2:9000;weight=2"
-    assert read(file, text) == Settings(discovery="static", nodes=nodes)
+    assert read(file, text).nodes == (
+        NodeSpec("node-1", "http://10.0.0.1:9000", "key", "hush"),
+        NodeSpec("node-2", "http://10.0.0.2:9000", "key", "hush", 2.0),
+    )
 
 
 # What stops the start

@@ -10,7 +10,7 @@ import pytest
 
 from amazin.errors import SettingsError
 from amazin.model.node_specs import NodeSpec
-from amazin.settings.converters import parse_group_weights, parse_networks
+from amazin.settings.converters import group_weights, networks, nodes
 from amazin.settings.load import from_environ
 from amazin.settings.settings import Settings
 from generate.settings_table import row, settings_page, settings_table
@@ -42,13 +42,13 @@ GOOD = [
     ("NODE_PORT", "9001", 9001),
     ("DOCKER_HOST", "tcp://proxy:2375", "tcp://proxy:2375"),
     ("DOCKER_HOST", "unix:///run/docker.sock", "unix:///run/docker.sock"),
-    ("NODES", "a=http://k:s@h:1", "a=http://k:s@h:1"),
+    ("NODES", "a=http://k:s@h:1", nodes("a=http://k:s@h:1")),
     ("NODES_FILE", "/run/secrets/nodes", "/run/secrets/nodes"),
     ("DATA_DIR", "/srv/objects", "/srv/objects"),
     ("FOLDER_NODES", "1000", 1000),
     ("REFRESH_SECONDS", "0.5", 0.5),
     ("REPLICAS", "9", 9),
-    ("GROUP_WEIGHTS", "fast=2,slow=0.5", "fast=2,slow=0.5"),
+    ("GROUP_WEIGHTS", "fast=2,slow=0.5", {"fast": 2.0, "slow": 0.5}),
     ("MAX_OBJECT_BYTES", "0", 0),
     ("MAX_OBJECT_BYTES", "5GiB", 5 * 2**30),
     ("MAX_OBJECT_BYTES", "1 mib", MIB),
@@ -61,8 +61,8 @@ GOOD = [
     ("NODE_CONNECT_TIMEOUT", "2", 2.0),
     ("NODE_ANSWER_TIMEOUT", "0.25", 0.25),
     ("NODE_TRANSFER_TIMEOUT", "60.5", 60.5),
-    ("FORWARDED_ALLOW_IPS", "*", "*"),
-    ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "10.0.0.0/8, ::1"),
+    ("FORWARDED_ALLOW_IPS", "*", networks("0.0.0.0/0,::/0")),
+    ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", networks("10.0.0.0/8,::1")),
     ("LOG_LEVEL", "DEBUG", "debug"),
     ("LOG_DEBUG", "true", True),
     ("LOG_DEBUG", "1", True),
@@ -83,7 +83,7 @@ GOOD = [
     ("MINIO_ENDPOINT", "[::1]:9000", "[::1]:9000"),
     ("MINIO_ACCESS_KEY_ID", "key", "key"),
     ("MINIO_SECRET_ACCESS_KEY", "secret", "secret"),
-    ("API_TOKENS", "one,two==", "one,two=="),
+    ("API_TOKENS", " one,, two==,", ("one", "two==")),
     ("SIGNING_KEY_ID", "team-a", "team-a"),
     ("SIGNING_SECRET", "12345678", "12345678"),
     ("PRESIGN", "direct", "direct"),
@@ -97,7 +97,7 @@ GOOD = [
     ("CONSUL_NODES_SERVICE", "minio", "minio"),
     ("CONSUL_SERVICE_NAME", "objects", "objects"),
     ("CONSUL_SERVICE_ID_PREFIX", "objects-", "objects-"),
-    ("CONSUL_SERVICE_TAGS", "v1, a=b", "v1, a=b"),
+    ("CONSUL_SERVICE_TAGS", "v1, a=b", ("v1", "a=b")),
     ("CONSUL_SERVICE_ADDRESS", "10.0.0.7", "10.0.0.7"),
     ("CONSUL_HEALTH_CHECK_PATH", "/health/ready", "/health/ready"),
     ("CONSUL_HEALTH_CHECK_INTERVAL", "10s", 10.0),
@@ -261,9 +261,10 @@ def test_unset_and_empty_variables_take_their_defaults() -> None:
 
 def test_every_default_can_be_written_into_the_environment() -> None:
     for setting in dataclasses.fields(Settings):
-        if setting.default != "":
-            text = str(setting.default)
-            assert setting.metadata["convert"](text) == setting.default
+        default = setting.metadata["default"]
+        if default != "":
+            value = setting.metadata["convert"](str(default))
+            assert value == getattr(Settings(), setting.name)
 
 
 def test_variables_that_are_no_settings_are_nobodys_business() -> None:
@@ -362,8 +363,8 @@ def test_it_stands_beside_no_other_list() -> None:
 
 
 def test_group_weights_may_have_blanks() -> None:
-    assert parse_group_weights(" fast=2 ,, slow=.5,") == {"fast": 2.0, "slow": 0.5}
-    assert parse_group_weights("") == {}
+    assert group_weights(" fast=2 ,, slow=.5,") == {"fast": 2.0, "slow": 0.5}
+    assert group_weights("") == {}
 
 
 def test_an_error_of_the_group_weights_says_what_was_expected() -> None:
@@ -375,16 +376,15 @@ def test_an_error_of_the_group_weights_says_what_was_expected() -> None:
 
 
 def test_networks_may_have_host_bits_blanks_and_both_families() -> None:
-    assert parse_networks(" 10.1.2.3/8 ,, ::1,") == [
+    assert networks(" 10.1.2.3/8 ,, ::1,") == (
         ipaddress.ip_network("10.0.0.0/8"),
         ipaddress.ip_network("::1/128"),
-    ]
-    assert parse_networks("") == []
+    )
+    assert networks("") == ()
 
 
 def test_a_star_is_every_address() -> None:
-    networks = [str(network) for network in parse_networks(" * ")]
-    assert networks == ["0.0.0.0/0", "::/0"]
+    assert [str(network) for network in networks(" * ")] == ["0.0.0.0/0", "::/0"]
 
 
 # The page

@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from amazin.api.routes import all_routes
-from amazin.errors import HTTPError
+from amazin.errors import HTTPError, SignatureError
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SigningKey, signed_url
 from amazin.web.access import require_access
@@ -23,7 +23,7 @@ from tests.support.app import Answer, call, make_app, make_environ
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
 BASE = "http://gateway:3000"
 PATH = "/object/abc"
-TOKENS = "first-token, second/token==,, t\u00f6ken "
+TOKENS = ("first-token", "second/token==", "t\u00f6ken")
 BEARER = {"Authorization": "Bearer first-token"}
 
 
@@ -89,7 +89,7 @@ def follow(
         ("Bearer first-token1", 403, "UnknownToken"),
         ("Bearer First-token", 403, "UnknownToken"),
         ("Bearer first-token, second/token==", 403, "UnknownToken"),
-        ("Bearer " + TOKENS.encode().decode("latin-1"), 403, "UnknownToken"),
+        ("Bearer " + ", ".join(TOKENS).encode().decode("latin-1"), 403, "UnknownToken"),
         ("Bearer \xff", 403, "UnknownToken"),
     ],
 )
@@ -121,10 +121,9 @@ def test_each_token_opens_everything(signed_app: Gateway, authorization: str) ->
     assert call(signed_app, "DELETE", PATH, None, headers).status == 204
 
 
-@pytest.mark.parametrize("tokens", ["", ",", " , "])
 @pytest.mark.parametrize("given", ["", " ", ",", "first-token"])
-def test_no_tokens_open_nothing(tmp_path: Path, tokens: str, given: str) -> None:
-    app = make_app(tmp_path, settings_with(api_tokens=tokens))
+def test_no_tokens_open_nothing(tmp_path: Path, given: str) -> None:
+    app = make_app(tmp_path, settings_with(api_tokens=()))
     answer = call(app, "GET", PATH, None, {"Authorization": f"Bearer {given}"})
     assert (answer.status, answer.code) == (403, "UnknownToken")
 
@@ -255,7 +254,7 @@ def test_names_that_clients_invent_are_not_remembered() -> None:
     for number in range(10):
         more = f"SignedHeaders=host%3Bx{number}"
         url = url_of("PUT").replace("SignedHeaders=host", more)
-        with pytest.raises(HTTPError) as caught:
+        with pytest.raises(SignatureError) as caught:
             check(url)
         assert caught.value.code == "MissingSignedHeader"
     assert variable.cache_info().currsize <= before + 1
@@ -266,10 +265,10 @@ def test_a_signed_copy_source_is_the_signers_will() -> None:
     credentials = Credentials(KEY.key_id, KEY.secret)
     S3SigV4QueryAuth(credentials, "s3", "us-east-1", expires=60).add_auth(sent)
     check(sent.url, X_Copy_Source="/photos/a")
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(SignatureError) as caught:
         check(sent.url, X_Copy_Source="/photos/b")
     assert caught.value.code == "SignatureMismatch"
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(SignatureError) as caught:
         check(sent.url)
     assert caught.value.code == "MissingSignedHeader"
 
