@@ -108,12 +108,6 @@ def _load_own(settings: Settings) -> Discovery:
     return cast(Discovery, own(settings))
 
 
-# The list
-
-
-# Folders
-
-
 # Docker
 
 
@@ -155,6 +149,10 @@ class DockerDiscovery:
         except self._daemon.DAEMON_ERRORS as exc:
             self._drop_client()
             raise DiscoveryError(self._daemon.describe(exc)) from exc
+
+    def close(self) -> None:
+        self._events.close()
+        self._drop_client()
 
     def wait(self, seconds: float) -> None:
         self._events.wait(seconds)

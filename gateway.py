@@ -73,6 +73,10 @@ class Gateway:
             raise
         return transfer
 
+    def close(self) -> None:
+        """Release what runs in the background; called at a worker's end."""
+        self._services.close()
+
     def _read_request(self, environ: WSGIEnvironment) -> Request:
         given = environ.get("HTTP_X_REQUEST_ID", "")
         path = environ.get("PATH_INFO", "")

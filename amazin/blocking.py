@@ -49,6 +49,13 @@ class BlockingCalls:
             self._pool, self._process = ThreadPool(self._threads), os.getpid()
         return self._pool
 
+    def close(self) -> None:
+        """End the threads when their calls are done; a later call begins new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None and self._process == os.getpid():
+            pool.kill()
+        self._process = 0
+
 
 def _outcome(
     function: Callable[[*Arguments], Result], args: tuple[*Arguments]

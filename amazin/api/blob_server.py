@@ -34,6 +34,11 @@ class FolderServices:
     settings: Settings
     spool: SpoolRoom
 
+    def close(self) -> None:
+        """See `Served`."""
+        self.blobs.close()
+        self.spool.close()
+
 
 def list_blobs(request: Request, services: FolderServices) -> Response:
     """Send the ids of all blobs in order; with `?details` size and ETag, too."""

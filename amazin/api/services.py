@@ -31,6 +31,11 @@ class Services:
     settings: Settings
     spool: SpoolRoom
 
+    def close(self) -> None:
+        """See `Served`."""
+        self.cluster.close()
+        self.spool.close()
+
     @cached_property
     def objects(self) -> LargeObjectStore:
         """The cluster's objects as clients know them."""

@@ -70,6 +70,11 @@ class BlobFolder:
         except NodeError as exc:
             raise SettingsError(f"{path} can't be used: {exc}") from exc
 
+    def close(self) -> None:
+        """End idle threads, and close the index."""
+        self._calls.close()
+        self._member.close()
+
     # Reading
 
     def get(self, blob_id: str, choose: Chooser | None = None) -> Download:

@@ -95,7 +95,7 @@ class ServerBlobs:
     def close(self) -> None:
         """Drop idle connections, and probe no server any more."""
         for member in self._members:
-            member.retire()
+            member.close()
 
     def _note_damage(self, blob_id: str, member: Member) -> None:
         """Ask this server for this blob last from now on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging.config
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,6 @@ from typing import Any
 from rich.console import Console
 
 from amazin.membership.membership import Membership
-from amazin.model.node_specs import Discovery, NodeSpec, WatchingDiscovery
 from amazin.nodes.build import node_builder
 from amazin.settings.settings import Settings
 from discovery import load_discovery
@@ -27,48 +25,10 @@ def known_nodes(settings: Settings) -> Iterator[Membership]:
 
     Nor are folders made: one that is missing is a node that is away, not an empty one.
     """
-    discovery = EndingDiscovery(load_discovery(replace(settings, folder_nodes=0)))
-    membership = Membership(
-        discovery, node_builder(settings.node_limits), settings.refresh_seconds
-    )
-    try:
+    discovery = load_discovery(replace(settings, folder_nodes=0))
+    build = node_builder(settings.node_limits)
+    with Membership(discovery, build, settings.refresh_seconds) as membership:
         yield membership
-    finally:
-        members = membership.snapshot().members
-        discovery.end()
-        for member in members.values():
-            member.retire()
-
-
-class EndingDiscovery:
-    """Another discovery, whose follower leaves the nodes in peace in the end."""
-
-    def __init__(self, own: Discovery) -> None:
-        self._own = own
-        self._is_over = threading.Event()
-
-    def find(self) -> list[NodeSpec]:
-        """See `Discovery`."""
-        return list(self._own.find())
-
-    def wait(self, seconds: float) -> None:
-        """See `WatchingDiscovery`. In the end it never returns."""
-        if isinstance(self._own, WatchingDiscovery):
-            self._own.wait(seconds)
-        else:
-            self._is_over.wait(seconds)
-        if self._is_over.is_set():
-            threading.Event().wait()
-
-    def wake(self) -> None:
-        """See `WatchingDiscovery`."""
-        if isinstance(self._own, WatchingDiscovery):
-            self._own.wake()
-
-    def end(self) -> None:
-        """The nodes are to be looked for no more."""
-        self._is_over.set()
-        self.wake()
 
 
 class NoteHandler(logging.Handler):

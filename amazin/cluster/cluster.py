@@ -300,6 +300,10 @@ class Cluster:
 
     # Nodes
 
+    def close(self) -> None:
+        """Follow the nodes no more."""
+        self._membership.close()
+
     def states(self) -> dict[str, str]:
         """Ask every node whether it can serve; `up`, or what is wrong, by name."""
         members = list(self._membership.snapshot().members.values())

@@ -104,6 +104,10 @@ class ConsulDiscovery:
             self._client_pid = os.getpid()
         return self._client
 
+    def close(self) -> None:
+        """See `ClosableDiscovery`."""
+        self._drop_client()
+
     def _drop_client(self) -> None:
         client, self._client = self._client, None
         if client is not None:

@@ -19,6 +19,8 @@ from docker.errors import APIError, DockerException, NotFound
 from urllib3.exceptions import HTTPError
 
 DAEMON_TIMEOUT_SECONDS = 3
+CLOSE_SECONDS = 10.0
+"""Longer the end of the thread is not waited for."""
 EVENTS_PAUSE_SECONDS = 1.0
 """Between two attempts to listen to the daemon's events."""
 
@@ -94,30 +96,50 @@ class DaemonEvents:
         self._selector = selector
         self._pause_seconds = pause_seconds
         self._listening_pid = 0
+        self._listening: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._stream: Any = None
 
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or as soon as something may have changed."""
         if self._listening_pid != os.getpid():
             self._listening_pid = os.getpid()
-            threading.Thread(
+            self._closing.clear()
+            self._listening = threading.Thread(
                 target=self._listen, name="docker-events", daemon=True
-            ).start()
+            )
+            self._listening.start()
         self.changed.wait(seconds)
         self.changed.clear()
 
+    def close(self) -> None:
+        """Listen no more. Idempotent."""
+        self._closing.set()
+        self._break_off()
+        if self._listening_pid == os.getpid() and self._listening:
+            self._listening.join(CLOSE_SECONDS)
+
     def _listen(self) -> None:
-        while True:
+        while not self._closing.is_set():
             with suppress(*DAEMON_ERRORS), closing(self._connect()) as client:
                 self._read_events(client)
-            time.sleep(self._pause_seconds)
+            self._closing.wait(self._pause_seconds)
 
     def _read_events(self, client: docker.APIClient) -> None:
         now = int(time.time())
-        stream = client.events(since=now, filters=_WATCHED, decode=True)
+        self._stream = client.events(since=now, filters=_WATCHED, decode=True)
+        if self._closing.is_set():
+            self._break_off()
         self.changed.set()  # what happened while nobody listened
-        for event in stream:
+        for event in self._stream:
             if self._concerns_nodes(event):
                 self.changed.set()
+
+    def _break_off(self) -> None:
+        """End the stream of events, on which the thread may wait for ever."""
+        if hasattr(self._stream, "close"):
+            with suppress(*DAEMON_ERRORS):
+                self._stream.close()
 
     def _concerns_nodes(self, event: Mapping[str, Any]) -> bool:
         texts = event["Actor"]["Attributes"].values()

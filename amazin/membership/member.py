@@ -25,6 +25,8 @@ from amazin.nodes.interface import Answer, Node, Pending, Upload
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; doubles."""
+CLOSE_SECONDS = 10.0
+"""Longer no thread is waited for that was told to end."""
 SKIP_AFTER = (NodeUnreachableError, NodeTimeoutError, NodeAccessError)
 """Failures after which asking again at once is pointless."""
 
@@ -48,6 +50,7 @@ class Member:
         self._is_lost = False
         self._is_retired = threading.Event()
         self._lock = threading.Lock()
+        self._probing: threading.Thread | None = None
 
     @property
     def is_skipped(self) -> bool:
@@ -164,10 +167,11 @@ class Member:
             if self._is_skipped or self._is_retired.is_set():
                 return
             self._is_skipped = True
+            self._probing = threading.Thread(
+                target=self._probe, name=f"probe {self.name}", daemon=True
+            )
         log.warning("node %s is skipped: %s", self.name, error)
-        threading.Thread(
-            target=self._probe, name=f"probe {self.name}", daemon=True
-        ).start()
+        self._probing.start()
 
     def _probe(self) -> None:
         pause = self._first_pause_seconds
@@ -182,9 +186,15 @@ class Member:
             return
 
     def retire(self) -> None:
-        """Another member takes this one's place: end the probing."""
+        """Another member takes this one's place: end the probing, without a wait."""
         self._is_retired.set()
         self.node.close()
+
+    def close(self) -> None:
+        """End the probing, and wait for that; a question under way has its limits."""
+        self.retire()
+        if self._probing is not None:
+            self._probing.join(CLOSE_SECONDS)
 
     def __repr__(self) -> str:
         return f"<Member {self.name}>"

@@ -17,13 +17,19 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Self
 
 from amazin.errors import DiscoveryError
-from amazin.membership.member import FIRST_PAUSE_SECONDS, Member
+from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
 from amazin.membership.roster_store import RosterStore
 from amazin.membership.transitions import DesiredNodes, RosterView
-from amazin.model.node_specs import Discovery, NodeSpec, WatchingDiscovery
+from amazin.model.node_specs import (
+    ClosableDiscovery,
+    Discovery,
+    NodeSpec,
+    WatchingDiscovery,
+)
 from amazin.nodes.interface import Node
 
 FIRST_LIST_SECONDS = 5.0
@@ -119,6 +125,8 @@ class Membership:
     def _reset(self) -> None:
         self._refreshes_begun = 0
         self._may_bootstrap = False
+        self._closing = threading.Event()
+        self._following: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._refresh_lock = threading.Lock()
         self._first_list = threading.Event()
@@ -167,25 +175,54 @@ class Membership:
 
     def _start(self) -> None:
         with self._start_lock:
-            if not self._is_started and not self._is_watching:
-                self.refresh()
-            elif not self._is_started:
-                threading.Thread(
+            if self._is_started or self._closing.is_set():
+                return
+            if self._is_watching:
+                self._following = threading.Thread(
                     target=self._follow, name="discovery", daemon=True
-                ).start()
+                )
+                self._following.start()
+            else:
+                self.refresh()
             self._is_started = True
+
+    def close(self) -> None:
+        """Follow nothing any more; probes, and connections that are idle, end.
+
+        What was seen stays known, but is acted on no longer than it is fresh.
+        """
+        with self._start_lock:
+            self._closing.set()
+        if isinstance(self._discovery, WatchingDiscovery):
+            self._discovery.wake()
+        if self._following is not None:
+            self._following.join(CLOSE_SECONDS)
+        if isinstance(self._discovery, ClosableDiscovery):
+            self._discovery.close()
+        for member in self._snapshot.members.values():
+            member.retire()
+        for member in self._snapshot.members.values():
+            member.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _follow(self) -> None:
         own = self._discovery
         watching = own if isinstance(own, WatchingDiscovery) else None
-        while True:
+        while not self._closing.is_set():
             try:
                 self.refresh()
             except Exception:
                 log.exception("the nodes can't be looked at")
             if watching is None:
-                time.sleep(self._refresh_seconds)
+                self._closing.wait(self._refresh_seconds)
                 continue
+            if self._closing.is_set():
+                return
             try:
                 watching.wait(self._refresh_seconds)
             except Exception:  # anyone's own class may raise anything

@@ -194,3 +194,11 @@ class WatchingDiscovery(Discovery, Protocol):
 
     def wake(self) -> None:
         """End the `wait` that runs, else the next one. From any thread."""
+
+
+@runtime_checkable
+class ClosableDiscovery(Discovery, Protocol):
+    """A discovery that holds something: a thread, a connection."""
+
+    def close(self) -> None:
+        """Release it. Idempotent; called last, after what waits was woken."""

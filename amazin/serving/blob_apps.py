@@ -11,14 +11,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.api.blob_server import FolderServices, life_routes, routes
 from amazin.api.blobs import FETCH_ROUTES, SERVER_UPLOAD_ROUTES
 from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.server_store import ServerBlobs
 from amazin.blobs.sos_conf import SERVERS_VARIABLE, BlobServer
-from amazin.blobs.store import Blobs
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.settings.config_file import load_settings
@@ -32,16 +31,26 @@ from gateway import Gateway
 class ServerServices:
     """What handlers of the api-server work with."""
 
-    blobs: Blobs
+    blobs: ServerBlobs
     settings: Settings
     spool: SpoolRoom
+
+    def close(self) -> None:
+        """See `Served`."""
+        self.blobs.close()
+        self.spool.close()
 
 
 class ByPort:
     """Serves what belongs to the port that a request came in by."""
 
-    def __init__(self, apps: Mapping[int, WSGIApplication]) -> None:
+    def __init__(self, apps: Mapping[int, Gateway]) -> None:
         self._apps = {str(port): app for port, app in apps.items()}
+
+    def close(self) -> None:
+        """Close each of them."""
+        for app in self._apps.values():
+            app.close()
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse

@@ -77,6 +77,13 @@ def when_ready(server: Any) -> None:
         server.registrar = registrar.Registrar()
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """End what the application runs in the background."""
+    close = getattr(getattr(worker, "wsgi", None), "close", None)
+    if close:
+        close()
+
+
 def on_exit(server: Any) -> None:
     """Wait until it is deregistered; that began when the stop did."""
     started: registrar.Registrar | None = getattr(server, "registrar", None)

@@ -76,6 +76,9 @@ class Served(Protocol):
     def spool(self) -> SpoolRoom:
         """Where bodies of unknown length are held."""
 
+    def close(self) -> None:
+        """Release what runs in the background: threads, idle connections."""
+
 
 Handler = Callable[..., Response]
 """Takes the request, the services, and what each group of the pattern matched, ""

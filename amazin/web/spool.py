@@ -55,6 +55,10 @@ class SpoolRoom:
         self._free = capacity_bytes
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """End idle threads."""
+        self.calls.close()
+
     def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
         """Write chunks to a file.
 

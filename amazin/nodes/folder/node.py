@@ -182,8 +182,9 @@ class FolderNode:
         return ask(self._calls, adopt, self._index, name, path, info)
 
     def close(self) -> None:
-        """Close the index; transfers that run go on."""
+        """Close the index and end idle threads; transfers that run go on."""
         ask(self._calls, self._index.close)
+        self._calls.close()
 
     def _check(self) -> None:
         with self._index.connect() as connection:
