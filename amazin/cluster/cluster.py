@@ -21,6 +21,7 @@ from amazin.cluster.placement import Placement
 from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
+    GatewayError,
     NodeAccessError,
     NodeError,
     NodeProtocolError,
@@ -28,6 +29,7 @@ from amazin.errors import (
     NotSupportedError,
     PreconditionError,
 )
+from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.model.bodies import Body, HeldBody, hold_if_small
@@ -39,7 +41,7 @@ from amazin.model.objects import (
     ObjectName,
     Stamp,
 )
-from amazin.nodes.interface import NodeObject, Pending
+from amazin.nodes.interface import NodeObject
 
 TOMBSTONE = HeldBody(b"amazin: this object was deleted\n")
 TOMBSTONE_ETAG = "6c1a1fbb203cd6af9e4c014c2b4f8a0c"
@@ -306,16 +308,11 @@ class Cluster:
 
     def states(self) -> dict[str, str]:
         """Ask every node whether it can serve; `up`, or what is wrong, by name."""
-        members = list(self._membership.snapshot().members.values())
-        started: list[Pending[object] | NodeError] = []
-        for member in members:
-            try:
-                started.append(member.ask(lambda node: node.start_check()))
-            except NodeError as exc:
-                started.append(exc)
+        members = self._membership.snapshot().members.values()
+        answers = ask_all(members, lambda node: node.start_check())
         return {
-            member.name: describe(member, pending)
-            for member, pending in zip(members, started, strict=True)
+            name: str(answer) if isinstance(answer, GatewayError) else "up"
+            for name, answer in answers.items()
         }
 
     def problem(self) -> str:
@@ -344,14 +341,3 @@ def require_same(copies: Sequence[Stored]) -> None:
     for copy in copies:
         if copy.info.etag != copies[0].info.etag:
             raise NodeProtocolError("nodes stored different bytes")
-
-
-def describe(member: Member, pending: Pending[object] | NodeError) -> str:
-    """Wait for a check; returns `up`, or why the node can't serve."""
-    try:
-        if isinstance(pending, NodeError):
-            return str(pending)
-        member.wait(pending)
-    except NodeError as exc:
-        return str(exc)
-    return "up"

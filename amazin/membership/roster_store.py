@@ -17,12 +17,12 @@ from typing import TypeVar
 from amazin.errors import (
     GatewayError,
     NodeError,
-    NodeTimeoutError,
     NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
     RosterError,
 )
+from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import (
@@ -205,16 +205,20 @@ class RosterStore:
         copies: dict[str, Copy] = {}
         empty, unreachable = set[str](), set[str]()
         deadline = time.monotonic() + LOOK_SECONDS
-        known = {name: members[name] for name in members if name in self._copies}
-        for name, info in ask_all(known, start_head, deadline).items():
+        known = [members[name] for name in members if name in self._copies]
+        for name, info in ask_all(
+            known, start_head, even_lost=True, deadline=deadline
+        ).items():
             if isinstance(info, ObjectInfo) and info.etag == self._copies[name].etag:
                 copies[name] = self._copies[name]
-            elif isinstance(info, NodeError):
+            elif isinstance(info, NodeError) and not is_none(info):
                 unreachable.add(name)
         decided = copies.keys() | unreachable
-        unknown = {name: members[name] for name in members if name not in decided}
-        for name, content in ask_all(unknown, start_get, deadline).items():
-            if isinstance(content, NoSuchKeyError):
+        unknown = [members[name] for name in members if name not in decided]
+        for name, content in ask_all(
+            unknown, start_get, even_lost=True, deadline=deadline
+        ).items():
+            if is_none(content):
                 empty.add(name)
                 continue
             try:
@@ -268,29 +272,9 @@ def start_get(node: Node) -> Pending[NodeObject]:
     return node.start_get(ROSTER_NAME)
 
 
-def ask_all(
-    members: Mapping[str, Member], start: Callable[[Node], Pending[T]], deadline: float
-) -> dict[str, T | GatewayError]:
-    """Ask nodes at once, also lost ones; `deadline` is on the monotonic clock."""
-    answers: dict[str, T | GatewayError] = {}
-    asked: dict[str, Pending[T]] = {}
-    for name, member in members.items():
-        try:
-            asked[name] = member.ask(start, even_lost=True)
-        except NodeError as exc:
-            answers[name] = exc
-    for name, pending in asked.items():
-        if not pending.is_ready(max(0.0, deadline - time.monotonic())):
-            pending.cancel()
-            answers[name] = NodeTimeoutError("the node is silent")
-            continue
-        try:
-            answers[name] = members[name].wait(pending)
-        except (NoSuchBucketError, NoSuchKeyError):
-            answers[name] = NoSuchKeyError("the node has none")
-        except NodeError as exc:
-            answers[name] = exc
-    return answers
+def is_none(answer: object) -> bool:
+    """Whether a node said that it holds no roster."""
+    return isinstance(answer, NoSuchBucketError | NoSuchKeyError)
 
 
 def read_copy(name: str, content: NodeObject | GatewayError) -> Copy:

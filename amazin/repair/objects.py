@@ -21,9 +21,11 @@ from amazin.errors import (
     NodeError,
     NodeProtocolError,
     NoSuchBucketError,
+    NoSuchKeyError,
     PreconditionError,
     RepairError,
 )
+from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
@@ -166,13 +168,16 @@ class KeyRepair:
             info.size <= TOMBSTONE_BYTES for info in listed.values()
         ):  # it may be a tombstone
             names.update(context.roster.holders)
+        members = [context.members[node] for node in names & context.names]
+        answers = ask_all(members, lambda node: node.start_head(name), even_lost=True)
         seen: dict[str, ObjectInfo | None] = {}
-        for member_name in names & context.names:
-            try:
-                seen[member_name] = head(context.members[member_name], name)
-            except NodeError:
-                if context.is_complete:
-                    raise
+        for node, answer in answers.items():
+            if isinstance(answer, ObjectInfo):
+                seen[node] = answer
+            elif isinstance(answer, NoSuchBucketError | NoSuchKeyError):
+                seen[node] = None
+            elif context.is_complete:
+                raise answer
         for quorum in placement.quorums:
             answered = seen.keys() - context.snapshot.lost
             if sum(m.name in answered for m in quorum.members) < quorum.needed:
