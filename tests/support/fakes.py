@@ -46,6 +46,8 @@ class FakeDisk:
     """While set, every question fails like this."""
     calls: list[str] = field(default_factory=list)
     """The methods that were asked, in order."""
+    cancelled: list[str] = field(default_factory=list)
+    """Those that were given up; "" is the end of an upload."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """Called when the answer to this method is waited for."""
     commit_is_lost: bool = False
@@ -125,6 +127,7 @@ class FakePending(Generic[T]):
 
     def cancel(self) -> None:
         self.is_cancelled = True
+        self._disk.cancelled.append(self._method)
 
 
 class FakeContent:
