@@ -16,7 +16,6 @@ from amazin.blobs.folder_store import BUCKET, BlobFolder, new_label
 from amazin.blobs.sos_folder import BrokenHeadersError, SosFolder
 from amazin.errors import (
     DifferentContentError,
-    HTTPError,
     NodeError,
     NodeFullError,
     NoSuchKeyError,
@@ -63,7 +62,7 @@ class Import:
                 raise
             except BrokenHeadersError as exc:
                 self.report.failures[blob_id] = str(exc)
-            except (HTTPError, NodeError) as exc:
+            except (DifferentContentError, NodeError) as exc:
                 self.report.failures[blob_id] = str(exc)
             except OSError as exc:
                 self.report.failures[blob_id] = f"can't be read: {exc.strerror}"
@@ -107,7 +106,9 @@ class Import:
     def _require_replaced(self, blob_id: str) -> None:
         """Return if the old file may go: it is damaged, and what is stored is whole."""
         if not self._old.is_damaged(blob_id):
-            raise DifferentContentError
+            raise DifferentContentError(
+                "Something else is stored under this id; its bytes never change"
+            )
         if self._stored_sha1(blob_id) != blob_id:
             raise NodeError("it is damaged, and other wrong bytes are stored")
         if not self._moves:

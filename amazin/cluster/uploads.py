@@ -20,6 +20,9 @@ from amazin.nodes.interface import Node, NodeObject, Pending, Upload
 MAX_TRIES = 10
 """How often a small upload is sent to a node on which others are faster."""
 
+Put = Callable[[bytes, Node], Pending[ObjectInfo]]
+"""Asks a node to store a small body."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -52,11 +55,11 @@ class Draft:
         small = self.length <= CHUNK_BYTES
         return self.keeps_newer and small and not self.is_conditional
 
-    def put(self, data: bytes, member: Member) -> Callable[[Node], Pending[ObjectInfo]]:
+    def put(self, member: Member) -> Put:
         """Return how one node is asked to store a small body. Raises: NodeError."""
         if_match, if_absent = self._conditions(member)
 
-        def start(node: Node) -> Pending[ObjectInfo]:
+        def start(data: bytes, node: Node) -> Pending[ObjectInfo]:
             return node.start_put(
                 self.name,
                 data,
@@ -111,9 +114,6 @@ class Stored:
     info: ObjectInfo
 
 
-_Asked = tuple[Member, Pending[ObjectInfo]]
-
-
 @dataclass(slots=True)
 class _Lane:
     member: Member
@@ -164,30 +164,46 @@ class Fanout:
 
     def _put(self, body: HeldBody, count: int) -> list[Stored]:
         stored: list[Stored] = []
-        asked: list[_Asked] = []
+        while (missing := count - len(stored)) > 0:
+            puts = self._prepared(missing)
+            if not puts or not (stored or len(puts) == missing):
+                break
+            stored += self._send_to(puts, body)
+        return stored
+
+    def _prepared(self, count: int) -> list[tuple[Member, Put]]:
+        """Return how `count` nodes are asked, or all that are left."""
+        puts: list[tuple[Member, Put]] = []
+        for member in self._candidates:
+            try:
+                member.require_usable()
+                puts.append((member, self._draft.put(member)))
+            except NodeError as exc:
+                self.failure = exc
+            if len(puts) == count:
+                break
+        return puts
+
+    def _send_to(
+        self, puts: Sequence[tuple[Member, Put]], body: HeldBody
+    ) -> list[Stored]:
+        data = body.read()
+        stored: list[Stored] = []
+        asked: list[tuple[Member, Pending[ObjectInfo]]] = []
         try:
-            while len(stored) < count and self._ask(body, count - len(stored), asked):
-                for member, pending in asked:
-                    if info := self._confirmed(member, pending, body):
-                        stored.append(Stored(member, info))
-                asked.clear()
+            for member, put in puts:
+                try:
+                    asked.append((member, member.ask(partial(put, data))))
+                except NodeError as exc:
+                    self.failure = exc
+            for member, pending in asked:
+                if info := self._confirmed(member, pending, body):
+                    stored.append(Stored(member, info))
         except BaseException:
             for _, pending in asked:
                 pending.cancel()
             raise
         return stored
-
-    def _ask(self, body: HeldBody, count: int, asked: list[_Asked]) -> bool:
-        """Ask `count` nodes to store a small body; False: there are none left."""
-        data = body.read()
-        for member in self._candidates:
-            try:
-                asked.append((member, member.ask(self._draft.put(data, member))))
-            except NodeError as exc:
-                self.failure = exc
-            if len(asked) == count:
-                break
-        return bool(asked)
 
     def _confirmed(
         self, member: Member, pending: Pending[ObjectInfo], body: HeldBody
@@ -304,10 +320,10 @@ def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
         if draft.is_outdone(held):
             stamp = draft.label.stamp
             return ObjectInfo(body.length, body.etag, stamp.nanoseconds, draft.label)
+        put = replace(draft, seen={member.name: held}).put(member)
         data = body.read()
         try:
-            put = replace(draft, seen={member.name: held}).put(data, member)
-            return member.call(put)
+            return member.call(partial(put, data))
         except PreconditionError:  # somebody was faster: look again
             continue
     raise NodeError("the object keeps changing")

@@ -147,6 +147,11 @@ class Member:
             self.note_failure(exc)
             raise
 
+    def require_usable(self) -> None:
+        """Return if it can be asked now. Raises: NodeError, as `ask` does at once."""
+        if self._is_skipped or self._is_lost:
+            self._refuse(even_lost=False)
+
     def _refuse(self, even_lost: bool) -> None:
         """Raise NodeError, unless the node may be asked."""
         if self._is_lost and not even_lost:

@@ -244,7 +244,8 @@ class KeyRepair:
         )
         target = self._context.members[step.target]
         if info.size <= CHUNK_BYTES:
-            return target.call(draft.put(file.read(), target), even_lost=True)
+            put = partial(draft.put(target), file.read())
+            return target.call(put, even_lost=True)
         chunks = iter(partial(file.read, CHUNK_BYTES), b"")
         return target.store(draft.upload(target), chunks, even_lost=True)
 

@@ -20,7 +20,7 @@ from amazin.blobs.folder_store import BUCKET, BlobFolder, Detail, new_label
 from amazin.blobs.importing import Import
 from amazin.errors import (
     BodyError,
-    HTTPError,
+    DifferentContentError,
     NodeError,
     NodeFullError,
     NodeUnreachableError,
@@ -30,6 +30,7 @@ from amazin.errors import (
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import UNKNOWN_SIZE, ObjectName
 from amazin.nodes.folder.node import FolderNode
+from tests.support.answers import told
 
 CAT = b"a cat"
 HEADERS = {"Content-Type": "image/jpeg", "X-Mime-Type": "image/jpeg", "X-Name": "Mia"}
@@ -130,9 +131,11 @@ def test_other_bytes_are_refused_and_change_nothing(
     store: BlobFolder, tmp_path: Path, body: HeldBody
 ) -> None:
     store.put("mia", HeldBody(CAT), HEADERS)
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(DifferentContentError) as caught:
         store.put("mia", body, {})
-    assert (caught.value.status, caught.value.code) == (409, "DifferentContent")
+    answer = told(caught.value)
+    assert (answer.status, answer.code) == (409, "DifferentContent")
+    assert "never change" in answer.message
     assert read(store, "mia") == CAT
     assert store.head("mia").info.headers == HEADERS
     assert len(content_files(tmp_path)) == 1
@@ -170,7 +173,7 @@ def test_of_uploads_that_overlap_one_wins(store: BlobFolder) -> None:
             yield from super().chunks()
             store.put("max", HeldBody(CAT), HEADERS)
 
-    with pytest.raises(HTTPError, match="never change"):
+    with pytest.raises(DifferentContentError):
         store.put("max", Other(b"a dog"), {})
     for blob_id in ("mia", "max"):
         assert read(store, blob_id) == CAT
@@ -185,8 +188,8 @@ def test_of_many_uploads_at_once_one_wins_and_nothing_is_torn(tmp_path: Path) ->
         try:
             BlobFolder(tmp_path).put("one", Stream(body[:40_000], body[40_000:]), {})
             results.append(200)
-        except HTTPError as exc:
-            results.append(exc.status)
+        except DifferentContentError as exc:
+            results.append(told(exc).status)
 
     threads = [threading.Thread(target=upload, args=[body]) for body in bodies]
     for thread in threads:
@@ -265,7 +268,7 @@ def test_what_sos_left_counts_when_it_is_uploaded_again(
     leave(tmp_path, "mia", CAT, {"X-Name": "Mia"})
     assert store.put("mia", Stream(b"a ", b"cat"), {"X-Name": "Max"}).info.size == 5
     for other in (b"a dog", b"a horse"):
-        with pytest.raises(HTTPError, match="never change"):
+        with pytest.raises(DifferentContentError):
             store.put("mia", Stream(other), {})
     assert (tmp_path / "mia").read_bytes() == CAT
     assert store.head("mia").info.headers == {"X-Name": "Mia"}

@@ -29,7 +29,14 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.model.node_specs import TimeLimits
-from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import (
+    CHUNK_BYTES,
+    UNKNOWN_SIZE,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+)
 from tests.support.old_sos import (
     KINDS,
     SOS,
@@ -75,7 +82,12 @@ def put(
     data: bytes,
     length: int | None,
     headers: dict[str, str] | None = None,
+    *,
+    streams: bool = False,
 ) -> ObjectInfo:
+    """Store a blob as a cluster does, small ones whole; or stream it in any case."""
+    if length is not None and length <= CHUNK_BYTES and not streams:
+        return node.start_put(name_of(blob_id), data, LABEL, headers or {}).wait()
     upload = node.start_upload(name_of(blob_id), length, LABEL, headers or {})
     try:
         for start in range(0, len(data), 100_000):
@@ -97,10 +109,11 @@ def get(
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("is_chunked", [False, True])
-def test_what_was_uploaded_is_downloaded(node: BlobNode, size: int, is_chunked: bool):
+@pytest.mark.parametrize("way", ["whole if small", "streamed", "chunked"])
+def test_what_was_uploaded_is_downloaded(node: BlobNode, size: int, way: str):
     data = BIG[:size]
-    stored = put(node, "a1", data, None if is_chunked else size)
+    length = None if way == "chunked" else size
+    stored = put(node, "a1", data, length, streams=way == "streamed")
     assert stored.size == size
     info, found = get(node, "a1")
     assert found == data
@@ -224,6 +237,8 @@ def test_a_blob_server_deletes_nothing_and_judges_no_condition(node: BlobNode):
         node.start_delete(name_of("a1"))
     with pytest.raises(NotSupportedError):
         node.start_upload(name_of("a1"), 1, LABEL, {}, if_match="x")
+    with pytest.raises(NotSupportedError):
+        node.start_put(name_of("a1"), b"x", LABEL, {}, if_match="x")
 
 
 def test_connections_are_kept(tmp_path: Path):
@@ -289,6 +304,8 @@ def test_a_frozen_server_is_noticed_before_the_body_is_read(tmp_path: Path):
             with pytest.raises(NodeTimeoutError):
                 node.start_get(name_of("a1")).wait()
             with pytest.raises(NodeTimeoutError):
+                node.start_upload(name_of("a1"), 5, LABEL, {})
+            with pytest.raises(NodeTimeoutError):
                 put(node, "a1", b"small", 5)
     finally:
         server.stop()
@@ -301,6 +318,7 @@ def test_a_dead_server_is_unreachable():
             lambda: node.start_head(name_of("a1")).wait(),
             lambda: node.start_check().wait(),
             lambda: put(node, "a1", b"x", 1),
+            lambda: put(node, "a1", b"x", 1, streams=True),
             lambda: put(node, "a1", b"x", None),
             lambda: list(node.ids()),
             lambda: node.details(),
@@ -393,13 +411,21 @@ Start = Callable[[bytes], tuple[BlobNode, Scripted]]
         (429, NodeError),
     ],
 )
-@pytest.mark.parametrize("length", [3, None])
+@pytest.mark.parametrize(
+    ("length", "streams"),
+    [(3, False), (3, True), (None, True)],
+    ids=["whole", "streamed", "chunked"],
+)
 def test_each_refusal_of_an_upload_has_its_error(
-    scripted: Start, status: int, error: type[Exception], length: int | None
+    scripted: Start,
+    status: int,
+    error: type[Exception],
+    length: int | None,
+    streams: bool,
 ):
     node, _ = scripted(http(status))
     with pytest.raises(error) as caught:
-        put(node, "a1", b"abc", length)
+        put(node, "a1", b"abc", length, streams=streams)
     assert caught.type is error
 
 
@@ -420,10 +446,11 @@ def test_each_refusal_of_an_upload_has_its_error(
         b" " * 100_000,
     ],
 )
-def test_200_alone_is_not_believed(scripted: Start, body: bytes):
+@pytest.mark.parametrize("streams", [False, True])
+def test_200_alone_is_not_believed(scripted: Start, body: bytes, streams: bool):
     node, _ = scripted(http(200, body))
     with pytest.raises(NodeProtocolError):
-        put(node, "a1", b"abc", 3)
+        put(node, "a1", b"abc", 3, streams=streams)
 
 
 def test_an_answer_before_the_end_of_an_upload_ends_it(scripted: Start):

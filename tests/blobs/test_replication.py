@@ -99,6 +99,9 @@ class Upload:
 
     def write(self, chunk: bytes) -> None:
         self._server.before("write")
+        self.take(chunk)
+
+    def take(self, chunk: bytes) -> None:
         self._data += chunk
 
     def start_commit(self) -> Answered[ObjectInfo]:
@@ -183,6 +186,14 @@ class FakeServer:
             return ObjectInfo(UNKNOWN_SIZE, "", 0)
 
         return Answered(work)
+
+    def start_put(
+        self, name: ObjectName, data: bytes, label: Label, headers: Mapping[str, str]
+    ) -> Answered[ObjectInfo]:
+        self.before("put")
+        upload = Upload(self, name.key, len(data), headers)
+        upload.take(data)
+        return upload.start_commit()
 
     def start_upload(
         self,
@@ -492,7 +503,18 @@ def test_an_empty_list_does_not_make_an_old_server_one_of_ours() -> None:
     source, old = FakeServer(True), FakeServer(True)
     source.put(b"ours", "custom")
     Run({A: source, B: old})
-    assert old.calls[-4:] == ["head", "put", "write", "commit"]
+    assert old.calls[-3:] == ["head", "put", "commit"]
+
+
+def test_a_blob_of_one_piece_is_one_request() -> None:
+    source, target = FakeServer(), FakeServer()
+    source.put(b"a" * PIECE, "one", **{"X-A": "b"})
+    source.put(b"", "empty")
+    Run({A: source, B: target}, jobs=1)
+    assert target.blobs == {"one": b"a" * PIECE, "empty": b""}
+    assert target.headers["one"] == {"X-A": "b"}
+    sent = [call for call in target.calls if call in ("put", "write", "commit")]
+    assert sent == ["put", "commit"] * 2
 
 
 def test_nor_what_came_while_its_bytes_were_on_the_way() -> None:
@@ -615,10 +637,21 @@ def test_a_server_left_alone_by_dead_ones_is_no_error_of_its_own() -> None:
 
 
 @kinds
-@pytest.mark.parametrize("call", ["put", "write", "commit"])
-def test_a_target_that_dies_is_left_out_soon(is_old: bool, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "data"),
+    [
+        ("put", b"%d"),
+        ("commit", b"%d"),
+        ("put", b"blob %d" * PIECE),
+        ("write", b"blob %d" * PIECE),
+        ("commit", b"blob %d" * PIECE),
+    ],
+)
+def test_a_target_that_dies_is_left_out_soon(
+    is_old: bool, call: str, data: bytes
+) -> None:
     source, dying, other = (FakeServer(is_old) for _ in range(3))
-    ids = {source.put(f"blob {number}".encode() * 9) for number in range(50)}
+    ids = {source.put(data.replace(b"%d", b"%d" % number)) for number in range(50)}
     dying.scripts[call] = dying_at(5, dying)
     report = Run({A: source, B: dying, C: other}, jobs=1).report
     assert set(other.blobs) == ids, "others get all"

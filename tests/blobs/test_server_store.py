@@ -29,6 +29,7 @@ from amazin.blobs.server_store import ServerBlobs, blob_member
 from amazin.blobs.sos_conf import BlobServer
 from amazin.errors import (
     BodyError,
+    DifferentContentError,
     HTTPError,
     NodeError,
     NodeFullError,
@@ -45,6 +46,7 @@ from amazin.settings.settings import Settings
 from amazin.web.messages import Request
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
+from tests.support.answers import told
 from tests.support.app import Answer, call
 from tests.support.old_sos import KINDS, OldBlobServer, old_server
 from tests.support.servers import free_port
@@ -355,9 +357,9 @@ def test_other_bytes_under_an_id_of_ones_own_are_refused(servers: Servers):
     store = servers.store("1a 1b")
     store.put("mine", HeldBody(b"one"), {})
     store.put("mine", HeldBody(b"one"), {"X-A": "b"})
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(DifferentContentError) as caught:
         store.put("mine", HeldBody(b"two"), {})
-    assert caught.value.status == 409
+    assert told(caught.value).status == 409
     assert servers["1a"].get("mine") == (b"one", {})
     assert servers.holders("mine") == "1a"
 
@@ -747,9 +749,9 @@ def test_our_server_with_other_bytes_is_passed_by(
     store = mixed(servers, ours, ours_too)
     put(store, SMALL)
     assert get(store, sha1(SMALL))[1] == SMALL
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(DifferentContentError) as caught:
         put(alone, SMALL)
-    assert caught.value.status == 409
+    assert told(caught.value).status == 409
 
 
 def test_other_bytes_on_ours_under_an_id_of_ones_own_are_refused(
@@ -759,9 +761,9 @@ def test_other_bytes_on_ours_under_an_id_of_ones_own_are_refused(
     store.put("mine", HeldBody(b"one"), {})
     store.put("mine", HeldBody(b"one"), {"X-A": "b"})
     for data in (b"two", b"three"):
-        with pytest.raises(HTTPError) as caught:
+        with pytest.raises(DifferentContentError) as caught:
             store.put("mine", HeldBody(data), {})
-        assert caught.value.status == 409
+        assert told(caught.value).status == 409
     assert get(store, "mine")[1] == b"one"
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from amazin.cluster.buckets import KNOWN_SECONDS, MARKER, Buckets
 from amazin.cluster.cluster import Cluster
-from amazin.errors import HTTPError, NodeError
+from amazin.errors import BucketNotEmptyError, BucketNotFoundError, NodeError
 from amazin.membership.membership import Membership
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
+from tests.support.answers import told
 from tests.support.world import Bytes, World, any_replicas, skip, world_of
 
 BUCKET = "photos"
@@ -70,9 +71,10 @@ class Scene:
 
     def refusal(self) -> tuple[int, str]:
         """Try to remove the bucket; returns status and code."""
-        with pytest.raises(HTTPError) as caught:
+        with pytest.raises((BucketNotEmptyError, BucketNotFoundError)) as caught:
             self.buckets.remove(BUCKET)
-        return caught.value.status, caught.value.code
+        answer = told(caught.value)
+        return answer.status, answer.code
 
 
 @pytest.fixture

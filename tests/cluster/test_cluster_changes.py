@@ -82,7 +82,7 @@ def test_where_the_whole_home_was_given_up_nothing_is_found_nor_deleted() -> Non
     best = world.names[0]
     world.show(*world.names[1:])
     world.record(forget(world.roster, {best}))
-    placement = world.cluster._lookup.place(NAME)[1]
+    placement = world.cluster.lookup.place(NAME).placement
     assert [len(quorum.members) for quorum in placement.quorums] == [0, 1]
     with pytest.raises(NoSuchKeyError):
         world.read()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
+from amazin.cluster.large_objects import LargeObjectStore
 from amazin.errors import (
     BodyError,
     ConflictError,
@@ -30,7 +31,6 @@ from tests.support.world import (
     CHUNKS,
     FAR_FUTURE,
     HEADERS,
-    LONG,
     NAME,
     SILENT,
     Bytes,
@@ -218,29 +218,33 @@ STEPS = {
     "later write": ("write", 2),
     "commit": ("commit", 0),
 }
-any_step = pytest.mark.parametrize(
-    ("method", "skip"), list(STEPS.values()), ids=list(STEPS)
-)
 any_body = pytest.mark.parametrize(
     "chunks", [CHUNKS, [b"hello"]], ids=["streamed", "small"]
 )
 
 
 @any_error
-@any_step
+@pytest.mark.parametrize(
+    ("chunks", "method", "skip"),
+    [
+        *[(CHUNKS, *step) for step in STEPS.values()],
+        *[([b"hello"], method, 0) for method in ("head", "put", "commit")],
+    ],
+    ids=[*STEPS, "small, look", "small, beginning", "small, commit"],
+)
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_of_two_replicas_any_node_may_fail_at_any_moment(
-    failing: int, method: str, skip: int, error: NodeError
+    failing: int, chunks: list[bytes], method: str, skip: int, error: NodeError
 ) -> None:
     world = World(2)
     world.put(b"old")
-    body = stream(*CHUNKS)
+    body = stream(*chunks)
     fail_at(world.ranked[failing], method, error, skip)
     stored = world.cluster.put(NAME, body, HEADERS)
-    assert body.reads == len(CHUNKS)
+    assert body.reads == len(chunks)
     complete = [disk for disk in world.ranked if copy_of(disk, stored.info)]
     assert len(complete) >= 2
-    assert world.read() == LONG
+    assert world.read() == b"".join(chunks)
     assert not any("delete" in calls for calls in world.calls())
 
 
@@ -268,9 +272,10 @@ def test_an_upload_of_which_nodes_stored_different_bytes_is_not_acknowledged(
 
 def test_copies_that_differ_can_be_deleted_or_put_once() -> None:
     world = World(2)
+    objects = LargeObjectStore(world.cluster, 0)
     for write in (
         world.cluster.delete,
-        lambda name: world.cluster.put_once(name, Bytes(b"once"), {}),
+        lambda name: objects.put_once(name, Bytes(b"once"), {}),
     ):
         world.ranked[0].mangles = True
         with pytest.raises(NodeProtocolError):
@@ -280,38 +285,48 @@ def test_copies_that_differ_can_be_deleted_or_put_once() -> None:
     assert world.read() == b"once"
 
 
-@any_body
+@pytest.mark.parametrize(
+    ("chunks", "method", "calls"),
+    [
+        (CHUNKS, "write", ["head put head get", "head put head"]),
+        (CHUNKS, "commit", ["head put head get", "put head"]),
+        ([b"hello"], "put", ["head put", "head put"]),
+        ([b"hello"], "commit", ["head put", "head put"]),
+    ],
+    ids=["streamed-write", "streamed-commit", "small-put", "small-commit"],
+)
 def test_a_failed_node_is_replaced_by_the_next_of_the_home(
-    chunks: list[bytes],
+    chunks: list[bytes], method: str, calls: list[str]
 ) -> None:
+    """What is small is sent again; the rest is copied from the good copy."""
     world = World(2)
-    fail_at(world.ranked[0], "write", BROKEN)
+    fail_at(world.ranked[0], method, BROKEN)
     stored = world.cluster.put(NAME, stream(*chunks), HEADERS)
     assert [copy_of(disk, stored.info) for disk in world.ranked] == [False, True, True]
-    is_small = len(chunks) == 1
-    # What is small is sent again; the rest is copied from the good copy.
-    assert world.calls()[1:] == [
-        ["head", "put", *([] if is_small else ["head", "get"])],
-        ["head", "put", *([] if is_small else ["head"])],
-    ]
+    assert [" ".join(asked) for asked in world.calls()[1:]] == calls
 
 
+@any_body
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_of_two_replicas_any_answer_may_get_lost(failing: int) -> None:
+def test_of_two_replicas_any_answer_may_get_lost(
+    failing: int, chunks: list[bytes]
+) -> None:
     world = World(2)
     world.put(b"old")
     world.ranked[failing].commit_is_lost = True
     fail_at(world.ranked[failing], "commit", BROKEN)
-    stored = world.cluster.put(NAME, stream(*CHUNKS), HEADERS)
+    stored = world.cluster.put(NAME, stream(*chunks), HEADERS)
     assert sum(copy_of(disk, stored.info) for disk in world.ranked) >= 2
-    assert world.read() == LONG
+    assert world.read() == b"".join(chunks)
 
 
-def test_two_failed_nodes_of_five_are_replaced() -> None:
+@any_body
+def test_two_failed_nodes_of_five_are_replaced(chunks: list[bytes]) -> None:
     world = World(3, 5)
-    fail_at(world.ranked[0], "write", BROKEN, skip=1)
+    first = "put" if len(chunks) == 1 else "write"
+    fail_at(world.ranked[0], first, BROKEN, skip=len(chunks) // 2)
     fail_at(world.ranked[2], "commit", BROKEN)
-    stored = world.cluster.put(NAME, stream(*CHUNKS), HEADERS)
+    stored = world.cluster.put(NAME, stream(*chunks), HEADERS)
     holders = [copy_of(disk, stored.info) for disk in world.ranked]
     assert holders == [False, True, False, True, True]
 
@@ -350,25 +365,29 @@ def test_a_lost_answer_is_no_copy_but_may_be_one() -> None:
 
 
 @any_error
-def test_with_one_replica_a_failed_upload_goes_nowhere_else(error: NodeError) -> None:
+@any_body
+def test_with_one_replica_a_failed_upload_goes_nowhere_else(
+    error: NodeError, chunks: list[bytes]
+) -> None:
     """Where it isn't looked for."""
     world = World(1)
     world.put(b"old")
     fail_at(world.ranked[0], "commit", error)
     with pytest.raises(type(error)) as caught:
-        world.put(b"hello")
+        world.put(*chunks)
     assert caught.value.node == world.names[0]
     assert world.bodies() == [b"old", None, None]
     assert not any("delete" in calls for calls in world.calls())
 
 
 @any_replicas
-def test_nodes_without_room_are_told_apart(replicas: int) -> None:
+@any_body
+def test_nodes_without_room_are_told_apart(replicas: int, chunks: list[bytes]) -> None:
     world = world_of(replicas)
     for disk in world.ranked:
         fail_at(disk, "commit", NodeFullError("full"))
     with pytest.raises(NodeFullError):
-        world.put(b"hello")
+        world.put(*chunks)
 
 
 @any_replicas
@@ -378,24 +397,27 @@ def test_a_body_that_is_short_is_stored_nowhere(
 ) -> None:
     world = world_of(replicas)
     world.put(b"old")
+    world.forget_calls()
     before = [dict(disk.objects) for disk in world.ranked]
     with pytest.raises(BodyError):
         world.cluster.put(NAME, stream(*chunks, missing=1), {})
     assert [disk.objects for disk in world.ranked] == before
-    assert not any("delete" in calls for calls in world.calls())
+    assert not any("delete" in calls for calls in world.calls_now())
     began = [disk for disk in world.ranked if "put" in disk.calls]
+    assert bool(began) == (chunks == CHUNKS), "what is small is read before"
     assert all("abort" in disk.calls for disk in began)
 
 
+@any_body
 @pytest.mark.parametrize("silent", [0, 1, 2])
-def test_a_silent_node_is_one_that_fails(silent: int) -> None:
+def test_a_silent_node_is_one_that_fails(silent: int, chunks: list[bytes]) -> None:
     world = World(2)
     world.put(b"old")
     world.ranked[silent].is_silent = True
-    world.cluster.put(NAME, stream(*CHUNKS), {})
-    assert world.read() == LONG
+    world.cluster.put(NAME, stream(*chunks), {})
+    assert world.read() == b"".join(chunks)
     world.ranked[silent].is_silent = False
-    assert world.bodies().count(LONG) == 2
+    assert world.bodies().count(b"".join(chunks)) == 2
 
 
 # Keys that are no longer valid.
@@ -408,14 +430,17 @@ def renew_keys(world: World, *disks: FakeDisk) -> None:
     world.show(*world.disks, secret_key="new")
 
 
+@any_body
 @pytest.mark.parametrize("is_stream", [True, False])
-def test_refused_keys_are_looked_up_and_tried_once_more(is_stream: bool) -> None:
+def test_refused_keys_are_looked_up_and_tried_once_more(
+    is_stream: bool, chunks: list[bytes]
+) -> None:
     world = World(1)
     renew_keys(world, world.ranked[0])
-    body = Bytes(*CHUNKS, is_stream=is_stream)
+    body = Bytes(*chunks, is_stream=is_stream)
     world.cluster.put(NAME, body, {})
-    assert world.read() == LONG
-    assert body.reads == len(CHUNKS)
+    assert world.read() == b"".join(chunks)
+    assert body.reads == len(chunks)
 
 
 def test_keys_refused_for_a_delete_are_looked_up() -> None:
@@ -450,15 +475,17 @@ def test_a_body_in_memory_is_sent_again(replicas: int) -> None:
 # Conditions.
 
 
-def test_conditions_are_judged_by_the_home() -> None:
+@any_body
+def test_conditions_are_judged_by_the_home(chunks: list[bytes]) -> None:
     world = World(1)
     first = world.cluster.put(NAME, Bytes(b"one"), {}, if_absent=True).info
     with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"two"), {}, if_absent=True)
+        world.cluster.put(NAME, Bytes(*chunks), {}, if_absent=True)
     with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"two"), {}, if_match="0" * 32)
-    world.cluster.put(NAME, Bytes(b"two"), {}, if_match=first.etag)
-    assert world.read() == b"two"
+        world.cluster.put(NAME, Bytes(*chunks), {}, if_match="0" * 32)
+    assert world.read() == b"one"
+    world.cluster.put(NAME, Bytes(*chunks), {}, if_match=first.etag)
+    assert world.read() == b"".join(chunks)
 
 
 def test_nothing_matches_nothing() -> None:
@@ -515,13 +542,14 @@ def test_only_if_there_is_none_holds_where_it_was_deleted() -> None:
     assert world.read() == b"new"
 
 
-def test_of_two_that_come_after_a_delete_one_wins() -> None:
+@any_body
+def test_of_two_that_come_after_a_delete_one_wins(chunks: list[bytes]) -> None:
     world = World(1)
     home = world.ranked[0]
     put_tombstone(home)
     home.before["commit"] = Once(lambda: home.put(NAME, b"first", Stamp(600, 0)))
     with pytest.raises(PreconditionError):
-        world.cluster.put(NAME, Bytes(b"second"), {}, if_absent=True)
+        world.cluster.put(NAME, Bytes(*chunks), {}, if_absent=True)
     assert world.read() == b"first"
 
 
@@ -606,14 +634,12 @@ def test_what_was_deleted_does_not_come_back_with_a_node(
         world.read()
 
 
-@any_step
+@pytest.mark.parametrize("method", ["head", "put", "commit"])
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_a_delete_goes_on_whichever_node_fails(
-    failing: int, method: str, skip: int
-) -> None:
+def test_a_delete_goes_on_whichever_node_fails(failing: int, method: str) -> None:
     world = World(2)
     world.put(b"hello")
-    fail_at(world.ranked[failing], method, BROKEN, skip)
+    fail_at(world.ranked[failing], method, BROKEN)
     world.cluster.delete(NAME)
     with pytest.raises(NoSuchKeyError):
         world.read()

@@ -7,7 +7,7 @@ import io
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from amazin.api.routes import all_routes
 from amazin.api.services import Services
 from amazin.cluster.cluster import Cluster
-from amazin.cluster.large_objects import LONGEST_UPLOAD_NS, ChunkedCluster
+from amazin.cluster.large_objects import LONGEST_UPLOAD_NS, LargeObjectStore
 from amazin.errors import (
     BodyError,
+    DifferentContentError,
     HTTPError,
     LateError,
+    MetadataTooLargeError,
     NodeError,
     NodeProtocolError,
     NoNodesError,
@@ -40,9 +42,9 @@ from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
-from tests.proof.mutants import replaced
+from tests.support.answers import told
 from tests.support.app import FixedMembership, call, call_chunked, folder_nodes
-from tests.support.fakes import FakeDisk, FakeUpload
+from tests.support.fakes import FakeDisk
 from tests.support.world import (
     BROKEN,
     CHUNKS,
@@ -68,11 +70,9 @@ def tag(body: bytes) -> str:
     return hashlib.md5(body).hexdigest()
 
 
-def chunked(world: World, part_bytes: int = PART) -> ChunkedCluster:
+def chunked(world: World, part_bytes: int = PART) -> LargeObjectStore:
     """Return what a gateway with CHUNK_BYTES has."""
-    return ChunkedCluster(
-        world.membership, part_bytes, require_fit, lambda: world.now_ns
-    )
+    return LargeObjectStore(world.cluster, part_bytes, lambda: world.now_ns)
 
 
 def stored_parts(world: World) -> set[ObjectName]:
@@ -93,7 +93,7 @@ def outline_on(world: World, name: ObjectName = NAME) -> Outline:
 
 
 def part_range(
-    cluster: Cluster, first: int, last: int, name: ObjectName = NAME
+    cluster: LargeObjectStore, first: int, last: int, name: ObjectName = NAME
 ) -> bytes:
     download = cluster.get(name, lambda info: (first, last))
     assert download.byte_range == (first, last)
@@ -447,14 +447,13 @@ def test_a_gateway_that_stood_still_before_the_last_step_does_not_take_it() -> N
         if len(stored_parts(world) - before) == 3:
             world.now_ns += LONGEST_UPLOAD_NS + 1
 
-    for method in ("head", "put"):
-        for disk in world.disks.values():
-            disk.before = {method: stand_still}
-        with pytest.raises(LateError):
-            cluster.put(NAME, stream(BODY), {})
-        calm(world)
-        assert read(cluster.get(NAME)) == OTHER
-        before = stored_parts(world)
+    for disk in world.disks.values():
+        disk.before = {"head": stand_still}
+    with pytest.raises(LateError):
+        cluster.put(NAME, stream(BODY), {})
+    calm(world)
+    assert len(stored_parts(world) - before) == 3
+    assert read(cluster.get(NAME)) == OTHER
 
 
 def test_headers_that_leave_no_room_are_refused_before_anything_is_stored() -> None:
@@ -464,9 +463,9 @@ def test_headers_that_leave_no_room_are_refused_before_anything_is_stored() -> N
     cluster.put(NAME, stream(BODY[:PART]), headers)
     world.forget_calls()
     body = stream(BODY)
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(MetadataTooLargeError) as caught:
         cluster.put(NAME, body, headers)
-    assert caught.value.status == 400
+    assert told(caught.value).status == 400
     assert body.reads == 0
     assert world.calls() == [[], [], []]
 
@@ -474,7 +473,7 @@ def test_headers_that_leave_no_room_are_refused_before_anything_is_stored() -> N
 def room() -> int:
     """Return how long one header's value may be."""
     for length in range(MAX_METADATA_BYTES, 0, -1):
-        with suppress(HTTPError):
+        with suppress(MetadataTooLargeError):
             require_fit({"X-A": "a" * length})
             return length
     raise AssertionError
@@ -499,25 +498,18 @@ def test_the_first_object_of_all_may_be_a_large_one() -> None:
     assert read(cluster.get(NAME)) == BODY
 
 
-def test_a_node_that_stores_other_bytes_is_not_believed() -> None:
+@pytest.mark.parametrize("part_bytes", [CHUNK_BYTES // 2, CHUNK_BYTES + 1000])
+def test_a_node_that_stores_other_bytes_is_not_believed(part_bytes: int) -> None:
     world = World(1)
-    cluster = chunked(world)
+    cluster = chunked(world, part_bytes)
     cluster.put(NAME, stream(SMALL), {})
-    with damaging_nodes(), pytest.raises(NodeProtocolError):
-        cluster.put(NAME, stream(BODY), {})
+    for disk in world.disks.values():
+        disk.mangles = True
+    with pytest.raises(NodeProtocolError, match="other bytes"):
+        cluster.put(NAME, stream(*CHUNKS), {})
+    for disk in world.disks.values():
+        disk.mangles = False
     assert read(cluster.get(NAME)) == SMALL
-
-
-@contextmanager
-def damaging_nodes() -> Iterator[None]:
-    """Let nodes lose a bit of what they are sent."""
-    real = FakeUpload.write
-
-    def write(upload: FakeUpload, chunk: bytes) -> None:
-        real(upload, chunk[:-1] + bytes([chunk[-1] ^ 1]))
-
-    with replaced(FakeUpload, "write", write):
-        yield
 
 
 # Overwriting, deleting, conditions.
@@ -623,9 +615,9 @@ def test_put_once_knows_what_is_stored_in_parts(replicas: int) -> None:
     assert (again.info.etag, again.info.headers) == (first.info.etag, HEADERS)
     assert body.reads == 0
     assert stored_parts(world) == parts
-    with pytest.raises(HTTPError) as caught:
+    with pytest.raises(DifferentContentError) as caught:
         cluster.put_once(blob, stream(BODY[:-1]), {})
-    assert caught.value.status == 409
+    assert told(caught.value).status == 409
     assert read(cluster.get(blob)) == BODY
 
 
@@ -685,6 +677,16 @@ def crash_at(world: World, step: int) -> Callable[[], bool]:
     return lambda: happened
 
 
+STEPS = [
+    ("put", CHUNK_BYTES // 2),
+    ("commit", CHUNK_BYTES // 2),
+    ("put", CHUNK_BYTES + 1000),
+    ("write", CHUNK_BYTES + 1000),
+    ("commit", CHUNK_BYTES + 1000),
+]
+"""Where parts are sent whole, and where they are sent as they come."""
+
+
 def calm(world: World) -> None:
     for disk in world.disks.values():
         disk.before.clear()
@@ -741,8 +743,7 @@ def test_nodes_that_fail_at_any_step_leave_whole_objects(replicas: int) -> None:
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
-@pytest.mark.parametrize("method", ["write", "commit", "put"])
-@pytest.mark.parametrize("part_bytes", [CHUNK_BYTES // 2, CHUNK_BYTES + 1000])
+@pytest.mark.parametrize(("method", "part_bytes"), STEPS)
 def test_with_replicas_a_node_may_fail_at_any_step_and_the_upload_succeeds(
     replicas: int, method: str, part_bytes: int
 ) -> None:
@@ -757,9 +758,9 @@ def test_with_replicas_a_node_may_fail_at_any_step_and_the_upload_succeeds(
         assert read(cluster.get(NAME)) == LONG
 
 
-@pytest.mark.parametrize("part_bytes", [CHUNK_BYTES // 2, CHUNK_BYTES + 1000])
+@pytest.mark.parametrize(("method", "part_bytes"), STEPS)
 def test_with_one_copy_a_node_that_fails_in_a_part_fails_the_upload(
-    part_bytes: int,
+    method: str, part_bytes: int
 ) -> None:
     for step in range(4):
         world = World(1)
@@ -773,7 +774,7 @@ def test_with_one_copy_a_node_that_fails_in_a_part_fails_the_upload(
                 raise BROKEN
 
         for disk in world.disks.values():
-            disk.before["write"] = count
+            disk.before[method] = count
         with pytest.raises(NodeError):
             cluster.put(NAME, stream(*CHUNKS), {})
         calm(world)
@@ -785,9 +786,8 @@ def test_with_one_copy_a_node_that_fails_in_a_part_fails_the_upload(
 
 def app_with(nodes: Iterable[Node], part_bytes: int, **given: Any) -> Gateway:
     """Return an application on these nodes, which stores parts of this size."""
-    settings = Settings(**given)
-    membership = cast(Membership, FixedMembership(nodes, settings.replicas))
-    cluster = ChunkedCluster(membership, part_bytes, require_fit)
+    settings = Settings(chunk_bytes=part_bytes, **given)
+    cluster = Cluster(cast(Membership, FixedMembership(nodes, settings.replicas)))
     spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
     return Gateway(all_routes(settings), Services(cluster, settings, spool))
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from amazin.cluster.uploads import Draft, Fanout, Stored, complete, copy
 from amazin.errors import (
     BodyError,
+    LateError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
     NoNodesError,
+    NoSuchBucketError,
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.model.bodies import HeldBody, hold_if_small
+from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from tests.support.fakes import FakeDisk, FakeNode
-from tests.support.world import Bytes
+from tests.support.world import Bytes, Once
 
 NAME = ObjectName("store", "abc")
 LABEL = Label(Stamp(7, 7), 3)
@@ -73,6 +76,25 @@ def nodes() -> Nodes:
     return Nodes()
 
 
+SMALL = b"hello"
+any_body = pytest.mark.parametrize("data", [SMALL, LONG], ids=["small", "streamed"])
+
+
+def body_of(data: bytes, *, is_stream: bool = True) -> Body:
+    """Return a body as a cluster sends it: held if it is small."""
+    if len(data) <= CHUNK_BYTES:
+        return HeldBody(data)
+    return Bytes(*CHUNKS, is_stream=is_stream)
+
+
+def moments(small: str, streamed: str) -> pytest.MarkDecorator:
+    """Have bodies of both kinds, and what may fail of each."""
+    rows = [(SMALL, method) for method in small.split()]
+    rows += [(LONG, method) for method in streamed.split()]
+    names = [f"{len(data)}-{method}" for data, method in rows]
+    return pytest.mark.parametrize(("data", "method"), rows, ids=names)
+
+
 def names(copies: list[Stored]) -> list[str]:
     return [copy.member.name for copy in copies]
 
@@ -122,15 +144,58 @@ def test_the_first_nodes_get_the_body(nodes: Nodes) -> None:
     assert body.reads == len(CHUNKS)
 
 
+def test_a_small_body_is_one_request_to_each_of_the_first_nodes(nodes: Nodes) -> None:
+    unguarded = replace(draft(len(SMALL)), keeps_newer=False)
+    copies = Fanout(unguarded, nodes.candidates()).send(HeldBody(SMALL), 2)
+    assert names(copies) == ["node-0", "node-1"]
+    assert nodes.bodies() == [SMALL, SMALL, None]
+    assert [c.info for c in copies] == [d.objects[NAME][0] for d in nodes.disks[:2]]
+    assert copies[0].info.headers == HEADERS
+    assert copies[0].info.label == LABEL
+    assert [disk.calls for disk in nodes.disks] == [["put"], ["put"], []]
+
+
+def test_all_nodes_are_asked_before_one_is_waited_for(nodes: Nodes) -> None:
+    moments = []
+    for disk in nodes.disks:
+        disk.before["put"] = lambda: moments.append("put")
+        disk.before["commit"] = lambda: moments.append("wait")
+    Fanout(draft(len(SMALL)), nodes.candidates()).send(HeldBody(SMALL), 3)
+    assert moments == ["put"] * 3 + ["wait"] * 3
+
+
 def test_an_empty_body_is_an_object(nodes: Nodes) -> None:
     assert len(Fanout(draft(0), nodes.candidates()).send(HeldBody(b""), 2)) == 2
     assert nodes.bodies() == [b"", b"", None]
 
 
-def test_nodes_that_refuse_at_once_are_passed_over(nodes: Nodes) -> None:
+@any_body
+def test_nodes_that_refuse_at_once_are_passed_over(nodes: Nodes, data: bytes) -> None:
     nodes.disks[0].failing = BROKEN
-    copies = Fanout(draft(), nodes.candidates()).send(stream(*CHUNKS), 2)
+    copies = Fanout(draft(len(data)), nodes.candidates()).send(body_of(data), 2)
     assert names(copies) == ["node-1", "node-2"]
+
+
+@any_body
+@pytest.mark.parametrize("keeps_newer", [True, False])
+def test_if_too_few_can_be_asked_nothing_is_stored(
+    nodes: Nodes, data: bytes, keeps_newer: bool
+) -> None:
+    nodes.members[1].is_lost = nodes.members[2].is_lost = True
+    one = replace(draft(len(data)), keeps_newer=keeps_newer)
+    with pytest.raises(NoSuchBucketError) as caught:
+        Fanout(one, nodes.candidates()).send(body_of(data), 2)
+    assert caught.value.node == "node-2"
+    assert nodes.bodies() == [None, None, None]
+
+
+def test_if_too_few_say_what_they_hold_nothing_is_stored(nodes: Nodes) -> None:
+    nodes.disks[0].failing = BROKEN
+    nodes.disks[2].failing = NodeFullError("full")
+    with pytest.raises(NodeFullError) as caught:
+        Fanout(draft(len(SMALL)), nodes.candidates()).send(HeldBody(SMALL), 2)
+    assert caught.value.node == "node-2"
+    assert [disk.calls for disk in nodes.disks] == [["head"]] * 3
 
 
 def test_if_too_few_take_it_nothing_is_read(nodes: Nodes) -> None:
@@ -157,12 +222,28 @@ def test_a_stream_goes_on_to_those_that_are_left(nodes: Nodes, method: str) -> N
     assert "abort" in nodes.disks[0].calls
 
 
-@pytest.mark.parametrize("method", ["write", "commit"])
-def test_what_can_be_sent_again_is_sent_to_the_next(nodes: Nodes, method: str) -> None:
+@moments("put commit", "put write commit")
+def test_what_can_be_sent_again_is_sent_to_the_next(
+    nodes: Nodes, data: bytes, method: str
+) -> None:
     nodes.disks[0].before[method] = lambda: nodes.disks[0].failures.append(BROKEN)
-    copies = Fanout(draft(5), nodes.candidates()).send(HeldBody(b"hello"), 2)
+    body = body_of(data, is_stream=False)
+    copies = Fanout(draft(len(data)), nodes.candidates()).send(body, 2)
     assert names(copies) == ["node-1", "node-2"]
-    assert nodes.bodies() == [None, b"hello", b"hello"]
+    assert nodes.bodies() == [None, data, data]
+
+
+def test_a_small_body_that_comes_too_late_is_sent_nowhere(nodes: Nodes) -> None:
+    """That is judged when all is known that nodes are asked for before."""
+
+    class Late(HeldBody):
+        def read(self) -> bytes:
+            assert [disk.calls for disk in nodes.disks] == [["head"], ["head"], []]
+            raise LateError("too late")
+
+    with pytest.raises(LateError):
+        Fanout(draft(len(SMALL)), nodes.candidates()).send(Late(SMALL), 2)
+    assert [disk.calls for disk in nodes.disks] == [["head"], ["head"], []]
 
 
 def test_a_body_of_which_no_node_takes_more_is_not_read_to_its_end() -> None:
@@ -193,22 +274,69 @@ def test_a_body_that_breaks_is_committed_nowhere(
     assert [disk.calls for disk in nodes.disks] == [["put", "abort"]] * 2 + [[]]
 
 
+@any_body
 def test_a_condition_that_does_not_hold_is_no_failure_of_the_node(
-    nodes: Nodes,
+    nodes: Nodes, data: bytes
 ) -> None:
-    nodes.stored(0)
-    conditional = Draft(NAME, 5, LABEL, HEADERS, if_absent=True)
+    nodes.stored(0, body=b"old")
+    conditional = Draft(NAME, len(data), LABEL, HEADERS, if_absent=True)
     with pytest.raises(PreconditionError):
-        Fanout(conditional, nodes.candidates()).send(HeldBody(b"hello"), 1)
-    assert nodes.bodies() == [LONG, None, None]
+        Fanout(conditional, nodes.candidates()).send(body_of(data), 1)
+    assert nodes.bodies() == [b"old", None, None]
+
+
+@any_body
+def test_where_conflicts_are_tolerated_the_next_node_takes_the_place(
+    nodes: Nodes, data: bytes
+) -> None:
+    nodes.stored(0, body=b"old")
+    conditional = Draft(NAME, len(data), LABEL, HEADERS, if_absent=True)
+    fanout = Fanout(conditional, nodes.candidates(), tolerates_conflicts=True)
+    body = body_of(data, is_stream=False)
+    assert names(fanout.send(body, 2)) == ["node-1", "node-2"]
+    assert fanout.has_conflict
+    assert nodes.bodies() == [b"old", data, data]
+    alone = Fanout(conditional, nodes.candidates(), tolerates_conflicts=True)
+    with pytest.raises(NodeError, match="there is one"):
+        alone.send(body, 3)
+    assert alone.has_conflict
+
+
+@any_body
+@pytest.mark.parametrize("moment", ["put", "commit"])
+def test_what_was_sent_is_given_up_if_this_process_ends(
+    nodes: Nodes, data: bytes, moment: str
+) -> None:
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    nodes.disks[1].before[moment] = end
+    with pytest.raises(KeyboardInterrupt):
+        Fanout(draft(len(data)), nodes.candidates()).send(body_of(data), 3)
+    assert nodes.bodies()[1:] == [None, None]
+    other = nodes.disks[0 if moment == "put" else 2]
+    assert "abort" in other.calls or other.cancelled
+
+
+def test_a_small_body_is_sent_anew_where_another_was_faster(nodes: Nodes) -> None:
+    """What the other stored is older, so this upload takes its place."""
+    faster = Once(lambda: nodes.disks[0].put(NAME, b"faster", Stamp(6, 0)))
+    nodes.disks[0].before["put"] = faster
+    copies = Fanout(draft(len(SMALL)), nodes.candidates()).send(HeldBody(SMALL), 2)
+    assert names(copies) == ["node-0", "node-1"]
+    assert nodes.bodies() == [SMALL, SMALL, None]
+    assert nodes.disks[0].calls == ["head", "put", "head", "put"]
 
 
 # Copying.
 
 
-def test_a_copy_has_the_bytes_the_label_and_the_headers(nodes: Nodes) -> None:
-    (source,) = nodes.stored(0)
-    made = copy(source, nodes.members[1], draft())
+@any_body
+def test_a_copy_has_the_bytes_the_label_and_the_headers(
+    nodes: Nodes, data: bytes
+) -> None:
+    (source,) = nodes.stored(0, body=data)
+    made = copy(source, nodes.members[1], draft(len(data)))
     assert made == Stored(nodes.members[1], source.info)
     assert nodes.disks[1].objects == nodes.disks[0].objects
     assert nodes.disks[0].opened[0].is_closed
@@ -251,13 +379,15 @@ def test_a_source_that_breaks_is_copied_nowhere(nodes: Nodes) -> None:
     assert nodes.disks[0].opened[0].is_closed
 
 
-@pytest.mark.parametrize("method", ["put", "write", "commit"])
-def test_a_target_that_fails_is_told_from_the_source(nodes: Nodes, method: str) -> None:
-    (source,) = nodes.stored(0)
+@moments("head put commit", "head put write commit")
+def test_a_target_that_fails_is_told_from_the_source(
+    nodes: Nodes, data: bytes, method: str
+) -> None:
+    (source,) = nodes.stored(0, body=data)
     target = nodes.disks[1]
     target.before[method] = lambda: target.failures.append(BROKEN)
     with pytest.raises(NodeError) as caught:
-        copy(source, nodes.members[1], draft())
+        copy(source, nodes.members[1], draft(len(data)))
     assert caught.value.node == "node-1"
     assert nodes.disks[0].opened[0].is_closed
 

@@ -3,6 +3,7 @@ disk."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from amazin.errors import (
 )
 from amazin.membership.member import Member
 from amazin.model.node_specs import NodeSpec
-from amazin.model.objects import Label, ObjectName, Stamp
+from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
-from amazin.nodes.interface import Node, Upload
+from amazin.nodes.interface import Node, Pending, Upload
 from tests.support.fakes import FakeDisk, FakeNode
+from tests.support.world import fail_at
 
 A = NodeSpec("a", "http://a:9000")
 THING = ObjectName("store", "abc")
@@ -48,18 +50,47 @@ def filled(failing: BaseException | None = None) -> FakeDisk:
     return disk
 
 
-def check(member: Member) -> None:
-    member.ask(lambda node: node.start_head(THING)).wait()
+def start_head(node: Node) -> Pending[ObjectInfo]:
+    return node.start_head(THING)
+
+
+def start_put(node: Node) -> Pending[ObjectInfo]:
+    return node.start_put(THING, b"new", LABEL, {})
 
 
 def start_upload(node: Node) -> Upload:
     return node.start_upload(THING, 3, LABEL, {})
 
 
+def ask_in_halves(member: Member) -> None:
+    member.wait(member.ask(start_head))
+
+
+def check(member: Member) -> None:
+    member.call(start_head)
+
+
+def put_in_halves(member: Member) -> None:
+    member.wait(member.ask(start_put))
+
+
+def put(member: Member) -> None:
+    member.call(start_put)
+
+
+def store(member: Member) -> None:
+    member.store(start_upload, (b"new",))
+
+
 def upload(member: Member) -> None:
     sent = member.upload(start_upload)
-    sent.write(b"new")
-    sent.start_commit().wait()
+    with member.noting():
+        sent.write(b"new")
+        sent.start_commit().wait()
+
+
+def named(value: object) -> str:
+    return getattr(value, "__name__", str(value))
 
 
 LASTING = [NodeUnreachableError("x"), NodeTimeoutError("x"), NodeAccessError("x")]
@@ -72,18 +103,25 @@ def kind(error: BaseException) -> str:
 # Nodes that fail.
 
 
+@pytest.mark.parametrize("ask", [ask_in_halves, check, Member.head], ids=named)
 @pytest.mark.parametrize("error", LASTING, ids=kind)
-def test_a_failing_node_is_skipped_until_it_answers_a_probe(error: NodeError) -> None:
+def test_a_failing_node_is_skipped_until_it_answers_a_probe(
+    error: NodeError, ask: Callable[..., object]
+) -> None:
     disk = filled(failing=error)
     member = member_of(disk)
+    arguments = (THING,) if ask is Member.head else ()
     with pytest.raises(type(error)):
-        check(member)
+        ask(member, *arguments)
     assert error.node == "a"
     with pytest.raises(NodeUnreachableError) as caught:
-        check(member)
+        ask(member, *arguments)
     assert caught.value.node == "a"
+    for start in (member.ask, member.call, member.upload):
+        with pytest.raises(NodeUnreachableError):
+            start(lambda node: pytest.fail("asked"))
     with pytest.raises(NodeUnreachableError):
-        member.upload(lambda node: pytest.fail("asked"))
+        member.store(lambda node: pytest.fail("asked"), ())
     assert disk.calls.count("head") == 1
     wait_until(lambda: disk.calls.count("check") > 1)
     assert member.is_skipped
@@ -110,8 +148,17 @@ def test_a_node_without_the_bucket_is_not_skipped() -> None:
     assert not member.is_skipped
 
 
-@pytest.mark.parametrize("moment", ["put", "write", "commit"])
-def test_an_upload_that_fails_is_noted_too(moment: str) -> None:
+@pytest.mark.parametrize(
+    ("send", "moment"),
+    [
+        *itertools.product((put_in_halves, put), ("put", "commit")),
+        *itertools.product((store, upload), ("put", "write", "commit")),
+    ],
+    ids=named,
+)
+def test_an_upload_that_fails_is_noted_too(
+    send: Callable[[Member], None], moment: str
+) -> None:
     disk = filled()
 
     def fail() -> None:
@@ -120,10 +167,30 @@ def test_an_upload_that_fails_is_noted_too(moment: str) -> None:
     disk.before[moment] = fail
     member = Member(A, FakeNode(A, disk), first_pause_seconds=60.0)
     with pytest.raises(NodeTimeoutError) as caught:
-        upload(member)
+        send(member)
     assert caught.value.node == "a"
     assert member.is_skipped
+    assert disk.objects[THING][1] == b""
     member.retire()
+
+
+@pytest.mark.parametrize("send", [put_in_halves, put, store, upload], ids=named)
+def test_an_upload_is_stored(send: Callable[[Member], None]) -> None:
+    disk = filled()
+    member = member_of(disk)
+    send(member)
+    assert disk.objects[THING][1] == b"new"
+    assert not member.is_skipped
+
+
+@pytest.mark.parametrize("moment", ["write", "commit"])
+def test_what_fails_in_the_middle_of_an_upload_is_aborted(moment: str) -> None:
+    disk = filled()
+    fail_at(disk, moment, NodeError("x"))
+    with pytest.raises(NodeError):
+        store(member_of(disk))
+    assert disk.calls == ["put", "abort"]
+    assert disk.objects[THING][1] == b""
 
 
 def test_an_upload_that_is_given_up_is_given_up_by_the_node() -> None:
@@ -136,7 +203,7 @@ def test_a_question_can_be_polled_and_given_up() -> None:
     disk = filled()
     disk.is_silent = True
     member = member_of(disk)
-    question = member.ask(lambda node: node.start_head(THING))
+    question = member.ask(start_head)
     assert not question.is_ready(0.0)
     question.cancel()
     assert not member.is_skipped
@@ -163,14 +230,14 @@ def test_a_replaced_node_is_probed_no_more() -> None:
     spec = replace(A, name="replaced")
     disk = FakeDisk(failing=NodeTimeoutError("x"))
     member = member_of(disk, spec)
-    question = member.ask(lambda node: node.start_head(THING))
+    question = member.ask(start_head)
     with pytest.raises(NodeError):
         check(member)
     assert len(probes(spec)) == 1
     member.retire()
     wait_until(lambda: not probes(spec))
     with pytest.raises(NodeTimeoutError):
-        question.wait()  # was under way when the member was replaced
+        member.wait(question)  # was under way when the member was replaced
     with pytest.raises(NodeUnreachableError):
         check(member)
     assert not probes(spec)
@@ -201,11 +268,12 @@ def test_a_lost_node_is_asked_nothing() -> None:
     disk = filled()
     member = member_of(disk)
     member.is_lost = True
-    with pytest.raises(NoSuchBucketError) as caught:
-        check(member)
-    assert caught.value.node == "a"
+    for ask in (ask_in_halves, check, put_in_halves, put, store, upload):
+        with pytest.raises(NoSuchBucketError) as caught:
+            ask(member)
+        assert caught.value.node == "a"
     with pytest.raises(NoSuchBucketError):
-        upload(member)
+        member.head(THING)
     assert disk.calls == []
     assert not member.is_skipped
 
@@ -214,10 +282,13 @@ def test_a_lost_node_can_be_filled_again() -> None:
     disk = filled()
     member = member_of(disk)
     member.is_lost = True
-    member.ask_even_lost(lambda node: node.start_head(THING)).wait()
-    sent = member.upload_even_lost(start_upload)
-    sent.write(b"new")
-    sent.start_commit().wait()
+    member.wait(member.ask(start_head, even_lost=True))
+    assert member.head(THING, even_lost=True) == disk.objects[THING][0]
+    member.call(start_put, even_lost=True)
+    assert disk.objects[THING][1] == b"new"
+    member.upload(start_upload, even_lost=True).abort()
+    disk.put(THING, b"")
+    member.store(start_upload, (b"n", b"ew"), even_lost=True)
     assert disk.objects[THING][1] == b"new"
     member.is_lost = False
     check(member)
@@ -227,10 +298,10 @@ def test_a_lost_node_that_fails_is_skipped() -> None:
     member = member_of(filled(failing=NodeTimeoutError("x")))
     member.is_lost = True
     with pytest.raises(NodeTimeoutError):
-        member.ask_even_lost(lambda node: node.start_head(THING)).wait()
-    for start in (member.ask_even_lost, member.upload_even_lost):
+        member.call(start_head, even_lost=True)
+    for start in (member.ask, member.call, member.upload):
         with pytest.raises(NodeUnreachableError):
-            start(lambda node: pytest.fail("asked"))
+            start(lambda node: pytest.fail("asked"), even_lost=True)
     member.retire()
 
 

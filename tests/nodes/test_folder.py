@@ -16,7 +16,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -71,10 +73,15 @@ def put(
     body: bytes,
     name: ObjectName = NAME,
     label: Label | None = None,
+    *,
+    streams: bool = False,
     **conditions: object,
 ) -> ObjectInfo:
+    """Store a body as a cluster does, small ones whole; or stream it in any case."""
     label = label or Label(Stamp(time.time_ns(), 0))
     headers = {"Content-Type": "text/plain", "X-Name": "ä"}
+    if len(body) <= CHUNK_BYTES and not streams:
+        return node.start_put(name, body, label, headers, **conditions).wait()
     upload = node.start_upload(name, len(body), label, headers, **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
@@ -82,6 +89,9 @@ def put(
         return upload.start_commit().wait()
     finally:
         upload.abort()
+
+
+any_way = pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 
 
 def fetch(node: FolderNode, name: ObjectName = NAME, **options: object) -> bytes:
@@ -229,10 +239,13 @@ def go(*processes: subprocess.Popen[bytes]) -> None:
 # What is stored comes back.
 
 
+@any_way
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 1_000_000])
-def test_an_object_comes_back_as_it_was_stored(node: FolderNode, size: int) -> None:
+def test_an_object_comes_back_as_it_was_stored(
+    node: FolderNode, size: int, streams: bool
+) -> None:
     body = random.Random(size).randbytes(size)
-    info = store(node, body, label=OLD)
+    info = store(node, body, label=OLD, streams=streams)
     assert info == ObjectInfo(
         size,
         hashlib.md5(body).hexdigest(),
@@ -277,11 +290,12 @@ def test_an_object_outlives_its_node_value(tmp_path: Path) -> None:
         assert fetch(node) == b"kept"
 
 
+@any_way
 def test_an_overwrite_replaces_bytes_and_leaves_one_file(
-    node: FolderNode, tmp_path: Path
+    node: FolderNode, tmp_path: Path, streams: bool
 ) -> None:
-    store(node, b"old" * 1000)
-    store(node, b"new")
+    store(node, b"old" * 1000, streams=streams)
+    store(node, b"new", streams=streams)
     assert fetch(node) == b"new"
     assert len(content(tmp_path)) == 1
 
@@ -354,14 +368,17 @@ def test_readers_during_overwrites_get_one_whole_version(node: FolderNode) -> No
 # Conditions are judged at the commit.
 
 
-def test_if_match_holds_only_for_the_stored_etag(node: FolderNode) -> None:
+@any_way
+def test_if_match_holds_only_for_the_stored_etag(
+    node: FolderNode, streams: bool
+) -> None:
     with pytest.raises(PreconditionError):
-        store(node, b"x", if_match="0" * 32)
+        store(node, b"x", if_match="0" * 32, streams=streams)
     etag = store(node, b"one").etag
     assert fetch(node, if_match=etag) == b"one"
-    store(node, b"two", if_match=etag)
+    store(node, b"two", if_match=etag, streams=streams)
     with pytest.raises(PreconditionError):
-        store(node, b"three", if_match=etag)
+        store(node, b"three", if_match=etag, streams=streams)
     with pytest.raises(PreconditionError):
         fetch(node, if_match=etag)
     assert fetch(node) == b"two"
@@ -369,16 +386,21 @@ def test_if_match_holds_only_for_the_stored_etag(node: FolderNode) -> None:
 
 def test_if_absent_is_judged_at_the_commit(node: FolderNode, tmp_path: Path) -> None:
     upload = node.start_upload(NAME, 0, NEW, {}, if_absent=True)
+    small = node.start_put(NAME, b"", NEW, {}, if_absent=True)
     store(node, b"first", label=OLD)
-    with pytest.raises(PreconditionError):
-        upload.start_commit().wait()
+    for commit in (small, upload.start_commit()):
+        with pytest.raises(PreconditionError):
+            commit.wait()
     assert fetch(node) == b"first"
     assert len(content(tmp_path)) == 1
 
 
-def test_what_arrives_last_is_kept_whatever_its_stamp(node: FolderNode) -> None:
+@any_way
+def test_what_arrives_last_is_kept_whatever_its_stamp(
+    node: FolderNode, streams: bool
+) -> None:
     store(node, b"new", label=NEW)
-    store(node, b"from a slower clock", label=OLD)
+    store(node, b"from a slower clock", label=OLD, streams=streams)
     assert fetch(node) == b"from a slower clock"
 
 
@@ -387,28 +409,30 @@ STAMPS = [Stamp(5, 9), Stamp(9, 1), Stamp(9, 2), Stamp(10, 1)]
 
 @pytest.mark.parametrize("stored", STAMPS)
 @pytest.mark.parametrize("new", STAMPS)
+@any_way
 def test_keeps_newer_keeps_an_object_with_a_greater_stamp(
-    node: FolderNode, tmp_path: Path, stored: Stamp, new: Stamp
+    node: FolderNode, tmp_path: Path, stored: Stamp, new: Stamp, streams: bool
 ) -> None:
     # Neither the epoch nor a tombstone counts, and 10 is greater than 9.
     old_info = store(node, b"old", label=Label(stored, 8, True))
-    info = store(node, b"new", label=Label(new, 3), keeps_newer=True)
+    info = store(node, b"new", label=Label(new, 3), keeps_newer=True, streams=streams)
     assert (info.etag, info.label) == (hashlib.md5(b"new").hexdigest(), Label(new, 3))
     assert fetch(node) == (b"old" if stored > new else b"new")
     assert node.start_head(NAME).wait() == (old_info if stored > new else info)
     assert len(content(tmp_path)) == 1
 
 
+@any_way
 def test_keeps_newer_is_asked_after_the_conditions(
-    node: FolderNode, tmp_path: Path
+    node: FolderNode, tmp_path: Path, streams: bool
 ) -> None:
-    etag = store(node, b"", label=OLD, keeps_newer=True, if_absent=True).etag
-    store(node, b"new", label=NEW, keeps_newer=True, if_match=etag)
+    send = partial(store, node, keeps_newer=True, streams=streams)
+    etag = send(b"", label=OLD, if_absent=True).etag
+    send(b"new", label=NEW, if_match=etag)
     for condition in ({"if_match": etag}, {"if_absent": True}):
         with pytest.raises(PreconditionError):
-            store(node, b"old", label=OLD, keeps_newer=True, **condition)
-    new_etag = hashlib.md5(b"new").hexdigest()
-    store(node, b"old", label=OLD, keeps_newer=True, if_match=new_etag)
+            send(b"old", label=OLD, **condition)
+    send(b"old", label=OLD, if_match=hashlib.md5(b"new").hexdigest())
     assert fetch(node) == b"new"
     assert len(content(tmp_path)) == 1
 
@@ -424,8 +448,9 @@ def test_keeps_newer_replaces_what_has_no_readable_label(
     assert fetch(node) == b"new"
 
 
+@any_way
 def test_commits_in_any_order_leave_the_greatest_stamp(
-    node: FolderNode, tmp_path: Path
+    node: FolderNode, tmp_path: Path, streams: bool
 ) -> None:
     stamps = [Stamp(9 + number // 3, number % 3) for number in range(24)]
     for _ in range(5):
@@ -434,7 +459,8 @@ def test_commits_in_any_order_leave_the_greatest_stamp(
 
         def commit(stamp: Stamp, gate: threading.Barrier = gate) -> None:
             gate.wait()
-            store(node, repr(stamp).encode(), label=Label(stamp), keeps_newer=True)
+            body, label = repr(stamp).encode(), Label(stamp)
+            store(node, body, label=label, keeps_newer=True, streams=streams)
 
         threads = [threading.Thread(target=commit, args=(stamp,)) for stamp in stamps]
         for thread in threads:
@@ -462,9 +488,10 @@ def test_a_delete_with_if_match_removes_only_that_object(
     assert content(tmp_path) == []
 
 
+@any_way
 @pytest.mark.parametrize("condition", ["if_absent=True", f"if_match={'0' * 32!r}"])
 def test_of_racing_processes_one_wins(
-    node: FolderNode, tmp_path: Path, condition: str
+    node: FolderNode, tmp_path: Path, condition: str, streams: bool
 ) -> None:
     rounds, racers = 15, 4
     etag = hashlib.md5(b"start").hexdigest()
@@ -476,7 +503,8 @@ def test_of_racing_processes_one_wins(
         f"{MEET}for turn in range({rounds}):\n"
         "    name = ObjectName('store', f'key{turn}')\n"
         "    try:\n"
-        f"        store(node, sys.argv[1].encode(), name, NEW, {condition})\n"
+        "        store(node, sys.argv[1].encode(), name, NEW, "
+        f"{condition}, streams={streams})\n"
         "        print(turn)\n"
         "    except PreconditionError:\n"
         "        pass\n"
@@ -621,6 +649,32 @@ def test_a_commit_that_is_not_waited_for_leaves_nothing(
     assert open_files(tmp_path) == []
 
 
+def test_a_small_upload_that_is_not_waited_for_leaves_nothing(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    store(node, b"kept")
+    pending = node.start_put(NAME, b"new", NEW, {})
+    assert pending.is_ready(0)
+    pending.cancel()
+    pending.cancel()
+    assert fetch(node) == b"kept"
+    assert len(content(tmp_path)) == 1
+    node.close()
+    assert open_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("condition", [{"if_absent": True}, {"if_match": "0" * 32}])
+def test_a_small_upload_that_is_refused_leaves_nothing(
+    node: FolderNode, tmp_path: Path, condition: dict[str, Any]
+) -> None:
+    store(node, b"kept")
+    with pytest.raises(PreconditionError):
+        node.start_put(NAME, b"new", NEW, {}, **condition).wait()
+    assert len(content(tmp_path)) == 1
+    node.close()
+    assert open_files(tmp_path) == []
+
+
 def test_a_cancel_after_the_commit_is_harmless(node: FolderNode) -> None:
     commit = node.start_upload(NAME, 0, NEW, {}).start_commit()
     info = commit.wait()
@@ -732,7 +786,10 @@ def test_an_upload_in_another_process_is_no_orphan_however_old(tmp_path: Path) -
 # Trouble with the disk is said as a NodeError.
 
 
-def test_a_full_disk_is_a_full_node_and_the_old_object_stays(tmp_path: Path) -> None:
+@any_way
+def test_a_full_disk_is_a_full_node_and_the_old_object_stays(
+    tmp_path: Path, streams: bool
+) -> None:
     def write(file: io.FileIO, data: memoryview) -> int:
         if file.tell() + len(data) > 1000:
             raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
@@ -741,7 +798,7 @@ def test_a_full_disk_is_a_full_node_and_the_old_object_stays(tmp_path: Path) -> 
     with closing(FolderNode("node-1", tmp_path, write=write)) as node:
         store(node, b"old")
         with pytest.raises(NodeFullError) as caught:
-            store(node, b"x" * 1001)
+            store(node, b"x" * 1001, streams=streams)
         assert str(tmp_path) not in str(caught.value)
         assert fetch(node) == b"old"
         assert len(content(tmp_path)) == 1
@@ -791,6 +848,7 @@ def every_operation(node: FolderNode) -> Iterator[object]:
     yield lambda: fetch(node)
     yield lambda: node.start_head(NAME).wait()
     yield lambda: put(node, b"x")
+    yield lambda: put(node, b"x", streams=True)
     yield lambda: node.start_delete(NAME).wait()
     yield lambda: node.start_check().wait()
     yield lambda: node.make_bucket("store")
@@ -900,9 +958,11 @@ def every_question_about_the_bucket(node: FolderNode) -> Iterator[object]:
     yield node.start_head(NAME).wait
     yield node.start_delete(NAME).wait
     yield node.start_delete(NAME, if_match="0" * 32).wait
-    yield lambda: put(node, b"x")
-    yield lambda: put(node, b"x", keeps_newer=True)
-    yield lambda: put(node, b"x", if_match="0" * 32)
+    for streams in (False, True):
+        send = partial(put, node, b"x", streams=streams)
+        yield send
+        yield partial(send, keeps_newer=True)
+        yield partial(send, if_match="0" * 32)
 
 
 def check_bucket_is_missing(node: FolderNode) -> None:
@@ -939,6 +999,8 @@ def test_an_upload_to_a_missing_bucket_is_refused_before_its_body(
     with closing(FolderNode("node-1", tmp_path)) as node:
         with pytest.raises(NoSuchBucketError):
             node.start_upload(NAME, 1, NEW, {})
+        with pytest.raises(NoSuchBucketError):
+            node.start_put(NAME, b"x", NEW, {}).wait()
         assert content(tmp_path) == []
 
 
@@ -1218,21 +1280,26 @@ ticker = gevent.spawn(tick)
 gevent.sleep(0.05)
 gevent.joinall([gevent.spawn(work, number) for number in range(12)], raise_error=True)
 gevent.sleep(0.02)  # the last delay counts too
+def goes_on(pending, abort, data):
+    # A commit whose greenlet is killed while another process holds the write lock.
+    other = sqlite3.connect(Path(sys.argv[1]) / "index.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    commit = gevent.spawn(pending.wait)
+    gevent.sleep(0.3)
+    commit.kill()
+    abort()
+    other.execute("ROLLBACK")
+    other.close()
+    deadline = time.time() + 5
+    while fetch(node) != data and time.time() < deadline:
+        gevent.sleep(0.01)
+    return fetch(node) == data
+
 upload = node.start_upload(NAME, 5, Label(Stamp(time.time_ns(), 0)), {})
 upload.write(b"going")
-# A commit whose greenlet is killed while another process holds the write lock.
-other = sqlite3.connect(Path(sys.argv[1]) / "index.sqlite", isolation_level=None)
-other.execute("BEGIN IMMEDIATE")
-commit = gevent.spawn(upload.start_commit().wait)
-gevent.sleep(0.3)
-commit.kill()
-upload.abort()
-other.execute("ROLLBACK")
-other.close()
-deadline = time.time() + 5
-while fetch(node) != b"going" and time.time() < deadline:
-    gevent.sleep(0.01)
-assert fetch(node) == b"going"
+assert goes_on(upload.start_commit(), upload.abort, b"going")
+small = node.start_put(NAME, b"small", Label(Stamp(time.time_ns(), 0)), {})
+assert goes_on(small, small.cancel, b"small")
 node.close()
 assert not node._index._idle
 print(len(delays), max(delays))

@@ -96,6 +96,13 @@ def begin(node: S3Node, length: int, **conditions: Any) -> Upload:
 
 
 def put(node: S3Node, body: bytes = b"hello", **conditions: Any) -> ObjectInfo:
+    """Store a body as a cluster does: small ones whole."""
+    if len(body) <= CHUNK_BYTES:
+        return node.start_put(NAME, body, LABEL, {}, **conditions).wait()
+    return stream(node, body, **conditions)
+
+
+def stream(node: S3Node, body: bytes, **conditions: Any) -> ObjectInfo:
     upload = begin(node, len(body), **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
@@ -139,23 +146,37 @@ def test_requests_are_signed_and_say_what_is_wanted() -> None:
     assert "\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKID/" in head
 
 
-def test_an_upload_carries_its_label_and_headers() -> None:
+def send_whole(node: S3Node, headers: Mapping[str, str], **conditions: Any) -> Any:
+    return node.start_put(NAME, b"hi", LABEL, headers, **conditions)
+
+
+def send_in_chunks(node: S3Node, headers: Mapping[str, str], **conditions: Any) -> Any:
+    upload = node.start_upload(NAME, 2, LABEL, headers, **conditions)
+    upload.write(b"h")
+    upload.write(b"i")
+    return upload.start_commit()
+
+
+@pytest.mark.parametrize(
+    ("send", "probe"),
+    [(send_whole, []), (send_in_chunks, [TAKE_REQUEST, s3_answer()])],
+    ids=["small", "streamed"],
+)
+def test_an_upload_carries_its_label_and_headers(
+    send: Callable[..., Pending[ObjectInfo]], probe: list[Step]
+) -> None:
     headers = {"Content-Type": "text/plain", "X-Name": "a  ü%\r\n"}
-    with playing([TAKE_REQUEST, STORED]) as (node, peer):
-        upload = node.start_upload(
-            NAME, 2, LABEL, headers, if_match="9", if_absent=True
-        )
-        upload.write(b"h")
-        upload.write(b"i")
-        expected = ObjectInfo(2, "0123", STAMP.nanoseconds, LABEL)
-        assert upload.start_commit().wait() == expected
-    head = peer.requests[0].head.decode()
+    with playing([*probe, TAKE_REQUEST, STORED]) as (node, peer):
+        pending = send(node, headers, if_match="9", if_absent=True)
+        assert pending.wait() == ObjectInfo(2, "0123", STAMP.nanoseconds, LABEL)
+    head = peer.requests[-1].head.decode()
+    assert "\r\nContent-Length: 2\r\n" in head
     assert "\r\nContent-Type: text/plain\r\n" in head
     assert "\r\nx-amz-meta-x-name: a%20%20%FC%25%0D%0A\r\n" in head
     assert "\r\nx-amz-meta-amazin-stamp: 1700000000123456789.7.3\r\n" in head
     assert '\r\nIf-Match: "9"\r\n' in head
     assert "\r\nIf-None-Match: *\r\n" in head
-    assert peer.requests[0].body == b"hi"
+    assert peer.requests[-1].body == b"hi"
 
 
 def test_a_version_can_be_deleted() -> None:
@@ -182,24 +203,17 @@ def test_keeping_what_is_newer_changes_nothing() -> None:
     assert names[0] == names[1]
 
 
-def test_an_upload_must_be_whole_and_no_longer() -> None:
-    with playing() as (node, _):
-        upload = begin(node, 3)
-        upload.write(b"hi")
+@pytest.mark.parametrize("length", [3, LARGE])
+def test_a_streamed_upload_must_be_whole_and_no_longer(length: int) -> None:
+    script = [TAKE_REQUEST, s3_answer(), TAKE_HEAD, STAY_SILENT]
+    with playing(script, script) as (node, _):
+        upload = begin(node, length)
+        upload.write(bytes(length - 1))
         with pytest.raises(GatewayError):
             upload.start_commit()
-    streamed = [TAKE_REQUEST, s3_answer(), TAKE_HEAD, STAY_SILENT]
-    with playing(streamed, [TAKE_REQUEST, s3_answer(), TAKE_HEAD, STAY_SILENT]) as (
-        node,
-        _,
-    ):
-        upload = begin(node, LARGE)
-        upload.write(bytes(CHUNK_BYTES))
+        upload = begin(node, length)
         with pytest.raises(GatewayError):
-            upload.start_commit()
-        upload = begin(node, LARGE)
-        with pytest.raises(GatewayError):
-            upload.write(bytes(LARGE + 1))
+            upload.write(bytes(length + 1))
 
 
 # A kept connection that has died.
@@ -246,9 +260,33 @@ def test_a_small_upload_on_a_dead_connection_is_sent_once_more() -> None:
     assert [request.body for request in peer.requests] == [b"hello"] * 3
 
 
+def test_a_small_upload_that_is_sent_once_more_may_meet_a_frozen_node() -> None:
+    first = [TAKE_REQUEST, STORED, TAKE_REQUEST]
+    silent, probe = [TAKE_REQUEST, STAY_SILENT], [TAKE_REQUEST, STAY_SILENT]
+    with playing(first, silent, probe) as (node, peer):
+        put(node)
+        started = time.monotonic()
+        with pytest.raises(NodeTimeoutError):
+            put(node)
+        assert time.monotonic() - started < 2 * LIMITS.answer
+    lines = ["GET /store/amazin.probe", *["PUT /store/abc"] * 3]
+    assert sorted(peer.lines) == lines
+
+
 def test_a_small_upload_on_a_new_connection_is_sent_once() -> None:
     with playing([TAKE_REQUEST]) as (node, _), pytest.raises(NoAnswerError):
         put(node)
+
+
+@pytest.mark.parametrize("conditions", [{"if_absent": True}, {"if_match": "0123"}])
+def test_a_guarded_upload_on_a_dead_connection_is_sent_once_more(
+    conditions: dict[str, Any],
+) -> None:
+    first = [TAKE_REQUEST, STORED, TAKE_REQUEST]
+    with playing(first, [TAKE_REQUEST, STORED]) as (node, peer):
+        put(node)
+        put(node, keeps_newer=True, **conditions)
+    assert peer.lines == ["PUT /store/abc"] * 3
 
 
 @pytest.mark.parametrize("conditions", [{"if_absent": True}, {"if_match": "0123"}])
@@ -269,13 +307,14 @@ def test_an_upload_is_not_sent_again_after_a_part_of_an_error() -> None:
             put(node)
 
 
+@pytest.mark.parametrize("size", [5, LARGE])
 @pytest.mark.parametrize("end", [[], [RESET]], ids=["closed", "reset"])
-def test_a_stream_is_never_sent_twice(end: list[Step]) -> None:
+def test_a_stream_is_never_sent_twice(end: list[Step], size: int) -> None:
     with (
         playing([TAKE_REQUEST, s3_answer(), TAKE_REQUEST, *end]) as (node, peer),
         pytest.raises(NodeError),
     ):
-        put(node, bytes(LARGE))
+        stream(node, bytes(size))
     assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
 
 
@@ -354,9 +393,7 @@ def test_what_follows_an_interim_answer_counts() -> None:
 
 
 def small(node: S3Node) -> Pending[object]:
-    upload = begin(node, 5)
-    upload.write(b"hello")
-    return upload.start_commit()
+    return node.start_put(NAME, b"hello", LABEL, {})
 
 
 def streamed(node: S3Node) -> Pending[object]:
@@ -496,10 +533,15 @@ def test_nodes_store_at_the_same_time(size: int) -> None:
     probe = [TAKE_REQUEST, s3_answer()] if size == LARGE else []
     script = [*probe, TAKE_REQUEST, both.wait, STORED]
     with playing(script) as (one, _), playing(script) as (other, _):
-        uploads = [begin(node, size) for node in (one, other)]
-        for upload in uploads:
-            upload.write(bytes(size))
-        commits = [upload.start_commit() for upload in uploads]
+        if size == LARGE:
+            uploads = [begin(node, size) for node in (one, other)]
+            for upload in uploads:
+                upload.write(bytes(size))
+            commits = [upload.start_commit() for upload in uploads]
+        else:
+            commits = [
+                node.start_put(NAME, bytes(size), LABEL, {}) for node in (one, other)
+            ]
         assert [commit.wait().etag for commit in commits] == ["0123", "0123"]
 
 
@@ -532,10 +574,10 @@ def test_aborting_an_upload_closes_its_connection() -> None:
     assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
 
 
-@pytest.mark.parametrize("name", ["PUT", "stream"])
-def test_aborting_releases_a_commit_that_nobody_waits_for(name: str) -> None:
-    _, steps, _ = PENDING[name]
-    length, taken = LARGE if name == "stream" else 5, threading.Event()
+@pytest.mark.parametrize("length", [0, 5, LARGE])
+def test_aborting_releases_a_commit_that_nobody_waits_for(length: int) -> None:
+    _, steps, _ = PENDING["stream"]
+    taken = threading.Event()
     with playing([*steps, taken.set, STAY_SILENT]) as (node, _):
         upload = begin(node, length)
         upload.write(bytes(length))
@@ -548,13 +590,24 @@ def test_aborting_releases_a_commit_that_nobody_waits_for(name: str) -> None:
 
 def test_aborting_a_slow_commit_gives_up_the_question_beside_it() -> None:
     taken = threading.Event()
+    probed = [TAKE_REQUEST, s3_answer(), TAKE_REQUEST, STAY_SILENT]
     beside = [TAKE_REQUEST, taken.set, STAY_SILENT]
-    with playing([TAKE_REQUEST, STAY_SILENT], beside) as (node, _):
+    with playing(probed, beside) as (node, _):
         upload = begin(node, 0)
         commit = upload.start_commit()
         assert not commit.is_ready(0.75 * LIMITS.answer)
         assert taken.wait(5)
         upload.abort()
+
+
+def test_cancelling_a_slow_upload_gives_up_the_question_beside_it() -> None:
+    taken = threading.Event()
+    beside = [TAKE_REQUEST, taken.set, STAY_SILENT]
+    with playing([TAKE_REQUEST, STAY_SILENT], beside) as (node, _):
+        pending = small(node)
+        assert not pending.is_ready(0.75 * LIMITS.answer)
+        assert taken.wait(5)
+        pending.cancel()
 
 
 def test_aborting_after_commit_leaves_the_connection_to_others() -> None:
@@ -813,13 +866,14 @@ def test_a_node_that_breaks_a_stream_is_an_error() -> None:
                 upload.write(bytes(LARGE))
 
 
-def test_refused_keys_show_before_a_stream_is_read() -> None:
+@pytest.mark.parametrize("length", [0, 5, LARGE])
+def test_refused_keys_show_before_a_stream_is_read(length: int) -> None:
     forbidden = s3_answer("403 Forbidden")
     with (
         playing([TAKE_REQUEST, forbidden]) as (node, peer),
         pytest.raises(NodeAccessError),
     ):
-        begin(node, LARGE)
+        begin(node, length)
     assert peer.lines == ["GET /store/amazin.probe"]
 
 
@@ -905,6 +959,17 @@ def test_an_upload_whose_directory_is_always_removed(gone: list[Step]) -> None:
         put(node, b"hello")
     assert isinstance(caught.value, NodeAccessError) == (gone is DENIED)
     assert len(peer.lines) == MAX_SENDINGS
+
+
+@REMOVED
+def test_a_guarded_upload_whose_directory_was_removed_is_sent_again(
+    gone: list[Step],
+) -> None:
+    """What it does not find then is what others have stored."""
+    stored = [TAKE_REQUEST, s3_answer(headers=[TAG])]
+    with playing(gone, stored) as (node, peer):
+        assert put(node, if_absent=True, keeps_newer=True).etag == "0123"
+    assert peer.lines == ["PUT /store/abc"] * 2
 
 
 @REMOVED
@@ -1054,6 +1119,7 @@ def test_an_absent_node_refuses_everything() -> None:
     questions: list[Callable[[], object]] = [
         lambda: node.start_get(NAME, byte_range=(0, 1), if_match="0123"),
         lambda: node.start_head(NAME),
+        lambda: node.start_put(NAME, b"hello", LABEL, {}, keeps_newer=True),
         lambda: node.start_upload(NAME, 5, LABEL, {}, keeps_newer=True),
         lambda: node.start_delete(NAME, if_match="0123"),
         lambda: node.make_bucket("store"),

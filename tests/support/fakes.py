@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from amazin.errors import (
     NodeError,
@@ -25,7 +25,7 @@ from amazin.model.objects import (
     ObjectName,
     Stamp,
 )
-from amazin.nodes.interface import Pending
+from amazin.nodes.interface import Pending, Upload
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
@@ -46,6 +46,8 @@ class FakeDisk:
     """While set, every question fails like this."""
     calls: list[str] = field(default_factory=list)
     """The methods that were asked, in order."""
+    cancelled: list[str] = field(default_factory=list)
+    """Those that were given up; "" is the end of an upload."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """Called when the answer to this method is waited for."""
     commit_is_lost: bool = False
@@ -125,6 +127,7 @@ class FakePending(Generic[T]):
 
     def cancel(self) -> None:
         self.is_cancelled = True
+        self._disk.cancelled.append(self._method)
 
 
 class FakeContent:
@@ -267,6 +270,28 @@ class FakeNode:
         length: int,
         label: Label,
         headers: Mapping[str, str],
+        **conditions: Any,
+    ) -> Upload:
+        return self._begin(name, length, label, headers, **conditions)
+
+    def start_put(
+        self,
+        name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        **conditions: Any,
+    ) -> Pending[ObjectInfo]:
+        upload = self._begin(name, len(data), label, headers, **conditions)
+        upload.take(data)
+        return upload.start_commit()
+
+    def _begin(
+        self,
+        name: ObjectName,
+        length: int,
+        label: Label,
+        headers: Mapping[str, str],
         *,
         if_match: str | None = None,
         if_absent: bool = False,
@@ -283,29 +308,6 @@ class FakeNode:
         self.disk.answer("put")
         self._require_bucket(name.bucket)
         return FakeUpload(self.disk, name, length, judge, label, headers, keeps_newer)
-
-    def start_put(
-        self,
-        name: ObjectName,
-        data: bytes,
-        label: Label,
-        headers: Mapping[str, str],
-        *,
-        if_match: str | None = None,
-        if_absent: bool = False,
-        keeps_newer: bool = False,
-    ) -> Pending[ObjectInfo]:
-        upload = self.start_upload(
-            name,
-            len(data),
-            label,
-            headers,
-            if_match=if_match,
-            if_absent=if_absent,
-            keeps_newer=keeps_newer,
-        )
-        upload.take(data)
-        return upload.start_commit()
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None

@@ -39,6 +39,11 @@ class BlobServer(Lister, Protocol):
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         """Ask whether there is a blob."""
 
+    def start_put(
+        self, name: ObjectName, data: bytes, label: Label, headers: Mapping[str, str]
+    ) -> Pending[ObjectInfo]:
+        """Ask to store a small blob; PreconditionError: there are other bytes."""
+
     def start_upload(
         self,
         name: ObjectName,
@@ -248,14 +253,22 @@ class Transfer:
             held = chunk
         if is_sha1(self._blob_id) and sha1.hexdigest() != self._blob_id:
             raise WrongBytesError("its bytes have another SHA-1")
+        self._target.refuse_if_there(self._blob_id)
         if self._upload:
-            self._target.refuse_if_there(self._blob_id)
-        upload = self._upload or self._begin(content.info)
-        if held:
-            self._write(upload, held)
-        with self._target.as_target():
-            upload.start_commit().wait()
+            self._write(self._upload, held)
+            with self._target.as_target():
+                self._upload.start_commit().wait()
+        else:
+            self._put(held, content.info)
         self._target.note_success(is_upload=True)
+
+    def _put(self, data: bytes, info: ObjectInfo) -> None:
+        """Send a blob of one piece."""
+        self._on_begin()
+        name, label = ObjectName(BLOB_BUCKET, self._blob_id), new_label()
+        with self._target.as_target():
+            self._target.server.start_put(name, data, label, info.headers).wait()
+        self._note_sent(len(data))
 
     def _begin(self, info: ObjectInfo) -> Upload:
         self._target.refuse_if_there(self._blob_id)
@@ -264,7 +277,7 @@ class Transfer:
             self._upload = self._target.server.start_upload(
                 ObjectName(BLOB_BUCKET, self._blob_id),
                 None if info.size == UNKNOWN_SIZE else info.size,
-                Label(Stamp(time.time_ns(), 0)),
+                new_label(),
                 info.headers,
             )
         return self._upload
@@ -272,5 +285,13 @@ class Transfer:
     def _write(self, upload: Upload, chunk: bytes) -> None:
         with self._target.as_target():
             upload.write(chunk)
-        self._sent += len(chunk)
-        self._on_sent(len(chunk))
+        self._note_sent(len(chunk))
+
+    def _note_sent(self, size: int) -> None:
+        self._sent += size
+        self._on_sent(size)
+
+
+def new_label() -> Label:
+    """Return a label of now; blob servers keep none."""
+    return Label(Stamp(time.time_ns(), 0))

@@ -44,6 +44,8 @@ class Exchange(Generic[T]):
         self._timeout = timeout
         self._request = request if connection.is_reused else b""
         self._deadline = time.monotonic() + timeout
+        self.release: Callable[[Connection], None] = pool.give_back
+        """Takes the connection when the answer is complete."""
         self._is_over = False
         """Whether the connection is the response's, or somebody else's again."""
 
@@ -58,7 +60,7 @@ class Exchange(Generic[T]):
     def wait(self) -> T:
         """See `Pending`."""
         self._is_over = True
-        response = Response(self._connection, self._method, self._pool.give_back)
+        response = Response(self._connection, self._method, self.release)
         try:
             try:
                 self._receive_head(response)
@@ -76,7 +78,7 @@ class Exchange(Generic[T]):
         """Send it again; returns the response, whose head is received."""
         connection = send_again(self._pool, self._request, self._timeout)
         self._begin(connection)
-        response = Response(connection, self._method, self._pool.give_back)
+        response = Response(connection, self._method, self.release)
         try:
             self._receive_head(response)
         except BaseException:

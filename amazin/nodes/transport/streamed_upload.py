@@ -89,7 +89,9 @@ class StreamedRequest(ABC):
                 self._read_stored(response)
             raise NodeProtocolError("the node answered before the upload was complete")
 
-        self._exchange(self._connection, judge).wait()
+        exchange = self._exchange(self._connection, judge)
+        exchange.release = Connection.close
+        exchange.wait()
 
     def _await_answer(self) -> SlowExchange[ObjectInfo]:
         """Leave the connection to the commit."""
