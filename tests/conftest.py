@@ -1,7 +1,13 @@
-"""Real servers as fixtures; the tests that use them are marked `integration`."""
+"""What holds for every test, and real servers as fixtures.
+
+Tests that use real servers are marked `integration`. Of the environment nothing counts
+but what names those servers: no setting, no wish for colours, no terminal.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -9,6 +15,8 @@ from typing import TypeVar
 
 import pytest
 
+from amazin.settings.load import KNOWN
+from tests.support.leaks import Holdings, left_since
 from tests.support.servers import (
     MinioServer,
     Server,
@@ -18,6 +26,34 @@ from tests.support.servers import (
 )
 
 S = TypeVar("S", bound=Server)
+
+_OF_OTHERS = (
+    *("AMAZIN_URL", "CONFIG", "LOG_DEBUG", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY"),
+    *("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"),
+    *("COLUMNS", "LINES", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "CDPATH", "PYTHONPATH"),
+)
+"""Variables that programs under test heed, beside the settings."""
+
+
+def pytest_configure() -> None:
+    """Begin with an environment and signals as on any machine, also for children."""
+    for variable in (*map(str.upper, KNOWN), *_OF_OTHERS):
+        os.environ.pop(variable, None)
+    os.environ["TERM"] = "dumb"
+    # In the background of a script it is ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """At the end of each test its threads, children and descriptors are gone.
+
+    What fixtures of a wider scope hold was there before.
+    """
+    before = Holdings.now()
+    yield
+    assert left_since(before) == []
 
 
 class ServerFactory:
