@@ -13,7 +13,7 @@ import pytest
 from amazin.api.blobs import ROUTES, parse_file
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
-from amazin.errors import HTTPError, NodeError, NoNodesError
+from amazin.errors import InvalidIdError, NodeError, NoNodesError
 from amazin.membership.member import Member
 from amazin.model.bodies import Body
 from amazin.model.node_specs import NodeSpec
@@ -23,6 +23,7 @@ from amazin.serving.blob_apps import ServerServices
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
+from tests.support.answers import told
 from tests.support.app import Answer, Content, Input, call, make_app
 
 BODY = b"a cat, as a JPEG"
@@ -214,8 +215,10 @@ def test_ids_that_are_not_there(app: Gateway, file: str, status: int) -> None:
 def test_only_the_last_extension_is_one() -> None:
     assert parse_file("cafe.tgz") == ("cafe", ".tgz")
     assert parse_file("cafe") == ("cafe", "")
-    with pytest.raises(HTTPError, match="lower-case"):
+    with pytest.raises(InvalidIdError, match="lower-case") as caught:
         parse_file("cafe.tar.gz")
+    answer = told(caught.value)
+    assert (answer.status, answer.code) == (422, "InvalidId")
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])

@@ -167,20 +167,28 @@ class TurningNode(FolderNode):
 
     app: Gateway | None = None
 
+    def start_put(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
+        self._turn()
+        return super().start_put(*arguments, **options)  # type: ignore[arg-type]
+
     def start_upload(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
+        self._turn()
+        return super().start_upload(*arguments, **options)  # type: ignore[arg-type]
+
+    def _turn(self) -> None:
         app, self.app = self.app, None
         if app:
             new = bytes([7]) * MIB
             assert call(app, "PUT", "/objects/photos/a/b", new).status == 201
-        return super().start_upload(*arguments, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("size", [5, MIB])
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_one_version_is_copied(tmp_path: Path, replicas: int) -> None:
+def test_one_version_is_copied(tmp_path: Path, replicas: int, size: int) -> None:
     settings = Settings(replicas=replicas, spool_dir=str(tmp_path))
     other = make_app(tmp_path, settings, routes=buckets.ROUTES)
     call(other, "POST", "/buckets/photos")
-    call(other, "PUT", "/objects/photos/a/b", bytes(MIB))
+    call(other, "PUT", "/objects/photos/a/b", bytes(size))
     nodes = [
         TurningNode(name, tmp_path / name) for name in ("node-1", "node-2", "node-3")
     ]
@@ -190,7 +198,7 @@ def test_one_version_is_copied(tmp_path: Path, replicas: int) -> None:
     assert copy(app, target="/objects/photos/c").status == 201
     assert call(app, "GET", "/objects/photos/a/b").body == bytes([7]) * MIB
     copied: bytes = call(app, "GET", "/objects/photos/c").body
-    assert copied == bytes(MIB)
+    assert copied == bytes(size)
 
 
 def test_a_source_that_breaks_off_stores_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from amazin.cluster import cluster, listing, lookup, placement, quorum, uploads
-from amazin.errors import GatewayError, NodeError, NoSuchBucketError, NoSuchKeyError
+from amazin.errors import GatewayError, NodeError, NoSuchBucketError
 from amazin.membership import member, roster, roster_store
 from amazin.model.objects import Stamp
 from amazin.repair import objects
@@ -47,22 +47,23 @@ def read_too_few() -> Any:
 def believe_lost_disks() -> Iterator[None]:
     """A wiped node counts as answering."""
 
-    def take(self: Any, inquiry: Any) -> None:
-        inquiry.is_over = True
-        name = inquiry.member.name
-        try:
-            self.answers[name] = inquiry.pending.wait()
-        except (NoSuchKeyError, NoSuchBucketError):
-            self.answers[name] = None
-        except NodeError as exc:
-            self._failures[name] = exc
+    take, refuse = quorum.QuorumRead._has_answered, member.Member._refuse
 
-    def refuse(self: Any) -> None:
-        pass
+    def believe(self: Any, inquiry: Any) -> bool:
+        if take(self, inquiry):
+            return True
+        name = inquiry.member.name
+        if isinstance(self._failures[name], NoSuchBucketError):
+            del self._failures[name]
+            self.answers[name] = None
+        return name in self.answers
+
+    def refuse_skipped(self: Any, even_lost: bool) -> None:
+        refuse(self, even_lost=True)
 
     with (
-        replaced(quorum.QuorumRead, "_take", take),
-        replaced(member.Member, "_refuse_if_lost", refuse),
+        replaced(quorum.QuorumRead, "_has_answered", believe),
+        replaced(member.Member, "_refuse", refuse_skipped),
     ):
         yield
 
@@ -78,14 +79,13 @@ def trust_own_clock() -> Any:
 def delete_for_good() -> Any:
     """Deletes without tombstones."""
 
-    def delete(self: Any, name: Any) -> Any:
-        placement = self._lookup.place(name, is_write=True)[1]
+    def delete(self: Any, name: Any, placed: Any) -> Any:
         done = []
-        for node in placement.home:
+        for node in placed.placement.home:
             with suppress(NodeError):
-                node.ask(lambda node: node.start_delete(name)).wait()
+                node.call(lambda node: node.start_delete(name))
                 done.append(node)
-        if len(done) < placement.replicas:
+        if len(done) < placed.placement.replicas:
             raise NodeError("too few")
         return done[0]
 
@@ -100,9 +100,9 @@ def clean_up() -> Any:
         try:
             return real(self, draft, *rest)
         except GatewayError:
-            for node in self._lookup.place(draft.name)[1].home:
+            for node in self.lookup.place(draft.name).placement.home:
                 with suppress(GatewayError):
-                    node.ask(lambda node: node.start_delete(draft.name)).wait()
+                    node.call(lambda node: node.start_delete(draft.name))
             raise
 
     return replaced(cluster.Cluster, "_write", write)
@@ -136,8 +136,11 @@ class BlindMember:
     def __init__(self, real: Any) -> None:
         self._real = real
 
-    def upload_even_lost(self, start: Callable[[Any], Any]) -> Any:
-        return self._real.upload_even_lost(lambda node: start(BlindNode(node)))
+    def call(self, start: Callable[[Any], Any], **options: Any) -> Any:
+        return self._real.call(lambda node: start(BlindNode(node)), **options)
+
+    def store(self, start: Callable[[Any], Any], *rest: Any, **options: Any) -> Any:
+        return self._real.store(lambda node: start(BlindNode(node)), *rest, **options)
 
 
 class BlindNode:
@@ -145,6 +148,9 @@ class BlindNode:
 
     def __init__(self, real: Any) -> None:
         self._real = real
+
+    def start_put(self, *arguments: Any, **conditions: Any) -> Any:
+        return self._real.start_put(*arguments)
 
     def start_upload(self, *arguments: Any, **conditions: Any) -> Any:
         return self._real.start_upload(*arguments)
@@ -180,9 +186,7 @@ def believe_old_views() -> Any:
 
 def acknowledge_by_old_views() -> Any:
     """An upload is acknowledged though the set of nodes changed."""
-    return replaced(
-        lookup.Lookup, "same_write_set", lambda self, placement, members: True
-    )
+    return replaced(lookup.Lookup, "same_write_set", lambda self, placed, members: True)
 
 
 def believe_leftovers() -> Any:

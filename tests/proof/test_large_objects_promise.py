@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from amazin.cluster.large_objects import ChunkedCluster
+from amazin.cluster.cluster import Cluster
+from amazin.cluster.large_objects import LargeObjectStore
 from amazin.errors import LateError
 from amazin.membership.membership import Membership
 from amazin.model import manifest
@@ -39,8 +40,9 @@ class ChunkedMachine(PromiseMachine):
 
         def new_cluster(
             membership: Membership, clock_ns: Callable[[], int]
-        ) -> ChunkedCluster:
-            return ChunkedCluster(membership, PART_BYTES, clock_ns=clock_ns)
+        ) -> LargeObjectStore:
+            cluster = Cluster(membership, clock_ns)
+            return LargeObjectStore(cluster, PART_BYTES, clock_ns)
 
         with ExitStack() as stack:
             for owner, name, value in (

@@ -100,13 +100,10 @@ def several_at_once(
         yield pending.wait()
 
 
-def start_upload(node: Node, key: str) -> Pending[ObjectInfo]:
+def start_put(node: Node, key: str) -> Pending[ObjectInfo]:
     name, headers = stored_name(BUCKET, key)
-    body = body_of(key)
     kept = {"Content-Type": "text/x-test", **headers}
-    upload = node.start_upload(name, len(body), LABEL, kept)
-    upload.write(body)
-    return upload.start_commit()
+    return node.start_put(name, body_of(key), LABEL, kept)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +111,7 @@ def full_node(node: Node) -> Node:
     """The node with one object for each key; folders write in `wait`, so in threads."""
 
     def put(keys: list[str]) -> int:
-        questions = (lambda key=key: start_upload(node, key) for key in keys)
+        questions = (lambda key=key: start_put(node, key) for key in keys)
         return sum(1 for _ in several_at_once(questions))
 
     with ThreadPoolExecutor(THREADS) as pool:

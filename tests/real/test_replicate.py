@@ -157,7 +157,7 @@ def server_of(kind: str, folder: Path) -> RunningServer:
         return StandIn(folder)
     if kind == "sos":
         return ServerProcess(folder, SOS, "blob-server")
-    return ServerProcess(folder, sys.executable, "-m", "cli", "blob-server")
+    return ServerProcess(folder, sys.executable, "-m", "amazin.cli", "blob-server")
 
 
 NewServer = Callable[[str], RunningServer]
@@ -252,7 +252,7 @@ def pausing() -> Iterator[PausingSource]:
 
 def command(servers: Sequence[str], *options: str) -> list[str]:
     given = ["-blob-server", ",".join(servers)] if servers else []
-    return [sys.executable, "-m", "cli", "replicate", *given, *options]
+    return [sys.executable, "-m", "amazin.cli", "replicate", *given, *options]
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -72,8 +72,13 @@ def put(
     body: bytes,
     headers: Mapping[str, str] | None = None,
     label: Label = LABEL,
+    *,
+    streams: bool = False,
     **conditions: Any,
 ) -> ObjectInfo:
+    """Store a body as a cluster does, small ones whole; or stream it in any case."""
+    if len(body) <= CHUNK_BYTES and not streams:
+        return node.start_put(name, body, label, headers or {}, **conditions).wait()
     upload = node.start_upload(name, len(body), label, headers or {}, **conditions)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
@@ -98,11 +103,12 @@ def tag_of(body: bytes) -> str:
 SIZES = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 6 * MIB]
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("size", SIZES)
-def test_what_goes_in_comes_out(node: S3Node, size: int) -> None:
+def test_what_goes_in_comes_out(node: S3Node, size: int, streams: bool) -> None:
     body, name = random.Random(size).randbytes(size), ObjectName("store", f"s{size}")
     headers = {"Content-Type": "text/x-test", "X-Name": "value"}
-    stored = put(node, name, body, headers)
+    stored = put(node, name, body, headers, streams=streams)
     expected = ObjectInfo(size, tag_of(body), STAMP.nanoseconds, LABEL, headers)
     assert stored == replace(expected, headers={})
     assert node.start_head(name).wait() == expected
@@ -185,6 +191,7 @@ IN_A_BUCKET: dict[str, Callable[[S3Node, ObjectName], object]] = {
     "PUT": lambda node, name: put(node, name, b"hello"),
     "empty": lambda node, name: put(node, name, b""),
     "stream": lambda node, name: put(node, name, bytes(CHUNK_BYTES + 1)),
+    "streamed": lambda node, name: put(node, name, b"hello", streams=True),
     "PUT if absent": lambda node, name: put(node, name, b"", if_absent=True),
     "PUT if same": lambda node, name: put(node, name, b"", if_match="0" * 32),
     "DELETE": lambda node, name: node.start_delete(name).wait(),
@@ -255,6 +262,13 @@ def test_a_label_without_an_epoch(server: Server, node: S3Node) -> None:
     assert info.version == (STAMP, STAMP.nanoseconds)
 
 
+def test_small_uploads_to_one_node_go_on_at_the_same_time(node: S3Node) -> None:
+    names = [ObjectName("store", f"beside{number}") for number in range(4)]
+    uploads = [node.start_put(name, b"hello", LABEL, {}) for name in names]
+    assert {upload.wait().size for upload in uploads} == {5}
+    assert [get(node, name) for name in names] == [b"hello"] * 4
+
+
 def test_uploads_to_one_node_go_on_at_the_same_time(node: S3Node) -> None:
     names = [ObjectName("store", f"parallel{number}") for number in range(4)]
     uploads = [node.start_upload(name, 5, LABEL, {}) for name in names]
@@ -290,19 +304,20 @@ def test_many_may_make_a_bucket_at_once(node: S3Node, bucket: str) -> None:
     put(node, ObjectName(bucket, "key"), b"hello")
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("size", [0, 5, CHUNK_BYTES + 1])
-def test_conditional_uploads(node: S3Node, size: int) -> None:
+def test_conditional_uploads(node: S3Node, size: int, streams: bool) -> None:
     name, body = ObjectName("store", f"condition{size}"), bytes(size)
     node.start_delete(name).wait()
     with pytest.raises(PreconditionError):
-        put(node, name, body, if_match=tag_of(body))
-    put(node, name, body, if_absent=True)
+        put(node, name, body, streams=streams, if_match=tag_of(body))
+    put(node, name, body, streams=streams, if_absent=True)
     with pytest.raises(PreconditionError):
-        put(node, name, b"other", if_absent=True)
+        put(node, name, b"other", streams=streams, if_absent=True)
     with pytest.raises(PreconditionError):
-        put(node, name, b"other", if_match=tag_of(b"another"))
+        put(node, name, b"other", streams=streams, if_match=tag_of(b"another"))
     assert get(node, name) == body
-    put(node, name, b"other", if_match=tag_of(body))
+    put(node, name, b"other", streams=streams, if_match=tag_of(body))
     assert get(node, name) == b"other"
 
 
@@ -380,6 +395,7 @@ def test_wrong_keys_are_refused(
         lambda: put(node, name, b"hello"),
         lambda: put(node, name, bytes(CHUNK_BYTES)),
         lambda: put(node, name, bytes(CHUNK_BYTES + 1)),
+        lambda: put(node, name, b"", streams=True),
         lambda: put(node, name, b"", if_absent=True),
         lambda: node.make_bucket(bucket),
         lambda: list(node.list_objects(bucket)),

@@ -307,6 +307,18 @@ class ScriptedNode:
     def start_head(self, name: ObjectName) -> Said:
         return Said(self._next("head", name))
 
+    def start_put(
+        self,
+        name: ObjectName,
+        data: bytes,
+        label: Label,
+        headers: Mapping[str, str],
+        **conditions: Any,
+    ) -> Said:
+        upload = self.start_upload(name, len(data), label, headers, **conditions)
+        upload.write(data)
+        return upload.start_commit()
+
     def start_upload(
         self,
         name: ObjectName,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 from pathlib import Path
@@ -29,9 +28,9 @@ class Holdings(NamedTuple):
         for task in _OWN.glob("task/*/children"):
             children.update(_read(task).split())
         descriptors = set()
-        for file in os.listdir(_OWN / "fd"):
+        for file in (_OWN / "fd").iterdir():
             try:
-                descriptors.add((file, os.readlink(_OWN / "fd" / file)))
+                descriptors.add((file.name, str(file.readlink())))
             except OSError:  # that of the listing itself
                 continue
         threads = frozenset(threading.enumerate())

@@ -132,6 +132,12 @@ class WiredNode(FakeNode):
     def start_head(self, name: ObjectName) -> Any:
         return WiredPending(self._wire, super().start_head(name), name.bucket, "head")
 
+    def start_put(self, name: ObjectName, *arguments: Any, **options: Any) -> Any:
+        self._wire.pass_on("before", name.bucket, "put")
+        self._wire.note_stamp(arguments[1].stamp)
+        pending = super().start_put(name, *arguments, **options)
+        return WiredPending(self._wire, pending, name.bucket, "commit")
+
     def start_upload(self, name: ObjectName, *arguments: Any, **options: Any) -> Any:
         self._wire.pass_on("before", name.bucket, "put")
         self._wire.note_stamp(arguments[1].stamp)

@@ -254,9 +254,7 @@ class Site:
     def put_on(self, node_name: str, name: ObjectName, body: bytes) -> None:
         """Put an old copy on one node, wherever it belongs."""
         node = self.node(node_name)
-        upload = node.start_upload(name, len(body), Label(Stamp(1, 1)), {})
-        upload.write(body)
-        upload.start_commit().wait()
+        node.start_put(name, body, Label(Stamp(1, 1)), {}).wait()
         node.close()
 
 
