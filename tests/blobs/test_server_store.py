@@ -24,7 +24,7 @@ from amazin.api.blob_server import FolderServices, routes
 from amazin.api.blobs import FETCH_ROUTES, shown_as
 from amazin.api.content import get_content
 from amazin.blobs.folder_store import BlobFolder
-from amazin.blobs.search import POLL_SECONDS, Search
+from amazin.blobs.search import POLL_SECONDS, Search, ask_all
 from amazin.blobs.server_store import ServerBlobs, blob_member
 from amazin.blobs.sos_conf import BlobServer
 from amazin.errors import (
@@ -34,6 +34,7 @@ from amazin.errors import (
     NodeError,
     NodeFullError,
     NodeProtocolError,
+    NodeTimeoutError,
     NoNodesError,
     NoSuchKeyError,
 )
@@ -873,6 +874,26 @@ def test_no_answer_waits_for_that_of_a_silent_server():
     search = Search([members], lambda node: answers[node.name])
     assert search.run()[0].name == "quick"
     assert max(answers["slow"].waited) <= POLL_SECONDS
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda members, start: Search([members], start).run(),
+        lambda members, start: ask_all(members, start),
+    ],
+    ids=["one", "all"],
+)
+def test_a_server_that_fails_to_answer_is_skipped(look: Callable[..., object]):
+    answers = {"bad": Answered(NodeTimeoutError("silent")), "good": Answered("found")}
+    members = [
+        Member(NodeSpec(name, "http://x"), FakeNode(Random(1), name, SMALL), 60.0)
+        for name in answers
+    ]
+    look(members, lambda node: answers[node.name])
+    assert [member.is_skipped for member in members] == [True, False]
+    for member in members:
+        member.retire()
 
 
 def over_fakes(nodes: list[FakeNode]) -> ServerBlobs:

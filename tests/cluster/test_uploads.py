@@ -385,7 +385,7 @@ def test_a_target_that_fails_is_told_from_the_source(
 ) -> None:
     (source,) = nodes.stored(0, body=data)
     target = nodes.disks[1]
-    target.before[method] = lambda: target.failures.append(BROKEN)
+    target.before[method] = lambda: target.failures.append(NodeError("500"))
     with pytest.raises(NodeError) as caught:
         copy(source, nodes.members[1], draft(len(data)))
     assert caught.value.node == "node-1"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from amazin.errors import NodeError
+from amazin.errors import NodeError, NodeTimeoutError
 from amazin.membership.member import Member
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.roster_store import MAX_BYTES, ROSTER_NAME, RosterStore, describe
@@ -493,6 +493,18 @@ def forget_calls(world: World) -> None:
 
 
 # Nodes that fail.
+
+
+def test_a_node_that_does_not_tell_its_roster_is_skipped() -> None:
+    world = settled()
+    gateway = world.gateway()
+    spec = NodeSpec("b", "http://b")
+    silent = Member(spec, FakeNode(spec, world.disks["b"]), 60.0)
+    gateway.members["b"] = silent
+    world.disks["b"].failing = NodeTimeoutError("silent")
+    gateway.follow()
+    assert silent.is_skipped
+    silent.retire()
 
 
 def test_a_wiped_node_is_lost_and_gets_no_copy() -> None:

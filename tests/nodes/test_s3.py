@@ -976,8 +976,12 @@ def test_a_guarded_upload_whose_directory_was_removed_is_sent_again(
 def test_what_can_not_be_sent_again_fails_with_its_directory(gone: list[Step]) -> None:
     for body, condition in ((bytes(LARGE), {}), (b"hello", {"if_absent": True})):
         probe = [TAKE_REQUEST, s3_answer()] if len(body) == LARGE else []
-        with playing([*probe, *gone]) as (node, peer), pytest.raises(NodeError):
+        with (
+            playing([*probe, *gone]) as (node, peer),
+            pytest.raises(NodeError) as caught,
+        ):
             put(node, body, **condition)
+        assert not isinstance(caught.value, NodeUnreachableError)
         assert len([line for line in peer.lines if line.startswith("PUT")]) == 1
 
 

@@ -71,8 +71,11 @@ class FakeDisk:
         if method in self.before:
             self.before[method]()
         error = self.failures.popleft() if self.failures else None
-        if error or self.failing:
-            raise error or self.failing  # type: ignore[misc]
+        error = error or self.failing
+        if isinstance(error, NodeError):
+            error.node = ""  # or one that failed before would have told it
+        if error:
+            raise error
 
     def put(
         self, name: ObjectName, body: bytes, stamp: Stamp | None = None, epoch: int = 0
