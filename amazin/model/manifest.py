@@ -21,15 +21,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from amazin.errors import NodeProtocolError
-from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
+from amazin.model.objects import BUCKET, CHUNK_BYTES, ObjectInfo, ObjectName
 
 PARTS_HEADER = "X-Amazin-Parts"
 """Header of a manifest."""
 OWNER_HEADER = "X-Amazin-Owner"
 """Header of a part: the stored key of its object, in URL-safe Base64."""
 MAX_PARTS = 10_000
-"""Of one object. The manifest of so many is still sent in one piece."""
-MAX_MANIFEST_BYTES = 256 * 1024
+"""Of one object. Its manifest stays below `MAX_MANIFEST_BYTES`."""
+MAX_MANIFEST_BYTES = CHUNK_BYTES
+"""So that it is stored as a small body is: whole, and in one request."""
 
 _MD5_BYTES = 16
 _NO_MD5 = "0" * 32
