@@ -174,8 +174,8 @@ def _fits(
 def _require_time(claim: _Claim, now: float) -> None:
     ends = claim.signed_at + claim.expires
     if int(now) > ends:
-        told = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
-        raise _refusal("ExpiredUrl", f"This URL expired at {told}; ask for a new one")
+        shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+        raise _refusal("ExpiredUrl", f"This URL expired at {shown}; ask for a new one")
     if claim.signed_at > now + SKEW_SECONDS:
         message = "This URL is not valid yet: its signer's clock, or ours, is wrong"
         raise _refusal("NotYetValid", message)
