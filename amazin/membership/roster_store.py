@@ -1,6 +1,6 @@
 """Reads the copies of the roster on the nodes, and records the steps that are due.
 
-`transitions.py` decides which steps are due. All that is kept here is since when the
+`transitions.py` decides which steps are due. The only state kept here is how long the
 newest roster has been on all its nodes. Used by one thread at a time.
 """
 
