@@ -29,7 +29,7 @@ PARTS_HEADER = "X-Amazin-Parts"
 OWNER_HEADER = "X-Amazin-Owner"
 """Header of a part: the stored key of its object, in URL-safe Base64."""
 MAX_PARTS = 10_000
-"""Per object. A manifest with this many parts is still uploaded in a single request."""
+"""Of one object. The manifest of so many is still sent in one piece."""
 MAX_MANIFEST_BYTES = 256 * 1024
 
 _MD5_BYTES = 16
