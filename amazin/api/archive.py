@@ -41,10 +41,10 @@ Members = Generator[tuple[str, NodeObject], None, None]
 """Keys with their open objects."""
 _TIME_FIELD = struct.Struct("<HHBl")
 _HOSTILE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\\]"  # control characters, and a separator elsewhere
+    r"[\x00-\x1f\x7f-\x9f\\]"  # control characters, and Windows' separator
     r"|%(?=[0-9A-Fa-f]{2})"  # so that decoding gives the key
-    r"|(?:(?<=/)|\A)/|/\Z"  # an empty segment: absolute, lost, or a folder
-    r"|(?:(?<=/)|\A)[. ](?=[. ]*(?:/|\Z))"  # `..` and what becomes it elsewhere
+    r"|(?:(?<=/)|\A)/|/\Z"  # an empty segment: an absolute path, or a folder
+    r"|(?:(?<=/)|\A)[. ](?=[. ]*(?:/|\Z))"  # `..`, and what Windows reads as `..`
     r"|(?<=/[A-Za-z]):|(?<=\A[A-Za-z]):"  # a drive
 )
 

@@ -132,7 +132,7 @@ def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:
         return
     while (end := after.rfind("/") + 1) > len(prefix):
         yield after[:end], after
-        after = after[: end - 1] + "0"  # what comes behind the slash
+        after = after[: end - 1] + "0"  # the character after the slash
     yield prefix, after
 
 
