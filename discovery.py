@@ -1,10 +1,10 @@
-"""Who the nodes are: asked of the Docker daemon, read from a list, or from folders.
+"""Which nodes exist: the Docker discovery, and the choice of the kind of discovery.
 
-Lists, folders, Consul and DNS: `amazin/discoveries/`.
-Keeps no snapshot and runs no refresher: a caller asks `find` now and then, and keeps
-the last good answer itself. One's own discovery is any class with a `find`, named by
-`DISCOVERY=package.module:Class` and constructed with the settings; its module lies in
-the current folder, or is installed.
+The other kinds (lists, folders, Consul, DNS) are in `amazin/discoveries/`. This module
+keeps no snapshot and runs no refresher: the caller calls `find` from time to time and
+keeps the last good result itself. A user's own discovery is any class with a `find`
+method, named by `DISCOVERY=package.module:Class` and constructed with the settings. Its
+module is in the current folder or is installed.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _EXTRAS = {
     "consul": ("consul", "amazin.discoveries.consul", "ConsulDiscovery"),
     "dns": ("dns", "amazin.discoveries.dns", "DnsDiscovery"),
 }
-"""What needs a library of its own: its package, our module and class."""
+"""Kinds that need an extra library: its package, our module, our class."""
 
 
 def load_discovery(settings: Settings) -> Discovery:
     """Return the discovery that `DISCOVERY` names.
 
     Raises:
-        SettingsError: it can't be loaded, or a setting of its own can't be used.
+        SettingsError: it can't be loaded, or one of its settings is not usable.
     """
     if settings.discovery == "docker":
         return DockerDiscovery(
@@ -85,7 +85,7 @@ def load_discovery(settings: Settings) -> Discovery:
 
 
 def _load_extra(settings: Settings) -> Discovery:
-    """Import what needs a library that not everybody has."""
+    """Import a discovery whose library is an optional dependency."""
     package, module_name, class_name = _EXTRAS[settings.discovery]
     if importlib.util.find_spec(package) is None:
         hint = f"pip install '.[{settings.discovery}]'"
@@ -112,9 +112,10 @@ def _load_own(settings: Settings) -> Discovery:
 
 
 class DockerDiscovery:
-    """Every container, running or not, named like a node on a network of ours.
+    """Finds the containers that match the selector on a network of ours.
 
-    Which ones, their names and addresses: `amazin/discoveries/docker_containers.py`.
+    Containers that don't run are included. `amazin/discoveries/docker_containers.py`
+    decides which containers are nodes, and their names and addresses.
     """
 
     def __init__(
@@ -125,11 +126,12 @@ class DockerDiscovery:
         connect: Connect | None = None,
         own_mountinfo: Path = Path("/proc/self/mountinfo"),
     ) -> None:
-        """Ask nothing yet: the daemon may be away at the start.
+        """Connect to nothing yet: the daemon may be down when the gateway starts.
 
-        Without `connect` by `docker_daemon.connect_daemon`.
+        `connect` defaults to `docker_daemon.connect_daemon`.
         """
-        # The SDK takes a fifth of a start, and only this discovery needs it.
+        # Importing the SDK takes a fifth of the start-up time, and only this
+        # discovery needs it.
         from amazin.discoveries import docker_daemon
 
         self._daemon = docker_daemon
@@ -161,7 +163,7 @@ class DockerDiscovery:
         self._events.changed.set()
 
     def _current_client(self) -> docker.APIClient:
-        """Return this process's client: a socket must not be shared over a fork."""
+        """Return the client of this process; forked processes share no socket."""
         if self._client is None or self._client_pid != os.getpid():
             self._client, self._client_pid = self._connect(), os.getpid()
         return self._client
@@ -194,7 +196,7 @@ class DockerDiscovery:
         mounts = self._own_mountinfo
         own_id = mounts.exists() and own_container_id(mounts.read_text())
         inspection = own_id and self._daemon.inspect(client, own_id)
-        if not inspection:  # perhaps in a container, but not in one of this daemon's
+        if not inspection:  # this process is in no container of this daemon
             return Viewpoint()
         return read_viewpoint(inspection)
 
@@ -215,7 +217,7 @@ class DockerDiscovery:
     def _read_keys(self, client: docker.APIClient, nodes: Iterable[Container]) -> None:
         """Inspect containers seen for the first time, and forget those that are gone.
 
-        A container that is removed meanwhile gets no keys.
+        A container that was removed in the meantime gets no keys.
         """
         ids = {container.id for container in nodes}
         self._keys = {id_: keys for id_, keys in self._keys.items() if id_ in ids}

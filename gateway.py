@@ -1,7 +1,7 @@
 """The WSGI application: request -> route -> handler -> response.
 
-The one place that calls `start_response`, maps errors to answers and logs requests.
-Knows no API and no node. Source: PEP 3333; RFC 9110.
+This is the only module that calls `start_response`, maps errors to responses and logs
+requests. It knows no API and no node. Source: PEP 3333; RFC 9110.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
 
 RETRY_AFTER = ("Retry-After", "2")
-"""Goes with every 503: a node that comes back is noticed within seconds."""
+"""Is sent with every 503: a node that comes back is noticed within seconds."""
 UNREAD_BODY = "amazin.unread_body"
-"""In the environ: whether the server has to close the connection."""
+"""Key in the environ: whether the server must close the connection."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
@@ -38,7 +38,7 @@ access_log = logging.getLogger("amazin.access")
 
 
 class Gateway:
-    """A WSGI application that serves these routes."""
+    """A WSGI application that serves the given routes."""
 
     def __init__(self, routes: Sequence[Route], services: Served) -> None:
         self._routes: dict[re.Pattern[str], dict[str, Route]] = {}
@@ -74,7 +74,7 @@ class Gateway:
         return transfer
 
     def close(self) -> None:
-        """Release what runs in the background; called at a worker's end."""
+        """Stop the background threads. Called when the worker ends."""
         self._services.close()
 
     def _read_request(self, environ: WSGIEnvironment) -> Request:
@@ -111,12 +111,12 @@ class Gateway:
 
 
 def new_id() -> str:
-    """Return a request id that no other request has."""
+    """Return a random, unique request id."""
     return f"{random.getrandbits(128):032x}"
 
 
 class Transfer:
-    """A response being sent; logs the request when it is over, however it ends."""
+    """Sends a response, and logs the request at its end, also after a failure."""
 
     def __init__(self, request: Request, response: Response, started: float) -> None:
         self._request = request
@@ -133,7 +133,7 @@ class Transfer:
         deadline: float = self._request.environ[DEADLINE]
         if isinstance(body, bytes):
             body = (body,) if body else ()
-            deadline = math.inf  # it is here
+            deadline = math.inf  # the whole body is in memory already
         try:
             for chunk in body:
                 if self._sent and time.monotonic() > deadline:
@@ -144,13 +144,13 @@ class Transfer:
             self._error = f"broken: {exc}"
             raise
         except NodeError as exc:
-            # Too late for an answer: the server breaks the connection.
+            # Too late for an error response: the server breaks the connection.
             self._error = f"broken: node {self._request.node}: {exc}"
             raise
         self._error = ""
 
     def close(self) -> None:
-        """End the request: called by the server, also after a broken connection."""
+        """End the request. The server calls this also after a broken connection."""
         if self._is_over:
             return
         self._is_over = True
@@ -181,10 +181,10 @@ class Transfer:
 
 
 def require_begun_in_time(response: Response, deadline: float) -> None:
-    """Close a stream that would begin too late. Raises: LateError.
+    """Close a streamed body that would begin too late. Raises: LateError.
 
-    An answer that is here, as bytes or nothing, never is too late: nobody would have to
-    wait for it.
+    A body that is in memory, or empty, is never too late: the client need not wait for
+    it.
     """
     if time.monotonic() <= deadline:
         return
@@ -195,7 +195,7 @@ def require_begun_in_time(response: Response, deadline: float) -> None:
 
 
 def final_headers(request: Request, response: Response) -> list[Header]:
-    """Return the response's headers with those that every answer has."""
+    """Return the response's headers together with those that every response has."""
     headers = list(response.headers)
     if not response.is_bare:
         headers.append(("X-Content-Type-Options", "nosniff"))
@@ -211,13 +211,16 @@ def final_headers(request: Request, response: Response) -> list[Header]:
 
 
 def error_response(request: Request, error: HTTPError) -> Response:
-    """Return what a client is told of an error."""
+    """Return the response that tells the client about an error."""
     body = {"error": error.message, "code": error.code, "requestId": request.id}
     return json_response(error.status, body, error.headers)
 
 
 def noted(request: Request, error: Exception) -> HTTPError | None:
-    """Return what a client is told, None of a bug; notes the node for the log."""
+    """Return the error as the client sees it; None if the error is a bug.
+
+    Stores the name of a failed node in the request, for the log.
+    """
     if isinstance(error, HTTPError):
         return error
     if isinstance(error, NodeError):
@@ -232,7 +235,7 @@ def client_address(
 ) -> str:
     """Return the client's address; X-Forwarded-For counts from trusted proxies only.
 
-    The last address in it that isn't a trusted proxy's is the client's.
+    It is the last address in that header that does not belong to a trusted proxy.
     """
     address: str = environ.get("REMOTE_ADDR", "")
     forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
@@ -246,7 +249,7 @@ def client_address(
 
 
 def is_address(text: str) -> bool:
-    """Whether this is an IP address."""
+    """Whether the text is an IP address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -255,10 +258,10 @@ def is_address(text: str) -> bool:
 
 
 def is_trusted(text: str, trusts: Sequence[Network]) -> bool:
-    """Whether a proxy at this address is believed."""
+    """Whether X-Forwarded-For is believed from a proxy at this address."""
     if not is_address(text):
         return False
     address = ipaddress.ip_address(text)
-    # What a socket that takes both families says of an IPv4 client.
+    # A dual-stack socket reports an IPv4 client as an IPv4-mapped IPv6 address.
     address = getattr(address, "ipv4_mapped", None) or address
     return any(address in network for network in trusts)

@@ -1,3 +1,3 @@
-"""The server knobs for `gunicorn wsgi:app`, which reads this file by itself."""
+"""The server settings for `gunicorn wsgi:app`: gunicorn reads this file by itself."""
 
 from amazin.serving.gunicorn_config import *  # noqa: F403

@@ -1,10 +1,10 @@
-"""Placement: weighted rendezvous hashing. Pure; knows nothing of nodes but names.
+"""Placement of keys on nodes by weighted rendezvous hashing. Pure; knows only names.
 
-The hash and the formula are a storage format: change either and every object is
-looked for in the wrong place. `tests/data/ranking*.json` pin them.
+The hash and the formula are a storage format: a change to either makes the gateway look
+for every object on the wrong nodes. `tests/data/ranking*.json` pin them.
 
-Source: Thaler & Ravishankar, "Using name-based mappings to increase hit rates"
-(1998); weights by the logarithmic method (Schindler & Schomaker 2005).
+Source: Thaler & Ravishankar, "Using name-based mappings to increase hit rates" (1998);
+weights by the logarithmic method (Schindler & Schomaker 2005).
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from xxhash import xxh3_64_intdigest
 _UNIFORM_BITS = 52
 """Bits of a hash that become a fraction: h + 0.5 is exact, so 0 < fraction < 1."""
 _GROUP_PREFIX = "group/"
-"""Before a group's name when it is hashed: no node's name has a slash."""
+"""Precedes a group's name when it is hashed. No node's name contains a slash."""
 _FEW = 8
-"""So many of the greatest digests are found faster one by one than by sorting."""
+"""Up to this count, repeated `max` finds the greatest digests faster than sorting
+does."""
 _WORTHWHILE = 4
-"""So many times fewer candidates than nodes are worth being looked for."""
+"""Candidates are searched only if there are at least this many times more nodes."""
 
 
 class Ranker:
     """Ranks a fixed set of nodes for any key.
 
-    Groups are ranked first, then the nodes within each: the ranking is all members of
-    the best group, then the next group's. So who is in a group does not matter to
-    which group is best for a key.
+    Groups are ranked first, then the nodes within each group: the ranking is all
+    members of the best group, then all members of the next group. The members of a
+    group therefore do not influence which group is best for a key.
 
     A node's hash of a key is XXH3-64 of the key, seeded with XXH3-64 of the node's
-    name: one hash a node, and no way for a name and a key to run into each other.
-    A group's is the same with the name `group/<name>`; a single group is not hashed.
+    name. That is one hash per node, and name and key are never concatenated. A group is
+    hashed in the same way with the name `group/<name>`; a single group is not hashed.
     """
 
     def __init__(
@@ -47,8 +48,8 @@ class Ranker:
     ) -> None:
         """Take the nodes' stable names and weights (relative shares, above 0).
 
-        `groups` has the nodes' groups, "" if missing; `group_weights` the groups'
-        weights, 1 if missing. Names in them that are nobody's change nothing.
+        `groups` maps node names to group names, "" if missing; `group_weights` maps
+        group names to weights, 1 if missing. Entries for unknown names are ignored.
         """
         _check_weights("node", weights)
         _check_weights("group", group_weights)
@@ -75,9 +76,9 @@ class Ranker:
         return self.first(hash_key, len(self._weights))
 
     def first(self, hash_key: bytes, count: int) -> list[str]:
-        """Return the first `count` names of the ranking, or all, without the rest.
+        """Return the first `count` names of the ranking, or all if there are fewer.
 
-        Raises: TypeError, unless `count` is a whole number.
+        Raises: TypeError, if `count` is not an integer.
         """
         count = index(count)
         if self._groups is not None:
@@ -103,7 +104,10 @@ class Ranker:
     def _candidates(
         self, hash_key: bytes, count: int
     ) -> Iterable[tuple[int, str, float]]:
-        """Return who may be among the first: of equal weight the greatest digests."""
+        """Return digest, name and weight of each node that may be in the first `count`.
+
+        Of nodes with equal weight, only the greatest digests can be.
+        """
         if _WORTHWHILE * count * len(self._equals) <= len(self._weights):
             return [
                 (digest, name, weight)
@@ -115,18 +119,21 @@ class Ranker:
 
 
 class _Nodes:
-    """Names in their order, and the seeds by which a key is hashed for each."""
+    """Sorted names, and for each the seed with which a key is hashed."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = sorted(names)
         self.seeds = [xxh3_64_intdigest(name.encode()) for name in self.names]
 
     def digests(self, hash_key: bytes) -> list[int]:
-        """Hash a key for each."""
+        """Return the digest of a key for each name, in the order of `names`."""
         return list(map(xxh3_64_intdigest, repeat(hash_key), self.seeds))
 
     def greatest(self, hash_key: bytes, count: int) -> list[tuple[int, str]]:
-        """Return the `count` greatest digests, or all; of equal ones the first."""
+        """Return the `count` greatest digests and their names, or all.
+
+        Of equal digests, the one with the smaller name comes first.
+        """
         names = self.names
         digests = list(map(xxh3_64_intdigest, repeat(hash_key), self.seeds))
         if count > _FEW:
@@ -144,10 +151,9 @@ class _Nodes:
 def weighted_score(digest: int, weight: float) -> float:
     """Return -weight / ln(u), where u is the 64-bit `digest` as a fraction of 1.
 
-    Grows with the digest and with the weight: a node wins a key with the
-    probability of its share of all weights. Between neighbouring fractions the
-    logarithm differs by two units in its last place or more, so that no rounding turns
-    the order of two digests.
+    The score grows with the digest and with the weight: a node wins a key with the
+    probability of its share of all weights. The logarithms of neighbouring fractions
+    differ by at least two units in the last place, so rounding never swaps two digests.
     """
     uniform = ((digest >> (64 - _UNIFORM_BITS)) + 0.5) / (1 << _UNIFORM_BITS)
     return -weight / math.log(uniform)

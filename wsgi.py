@@ -1,11 +1,11 @@
-"""Put together from the settings: `gunicorn wsgi:app`."""
+"""Builds the gateway from the settings and exports it: `gunicorn wsgi:app`."""
 
 import os
 import sys
 from pathlib import Path
 
-# gunicorn searches the current folder first: what a user has there must not be taken
-# for a module of ours, or of a library, of the same name.
+# gunicorn searches the current folder first: a user's file there must not hide a module
+# of ours, or of a library, that has the same name.
 if Path.cwd() != Path(__file__).resolve().parent:
     sys.path.append(str(Path(__file__).parent))
     sys.path.sort(key=lambda folder: Path(folder).resolve() == Path.cwd())

@@ -1,6 +1,6 @@
-"""Calls that block (disk, SQLite) kept away from gevent's event loop.
+"""Runs calls that block (disk, SQLite) outside gevent's event loop.
 
-Does not import gevent: whether the process is patched is seen when a call is made.
+Does not import gevent: each call checks whether gevent has patched the process.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ Result = TypeVar("Result")
 
 
 class BlockingCalls:
-    """Runs calls in a few native threads of its own, if gevent has patched us.
+    """Runs calls in a few native threads of its own, if gevent has patched the process.
 
-    One for each disk: calls that hang on one must not keep those of another waiting.
+    Each disk needs its own instance: calls that hang on one disk must not delay calls
+    on another.
     """
 
     def __init__(self, threads: int = 8) -> None:
@@ -28,11 +29,11 @@ class BlockingCalls:
     def run(
         self, function: Callable[[*Arguments], Result], *args: *Arguments
     ) -> Result:
-        """Call `function(*args)`.
+        """Return `function(*args)`; under gevent a native thread calls it.
 
-        In a native thread it runs to its end even if the waiting greenlet is killed or
-        timed out. It must not touch anything patched (locks, sleep, sockets), nor what
-        the greenlet goes on to use.
+        In a native thread the call runs to its end, even if the waiting greenlet is
+        killed or times out. The function must not use anything that gevent patches
+        (locks, sleep, sockets), nor objects that the greenlet uses afterwards.
         """
         monkey = sys.modules.get("gevent.monkey")
         if monkey is None or not monkey.is_module_patched("socket"):
@@ -50,7 +51,7 @@ class BlockingCalls:
         return self._pool
 
     def close(self) -> None:
-        """End the threads when their calls are done; a later call begins new ones."""
+        """End the threads after their last call; a later call starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None and self._process == os.getpid():
             pool.kill()
@@ -60,7 +61,7 @@ class BlockingCalls:
 def _outcome(
     function: Callable[[*Arguments], Result], args: tuple[*Arguments]
 ) -> tuple[Result | None, BaseException | None]:
-    # gevent prints the traceback of whatever a job raises, also of what is expected.
+    # gevent prints the traceback of every exception in a job, also of expected ones.
     try:
         return function(*args), None
     except BaseException as exc:  # noqa: BLE001 - raised again by the caller

@@ -1,8 +1,8 @@
-"""Every exception the project raises on purpose, in one tree.
+"""Every exception that the project raises on purpose, in one tree.
 
-Two audiences: `HTTPError` is what a client is told, `NodeError` is what went wrong
-with one storage node. Answers that are no failure of the node (no such object, a
-precondition that does not hold) are exceptions too, outside `NodeError`.
+There are two audiences: `HTTPError` is what a client sees, `NodeError` is what went
+wrong with one storage node. Node responses that are no failure of the node (no such
+object, a precondition that does not hold) are exceptions too, outside `NodeError`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Sequence
 
 
 class GatewayError(Exception):
-    """Root of all errors of this project."""
+    """The root of all errors of this project."""
 
 
 class SettingsError(GatewayError):
-    """At start: a setting has a value that can't be used; the message names it."""
+    """At start: a setting has an unusable value; the message names the setting."""
 
 
 class DiscoveryError(GatewayError):
-    """The source of the list of nodes did not answer, or answered nonsense.
+    """The source of the list of nodes did not answer, or sent an invalid answer.
 
-    The message may be shown to clients: no path, address or secret in it.
+    Clients may see the message: it contains no path, address or secret.
     """
 
 
 class HTTPError(GatewayError):
-    """A request is refused: `status`, a stable `code`, a sentence to act on."""
+    """A request is refused: `status`, a stable `code`, a message for the client."""
 
     def __init__(
         self,
@@ -43,19 +43,19 @@ class HTTPError(GatewayError):
 
 
 class NoNodesError(GatewayError):
-    """Too few nodes are known for anything; the message says why."""
+    """Too few nodes are known to serve any request; the message says why."""
 
 
 class ConflictError(GatewayError):
-    """An object changed again and again while it was being read."""
+    """An object was changed repeatedly while it was being read."""
 
 
 class NotSupportedError(GatewayError):
-    """The request is right, but this cluster can't do it safely."""
+    """The request is valid, but this cluster can't perform it safely."""
 
 
 class DifferentContentError(GatewayError):
-    """Something else is stored under a name whose bytes never change."""
+    """Other bytes are stored under a name whose bytes never change."""
 
 
 class InvalidIdError(GatewayError):
@@ -75,11 +75,11 @@ class InvalidHeaderError(GatewayError):
 
 
 class MetadataTooLargeError(GatewayError):
-    """The headers to be stored are more than nodes take; the message has the limit."""
+    """The headers to be stored exceed what nodes accept; the message has the limit."""
 
 
 class SignatureError(GatewayError):
-    """A signed URL is not good: why, for people, and a stable `code` for programs."""
+    """A signed URL is not valid: a message for people, a stable `code` for programs."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -91,7 +91,7 @@ class BodyError(GatewayError):
 
 
 class LateError(GatewayError):
-    """The time for the whole request is over."""
+    """The time limit for the whole request has passed."""
 
 
 class NodeError(GatewayError):
@@ -102,11 +102,11 @@ class NodeError(GatewayError):
 
 
 class NodeUnreachableError(NodeError):
-    """The request was not sent: refused, stopped, connect timeout, skipped."""
+    """The request was not sent: refused, stopped, connect timeout, or node skipped."""
 
 
 class NodeTimeoutError(NodeError):
-    """The node was silent for longer than its time limit."""
+    """The node sent nothing for longer than its time limit."""
 
 
 class NodeAccessError(NodeError):
@@ -114,23 +114,23 @@ class NodeAccessError(NodeError):
 
 
 class NoSuchBucketError(NodeError):
-    """The node has no such bucket: its disk is a new one, or never held anything."""
+    """The node has no such bucket: its disk was replaced, or never held anything."""
 
 
 class NodeFullError(NodeError):
-    """The node has no room left (507, or ENOSPC on a folder)."""
+    """The node has no space left (507, or ENOSPC in a folder)."""
 
 
 class RosterError(GatewayError):
-    """What is remembered of the set of nodes can't be read, or not be changed so."""
+    """The stored roster can't be read, or can't be changed as requested."""
 
 
 class RepairError(GatewayError):
-    """A repair can't begin, or not go on; the message says why."""
+    """A repair can't start, or can't continue; the message says why."""
 
 
 class NodeProtocolError(NodeError):
-    """The node's answer is not the HTTP or S3 that it should be."""
+    """The node's response is not valid HTTP or S3."""
 
 
 class NoSuchKeyError(GatewayError):
@@ -142,9 +142,9 @@ class PreconditionError(GatewayError):
 
 
 class ClientError(GatewayError):
-    """Of our programs that talk to a gateway: it did not answer as it should.
+    """For our programs that call a gateway: the gateway did not answer as expected.
 
-    `retry_after_seconds`: when to try again at the earliest; None: that is of no use.
+    `retry_after_seconds`: how long to wait before a retry; None: a retry is of no use.
     """
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
@@ -164,8 +164,8 @@ class RefusedError(ClientError):
 
 
 class ObjectChangedError(ClientError):
-    """A download can't go on: another version of the object is there now."""
+    """A download can't be resumed: the object has another version now."""
 
 
 class DamagedError(ClientError):
-    """A download is whole, but has not the MD5 that its ETag says."""
+    """A download is complete, but its MD5 differs from its ETag."""

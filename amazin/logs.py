@@ -1,4 +1,4 @@
-"""JSON logs: one object a line, to standard output. Never credentials or bodies."""
+"""JSON logs: one object per line, to standard output. Never credentials or bodies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _encode = json.JSONEncoder(default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record; `extra={"fields": {...}}` adds fields of its own."""
+    """Formats a record as JSON; `extra={"fields": {...}}` adds fields to it."""
 
     _second = (0, "")
-    """The last one, and its text."""
+    """The last second that was formatted, and its text."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line of JSON."""
@@ -39,7 +39,7 @@ _BLANK = vars(logging.LogRecord("", logging.INFO, "", 0, "", (), None))
 
 
 class EventRecord(logging.LogRecord):
-    """A record of what happens at every request: without who logged it, and where."""
+    """A cheap record for what every request logs; has no source file, no thread."""
 
     def __init__(self, logger: str, message: str, fields: dict[str, Any]) -> None:
         now = time.time()
@@ -54,10 +54,10 @@ class EventRecord(logging.LogRecord):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes a line at once; without a lock, for that can't be torn apart."""
+    """Writes each line at once. It takes no lock: a line is a single write."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write a record, whatever it is."""
+        """Write a record of any level."""
         try:
             self.stream.write(self.format(record) + "\n")
             self.stream.flush()
@@ -67,7 +67,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 def logging_config(level: str) -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes; `level` in lower case."""
+    """Return the argument of `logging.config.dictConfig`; `level` is in lower case."""
     shown = {"level": level.upper(), "handlers": ["stdout"], "propagate": False}
     return {
         "version": 1,

@@ -1,4 +1,4 @@
-"""Lengths of time in the words of Go: `1h30m`, `500ms`. Pure, and exact.
+"""Reads durations as Go writes them (`1h30m`, `500ms`), and sizes. Pure, and exact.
 
 Source: Go, package time, `ParseDuration`.
 """
@@ -23,7 +23,7 @@ _TERM = re.compile(r"([0-9]{1,18}\.?[0-9]{0,18}|\.[0-9]{1,18})([a-z\u00b5\u03bc]
 
 
 def parse_duration(text: str) -> Fraction | None:
-    """Return the seconds; None if it is no duration, or a negative one."""
+    """Return the duration in seconds; None if the text is invalid or negative."""
     unsigned = text.removeprefix("+")
     if not 1 <= len(unsigned) <= MOST_CHARACTERS:
         return None
@@ -39,11 +39,11 @@ def parse_duration(text: str) -> Fraction | None:
 
 SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MOST_SECONDS = 10**7
-"""Longer times are mistakes: sockets and timers refuse them."""
+"""Longer times are taken for mistakes: sockets and timers refuse them."""
 
 
 def duration(value: str) -> float:
-    """Take seconds: a number, or a duration as Go writes them (`1m30s`, `500ms`)."""
+    """Parse seconds: a number, or a duration as Go writes it (`1m30s`, `500ms`)."""
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
         return float(value)
     total = parse_duration(value)
@@ -53,7 +53,7 @@ def duration(value: str) -> float:
 
 
 def seconds(value: str) -> float:
-    """Take a duration above 0."""
+    """Parse a duration above 0."""
     try:
         found = duration(value)
     except ValueError:
@@ -66,7 +66,7 @@ def seconds(value: str) -> float:
 
 
 def size(value: str) -> int:
-    """Take bytes: a whole number, or one with a unit."""
+    """Parse bytes: a whole number, or one with a unit."""
     match = re.fullmatch(r"([0-9]{1,18}) ?([A-Za-z]*)", value)
     if not match or match[2].upper() not in SIZE_UNITS:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""What requests of the bucket API name: a bucket, a key, parameters of the query.
+"""Parses what a bucket API request addresses: bucket, key, query parameters.
 
-Does not ask any node.
+Sends no request to nodes.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from amazin.settings.settings import Settings
 from amazin.web.messages import Request
 
 RESERVED_KEY = "list"
-"""As a whole key: GET of it is the listing of the bucket."""
+"""No object may have this key: GET of it lists the bucket."""
 MAX_PARAMETERS = 100
 _SIGNING = "x-amz-"
-"""How parameters begin that S3 tools add: whether they are right is checked before."""
+"""Prefix of parameters that S3 tools add; `web/access.py` has verified them."""
 
 
 class Address(NamedTuple):
-    """An object as clients name it, and where it is stored."""
+    """An object as clients name it, and its stored name."""
 
     bucket: str
     key: str
     name: ObjectName
     headers: Mapping[str, str]
-    """To be stored with it, beside the client's."""
+    """To be stored with the object, in addition to the client's headers."""
 
 
 def bucket_of(settings: Settings, bucket: str) -> str:
-    """Return the bucket a path names, "" standing for the default one.
+    """Return the bucket in a path; "" stands for the default bucket.
 
     Raises: HTTPError 422.
     """
@@ -42,11 +42,11 @@ def bucket_of(settings: Settings, bucket: str) -> str:
 
 
 def address_of(settings: Settings, bucket: str, key: str) -> Address:
-    """Return the object a path names; without a bucket it is one of the default's.
+    """Return the object in a path; without a bucket it is in the default bucket.
 
     Raises: HTTPError 422.
     """
-    if not bucket and "/" not in key:  # else the path has an empty one for the bucket
+    if not bucket and "/" not in key:  # a slash means that the bucket's name is empty
         bucket = settings.default_bucket
     checked_bucket(bucket)
     checked_key(key)
@@ -54,7 +54,7 @@ def address_of(settings: Settings, bucket: str, key: str) -> Address:
 
 
 def checked_bucket(bucket: str) -> str:
-    """Return the name of a bucket. Raises: HTTPError 422."""
+    """Return a valid bucket name. Raises: HTTPError 422."""
     try:
         check_bucket(bucket)
     except ValueError as exc:
@@ -63,7 +63,7 @@ def checked_bucket(bucket: str) -> str:
 
 
 def checked_key(key: str) -> str:
-    """Return a key that an object may have. Raises: HTTPError 422."""
+    """Return a valid key of an object. Raises: HTTPError 422."""
     try:
         check_key(key)
     except ValueError as exc:
@@ -75,10 +75,10 @@ def checked_key(key: str) -> str:
 
 
 def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
-    """Return the query's parameters, but those of a signature.
+    """Return the query's parameters without those of a signature.
 
-    A misspelled one must not list, or fetch, more than was meant: what is not known
-    is refused, and so is what comes twice.
+    Unknown and repeated parameters are refused, so that a misspelled one does not list
+    or fetch more than was intended.
 
     Raises: HTTPError 400.
     """
@@ -107,5 +107,5 @@ def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
 
 
 def invalid_query(message: str) -> HTTPError:
-    """Return the refusal of a query."""
+    """Return the error for an invalid query."""
     return HTTPError(400, "InvalidQuery", message)

@@ -1,12 +1,12 @@
-"""All objects below a prefix as one zip file, made while it is sent.
+"""All objects with a prefix as one zip file, which is made while it is sent.
 
-Nothing is compressed. Objects that are deleted meanwhile are left out; a node that
-fails breaks the answer, and a zip file without its central directory opens nowhere.
-Of each object that was sent the directory is held in memory, some 0.6 KiB.
+Nothing is compressed. Objects that are deleted meanwhile are left out. If a node fails,
+the response breaks; no program opens a zip file without its central directory. The
+directory entry of each object, some 0.6 KiB, is held in memory.
 
-An entry is named by the object's key, but for what an extractor could take for a path
-out of its folder, or could not store: that is percent-encoded, so that two objects
-never get one name, and decoding a name gives the key.
+An entry has the object's key as its name. Characters that an extractor could read as a
+path out of its folder, or could not store, are percent-encoded. So two objects never
+get the same name, and decoding a name gives the key.
 
 Source: APPNOTE.TXT 6.3.10 (PKWARE); Info-ZIP's extra field 0x5455 for the time.
 """
@@ -36,15 +36,15 @@ from amazin.web.messages import Request, Response
 from amazin.web.streaming import Pieces, streamed
 
 FIRST_SECOND, LAST_SECOND = 315_532_800, 2**31 - 1
-"""1980 to 2038: what both forms of an entry's time can tell."""
+"""1980 to 2038: the range of both formats of an entry's time."""
 Members = Generator[tuple[str, NodeObject], None, None]
 """Keys with their open objects."""
 _TIME_FIELD = struct.Struct("<HHBl")
 _HOSTILE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\\]"  # control characters, and a separator elsewhere
+    r"[\x00-\x1f\x7f-\x9f\\]"  # control characters, and Windows' separator
     r"|%(?=[0-9A-Fa-f]{2})"  # so that decoding gives the key
-    r"|(?:(?<=/)|\A)/|/\Z"  # an empty segment: absolute, lost, or a folder
-    r"|(?:(?<=/)|\A)[. ](?=[. ]*(?:/|\Z))"  # `..` and what becomes it elsewhere
+    r"|(?:(?<=/)|\A)/|/\Z"  # an empty segment: an absolute path, or a folder
+    r"|(?:(?<=/)|\A)[. ](?=[. ]*(?:/|\Z))"  # `..`, and what Windows reads as `..`
     r"|(?<=/[A-Za-z]):|(?<=\A[A-Za-z]):"  # a drive
 )
 
@@ -64,7 +64,7 @@ def get_archive(request: Request, services: Services, bucket: str) -> Response:
 
 
 def opened(objects: LargeObjectStore, bucket: str, entries: Iterable[Entry]) -> Members:
-    """Yield keys with their open objects, each closed before the next one."""
+    """Yield keys with their open objects; each is closed before the next one."""
     for key, _ in entries:
         name, _ = stored_name(bucket, key)
         try:
@@ -92,31 +92,31 @@ def zipped(members: Members) -> Pieces:
         yield from sink.taken()
     finally:
         members.close()
-        archive.close()  # else it would try that when it is garbage
+        archive.close()  # else the garbage collector would call it later
 
 
 def entry_for(name: str, info: ObjectInfo) -> ZipInfo:
-    """Return what an archive says of an object."""
+    """Return the archive's entry for an object."""
     seconds = min(max(modified_seconds(info), FIRST_SECOND), LAST_SECOND)
     entry = ZipInfo(name, time.gmtime(seconds)[:6])
     entry.extra = _TIME_FIELD.pack(0x5455, 5, 1, seconds)
     entry.external_attr = 0o644 << 16
-    entry.file_size = info.size  # whether it needs 64 bits is told before its bytes
+    entry.file_size = info.size  # the header before the bytes says if 64 bits are used
     return entry
 
 
 class Names:
-    """Names of entries, for keys that come in their order."""
+    """Names of entries, for keys in ascending order."""
 
     def __init__(self) -> None:
         self._beginnings: list[str] = []
-        """Keys that were named, and that all keys since begin with."""
+        """Named keys that are a prefix of the last key."""
 
     def name(self, key: str) -> str:
         """Return the name of an object's entry.
 
-        Below a key that is itself a file there can be no folder: behind `a`, `a/b` is
-        `a%2Fb`.
+        If a key is the name of a file, it can't be a folder as well: after `a`, the
+        name of `a/b` is `a%2Fb`.
         """
         beginnings = self._beginnings
         while beginnings and not key.startswith(beginnings[-1]):
@@ -138,7 +138,7 @@ def escaped(char: str) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """What is written to it is taken away again; it can't seek."""
+    """A file that can't seek; `taken` removes and returns what was written to it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The blob server's API: `/blobs`, `/blob/{id}`, `/alive`; as `sos` has it."""
+"""The blob server's API: `/blobs`, `/blob/{id}`, `/alive`; the same as `sos` has."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from amazin.web.streaming import Pieces, streamed
 
 _BLOB, _ALIVE = re.compile(r"//?blob/([^/]*)"), re.compile("/alive")
 _BLOBS = re.compile("//?blobs")
-"""Old clients put the path behind a URL as it is written, with its last slash."""
+"""Old clients append the path to a URL that may end in a slash."""
 _JSON = ("Content-Type", "application/json")
 
 
 @dataclass(frozen=True)
 class FolderServices:
-    """What handlers of a blob server work with."""
+    """The services of a blob server's handlers."""
 
     blobs: BlobFolder
     settings: Settings
@@ -41,7 +41,7 @@ class FolderServices:
 
 
 def list_blobs(request: Request, services: FolderServices) -> Response:
-    """Send the ids of all blobs in order; with `?details` size and ETag, too."""
+    """Send the ids of all blobs in order; with `?details` also size and ETag."""
     is_detailed = "details" in request.environ.get("QUERY_STRING", "").split("&")
     if is_detailed:
         texts: Iterable[str] = map(described, services.blobs.details())
@@ -51,7 +51,7 @@ def list_blobs(request: Request, services: FolderServices) -> Response:
 
 
 def post_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
-    """Store the body, unless the id has one; 200 with id and size."""
+    """Store the body, unless the id is stored already; 200 with id and size."""
     check_id(blob_id)
     headers = blob_headers(request.environ, MOST_HEADER_BYTES)
     body = stream_body(request.environ, services.settings.max_object_bytes)
@@ -61,9 +61,10 @@ def post_blob(request: Request, services: FolderServices, blob_id: str) -> Respo
 
 
 def get_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
-    """Send the blob, or the range of it that was asked for.
+    """Send the blob, or the requested range of it.
 
-    `sos replicate` stores whatever X-... headers it is sent.
+    The response is bare, because `sos replicate` stores all X-... headers that it
+    receives.
     """
     fetch = partial(services.blobs.get, check_id(blob_id))
     response = get_content(request, fetch, shown)
@@ -72,18 +73,18 @@ def get_blob(request: Request, services: FolderServices, blob_id: str) -> Respon
 
 
 def head_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
-    """Answer as GET without a range would, without the body."""
+    """Send the headers of GET without a range."""
     copy = services.blobs.head(check_id(blob_id))
     return head_content(request, Stored(copy.member, shown(copy.info)))
 
 
 def alive(request: Request, services: object) -> Response:
-    """Say that the process lives."""
+    """Answer that the process is running."""
     return Response(200, [("Content-Type", "text/plain")], b"alive")
 
 
 def life_routes(settings: Settings) -> Sequence[Route]:
-    """Return the routes that tell whether the process lives."""
+    """Return the liveness routes."""
     live = re.compile(re.escape(settings.health_path))
     return [
         Route(method, pattern, handler, is_open=True)
@@ -105,18 +106,18 @@ def routes(settings: Settings) -> Sequence[Route]:
 
 
 def shown(info: ObjectInfo) -> ObjectInfo:
-    """Return how clients see a blob."""
+    """Return the object info that clients see of a blob."""
     headers = {name: info.headers[name] for name in info.headers if name[:2] == "X-"}
     return replace(info, headers={"Content-Type": content_type(headers), **headers})
 
 
 def described(detail: Detail) -> str:
-    """Return one blob of the detailed list, as JSON."""
+    """Return one entry of the detailed list, as JSON."""
     return '{{"id":"{}","size":{},"etag":"{}"}}'.format(*detail)
 
 
 def array_of(texts: Iterable[str]) -> Pieces:
-    """Yield a JSON array of what is JSON already."""
+    """Yield a JSON array of values that are JSON already; empty ones are left out."""
     separator = "["
     for text in texts:
         if text:

@@ -1,7 +1,7 @@
 """Blobs by the SHA-1 of their bytes: `/upload` and `/fetch/{id}`.
 
-The bytes of an id never change: what is uploaded again is stored once, with the headers
-of its first upload.
+The bytes of an id never change: a blob that is uploaded again is stored once, with the
+headers of its first upload.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from amazin.web.messages import Request, Response, Route, json_response
 from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
-"""What an upload says of its content type: `Content-Type` is that of a form, mostly."""
+"""The header with the content type of an upload; `Content-Type` is usually that of a
+form."""
 MOST_HEADER_BYTES = 64 * 1024
-"""What blob servers store with a blob: more than other nodes, as those of sos do."""
+"""The limit of headers on blob servers: higher than on other nodes, the same as of
+sos."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
 _PRINTABLE = re.compile(r"[\x20-\x7e\x80-\xff]+")
 
@@ -55,7 +57,7 @@ def upload(
 
 
 def fetch(request: Request, services: BlobServices, file: str) -> Response:
-    """Send the blob, or the range of it that was asked for."""
+    """Send the blob, or the requested range of it."""
     blob_id, extension = parse_file(file)
     opened = partial(services.blobs.get, blob_id)
     response = get_content(request, opened, shown_as(blob_id, extension))
@@ -65,7 +67,7 @@ def fetch(request: Request, services: BlobServices, file: str) -> Response:
 
 
 def head(request: Request, services: BlobServices, file: str) -> Response:
-    """Answer as GET without a range would, without the body."""
+    """Send the headers of GET without a range."""
     blob_id, extension = parse_file(file)
     found = services.blobs.head(blob_id)
     info = shown_as(blob_id, extension)(found.info)
@@ -76,21 +78,21 @@ FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
 SERVER_UPLOAD_ROUTES = (
     Route("POST", _UPLOAD, partial(upload, most_header_bytes=MOST_HEADER_BYTES)),
 )
-"""For stores that are blob servers."""
+"""For stores that consist of blob servers."""
 ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)
-"""For a cluster, of any nodes."""
+"""For a cluster, with any kind of nodes."""
 
 
 def can_break(environ: WSGIEnvironment) -> bool:
-    """Whether a client sees that an answer without a length has broken off."""
+    """Whether the client can see that a response without a length was broken off."""
     protocol: str = environ.get("SERVER_PROTOCOL", "HTTP/1.0")
     return protocol != "HTTP/1.0"
 
 
 def held(response: Response, body: UnmeasuredBody, room: SpoolRoom) -> Response:
-    """Return it with its length: its bytes are read whole first.
+    """Return the response with its length, after its bytes were read into the spool.
 
-    Raises: NodeError, if they break off; HTTPError 507, if there is no room.
+    Raises: NodeError, if the bytes break off; HTTPError 507, if there is no space.
     """
     try:
         whole = room.spool(iter(body))
@@ -100,7 +102,7 @@ def held(response: Response, body: UnmeasuredBody, room: SpoolRoom) -> Response:
 
 
 def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
-    """Return what to store with a blob: its X-... headers, and its content type.
+    """Return the headers to store with a blob: X-... and the content type.
 
     Raises: HTTPError, as `uploaded_headers`.
     """
@@ -111,24 +113,24 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
 
 
 def content_type(headers: Mapping[str, str], extension: str = "") -> str:
-    """Return what a blob is served as: `X-Mime-Type`, or what an extension means."""
+    """Return the content type of a blob: `X-Mime-Type`, or else by the extension."""
     given = headers.get(MIME_TYPE, "")
     return given if _PRINTABLE.fullmatch(given) else guessed_type(f"blob{extension}")
 
 
 def stored(blob_id: str, size: int) -> Response:
-    """Return 200 with what was stored, in the order that old clients know."""
+    """Return 200 with id and size, in the order that old clients expect."""
     return json_response(200, {"id": blob_id, "status": "OK", "size": size})
 
 
 def parse_file(file: str) -> tuple[str, str]:
-    """Return the id and the extension, if there is one. Raises: HTTPError 422."""
+    """Return the id and the extension ("" without one). Raises: HTTPError 422."""
     blob_id, dot, extension = file.rpartition(".")
     return (check_id(blob_id), dot + extension) if dot else (check_id(file), "")
 
 
 def shown_as(blob_id: str, extension: str) -> Shown:
-    """Return how clients see a blob, wherever it lies: its ETag is its id."""
+    """Return a function to the object info that clients see: the ETag is the id."""
 
     def shown(info: ObjectInfo) -> ObjectInfo:
         headers = {

@@ -1,7 +1,7 @@
-"""Objects in buckets: stored, sent, removed and copied.
+"""Objects in buckets: PUT, GET, HEAD, DELETE and copies.
 
-An upload looks for its bucket before it begins and again before it is acknowledged;
-why, `buckets.py` says. Reading an object that is there never asks for the bucket.
+An upload checks its bucket before it begins, and again before it is acknowledged;
+`cluster/buckets.py` explains why. Reading an existing object never checks the bucket.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def put_object(request: Request, services: Services, bucket: str, key: str) -> R
 
 
 def get_object(request: Request, services: Services, bucket: str, key: str) -> Response:
-    """Send the object, or the range of it that was asked for."""
+    """Send the object, or the requested range of it."""
     address = address_of(services.settings, bucket, key)
     try:
         return get_content(request, partial(services.objects.get, address.name))
@@ -75,9 +75,9 @@ def get_object(request: Request, services: Services, bucket: str, key: str) -> R
 def head_object(
     request: Request, services: Services, bucket: str, key: str
 ) -> Response:
-    """Answer as GET without a range would, without the body.
+    """Send the headers of GET without a range.
 
-    And without a look for the bucket: the answer could not tell of it.
+    The bucket is not checked, because a 404 to HEAD has no body to say what is missing.
     """
     address = address_of(services.settings, bucket, key)
     return head_content(request, services.objects.head(address.name))
@@ -94,11 +94,11 @@ def delete_object(
 
 
 def copy_object(request: Request, services: Services, target: Address) -> Response:
-    """Store what another object holds, with its headers; 201 with the copy's info.
+    """Store a copy of another object, with its headers; 201 with the copy's info.
 
-    Whatever headers the request brings, the copy has those of the source (as S3's
-    metadata directive COPY). One version is copied, and the bytes pass through here:
-    also onto itself, which gives the object a new time.
+    The copy always has the source's headers, whatever headers the request has (as with
+    S3's metadata directive COPY). One version is copied, and its bytes pass through the
+    gateway. An object may be copied onto itself, which gives it a new time.
     """
     source = copied_address(request, services)
     refuse_copy(request.environ, "X-Copy-Source-Range")
@@ -123,7 +123,7 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
 
 
 def copied_headers(info: ObjectInfo, target: Address) -> dict[str, str]:
-    """Return what to store with a copy. Raises: HTTPError 400, if it is too much."""
+    """Return the headers to store with a copy. Raises: HTTPError 400, if too large."""
     headers = {"Content-Type": DEFAULT_TYPE, **info.headers}
     headers.pop(KEY_HEADER, None)
     headers |= target.headers
@@ -132,24 +132,24 @@ def copied_headers(info: ObjectInfo, target: Address) -> dict[str, str]:
 
 
 class CopiedBody:
-    """An object being downloaded as the body of an upload."""
+    """An object's open download as the body of an upload."""
 
     def __init__(self, content: NodeObject, deadline: float) -> None:
-        """The deadline of the request is on the monotonic clock."""
+        """`deadline` is that of the request, on the monotonic clock."""
         self.length = content.info.size
         self._deadline = deadline
         self._content = content
         self._is_read = False
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`. Raises: NodeError, if there are fewer; LateError."""
+        """See `Body`. Raises: NodeError, if bytes are missing; LateError."""
         self._is_read = True
         for chunk in exactly(self._content.read(), self._content, self.length):
             require_time(self._deadline)
             yield chunk
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return not self._is_read
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class CopiedBody:
 
 
 def copied_address(request: Request, services: Services) -> Address:
-    """Return what X-Copy-Source names: `/bucket/key`, percent-encoded.
+    """Return the object in X-Copy-Source: `/bucket/key`, percent-encoded.
 
     Raises: HTTPError 400, or 422 as for a path.
     """
@@ -174,14 +174,15 @@ def copied_address(request: Request, services: Services) -> Address:
 
 
 def invalid_source(message: str) -> HTTPError:
-    """Return the refusal of a copy."""
+    """Return the error for an invalid copy request."""
     return HTTPError(400, "InvalidCopy", message)
 
 
 def require_bucket(services: Services, bucket: str) -> None:
-    """Make the default bucket where that is wanted; else raise HTTPError 404.
+    """Check that the bucket exists; make the default bucket if the settings say so.
 
-    A bucket that was removed in the last seconds may pass.
+    A bucket that was removed within the last seconds may pass. Raises:
+    BucketNotFoundError.
     """
     buckets = services.buckets
     if not buckets.was_there(bucket):
@@ -191,7 +192,10 @@ def require_bucket(services: Services, bucket: str) -> None:
 
 
 def require_bucket_still(services: Services, bucket: str) -> None:
-    """As `require_bucket`, after the object was stored, and with a look right now."""
+    """Check again, after the object was stored, that the bucket exists now.
+
+    Raises: HTTPError 404.
+    """
     buckets = services.buckets
     if buckets.is_there(bucket):
         return
@@ -202,16 +206,16 @@ def require_bucket_still(services: Services, bucket: str) -> None:
 
 
 def is_made_on_need(services: Services, bucket: str) -> bool:
-    """Whether an upload makes this bucket."""
+    """Whether an upload makes this bucket if it is missing."""
     settings = services.settings
     return settings.auto_create_default_bucket and bucket == settings.default_bucket
 
 
 def raise_if_missing(services: Services, bucket: str) -> None:
-    """Raise HTTPError 404 if it is known that there is no such bucket."""
+    """Raises: BucketNotFoundError, if it is known that there is no such bucket."""
     try:
         is_there = services.buckets.was_there(bucket)
     except (NodeError, NoNodesError, ConflictError):
-        return  # but it is known that there is no such object
+        return  # the caller then answers that there is no such object
     if not is_there:
         raise BucketNotFoundError

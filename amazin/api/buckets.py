@@ -1,8 +1,9 @@
 """The bucket API: buckets, and objects in them under any key, also with slashes.
 
-Without a bucket, and with one segment, a path means the default bucket. This module
-has the routes, and what concerns whole buckets. Lists break rather than end short, see
-`web/streaming.py`. Where buckets and objects are stored: `model/stored_names.py`.
+A path without a bucket, with one segment, means the default bucket. This module has the
+routes, and the handlers of whole buckets. A list that can't be completed breaks the
+connection, see `web/streaming.py`. `model/stored_names.py` decides where buckets and
+objects are stored.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ _LIMIT = re.compile("[0-9]{1,18}")
 
 
 def make_bucket(request: Request, services: Services, bucket: str) -> Response:
-    """Make a bucket; 201 also if it is there."""
+    """Make a bucket; 201 also if it exists."""
     services.buckets.make(checked_bucket(bucket))
     message = "Bucket ensured successfully"
     return json_response(201, {"message": message, "bucket": bucket})
 
 
 def head_bucket(request: Request, services: Services, bucket: str) -> Response:
-    """Answer 200 if there is such a bucket."""
+    """Answer 200 if the bucket exists."""
     if not services.buckets.is_there(checked_bucket(bucket)):
         raise BucketNotFoundError
     return Response(200, [*JSON])
 
 
 def remove_bucket(request: Request, services: Services, bucket: str) -> Response:
-    """Remove a bucket; 409 if it holds anything."""
+    """Remove a bucket; 409 if it is not empty."""
     services.buckets.remove(checked_bucket(bucket))
     return Response(204)
 
@@ -61,7 +62,7 @@ def list_buckets(request: Request, services: Services) -> Response:
 
 
 def list_objects(request: Request, services: Services, bucket: str) -> Response:
-    """Send what the bucket holds, in the order of the keys."""
+    """Send the info of the bucket's objects, in the order of the keys."""
     bucket = bucket_of(services.settings, bucket)
     query = parameters(request, ("prefix", "recursive", "limit", "after"))
     limit = as_limit(query.get("limit"))
@@ -81,7 +82,7 @@ def list_objects(request: Request, services: Services, bucket: str) -> Response:
 
 
 def as_limit(text: str | None) -> int | None:
-    """Return how many entries are wanted; None: all. Raises: HTTPError 400."""
+    """Return the maximum number of entries; None: no limit. Raises: HTTPError 400."""
     if text is None:
         return None
     if not _LIMIT.fullmatch(text) or not int(text):
@@ -90,11 +91,11 @@ def as_limit(text: str | None) -> int | None:
 
 
 def shown(entries: Iterator[Entry]) -> Iterator[dict[str, Any]]:
-    """Yield entries as JSON shows them."""
+    """Yield entries in the form of the JSON response."""
     for key, info in entries:
         if info is not None:
             yield describe(key, info, info.headers)
-        else:  # what several keys have in common
+        else:  # a common prefix
             yield {
                 "key": key,
                 "size": 0,

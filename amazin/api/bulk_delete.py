@@ -1,7 +1,7 @@
 """Many deletes in one request: `{"keys": ["a", "b/c", ...]}`.
 
-A request that is wrong anywhere deletes nothing. Of a right one each key is deleted on
-its own: one that fails does not keep the others.
+An invalid request deletes nothing. In a valid one each key is deleted independently: a
+failure does not affect the other keys.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_KEYS = 1000
 MAX_BYTES = 4 * 2**20
 """Of the body: 1000 keys of 1024 bytes, with an escape for each letter beyond ASCII."""
 AT_ONCE = 8
-"""Keys that are being deleted at the same time."""
+"""The number of keys that are deleted at the same time."""
 
 
 def delete_objects(request: Request, services: Services, bucket: str) -> Response:
-    """Delete these objects; 200 with what became of each key."""
+    """Delete these objects; 200 with the result for each key."""
     bucket = bucket_of(services.settings, bucket)
     keys = keys_in(read_json(request.environ, MAX_BYTES))
     addresses = [
@@ -56,7 +56,7 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
 
 
 def addressed(services: Services, bucket: str, key: str, number: int) -> Address:
-    """Return the object of a key. Raises: HTTPError 422, telling which it is."""
+    """Return the object of a key. Raises: HTTPError 422, with the key's number."""
     try:
         return address_of(services.settings, bucket, key)
     except HTTPError as exc:
@@ -65,7 +65,7 @@ def addressed(services: Services, bucket: str, key: str, number: int) -> Address
 
 
 def keys_in(value: Any) -> list[str]:
-    """Return the keys that the body names, each once. Raises: HTTPError 400."""
+    """Return the keys in the body, without repetitions. Raises: HTTPError 400."""
     if not isinstance(value, dict) or value.keys() != {"keys"}:
         raise invalid('The body is a JSON object with nothing but "keys"')
     keys = value["keys"]
@@ -78,5 +78,5 @@ def keys_in(value: Any) -> list[str]:
 
 
 def invalid(message: str) -> HTTPError:
-    """Return the refusal of a body."""
+    """Return the error for an invalid body."""
     return HTTPError(400, "InvalidBody", message)

@@ -1,7 +1,6 @@
-"""Objects over HTTP, whatever their names: uploads, downloads, and their headers.
+"""Uploads and downloads over HTTP: the common part of the object and bucket APIs.
 
-What the object API and the bucket API have in common. Knows no route and no rule for
-names. Source: RFC 9110.
+Knows no routes and no rules for names. Source: RFC 9110.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
 _NOTHING: Mapping[str, str] = {}
 Shown = Callable[[ObjectInfo], ObjectInfo]
-"""Returns how clients are to see an object."""
+"""Returns the object info that clients see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What an upload or a copy is to store."""
+    """What an upload or a copy will store."""
 
     headers: dict[str, str]
     """To be stored with the object."""
@@ -58,12 +57,12 @@ class Intent:
 def intent_of(
     request: Request, services: Services, key: str, extra: Mapping[str, str] = _NOTHING
 ) -> Intent:
-    """Judge an upload before a byte of its body is read, or a node asked.
+    """Check an upload before its body is read and before any node is asked.
 
-    `key` suggests the content type if the client sends none; `extra` is stored with
-    the object beside the client's headers.
+    `key` suggests the content type if the client sends none; `extra` is stored with the
+    object in addition to the client's headers.
 
-    Raises: HTTPError 400, 411, 412, 413, 501; what `uploaded_headers` does.
+    Raises: HTTPError 400, 411, 412, 413, 501; as `uploaded_headers`.
     """
     headers = uploaded_headers(request.environ, key)
     if extra:
@@ -79,10 +78,10 @@ def intent_of(
 def store(
     request: Request, services: Services, name: ObjectName, intent: Intent
 ) -> Stored:
-    """Store what is intended, and close the body.
+    """Store the object, and close the body.
 
-    A body of unknown length is spooled, and so is one with a condition: a node may lock
-    the key while a conditional upload arrives.
+    A body of unknown length is spooled. So is a body with a condition, because a node
+    may lock the key while a conditional upload arrives.
 
     Raises: as `SpoolRoom.spool` and `LargeObjectStore.put`.
     """
@@ -116,10 +115,10 @@ def get_content(
     fetch: Callable[[Chooser | None], Download],
     shown: Shown | None = None,
 ) -> Response:
-    """Send the object, or the range of it that was asked for.
+    """Send the object, or the requested range of it.
 
-    `fetch` opens it, as `Cluster.get` does; `shown` is how clients are to see it, if
-    not as it is.
+    `fetch` opens the object, as `Cluster.get` does; `shown` returns the info that
+    clients see, if it differs.
     """
     if not request.has_any(_SELECTING):
         return send(request, fetch(None), shown)
@@ -139,7 +138,7 @@ def get_content(
 
 
 def head_content(request: Request, copy: Stored) -> Response:
-    """Answer as GET without a range would, without the body."""
+    """Send the headers of GET without a range."""
     request.node = copy.member.name
     try:
         Conditions(request.header).check(copy.info)
@@ -196,7 +195,7 @@ class DownloadBody:
         self._length = length
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield exactly the promised length. Raises: NodeError, if it can't be met."""
+        """Yield exactly the promised length. Raises: NodeError, if that fails."""
         return exactly(self._start, self._content, self._length)
 
     def close(self) -> None:
@@ -205,13 +204,13 @@ class DownloadBody:
 
 
 class UnmeasuredBody:
-    """The bytes of a download whose length only their end tells."""
+    """The bytes of a download of unknown length."""
 
     def __init__(self, content: NodeObject) -> None:
         self._content = content
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield them. Raises: NodeError, if they break off."""
+        """Yield the bytes. Raises: NodeError, if they break off."""
         return iter(self._content.read, b"")
 
     def close(self) -> None:
@@ -220,7 +219,7 @@ class UnmeasuredBody:
 
 
 def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
-    """Yield `start`, then what is read: `length` bytes in all, or raise NodeError."""
+    """Yield `start`, and then the content: `length` bytes in all. Raises: NodeError."""
     missing, chunk = length, start
     while chunk:
         missing -= len(chunk)
@@ -233,14 +232,14 @@ def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
 
 
 def not_modified(info: ObjectInfo) -> Response:
-    """Return 304 with what RFC 9110 section 15.4.5 wants in it."""
+    """Return 304 with the headers of RFC 9110 section 15.4.5."""
     kept = ("Cache-Control", "Expires")
     headers = [item for item in returned_headers(info.headers) if item[0] in kept]
     return Response(304, [*validators(info), *headers])
 
 
 def object_headers(info: ObjectInfo) -> list[Header]:
-    """Return the headers of an answer that carries, or could carry, the object."""
+    """Return the headers of a response to GET or HEAD of an object."""
     headers = [*returned_headers(info.headers), *validators(info)]
     if info.size != UNKNOWN_SIZE:
         headers.append(("Accept-Ranges", "bytes"))
@@ -248,7 +247,7 @@ def object_headers(info: ObjectInfo) -> list[Header]:
 
 
 def validators(info: ObjectInfo) -> list[Header]:
-    """Return ETag and Last-Modified, those that are known."""
+    """Return ETag and Last-Modified, as far as they are known."""
     found = [("ETag", f'"{info.etag}"')] if info.etag else []
     if info.modified_ns:
         found.append(("Last-Modified", http_date(modified_seconds(info))))
@@ -256,7 +255,7 @@ def validators(info: ObjectInfo) -> list[Header]:
 
 
 def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return an object's info as JSON shows it; times are RFC 3339 in UTC."""
+    """Return an object's info as the JSON response has it; times as RFC 3339 in UTC."""
     modified = datetime.fromtimestamp(info.modified_ns / 10**9, UTC)
     _, content_type = returned_headers(headers)[0]
     return {

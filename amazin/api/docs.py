@@ -1,7 +1,7 @@
-"""What all APIs are, for programs (`/openapi.yaml`) and for people (`/docs`).
+"""The description of all APIs, for programs (`/openapi.yaml`) and for people (`/docs`).
 
-`openapi.yaml` lies beside this module, and so does `docs.html`, which `make generate`
-makes of it. Each is read at its first request.
+`openapi.yaml` is beside this module. So is `docs.html`, which `make generate` makes of
+it. Each file is read at its first request.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from amazin.web.messages import Header, Request, Response, Route
 DOCUMENT = Path(__file__).with_name("openapi.yaml")
 PAGE = Path(__file__).with_name("docs.html")
 HEALTH_PATH = "/health"
-"""As both have it; what is served names the path that was set."""
+"""The path in both files; the served texts have the configured path instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text to serve, as it goes out."""
+    """A text to serve, with its headers."""
 
     body: bytes
     headers: tuple[Header, ...]
     tag: str
-    """Its ETag, without quotes."""
+    """The ETag, without quotes."""
 
 
 def get_description(request: Request, services: Services) -> Response:
@@ -41,7 +41,7 @@ def get_description(request: Request, services: Services) -> Response:
 
 
 def get_page(request: Request, services: Services) -> Response:
-    """Send the document as a page of HTML."""
+    """Send the document as an HTML page."""
     return sent(request, page(services.settings.health_path))
 
 
@@ -55,11 +55,11 @@ ROUTES = (
 
 @cache
 def description(health_path: str) -> Text:
-    """Return the document, with this path where liveness is asked for."""
+    """Return the document with this path of the health check."""
     text = DOCUMENT.read_text("utf-8")
     if health_path != HEALTH_PATH:
         for tail in ("", "/ready"):
-            # A JSON string is one of YAML, too, whatever the path has in it.
+            # A JSON string is also a YAML string, whatever characters the path has.
             key = json.dumps(health_path + tail)
             text = text.replace(f"\n  {HEALTH_PATH}{tail}:\n", f"\n  {key}:\n")
         text = text.replace(f":3000{HEALTH_PATH}", f":3000{health_path}")
@@ -68,7 +68,7 @@ def description(health_path: str) -> Text:
 
 @cache
 def page(health_path: str) -> Text:
-    """Return the page, with this path where liveness is asked for."""
+    """Return the page with this path of the health check."""
     text = PAGE.read_text("utf-8")
     path = escape(health_path)
     for before in (":3000", '"path">'):
@@ -78,7 +78,7 @@ def page(health_path: str) -> Text:
 
 
 def content_security_policy(text: str) -> str:
-    """Return what lets a page have its own style and nothing else."""
+    """Return a policy that permits the page's own style and nothing else."""
     style = text.partition("<style>")[2].partition("</style>")[0]
     digest = b64encode(sha256(style.encode()).digest()).decode()
     return (
@@ -88,7 +88,7 @@ def content_security_policy(text: str) -> str:
 
 
 def as_text(text: str, content_type: str, *headers: Header) -> Text:
-    """Return a text with the headers that belong to it."""
+    """Return a text with its headers."""
     body = text.encode()
     tag = sha256(body).hexdigest()[:32]
     validators = (("ETag", f'"{tag}"'), ("Cache-Control", "no-cache"))
@@ -96,7 +96,7 @@ def as_text(text: str, content_type: str, *headers: Header) -> Text:
 
 
 def sent(request: Request, text: Text) -> Response:
-    """Return the text, or 304 if the client has it. Raises: HTTPError 400."""
+    """Return the text, or 304 if the client has it already. Raises: HTTPError 400."""
     condition = request.header("If-None-Match")
     if condition is not None:
         tags = parse_tags(condition)

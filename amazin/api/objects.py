@@ -33,13 +33,13 @@ def put_object(request: Request, services: Services, object_id: str) -> Response
 
 
 def get_object(request: Request, services: Services, object_id: str) -> Response:
-    """Send the object, or the range of it that was asked for."""
+    """Send the object, or the requested range of it."""
     name = object_name(object_id)
     return get_content(request, partial(services.objects.get, name))
 
 
 def head_object(request: Request, services: Services, object_id: str) -> Response:
-    """Answer as GET without a range would, without the body."""
+    """Send the headers of GET without a range."""
     return head_content(request, services.objects.head(object_name(object_id)))
 
 
@@ -57,7 +57,7 @@ ROUTES = (
 
 
 def object_name(object_id: str) -> ObjectName:
-    """Return where the object of this id lives. Raises: HTTPError 422."""
+    """Return the stored name of the object with this id. Raises: HTTPError 422."""
     if not _ID.fullmatch(object_id):
         message = "An id is 1 to 32 letters or digits (A-Z, a-z, 0-9)"
         raise HTTPError(422, "InvalidId", message)

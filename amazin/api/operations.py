@@ -1,4 +1,4 @@
-"""What operators and balancers ask: does the process live, do the nodes answer."""
+"""Health checks for operators and load balancers: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from amazin.web.messages import Request, Response, Route, json_response
 
 
 def health(request: Request, services: Services) -> Response:
-    """Liveness: 200 while the process can answer at all."""
+    """Liveness: 200 while the process can answer."""
     return json_response(200, {"status": "UP"})
 
 
 def ready(request: Request, services: Services) -> Response:
-    """Readiness: asks the nodes; 200 while any answers, with `?all` while all do."""
+    """Readiness: asks all nodes; 200 while any answers, with `?all` while all do."""
     states = services.cluster.states()
     answering = [state == "up" for state in states.values()]
     query = request.environ.get("QUERY_STRING", "")

@@ -1,7 +1,7 @@
 """Presigned URLs: `POST /presigned-url/{bucket}/{key}`, or `/presigned-url/{key}`.
 
-A URL points at the gateway and is signed with its own key; with `PRESIGN=direct` at a
-node that holds the object. What such URLs allow is decided in `web/access.py`.
+A URL points to the gateway and is signed with its own key; with `PRESIGN=direct` it
+points to a node that holds the object. `web/access.py` decides what such URLs permit.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Order(NamedTuple):
-    """What a URL shall allow, and for how many seconds."""
+    """What a URL permits, and for how many seconds."""
 
     method: str
     seconds: int
 
 
 def presign(request: Request, services: Services, bucket: str, key: str) -> Response:
-    """Return a URL that lets anybody fetch, or store, this one object for a while."""
+    """Return a URL that permits GET or PUT of one object for a limited time."""
     settings = services.settings
     if settings.access == "signed":
         require_token(request, settings)
@@ -56,7 +56,7 @@ ROUTES = (Route("POST", _PATH, presign),)
 
 
 def own_address(request: Request, settings: Settings) -> str:
-    """Return where clients reach this gateway: PUBLIC_URL, or as this one did.
+    """Return the address of this gateway: PUBLIC_URL, or the one in this request.
 
     Raises: HTTPError 400.
     """
@@ -73,13 +73,13 @@ def node_url(services: Services, address: Address, order: Order) -> str:
     """Return a URL for the node that holds the newest version.
 
     Raises:
-        HTTPError: 501 for anything but GET, and for a node without a URL.
-        NoSuchKeyError, NodeError, NoNodesError, NotSupportedError: see
-            `Cluster.holder`.
+        HTTPError: 501 for methods other than GET, and for a node without a URL.
+        NoSuchKeyError, NodeError, NoNodesError, NotSupportedError: as
+            `LargeObjectStore.holder`.
     """
     if order.method != "GET":
-        # A node knows neither stamps nor replicas: the object would be an unknown,
-        # oldest version on one node alone.
+        # A node knows neither stamps nor replicas: the object would have no stamp, and
+        # be the oldest version, on one node only.
         message = "With PRESIGN=direct there are URLs for GET only; upload here"
         raise HTTPError(501, "NotSupported", message)
     name = address.name
@@ -94,11 +94,11 @@ def node_url(services: Services, address: Address, order: Order) -> str:
 
 
 def read_order(environ: WSGIEnvironment) -> Order:
-    """Read the body: `{"method": "GET" or "PUT", "expiry": "15m"}`.
+    """Parse the body: `{"method": "GET" or "PUT", "expiry": "15m"}`.
 
     Raises:
         HTTPError: 400, 411 or 413.
-        BodyError, LateError: see `read_json`.
+        BodyError, LateError: as `read_json`.
     """
     given = read_json(environ, MAX_BODY_BYTES)
     if not isinstance(given, dict) or not given.keys() <= {"method", "expiry"}:
@@ -115,6 +115,6 @@ def read_order(environ: WSGIEnvironment) -> Order:
 
 
 def seconds_of(duration: str) -> int | None:
-    """Return the whole seconds in a duration as Go writes it; None: it is none."""
+    """Return the whole seconds of a duration as Go writes it; None: it is invalid."""
     seconds = parse_duration(duration)
     return None if seconds is None else int(seconds)

@@ -1,4 +1,4 @@
-"""All that is served, API by API; the first pattern that fits a path counts."""
+"""The routes of all APIs; the first pattern that matches a path counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from amazin.web.messages import Route
 
 
 def all_routes(settings: Settings) -> list[Route]:
-    """Return the routes of every API, the one for the most requests first."""
+    """Return the routes of every API, the most used API first."""
     return [
         *objects.ROUTES,
         *buckets.ROUTES,

@@ -1,4 +1,4 @@
-"""What the handlers of all APIs work with."""
+"""The services that handlers use."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from amazin.web.spool import SpoolRoom
 
 
 class BlobServices(Served, Protocol):
-    """What handlers of blobs work with."""
+    """The services of blob handlers."""
 
     @property
     def blobs(self) -> Blobs:
-        """Where the blobs are."""
+        """The store of blobs."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """What handlers of the gateway work with."""
+    """The services of the gateway's handlers."""
 
     cluster: Cluster
     settings: Settings
@@ -38,15 +38,15 @@ class Services:
 
     @cached_property
     def objects(self) -> LargeObjectStore:
-        """The cluster's objects as clients know them."""
+        """The cluster's objects as clients see them."""
         return LargeObjectStore(self.cluster, self.settings.chunk_bytes)
 
     @cached_property
     def blobs(self) -> ClusterBlobs:
-        """The objects as a store of blobs."""
+        """The cluster as a store of blobs."""
         return ClusterBlobs(self.objects)
 
     @cached_property
     def buckets(self) -> Buckets:
-        """What this process knows of the cluster's buckets."""
+        """The cluster's buckets, with this process's cache."""
         return Buckets(self.cluster)

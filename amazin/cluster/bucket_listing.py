@@ -1,8 +1,8 @@
-"""The keys of a bucket in their order, out of the names that are stored.
+"""Lists the keys of a bucket in order, from their stored names.
 
-Names of one form (`model/stored_names.py`) are in the order of their keys, but for
-those of the long form; so a listing merges one stream for each form, as they come, in
-constant memory. Knows nothing of nodes: a source gives it stored names in byte order.
+The stored names of one form (`model/stored_names.py`) sort like their keys, except
+those of the long form. So a listing merges one stream per form, in constant memory.
+This module knows nothing of nodes: a source gives it stored names in byte order.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from amazin.model.stored_names import (
     stored_name,
 )
 
-PATIENCE = 300
-"""So many keys of one common prefix are skipped before listing anew behind it."""
+MAX_SKIPPED_KEYS = 300
+"""After this many keys with one common prefix, a new listing starts behind the
+prefix."""
 SORTED_AT_ONCE = 1000
-"""Long keys with the same beginning that are held in memory."""
+"""How many long keys with the same beginning are held in memory."""
 
 
 class Entry(NamedTuple):
@@ -40,28 +41,29 @@ class Entry(NamedTuple):
 
 
 class HasInfo(Protocol):
-    """What is told of one object."""
+    """The result of `Source.head`."""
 
     @property
     def info(self) -> ObjectInfo:
-        """What the object is."""
+        """The object's info."""
 
 
 class Source(Protocol):
-    """Where stored names come from: a cluster."""
+    """Provides stored names; usually a cluster."""
 
     def list(self, prefix: str, after: str) -> Iterator[tuple[str, ObjectInfo]]:
         """Yield stored keys that start with `prefix` and sort behind `after`.
 
-        In byte order, each with what the newest version is, none that was deleted.
+        In byte order, each with the info of its newest version; deleted objects are
+        left out.
         """
 
     def head(self, name: ObjectName) -> HasInfo:
-        """Find one object. Raises: NoSuchKeyError."""
+        """Return the info about one object. Raises: NoSuchKeyError."""
 
 
 Keyed = tuple[bytes, Entry]
-"""An entry behind what it is sorted by: its key in UTF-8."""
+"""A sort key (the entry's key in UTF-8), and the entry."""
 
 
 def list_keys(
@@ -73,11 +75,12 @@ def list_keys(
 ) -> Iterator[Entry]:
     """Yield the keys that start with `prefix` and sort behind `after`, in key order.
 
-    The order is that of UTF-8 bytes; both may be any text. Without `recursive` keys
-    with a slash behind the prefix are given as one entry, the common prefix up to and
-    including that slash, unless it is not behind `after`.
+    The order is that of UTF-8 bytes; both arguments may be any text. Without
+    `recursive`, all keys with a slash behind the prefix become one entry: the common
+    prefix up to and including that slash. It is left out if it does not sort behind
+    `after`.
 
-    Raises: as the source, also in the middle.
+    Raises: as the source, possibly after some entries.
     """
     start = _bytes(prefix)
     first = max(start, _bytes(after) + b"\0" if after else b"")
@@ -92,7 +95,7 @@ def list_keys(
 
 
 def _collapsed(walk: _Walk, first: bytes) -> Iterator[Entry]:
-    """Yield the keys behind `first` and, once each, their common prefixes."""
+    """Yield the keys from `first` on, and each of their common prefixes once."""
     is_over = False
     while not is_over:
         last, skipped = "", 0
@@ -104,13 +107,13 @@ def _collapsed(walk: _Walk, first: bytes) -> Iterator[Entry]:
             elif common != last:
                 yield Entry(common, None)
                 last, skipped = common, 0
-            elif (skipped := skipped + 1) >= PATIENCE:
+            elif (skipped := skipped + 1) >= MAX_SKIPPED_KEYS:
                 first, is_over = _behind(common), False
                 break
 
 
 class _Walk:
-    """A listing of one bucket's keys with a prefix, from any place on."""
+    """A listing of one bucket's keys with a prefix, from any key on."""
 
     def __init__(self, source: Source, bucket: str, prefix: str) -> None:
         self.prefix = prefix
@@ -119,7 +122,7 @@ class _Walk:
         self._start = prefix.encode()
 
     def run(self, first: bytes) -> Iterator[Entry]:
-        """Yield entries of keys that sort at or behind `first`."""
+        """Yield the entries whose keys sort at or behind `first`."""
         streams = [
             self._sorted_long(base, first)
             if form is LONG
@@ -132,22 +135,22 @@ class _Walk:
     def _stored(
         self, base: str, form: Form, first: bytes
     ) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield stored names, hardly more than those of the keys that are asked for."""
+        """Yield stored names of one form, with few besides those of the wanted keys."""
         room = room_behind(base)
         text = form.prefix(self.prefix, room)
         if text is None:
             return iter(())
         floor = base + form.floor(first, room)
-        # MinIO lists nothing behind a place that is outside the prefix.
+        # MinIO lists nothing if it has to start outside the prefix.
         after = floor if floor.startswith(base + text) else ""
         return self._source.list(base + text, after)
 
     def _stream(self, base: str, form: Form, first: bytes) -> Iterator[Keyed]:
-        """Yield keys that are stored in their order."""
+        """Yield the keys of a form whose stored names sort like their keys."""
         start, bucket = self._start, self._bucket
         for name, info in self._stored(base, form, first):
             key = form.decode(name[len(base) :], info.headers)
-            if key is None:  # not ours: no key has this name
+            if key is None:  # another program's object: no key has this stored name
                 continue
             data = key.encode()
             if not data.startswith(start):
@@ -159,10 +162,10 @@ class _Walk:
                 yield data, Entry(key, info)
 
     def _sorted_long(self, base: str, first: bytes) -> Iterator[Keyed]:
-        """Yield keys that are stored in their order but for those with one beginning.
+        """Yield the keys of the long form, sorting those that have the same beginning.
 
-        Of those a few at a time are held; while there are more, they are all listed
-        again.
+        Only a limited number of them is held in memory. If there are more, their
+        directory is listed again for the next ones.
         """
         listed = self._stored(base, LONG, first)
         for directory, names in groupby(listed, lambda row: row[0].rpartition("/")[0]):
@@ -193,7 +196,7 @@ class _Walk:
                 yield data, Entry(key, info)
 
     def _with_key(self, name: str, info: ObjectInfo) -> ObjectInfo | None:
-        """Return what an object is with the header that has its key; None: deleted."""
+        """Return the info with the header that has the key; None: it was deleted."""
         if KEY_HEADER in info.headers:
             return info
         try:
@@ -203,13 +206,13 @@ class _Walk:
 
 
 def _common_prefix(key: str, prefix: str) -> str:
-    """Return the key up to the first slash behind the prefix, or nothing."""
+    """Return the key up to the first slash behind the prefix; "" without a slash."""
     return key[: key.find("/", len(prefix)) + 1]
 
 
 def _behind(common: str) -> bytes:
-    """Return the first bytes behind all keys with a prefix that ends in a slash."""
-    return _bytes(common)[:-1] + b"0"  # what comes behind the slash
+    """Return the lowest bytes behind all keys with a prefix that ends in a slash."""
+    return _bytes(common)[:-1] + b"0"  # the character after the slash
 
 
 def _bytes(text: str) -> bytes:

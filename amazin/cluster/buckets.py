@@ -1,29 +1,29 @@
-"""Buckets: which there are, and how one is made and removed. No HTTP, no listing.
+"""Buckets: whether one exists, making it and removing it. No HTTP, no listing.
 
-A bucket exists while its *marker* does: a small object, stored under the same rules as
-any other. Markers and objects lie on different nodes and nothing is locked, so each
-side writes first and looks second:
+A bucket exists while its *marker* does: a small object that is stored under the same
+rules as any other object. Marker and objects are on different nodes, and nothing is
+locked. So each side writes first and checks second:
 
-- An upload stores its object, then looks for the marker; gone: no acknowledgement.
-- A removal deletes the marker, then lists; something there: it puts the marker back.
+- An upload stores its object, then checks the marker. No marker: no acknowledgement.
+- A removal deletes the marker, then lists. Any object: it writes the marker again.
 
-No acknowledged object is in a bucket that was removed: if the object was stored before
-the removal began to list, the listing shows it, and the bucket stays. If not, it was
-stored after the marker was deleted, and the upload looks later still: it finds no
-marker, unless somebody has made the bucket anew, and then the object is in that one.
+Therefore no acknowledged object is in a removed bucket. If the object was stored before
+the removal began to list, the listing has it, and the bucket stays. Otherwise it was
+stored after the marker was deleted, and the upload checks even later: it finds no
+marker, unless a client has made the bucket again, and then the object is in the new
+bucket.
 
-A removal that fails, or can't tell whether the bucket is empty, puts the marker back,
-too. A bucket that holds something all the time is never without its marker: a first
-look refuses the removal before anything is touched. Making a bucket while it is being
-removed is either made before the removal (and gone, if empty) or after it (and there):
-both are true of two requests at the same time. If two removals overlap, one may say
-"removed" and the other put the marker back: then there is an empty bucket, or one with
-what was stored meanwhile.
+A removal also writes the marker again if it fails, or can't tell whether the bucket is
+empty. A bucket that is never empty never loses its marker, because a first listing
+refuses the removal before anything is changed. If a bucket is made while it is being
+removed, either of the two may count as the last, which is correct for concurrent
+requests. If two removals overlap, one may succeed while the other writes the marker
+again: then an empty bucket remains, or one with the objects stored meanwhile.
 
-What remains: a gateway that dies between the two steps of a removal, or can't put the
-marker back, leaves a bucket without marker which an upload has entered meanwhile. Its
-objects are still read under their names, and are in the bucket when it is made again;
-so is what an upload had stored before it learned that the bucket was gone.
+One case remains: a gateway may stop between the two steps of a removal, or fail to
+write the marker again, while an upload has stored an object. Then the bucket has
+objects but no marker. They can still be read under their names, and are in the bucket
+when it is made again. The same holds for an object whose upload found no marker.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from amazin.model.stored_names import marker_name
 KNOWN_SECONDS = 2.0
 """How long a positive bucket check is cached, in seconds."""
 MAX_KNOWN = 10_000
-"""Buckets that are remembered at once."""
+"""The maximum number of buckets in the cache."""
 MARKER = HeldBody(b"amazin: this is a bucket\n")
 MARKER_HEADERS = {"Content-Type": "text/plain"}
 
 
 class Buckets:
-    """The buckets of a cluster. Thread-safe; forgets within `KNOWN_SECONDS`."""
+    """The buckets of a cluster. Thread-safe; caches checks for `KNOWN_SECONDS`."""
 
     def __init__(
         self, cluster: Cluster, clock: Callable[[], float] = time.monotonic
@@ -54,7 +54,7 @@ class Buckets:
         self._cluster = cluster
         self._clock = clock
         self._known: dict[str, float] = {}
-        """Until when, on the clock, a bucket is taken to exist."""
+        """By bucket: until when, on the clock, it is assumed to exist."""
 
     def is_there(self, bucket: str) -> bool:
         """Whether a bucket exists now. Raises: as `Cluster.head`, but for a miss."""
@@ -67,22 +67,22 @@ class Buckets:
         return True
 
     def was_there(self, bucket: str) -> bool:
-        """Whether a bucket existed within the last `KNOWN_SECONDS`."""
+        """Whether a bucket exists, or existed within the last `KNOWN_SECONDS`."""
         return self._known.get(bucket, 0.0) > self._clock() or self.is_there(bucket)
 
     def make(self, bucket: str) -> None:
-        """Make a bucket; that it is there already is fine. Raises: as `Cluster.put`."""
+        """Make a bucket, unless it exists. Raises: as `Cluster.put`."""
         if not self.is_there(bucket):
             self._mark(bucket)
 
     def remove(self, bucket: str) -> None:
-        """Remove a bucket that is empty.
+        """Remove an empty bucket.
 
         Raises:
-            BucketNotFoundError: there is none.
+            BucketNotFoundError: there is no such bucket.
             BucketNotEmptyError: it holds objects.
-            NodeError, NoNodesError, ConflictError: it can't be told now; the bucket
-                stays, or else was empty.
+            NodeError, NoNodesError, ConflictError: not possible now; the bucket remains
+                or was empty.
         """
         if not self.is_there(bucket):
             raise BucketNotFoundError

@@ -1,9 +1,9 @@
 """The read and write rules: all nodes as one object store.
 
-A write is acknowledged when `r` nodes of the key's home hold it, or a newer version;
-a read asks so many nodes of the home that it can't miss one of them. What the home is,
-the roster says, which may change meanwhile: so an answer counts only if the roster by
-which the nodes were asked may still be acted on when they have answered.
+A write is acknowledged when `r` nodes of the key's home hold it, or a newer version. A
+read asks enough nodes of the home that it can't miss such a write. The roster defines
+the home, and may change during a request. So a response counts only if the roster by
+which the nodes were chosen is still valid after they have answered.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from amazin.nodes.interface import NodeObject
 
 TOMBSTONE = HeldBody(b"amazin: this object was deleted\n")
 TOMBSTONE_ETAG = "6c1a1fbb203cd6af9e4c014c2b4f8a0c"
-"""Its MD5; with its size what a tombstone is known by in a listing."""
+"""Its MD5. A listing identifies tombstones by this and by their size."""
 
 Chooser = Callable[[ObjectInfo], ByteRange | None]
-"""Given what an object is, returns which bytes to read (None: all), or raises."""
+"""Takes the object's info, and returns the bytes to read (None: all), or raises."""
 
 
 @dataclass(slots=True)
 class Download:
-    """An open object; `byte_range` is what the chooser chose."""
+    """An open object; `byte_range` is the result of the chooser."""
 
     member: Member
     content: NodeObject
@@ -61,7 +61,7 @@ class Download:
 
 
 class Cluster:
-    """All nodes as one store. Stateless, but for the last stamp it gave out."""
+    """All nodes as one store. Its only state is the last stamp it has issued."""
 
     def __init__(
         self, membership: Membership, clock_ns: Callable[[], int] = time.time_ns
@@ -77,41 +77,42 @@ class Cluster:
     def get(self, name: ObjectName, choose: Chooser | None = None) -> Download:
         """Open an object; the caller closes its content.
 
-        With a chooser the object is looked at first, and what is opened is that
-        version.
+        With a chooser, the object's info is requested first, and then exactly that
+        version is opened.
 
         Raises:
-            NoSuchKeyError: enough nodes said so.
-            NodeError, NoNodesError, ConflictError: it can't be told, or read, now.
+            NoSuchKeyError: enough nodes answered that there is no such object.
+            NodeError, NoNodesError, ConflictError: it can't be found or read now.
         """
         for _ in range(MAX_ATTEMPTS):
             found = self.lookup.find(name, opens=choose is None)
             byte_range = choose(found.info) if choose else None
             try:
                 return self._open(name, found, byte_range)
-            except PreconditionError:  # overwritten between the two questions
+            except PreconditionError:  # overwritten between the two requests
                 continue
         raise ConflictError("the object keeps changing")
 
     def head(self, name: ObjectName) -> Stored:
-        """Find the newest version of an object. Raises: as `get`."""
+        """Return the newest version of an object, not its bytes. Raises: as `get`."""
         found = self.lookup.find(name)
         return Stored(info=found.info, member=found.member)
 
     def list(
         self, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield the keys of `BUCKET` that start so and sort behind `after`.
+        """Yield the keys of `BUCKET` that start with `prefix` and sort behind `after`.
 
-        Each once, in its newest version, in the order of their UTF-8. Raises, also in
-        the middle: NodeError, NoNodesError, ConflictError: see `Listing.run`.
+        Each key once, with its newest version, in the order of the keys' UTF-8. Raises
+        NodeError, NoNodesError, ConflictError, possibly after some keys: see
+        `Listing.run`.
         """
         return Listing(self.lookup, BUCKET, prefix, after).run()
 
     def _open(
         self, name: ObjectName, found: Found, byte_range: ByteRange | None
     ) -> Download:
-        """Open what was found on the first node that still has it."""
+        """Open the found version on the first node that still has it."""
         try:
             info = found.info
         except NoSuchKeyError:
@@ -139,7 +140,7 @@ class Cluster:
         return Download(member, content, byte_range)
 
     def _possible_holders(self, found: Found) -> Iterator[Member]:
-        """Yield the nodes beside the first that may hold what was found."""
+        """Yield all nodes but the first that may hold the found version."""
         names = [name for name, _ in found.copies]
         for quorum in found.placed.placement.quorums:
             names += [member.name for member in quorum.members]
@@ -158,16 +159,16 @@ class Cluster:
         if_match: str | None = None,
         if_absent: bool = False,
     ) -> Stored:
-        """Store an object on `r` nodes of its home, over what may be there.
+        """Store an object on `r` nodes of its home, replacing an older version.
 
-        With `if_match` or `if_absent` the body must be here already (it can restart):
-        some nodes lock the key while a conditional upload arrives.
+        With `if_match` or `if_absent` the body must be able to restart, because some
+        nodes lock the key while a conditional upload arrives.
 
         Raises:
             PreconditionError: `if_match` or `if_absent` does not hold.
             BodyError: the client sent less than it announced; nothing is stored.
-            NodeError, NoNodesError: it may or may not be stored.
-            NotSupportedError: the condition can't be judged atomically now.
+            NodeError, NoNodesError: the object may or may not be stored.
+            NotSupportedError: the condition can't be checked atomically now.
         """
         placed = self.lookup.place_for_write(name)
         body = hold_if_small(body)
@@ -183,11 +184,11 @@ class Cluster:
     def delete(self, name: ObjectName) -> Member:
         """Delete an object; returns a node that took part.
 
-        Where there is but one copy, it is removed. Else a tombstone is written over
-        it: a node that is away could bring back an older version.
+        A single copy is removed. Otherwise a tombstone is written over the object: with
+        a removal, a node that is down could bring back an older version.
 
         Raises:
-            NodeError, NoNodesError: it may or may not have happened.
+            NodeError, NoNodesError: the object may or may not be deleted.
         """
         placed = self.lookup.place_for_write(name)
         try:
@@ -198,7 +199,7 @@ class Cluster:
         return self._delete(name, self.lookup.place_for_write(name))
 
     def _may_repeat(self, error: NodeAccessError, placed: Placed) -> bool:
-        """Whether a node that refused its keys has others since."""
+        """Whether the node that refused the gateway's keys has new keys now."""
         return self.lookup.has_new_keys(error.node, placed.snapshot)
 
     def _delete(self, name: ObjectName, placed: Placed) -> Member:
@@ -221,7 +222,7 @@ class Cluster:
     ) -> Stored:
         """Store a body; again, if the set of nodes changed meanwhile.
 
-        `found` is what a look at the object has shown, if there was one.
+        `found` is the object's newest version, if it was looked up already.
         """
         stored: list[Stored] = []
         failure: NodeError | None = None
@@ -243,35 +244,36 @@ class Cluster:
             if self.lookup.same_write_set(placed, [copy.member for copy in copies]):
                 return copies[0]
             stored += copies
-            draft = replace(draft, if_match=None, if_absent=False)  # it held
+            # The condition held on the first nodes, and must not be checked again.
+            draft = replace(draft, if_match=None, if_absent=False)
             placed, found = self.lookup.place_for_write(draft.name), None
         raise ConflictError("the set of nodes keeps changing")
 
     def _guard(self, draft: Draft) -> Callable[[], None] | None:
-        """Return what a long upload has to pass before its last piece is sent.
+        """Return a check to call before the last piece of a long upload is sent.
 
-        Without it an upload that took an hour could replace what came meanwhile, by
-        then older than copies that a node kept of what came in between.
+        Without the check, an upload that took an hour could replace a newer version,
+        which was stored meanwhile. That version would then be lost on this node.
         """
         if draft.is_guarded or not draft.keeps_newer:
             return None
 
-        def refuse_if_outdone() -> None:
+        def refuse_if_superseded() -> None:
             copies = self.lookup.find(draft.name, is_write=True).copies
             if copies and copies[0][1].version[0] > draft.label.stamp:
                 raise ConflictError("another upload of the object was faster")
 
-        return refuse_if_outdone
+        return refuse_if_superseded
 
     def _prepare(
         self, draft: Draft, placed: Placed, found: Found | None
     ) -> tuple[Placed, Draft]:
-        """Decide where an upload goes, and its stamp: greater than any seen."""
+        """Choose the placement of an upload, and a stamp greater than those found."""
         is_deleted = draft.label.is_deleted
         is_blind = placed.placement.is_single and not is_deleted
         newest_stamp = Stamp(0, 0)
         if draft.if_match is not None or draft.if_absent:
-            draft = self._judged(draft, placed.placement)
+            draft = self._translate_condition(draft, placed.placement)
         if not is_blind:
             found = found or self.lookup.find(draft.name, is_write=True, placed=placed)
             placed = found.placed
@@ -283,8 +285,8 @@ class Cluster:
         label = Label(stamp, placed.placement.epoch, is_deleted)
         return placed, replace(draft, label=label, keeps_newer=not is_blind)
 
-    def _judged(self, draft: Draft, placement: Placement) -> Draft:
-        """Return a draft whose condition the one node judges as a client means it."""
+    def _translate_condition(self, draft: Draft, placement: Placement) -> Draft:
+        """Return a draft whose condition treats a tombstone as no object."""
         require_single(placement)
         held = placement.home[0].head(draft.name)
         if held is None or not held.is_deleted:
@@ -294,20 +296,20 @@ class Cluster:
         return replace(draft, if_absent=False, if_match=TOMBSTONE_ETAG)
 
     def require_conditional(self, name: ObjectName) -> None:
-        """Return if an upload of the object may have a condition.
+        """Check that an upload of the object may have a condition.
 
-        Raises: NotSupportedError; NoNodesError, if that is not known.
+        Raises: NotSupportedError; NoNodesError, if that is unknown.
         """
         require_single(self.lookup.place_for_write(name).placement)
 
     # Nodes
 
     def close(self) -> None:
-        """Follow the nodes no more."""
+        """Stop following the nodes."""
         self._membership.close()
 
     def states(self) -> dict[str, str]:
-        """Ask every node whether it can serve; `up`, or what is wrong, by name."""
+        """Check all nodes; return by name `up`, or what is wrong."""
         members = self._membership.snapshot().members.values()
         answers = ask_all(members, lambda node: node.start_check())
         return {
@@ -316,7 +318,7 @@ class Cluster:
         }
 
     def problem(self) -> str:
-        """Return why nodes may be missing; empty if discovery is well."""
+        """Return why nodes may be missing; "" if discovery works."""
         return self._membership.snapshot().problem
 
     def _next_stamp(self, seen: Stamp) -> Stamp:
@@ -328,7 +330,7 @@ class Cluster:
 
 
 def require_single(placement: Placement) -> None:
-    """Raise NotSupportedError if no one node can judge a condition."""
+    """Raises: NotSupportedError, if there is no single node to check a condition."""
     if not placement.is_single:
         raise NotSupportedError(
             "A conditional upload needs REPLICAS=1 and a set of nodes that does "
@@ -337,7 +339,7 @@ def require_single(placement: Placement) -> None:
 
 
 def require_same(copies: Sequence[Stored]) -> None:
-    """Raise NodeProtocolError if nodes confirmed different bytes."""
+    """Raises: NodeProtocolError, if nodes confirmed different bytes."""
     for copy in copies:
         if copy.info.etag != copies[0].info.etag:
             raise NodeProtocolError("nodes stored different bytes")

@@ -1,4 +1,4 @@
-"""Downloads that go on from another copy when a node fails in the middle."""
+"""Downloads that continue with another copy if a node fails."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from amazin.nodes.interface import Node, NodeObject, Pending
 def open_copy(
     member: Member, name: ObjectName, info: ObjectInfo, byte_range: ByteRange | None
 ) -> NodeObject:
-    """Open the copy that `info` is of.
+    """Open the copy on this node that `info` describes.
 
     Raises:
         PreconditionError: the node holds another version, or none.
-        NodeError: no usable answer.
+        NodeError: the response is not usable, or there is none.
     """
 
     def start(node: Node) -> Pending[NodeObject]:
@@ -31,10 +31,10 @@ def open_copy(
     try:
         content = member.call(start)
     except NoSuchKeyError as exc:
-        raise PreconditionError("deleted between the two questions") from exc
+        raise PreconditionError("deleted between the two requests") from exc
     if content.info.version != info.version:
         content.close()
-        raise PreconditionError("overwritten between the two questions")
+        raise PreconditionError("overwritten between the two requests")
     if content.info.size != info.size:
         content.close()
         raise NodeProtocolError("the node sent another number of bytes")
@@ -42,7 +42,7 @@ def open_copy(
 
 
 class ResumedObject:
-    """A `NodeObject` that reads on from the next node if one fails."""
+    """A `NodeObject` that continues with the next node if one fails."""
 
     def __init__(
         self,

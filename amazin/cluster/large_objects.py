@@ -1,13 +1,13 @@
-"""Large objects in parts, each placed for itself; a manifest says which they are.
+"""Large objects: stored in parts, with a manifest that lists them.
 
-An upload above `chunk_bytes` is stored as parts of that size, objects of their own
-with names that nothing else ever has, and then, as the last step, as a manifest under
-its own name (`model/manifest.py`). Until that is stored nothing is visible; from then
-on reads, lists and conditions tell of one object. Manifests are read also by gateways
-that make none.
+An upload above `chunk_bytes` is stored in parts of that size. Each part is an object of
+its own, with a unique name and its own placement. The last step stores the manifest
+under the object's name (`model/manifest.py`). Nothing is visible before; afterwards
+reads, lists and conditions treat it as one object. Manifests are read also by gateways
+that write none.
 
-Parts are never removed here: what an overwritten, deleted or broken upload leaves is
-collected by `repair`, a day later (`repair/orphan_parts.py`).
+This module never removes parts: `repair` removes those of overwritten, deleted or
+failed uploads a day later (`repair/orphan_parts.py`).
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from amazin.model.stored_names import part_name
 from amazin.nodes.interface import NodeObject
 
 LONGEST_UPLOAD_NS = 12 * 3600 * 10**9
-"""From the first part to the manifest. Parts that no manifest names are collected
-after twice that time: so the clocks of gateways and of `repair` may differ by 12 h."""
+"""From the first part to the manifest. `repair` removes parts without a manifest after
+twice this time, so the clocks of gateways and `repair` may differ by 12 hours."""
 
 
 class LargeObjectStore:
-    """The objects of a cluster as clients know them, however large they are."""
+    """The objects of a cluster as clients see them, however large they are."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class LargeObjectStore:
         chunk_bytes: int,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`chunk_bytes`: 0 makes no parts, but reads those that there are."""
+        """`chunk_bytes`: 0 stores nothing in parts, but reads objects that are."""
         self._cluster = cluster
         self._lookup = cluster.lookup
         self._chunk_bytes = chunk_bytes
@@ -75,7 +75,7 @@ class LargeObjectStore:
     # Reading
 
     def get(self, name: ObjectName, choose: Chooser | None = None) -> Download:
-        """See `Cluster`. Parts are opened as they are needed."""
+        """See `Cluster`. Parts are opened when they are needed."""
         choice = _Choice(choose) if choose else None
         download = self._cluster.get(name, choice)
         info = download.content.info
@@ -103,10 +103,10 @@ class LargeObjectStore:
         return Stored(stored.member, as_whole(stored.info))
 
     def holder(self, name: ObjectName) -> Member:
-        """Return a node that gives out an object's bytes as clients know them.
+        """Return a node from which clients can read the object's bytes directly.
 
         Raises:
-            NotSupportedError: none does; the object lies in parts.
+            NotSupportedError: there is none, because the object is stored in parts.
             Else as `get`.
         """
         stored = self._cluster.head(name)
@@ -123,7 +123,7 @@ class LargeObjectStore:
             yield key, as_whole(info)
 
     def _is_whole(self, info: ObjectInfo) -> bool:
-        """Whether all is there that a stored object consists of. Raises: as `get`."""
+        """Whether all parts of a stored object exist. Raises: as `get`."""
         outline = outline_of(info)
         if outline is None:
             return True
@@ -167,9 +167,9 @@ class LargeObjectStore:
     ) -> Stored:
         """See `Cluster`.
 
-        Raises also, for what is stored in parts:
-            MetadataTooLargeError: the headers leave no room for what a manifest has.
-            LateError: it took so long that its parts may not be there any more.
+        Also raises, for an object in parts:
+            MetadataTooLargeError: the headers leave no space for the manifest's header.
+            LateError: the upload took so long that its parts may have been removed.
         """
         if 0 < self._chunk_bytes < body.length and name.bucket == BUCKET:
             return self._put_parts(name, body, headers, if_match, if_absent)
@@ -180,12 +180,12 @@ class LargeObjectStore:
     def put_once(
         self, name: ObjectName, body: Body, headers: Mapping[str, str]
     ) -> Stored:
-        """Store an object whose name says what its bytes are, unless it is stored.
+        """Store an object whose name determines its bytes, unless it is stored already.
 
-        What is there stays, with its headers; then the body is not read.
+        A stored object keeps its headers, and the body is not read.
 
         Raises:
-            DifferentContentError: something of another size has this name.
+            DifferentContentError: an object of another size has this name.
             BodyError, NodeError, NoNodesError: as `put`.
         """
         placed = self._lookup.place_for_write(name)
@@ -209,20 +209,20 @@ class LargeObjectStore:
     def _put_matching(
         self, name: ObjectName, body: Body, headers: Mapping[str, str], if_match: str
     ) -> Stored:
-        """Store on condition of the ETag as clients know it. Raises: as `put`."""
+        """Store if the object's ETag, as clients see it, matches. Raises: as `put`."""
         for _ in range(MAX_ATTEMPTS):
             etag = self._stored_etag(name, if_match)
             try:
                 return self._cluster.put(name, body, headers, if_match=etag)
-            except PreconditionError:  # another manifest may be of the same bytes
+            except PreconditionError:  # maybe another manifest of the same bytes
                 if etag == if_match:
                     raise
         raise PreconditionError("the object keeps changing")
 
     def _stored_etag(self, name: ObjectName, etag: str) -> str:
-        """Return what nodes call the version that clients know by this ETag.
+        """Return the ETag that nodes have for the version with this ETag for clients.
 
-        Raises: PreconditionError: it is not the newest one.
+        Raises: PreconditionError, if that is not the newest version.
         """
         try:
             info = self._cluster.head(name).info
@@ -271,7 +271,7 @@ class LargeObjectStore:
     def _refuse_early(
         self, name: ObjectName, if_match: str | None, if_absent: bool
     ) -> None:
-        """Raise what the manifest's upload would, before the parts are stored."""
+        """Raise the errors of the manifest's upload before any part is stored."""
         placed = self._lookup.place_for_write(name)
         if if_match or if_absent:
             require_single(placed.placement)
@@ -286,7 +286,7 @@ class LargeObjectStore:
     def _put_part(
         self, owner: ObjectName, outline: Outline, span: Span, pieces: Pieces
     ) -> str:
-        """Store the next part; returns its MD5. Raises: as `Cluster.put`."""
+        """Store the next part; return its MD5. Raises: as `Cluster.put`."""
         body = PartBody(pieces, span.size)
         name = part_name(outline.upload_id, span.index)
         stored = self._cluster.put(name, body, owner_header(owner))
@@ -296,12 +296,12 @@ class LargeObjectStore:
 
 
 class _Choice:
-    """A chooser that is told of whole objects, and reads manifests as a whole."""
+    """A chooser that gets the info of whole objects, and reads manifests entirely."""
 
     def __init__(self, choose: Chooser) -> None:
         self._choose = choose
         self.byte_range: ByteRange | None = None
-        """What was chosen last."""
+        """The last result of the chooser."""
 
     def __call__(self, info: ObjectInfo) -> ByteRange | None:
         self.byte_range = self._choose(as_whole(info))
@@ -309,7 +309,7 @@ class _Choice:
 
 
 def _read_manifest(content: NodeObject) -> bytes:
-    """Read a manifest, and close it. Raises: NodeError."""
+    """Return a manifest's body, and close it. Raises: NodeError."""
     with closing(content):
         if content.info.size > MAX_MANIFEST_BYTES:
             raise NodeProtocolError("a manifest is too large")

@@ -1,18 +1,18 @@
-"""All objects in a range of names, in their order, by the read rule.
+"""Lists all objects in a range of names, in order, by the read rule.
 
-A read asks so many nodes of a key's home that it can't miss the newest version. A
-listing asks so many of *all* nodes that this holds for every key there may be: all but
-`r-1`; while the set of nodes changes, of both sets. It takes what their listings say,
-key by key, each key once in its newest version; keys of which a node's listing does
-not tell the version are looked up.
+A read asks enough nodes of a key's home that it can't miss the newest version. A
+listing asks enough of *all* nodes that this holds for every possible key: all but
+`r-1`, and while the set of nodes changes, all but `r-1` of both sets. It merges the
+listings of these nodes, with each key once in its newest version. If a node's listing
+lacks the version of a key, the key is looked up.
 
-While it goes on nodes may fail and their set may change: then it goes on behind the
-last key with the nodes that are right now, or fails. What is yielded was read under a
-roster that may be acted on at that moment. A copy is only ever removed where a newer
-roster, or another node of the home, has it: so no key is missed that was there all the
-time, though the nodes' pages are read one after the other.
+During a listing, nodes may fail and the set of nodes may change. Then the listing
+continues behind the last key with the nodes that are right at that time, or fails.
+Every key that it yields was read by a roster that was still valid at that moment. A
+copy is removed only if a newer roster or another node of the home has it. So no key is
+missed that existed all the time, although the nodes are read one after the other.
 
-In constant memory: one page of each node.
+Uses constant memory: one page of each node.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
 
 PROBE_KEY = "-"
-"""No object has this key. A node that says so has the bucket, which the listing of a
-missing bucket does not tell."""
+"""No object has this key. A node that answers so has the bucket; a listing would not
+tell, because a missing bucket lists as empty."""
 
 Listed = tuple[str, ObjectInfo]
 
 
 class Listing:
-    """One walk over the keys of a bucket."""
+    """One listing of the keys of a bucket."""
 
     def __init__(self, lookup: Lookup, bucket: str, prefix: str, after: str) -> None:
         self._lookup = lookup
         self._bucket = bucket
         self._prefix = prefix
         self._last = after
-        """The walk goes on behind this key."""
+        """The listing continues behind this key."""
 
     def run(self) -> Iterator[Listed]:
-        """Yield keys with what the objects are, in the order of the keys' UTF-8.
+        """Yield keys with the info of their objects, in the order of the keys' UTF-8.
 
-        Raises: NodeError, NoNodesError, ConflictError: it can't be told now, or from
-            here on.
+        Raises: NodeError, NoNodesError, ConflictError: the listing can't begin or
+        continue.
         """
         failures = 0
         while True:
@@ -88,14 +88,14 @@ class Listing:
             raise _ViewChanged
 
     def _answering(self, snapshot: Snapshot, roster: Roster) -> list[Member]:
-        """Return nodes enough for every key. Raises: NodeError, NoNodesError."""
+        """Return enough nodes for every key. Raises: NodeError, NoNodesError."""
         quorums = quorums_of_all(roster, snapshot.members)
         probe = ObjectName(self._bucket, PROBE_KEY)
         answers = ask(quorums, lambda node: node.start_head(probe))
         return [snapshot.members[name] for name in answers]
 
     def _open(self, member: Member) -> Generator[tuple[bytes, str, ObjectInfo]]:
-        """Yield (key in UTF-8, node, info) of what one node lists."""
+        """Yield (key in UTF-8, node name, info) from one node's listing."""
         try:
             for key, info in member.node.list_objects(
                 self._bucket, self._prefix, self._last
@@ -109,8 +109,8 @@ class Listing:
     def _decide(
         self, name: ObjectName, placement: Placement, seen: Mapping[str, ObjectInfo]
     ) -> ObjectInfo | None:
-        """Return what an object is; None: by the read rule there is none."""
-        counting = newest(placement, asked_anyway(placement, seen))
+        """Return the newest version's info; None: no object, by the read rule."""
+        counting = newest(placement, copies_in_quorums(placement, seen))
         if any(is_unknown(info) for info in seen.values()) or differ(counting):
             counting = self._lookup.find(name).copies
         if not counting or counting[0][1].is_deleted:
@@ -118,14 +118,14 @@ class Listing:
         return counting[0][1]
 
 
-class _ViewChanged(Exception):  # noqa: N818 - no error: the walk begins anew
+class _ViewChanged(Exception):  # noqa: N818 - no error: the listing starts again
     """The set of nodes changed."""
 
 
 def merged(
     cursors: Iterable[Iterator[tuple[bytes, str, ObjectInfo]]],
 ) -> Iterator[tuple[str, dict[str, ObjectInfo]]]:
-    """Yield each key once, with what each node says of it."""
+    """Yield each key once, with the infos from all nodes by node name."""
     key, seen = b"", dict[str, ObjectInfo]()
     for found, node, info in heapq.merge(*cursors, key=lambda entry: entry[0]):
         if found != key and seen:
@@ -137,10 +137,10 @@ def merged(
         yield key.decode(), seen
 
 
-def asked_anyway(
+def copies_in_quorums(
     placement: Placement, seen: Mapping[str, ObjectInfo]
 ) -> list[tuple[str, ObjectInfo]]:
-    """Return what the nodes hold that a read of the key would ask."""
+    """Return the infos from those nodes that a read of the key would ask."""
     names = dict.fromkeys(
         m.name for quorum in placement.quorums for m in quorum.members
     )
@@ -148,12 +148,12 @@ def asked_anyway(
 
 
 def is_unknown(info: ObjectInfo) -> bool:
-    """Whether a listing told no more than size and ETag."""
+    """Whether a listing had only the size and ETag of an object."""
     return info.label is None and not info.headers
 
 
 def quorums_of_all(roster: Roster, members: Mapping[str, Member]) -> list[Quorum]:
-    """Return how many of all nodes a listing needs, so that no key can be missed."""
+    """Return the quorums over all nodes that a listing needs to miss no key."""
     if roster.settled is None:
         return list(place(roster, members, b"").quorums)
     return [
@@ -167,11 +167,11 @@ def quorums_of_all(roster: Roster, members: Mapping[str, Member]) -> list[Quorum
 def present(
     nodes: NodeSet, roster: Roster, members: Mapping[str, Member]
 ) -> list[Member]:
-    """Return the nodes of a set but those that are given up."""
+    """Return the nodes of a set without those that were given up."""
     return [members[name] for name in sorted(nodes.names - set(roster.forgotten))]
 
 
 def spare(nodes: NodeSet, roster: Roster) -> int:
-    """Return how many nodes may be missing while each home has a read quorum."""
+    """Return how many nodes may fail while each home still has a read quorum."""
     gone = len(nodes.names & set(roster.forgotten))
     return max(0, nodes.home_size - nodes.read_count - gone)

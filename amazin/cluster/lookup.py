@@ -1,7 +1,7 @@
-"""Finds the newest version of an object, by a roster that may be acted on.
+"""Finds the newest version of an object, by a roster that is valid.
 
-An answer counts only if the roster by which the nodes were asked may still be acted on
-when they have answered: no request is too slow to be right.
+A response counts only if the roster by which the nodes were chosen is still valid after
+they have answered. So even a very slow request is answered correctly.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject
 
 MAX_ATTEMPTS = 3
-"""How often a request starts anew because the object or the roster changed."""
+"""How often a request starts again because the object or the roster changed."""
 
 
 @dataclass(slots=True)
 class Placed:
-    """Where an object's copies lie, by the nodes as they were seen."""
+    """The placement of an object, and the snapshot of the nodes that it is based on."""
 
     snapshot: Snapshot
     placement: Placement
@@ -39,33 +39,33 @@ class Placed:
 
 @dataclass(slots=True)
 class Found:
-    """The newest version of an object, as a read quorum knows it."""
+    """The newest version of an object, according to a read quorum."""
 
     placed: Placed
     copies: list[tuple[str, ObjectInfo]]
-    """Name of the node, and what it holds; empty: there is no such object."""
+    """Node name and info of each copy; empty: there is no such object."""
     seen: Mapping[str, ObjectInfo | None]
-    """What each node that was asked holds."""
+    """The info from each node that was asked; None: the node has no such object."""
     content: NodeObject | None = None
     """The first of the copies, if it was opened."""
 
     @property
     def info(self) -> ObjectInfo:
-        """What the object is. Raises: NoSuchKeyError, also if it was deleted."""
+        """The object's info. Raises: NoSuchKeyError, also if the object was deleted."""
         if not self.copies or self.copies[0][1].is_deleted:
             raise NoSuchKeyError("no such object")
         return self.copies[0][1]
 
     @property
     def member(self) -> Member:
-        """The node that has it; if none does, the first one that was asked."""
+        """The node with the first copy; without copies, the first one asked."""
         if not self.copies:
             return self.placed.placement.quorums[0].members[0]
         return self.placed.snapshot.members[self.copies[0][0]]
 
 
 class Lookup:
-    """Where objects are. Stateless."""
+    """Finds objects on the nodes. Stateless."""
 
     def __init__(self, membership: Membership) -> None:
         self.membership = membership
@@ -78,13 +78,13 @@ class Lookup:
         is_write: bool = False,
         placed: Placed | None = None,
     ) -> Found:
-        """Ask a read quorum, or two while the set of nodes changes.
+        """Ask a read quorum, or two quorums while the set of nodes changes.
 
-        With `opens` the content is open, if the node that was asked for it has it.
-        With `is_write` copies may differ that should be the same: they are written
-        over. `placed` is where the object is, if that was just worked out.
+        With `opens`, the content is open if the first node has the newest version. With
+        `is_write`, copies of one version may differ, because they will be overwritten.
+        `placed` is the object's placement, if the caller knows it.
 
-        Raises: NodeError, NoNodesError, ConflictError, if it can't be told now.
+        Raises: NodeError, NoNodesError, ConflictError, if this is not possible now.
         """
         for _ in range(MAX_ATTEMPTS):
             placed = placed or self.place(name)
@@ -125,10 +125,11 @@ class Lookup:
         return Found(placed, copies, seen, content)
 
     def is_gone(self, name: ObjectName) -> bool:
-        """Whether every node where it might lie says that there is no such object.
+        """Whether every node that might have the object answers that it has none.
 
-        A read quorum is not enough: what a failed upload left on another node would be
-        there again although a delete was acknowledged.
+        Enough tombstones count as none. A read quorum is not enough: a failed upload
+        may have left a copy on another node, and that object would be back although its
+        deletion was acknowledged.
         """
         placed = self.place(name)
         quorums = placed.placement.quorums
@@ -144,23 +145,23 @@ class Lookup:
         return is_deleted and is_safe and self.still_holds(placed.snapshot)
 
     def place(self, name: ObjectName) -> Placed:
-        """Return where an object's copies lie.
+        """Return the placement of an object.
 
         Raises:
             NoSuchKeyError: nothing was ever stored.
-            NoNodesError: it is not known now.
+            NoNodesError: the placement is unknown now.
         """
         snapshot, roster = self.current()
         return Placed(snapshot, place(roster, snapshot.members, name.hash_key))
 
     def place_for_write(self, name: ObjectName) -> Placed:
-        """Return where an object's copies lie; nodes become a cluster if need be.
+        """Return the placement of an object; empty nodes become a cluster.
 
-        Raises: NoNodesError, also if it can't be written to now.
+        Raises: NoNodesError, also if the object can't be written now.
         """
         snapshot, roster = self._current_for_write()
         placement = place(roster, snapshot.members, name.hash_key)
-        if not placement.home:  # maybe another gateway has made a cluster of them now
+        if not placement.home:  # another gateway may have formed the cluster meanwhile
             self.membership.refresh()
             snapshot, roster = self._current_for_write()
             placement = place(roster, snapshot.members, name.hash_key)
@@ -168,7 +169,7 @@ class Lookup:
         return Placed(snapshot, placement)
 
     def current(self) -> tuple[Snapshot, Roster]:
-        """Return the nodes, and a roster that may be acted on. Raises: as `place`."""
+        """Return the nodes and a valid roster. Raises: as `place`."""
         snapshot = self.membership.fresh_snapshot()
         roster = snapshot.roster
         if roster is None and snapshot.is_empty:
@@ -187,7 +188,7 @@ class Lookup:
         return snapshot, roster
 
     def still_holds(self, snapshot: Snapshot) -> bool:
-        """Whether what was found by this roster may be told to a client."""
+        """Whether results that were read by this snapshot's roster are still valid."""
         now = self.membership.fresh_snapshot()
         if now is not snapshot and (now.roster, now.lost) != (
             snapshot.roster,
@@ -197,7 +198,7 @@ class Lookup:
         return self.membership.is_fresh(now)
 
     def same_write_set(self, placed: Placed, members: Iterable[Member]) -> bool:
-        """Whether writes still go by the same set, and no copy was lost."""
+        """Whether writes still use the same set, and no node here lost its disk."""
         now = self.membership.fresh_snapshot()
         if now is not placed.snapshot and (
             now.roster is None
@@ -208,21 +209,21 @@ class Lookup:
         return self.membership.is_fresh(now)
 
     def has_new_keys(self, node: str, before: Snapshot) -> bool:
-        """Whether a node that refused its keys may be asked with others now."""
+        """Whether a node that refused the gateway's keys has new keys now."""
         self.membership.refresh()
         now = self.membership.snapshot().members
         return now.get(node) is not before.members.get(node)
 
 
 def info_of(answer: ObjectInfo | NodeObject | None) -> ObjectInfo | None:
-    """Return what an answer says of the object."""
+    """Return the info in a response; None if the node has no such object."""
     if answer is None or isinstance(answer, ObjectInfo):
         return answer
     return answer.info
 
 
 def require_home(placement: Placement) -> None:
-    """Return if a placement can be written to. Raises: NoNodesError."""
+    """Raises: NoNodesError, if the placement can't be written to."""
     if not placement.home:
         raise NoNodesError("The set of nodes is changing; try again in a moment")
     if len(placement.home) < placement.replicas:

@@ -1,4 +1,4 @@
-"""Large objects as streams: an upload cut into parts, parts read as one object."""
+"""Large objects as streams: splits uploads into parts, joins parts for reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amazin.nodes.interface import NodeObject
 
 
 class JoinedObject:
-    """A `NodeObject` whose bytes are in parts, of which one at a time is open."""
+    """A `NodeObject` whose bytes are in parts; one part at a time is open."""
 
     def __init__(
         self,
@@ -21,13 +21,13 @@ class JoinedObject:
         spans: Iterator[Span],
         open_part: Callable[[Span], NodeObject],
     ) -> None:
-        """`open_part` opens just the bytes of a span. Raises: NodeError."""
+        """`open_part` opens exactly the bytes of a span. Raises: NodeError."""
         self.info = info
         self._spans = spans
         self._open_part = open_part
         self._part: NodeObject | None = None
         self._missing = 0
-        """Of the part that is open: bytes not read yet."""
+        """Bytes of the open part that were not read yet."""
 
     def read(self) -> bytes:
         """See `NodeObject`."""
@@ -55,7 +55,7 @@ class JoinedObject:
 
 
 class Pieces:
-    """A body that is read once, a number of bytes at a time."""
+    """A body that is read once, in pieces of given lengths."""
 
     def __init__(self, body: Body) -> None:
         self._chunks = iter(body.chunks())
@@ -64,11 +64,11 @@ class Pieces:
 
     @property
     def md5(self) -> str:
-        """Of what was read up to now, in hex."""
+        """The MD5 of everything read so far, in hex."""
         return self._md5.hexdigest()
 
     def take(self, length: int) -> Iterator[bytes]:
-        """Yield the next bytes, just so many. Raises: BodyError; as the body."""
+        """Yield the next `length` bytes. Raises: BodyError; as the body."""
         while length:
             chunk = self._rest or next(self._chunks, b"")
             if not chunk:
@@ -80,10 +80,10 @@ class Pieces:
 
 
 class ManifestBody(HeldBody):
-    """A manifest, which is sent in time or not at all.
+    """A manifest that is sent in time or not at all.
 
-    It is judged when it is sent, not before the nodes are asked: a process may stand
-    still for days anywhere.
+    It checks the time when it is sent, not before the nodes are asked, because a
+    process may be suspended at any point.
     """
 
     def __init__(self, data: bytes, is_late: Callable[[], bool]) -> None:
@@ -98,7 +98,7 @@ class ManifestBody(HeldBody):
 
 
 class PartBody:
-    """The next part of a body: `uploads.Body`."""
+    """The next part of a body; see `Body`."""
 
     def __init__(self, pieces: Pieces, length: int) -> None:
         self.length = length
@@ -108,7 +108,7 @@ class PartBody:
 
     @property
     def md5(self) -> str:
-        """Of what was read up to now, in hex."""
+        """The MD5 of the bytes read so far, in hex."""
         return self._md5.hexdigest()
 
     def chunks(self) -> Iterable[bytes]:

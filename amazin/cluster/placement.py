@@ -1,8 +1,9 @@
-"""Which nodes hold a key, and how many of them have to be asked. Decides; asks nobody.
+"""Which nodes hold a key, and how many of them must be asked. Sends no requests.
 
-`r` copies are written to the home, the first `m = min(2r-1, n)` nodes of a key's
-ranking, and `m-r+1` nodes of it are read: both always share one. While the set of
-nodes changes there are two homes, and a read needs enough nodes of each.
+`r` copies are written to the home, which is the first `m = min(2r-1, n)` nodes of a
+key's ranking, and `m-r+1` nodes of it are read: the two always have a node in common.
+While the set of nodes changes there are two homes, and a read needs enough nodes of
+each.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from amazin.model.objects import ObjectInfo
 
 @dataclass(slots=True)
 class Quorum:
-    """`needed` of these nodes have to answer, the first ones that can."""
+    """A read needs `needed` of these nodes to answer, preferably the first ones."""
 
     members: Sequence[Member]
     needed: int
@@ -25,37 +26,38 @@ class Quorum:
 
 @dataclass(slots=True)
 class Placement:
-    """Where the copies of one key lie, by one roster."""
+    """Where the copies of one key are, according to one roster."""
 
     roster: Roster
     home: Sequence[Member]
-    """Where writes go to, best score first; empty: they have to wait."""
+    """The nodes for writes, best score first; empty: writes have to wait."""
     quorums: Sequence[Quorum]
-    """All of these have to be reached by a read."""
+    """A read needs all of these quorums."""
     old_home: frozenset[str] | None
-    """The names of the settled home, where copies of any epoch count."""
+    """Node names of the settled home, where copies of any epoch count; None: no change
+    is under way, or nothing is settled."""
 
     @property
     def replicas(self) -> int:
-        """On how many nodes of the home a write has to be."""
+        """The number of nodes of the home that must have a write."""
         return self.roster.replicas
 
     @property
     def epoch(self) -> int:
-        """What copies that are written now are labelled with."""
+        """The epoch in the label of copies that are written now."""
         nodes = self.roster.write_set
         return nodes.epoch if nodes else 0
 
     @property
     def is_single(self) -> bool:
-        """Whether there is one copy, in one possible place."""
+        """Whether there is one copy, which can be on one node only."""
         return self.roster.next is None and self.roster.replicas == 1
 
     def counts(self, name: str, epoch: int) -> bool:
         """Whether a copy on this node is part of the object.
 
-        Outside the settled home only what was put there for the next set is: not what
-        was left behind by earlier ones.
+        Outside the settled home, only copies that were written for the next set are:
+        older ones are leftovers.
         """
         if self.old_home is None or self.roster.next is None:
             return True
@@ -63,14 +65,14 @@ class Placement:
 
 
 def place(roster: Roster, members: Mapping[str, Member], hash_key: bytes) -> Placement:
-    """Return where a key's copies lie."""
+    """Return the placement of a key."""
     settled, coming = roster.settled, roster.next
     if settled is None:
         names = roster.newest.ranker.rank(hash_key)
         names += sorted(roster.holders.difference(names))
         all_members = [members[name] for name in names]
         lost = [member for member in all_members if member.is_lost]
-        if len(lost) < roster.newest.replicas:  # what they held lies elsewhere, too
+        if len(lost) < roster.newest.replicas:  # other nodes have copies of their data
             all_members = [m for m in all_members if not m.is_lost]
         everyone = Quorum(all_members, len(all_members))
         home = _home(roster.newest, members, hash_key) if roster.is_open else ()
@@ -98,7 +100,7 @@ def _home(
 def newest(
     placement: Placement, infos: Iterable[tuple[str, ObjectInfo | None]]
 ) -> list[tuple[str, ObjectInfo]]:
-    """Return the copies that count of the newest version, in the order given."""
+    """Return the copies of the newest version that count, in the order given."""
     counting = []
     for name, info in infos:
         if info and (placement.old_home is None or placement.counts(name, info.epoch)):
@@ -115,7 +117,7 @@ def newest(
 
 
 def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
-    """Whether copies that a gateway stored as one version are not the same bytes."""
+    """Whether copies that a gateway stored as one version have different bytes."""
     return (
         len(copies) > 1
         and len({(info.size, info.etag) for _, info in copies if info.label}) > 1
@@ -123,10 +125,10 @@ def differ(copies: Sequence[tuple[str, ObjectInfo]]) -> bool:
 
 
 def is_valid(placement: Placement, name: str, info: ObjectInfo) -> bool:
-    """Whether a copy may be the object: not what was left behind somewhere.
+    """Whether a copy may be part of the object, rather than a leftover.
 
-    What is acknowledged lies in the settled home; so another copy never is more than
-    the rest of an upload or of a move.
+    Acknowledged versions are in the settled home. So a copy on any other node is at
+    most the rest of an upload or of a move.
     """
     if placement.roster.settled and not placement.roster.next:
         return any(member.name == name for member in placement.home)

@@ -1,6 +1,6 @@
-"""Asks so many nodes that a quorum has answered: as few as possible, in parallel.
+"""Asks nodes in parallel until each quorum has answered: as few nodes as possible.
 
-Which nodes these are is decided in `placement.py`.
+`placement.py` decides which nodes these are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from amazin.model.objects import ObjectInfo
 from amazin.nodes.interface import Node, NodeObject, Pending
 
 PATIENCE_SECONDS = 1.0
-"""After so much silence of one node the next one is asked as well."""
+"""If a node is silent for this long, the next node is asked as well."""
 POLL_SECONDS = 0.02
 
 Answer = ObjectInfo | NodeObject
@@ -25,12 +25,12 @@ Start = Callable[[Node], Pending[Answer]]
 
 @dataclass(slots=True)
 class _Inquiry:
-    """One node that was asked."""
+    """A request to one node."""
 
     member: Member
     pending: Pending[Answer]
     deadline: float
-    """On the monotonic clock: from then on the node is silent."""
+    """On the monotonic clock: without a response by then, the node is silent."""
     is_over: bool = False
     is_silent: bool = False
 
@@ -38,13 +38,14 @@ class _Inquiry:
 def ask(
     quorums: Sequence[Quorum], start: Start, start_first: Start | None = None
 ) -> Mapping[str, Answer | None]:
-    """Ask as few nodes as the quorums allow; returns answers by name.
+    """Ask as few nodes as the quorums allow; return their responses by name.
 
-    None stands for "no such key". `start_first` is what the best node is asked.
+    None stands for "no such key". The best node is asked with `start_first`, if it is
+    given.
 
-    Raises: NodeError, NoNodesError: too few nodes gave a usable answer.
+    Raises: NodeError, NoNodesError: too few nodes gave a usable response.
     """
-    if len(quorums) == 1 and len(quorums[0].members) == 1:  # who else?
+    if len(quorums) == 1 and len(quorums[0].members) == 1:  # no parallel requests
         member = quorums[0].members[0]
         try:
             return {member.name: member.call(start_first or start)}
@@ -65,27 +66,27 @@ class QuorumRead:
         start_first: Start | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """`start_first` is what the best node is asked, `start` the others."""
+        """The best node is asked with `start_first`, the others with `start`."""
         self._quorums = quorums
         self._start = start
         self._start_first = start_first
         self._patience_seconds = patience_seconds
         self._inquiries: dict[str, _Inquiry] = {}
         self._waiting: list[_Inquiry] = []
-        """Those to be taken in order; it grows meanwhile."""
+        """Requests in the order in which their responses are taken; grows meanwhile."""
         self._failures: dict[str, NodeError] = {}
         self.answers: dict[str, Answer | None] = {}
-        """By name; None stands for "no such key"."""
+        """By node name; None stands for "no such key"."""
 
     def run(self) -> None:
         """Ask until all quorums have answered.
 
         Raises:
-            NodeError: too few nodes gave a usable answer.
+            NodeError: too few nodes gave a usable response.
         """
         try:
             self._ask_enough()
-            self._wait_patiently()
+            self._wait_in_order()
             self._wait_for_any()
         except BaseException:
             self._dispose()
@@ -94,7 +95,7 @@ class QuorumRead:
             self._cancel()
 
     def _ask_enough(self) -> None:
-        """Ask what is missing, counting on the nodes that still may answer."""
+        """Ask as many nodes as are missing; failed and silent ones don't count."""
         for quorum in self._quorums:
             counted = 0
             for member in quorum.members:
@@ -114,7 +115,7 @@ class QuorumRead:
         return known[0] if known else NoNodesError("There are too few nodes")
 
     def _is_asked(self, member: Member) -> bool:
-        """Ask a node, if need be; return whether its answer is to be hoped for."""
+        """Ask a node, unless it was asked; return whether it may still answer."""
         name = member.name
         if name in self.answers:
             return True
@@ -134,12 +135,12 @@ class QuorumRead:
         self._waiting.append(inquiry)
         return True
 
-    def _wait_patiently(self) -> None:
-        """Take the answers in order; the silent ones are left for later."""
+    def _wait_in_order(self) -> None:
+        """Take the responses in order; those of silent nodes are left for later."""
         has_spare = False
         for quorum in self._quorums:
             has_spare |= quorum.needed < len(quorum.members)
-        for inquiry in self._waiting:  # which may grow
+        for inquiry in self._waiting:  # `_ask_enough` may append to it
             patience = max(0.0, inquiry.deadline - time.monotonic())
             inquiry.is_silent = has_spare and not inquiry.pending.is_ready(patience)
             if inquiry.is_silent or not self._has_answered(inquiry):
@@ -154,7 +155,7 @@ class QuorumRead:
             self._ask_enough()
 
     def _has_answered(self, inquiry: _Inquiry) -> bool:
-        """Take an answer; False: it was a failure."""
+        """Take a response; False: the request failed."""
         inquiry.is_over = True
         name = inquiry.member.name
         try:
@@ -176,12 +177,12 @@ class QuorumRead:
         return True
 
     def _cancel(self) -> None:
-        """Give up those that were overtaken; others answered, so they are ill."""
+        """Cancel open requests; skip silent nodes from now on, if others answered."""
         for inquiry in self._inquiries.values():
             if not inquiry.is_over:
                 inquiry.pending.cancel()
                 if inquiry.is_silent and self.answers:
-                    error = NodeTimeoutError("the node was overtaken by others")
+                    error = NodeTimeoutError("the node was silent, others answered")
                     inquiry.member.note_failure(error)
 
     def _dispose(self) -> None:

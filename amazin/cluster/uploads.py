@@ -1,7 +1,7 @@
-"""One body to several nodes at once, and missing copies made from complete ones.
+"""Sends one body to several nodes at once, and copies it to further nodes.
 
-One pass over the client's bytes, without threads or temporary files. A failed attempt
-is never cleaned up: what it wrote may stand in the place of an older copy.
+The client's bytes are read once, without threads or temporary files. A failed attempt
+is never cleaned up, because its copy may have replaced an older one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 from amazin.nodes.interface import Node, NodeObject, Pending, Upload
 
 MAX_TRIES = 10
-"""How often a small upload is sent to a node on which others are faster."""
+"""How often a small upload is sent to a node while other uploads keep replacing it."""
 
 Put = Callable[[bytes, Node], Pending[ObjectInfo]]
 """Asks a node to store a small body."""
@@ -26,7 +26,7 @@ Put = Callable[[bytes, Node], Pending[ObjectInfo]]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is to be stored, but for its bytes."""
+    """Everything about an upload except its bytes."""
 
     name: ObjectName
     length: int
@@ -37,7 +37,7 @@ class Draft:
     keeps_newer: bool = True
     """Whether the label's stamp is known to be greater than those of older versions."""
     seen: Mapping[str, ObjectInfo | None] = field(default_factory=dict)
-    """What nodes held when the stamp was drawn."""
+    """By node name: what the node held when the stamp was chosen."""
 
     @property
     def is_conditional(self) -> bool:
@@ -46,17 +46,17 @@ class Draft:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether the upload is sent on condition that the node holds what was seen.
+        """Whether each node stores the upload only if it still holds what was seen.
 
-        What arrives last stays on a node: a late upload of an older stamp would take
-        the place of a newer version. Only small ones: while a conditional upload
-        arrives MinIO locks the key.
+        A node keeps what arrives last, so a late upload with an older stamp would
+        replace a newer version. Only small uploads are guarded, because MinIO locks the
+        key while a conditional upload arrives.
         """
         small = self.length <= CHUNK_BYTES
         return self.keeps_newer and small and not self.is_conditional
 
     def put(self, member: Member) -> Put:
-        """Return how one node is asked to store a small body. Raises: NodeError."""
+        """Return the function that sends a small body to a node. Raises: NodeError."""
         if_match, if_absent = self._conditions(member)
 
         def start(data: bytes, node: Node) -> Pending[ObjectInfo]:
@@ -73,7 +73,7 @@ class Draft:
         return start
 
     def upload(self, member: Member) -> Callable[[Node], Upload]:
-        """Return how an upload to one node begins. Raises: NodeError."""
+        """Return the function that begins an upload to a node. Raises: NodeError."""
         if_match, if_absent = self._conditions(member)
 
         def start(node: Node) -> Upload:
@@ -97,8 +97,8 @@ class Draft:
         held = seen[member.name] if member.name in seen else member.head(self.name)
         return (held.etag, False) if held else (None, True)
 
-    def is_outdone(self, held: ObjectInfo | None) -> bool:
-        """Whether what a node holds is this, or what came after it."""
+    def is_superseded(self, held: ObjectInfo | None) -> bool:
+        """Whether a node holds this version, or a newer one."""
         return (
             held is not None
             and held.version[0] >= self.label.stamp
@@ -122,7 +122,7 @@ class _Lane:
 
 
 class Fanout:
-    """Sends one body to the first nodes that take it."""
+    """Sends one body to the first nodes that accept it."""
 
     def __init__(
         self,
@@ -131,26 +131,26 @@ class Fanout:
         *,
         tolerates_conflicts: bool = False,
     ) -> None:
-        """With `tolerates_conflicts` a node that holds something else just fails."""
+        """With `tolerates_conflicts`, a failed condition is a failure of the node."""
         self._draft = draft
         self._candidates = candidates
         self._tolerates_conflicts = tolerates_conflicts
         self._lanes: list[_Lane] = []
         self.failure: NodeError | None = None
         self.has_conflict = False
-        """Whether a node failed because it holds something else."""
+        """Whether a condition failed on a node."""
 
     def send(
         self, body: Body, count: int, before_end: Callable[[], None] | None = None
     ) -> list[Stored]:
-        """Store the body on `count` nodes; returns the copies made, one at least.
+        """Store the body on `count` nodes; return the stored copies, at least one.
 
-        Nodes that fail on the way are dropped; while nothing was read of the body, or
-        it can be sent again, others of the candidates take their place. `before_end`
-        is called before the last piece is sent; if it raises, nothing is stored.
+        Nodes that fail meanwhile are dropped. Other candidates replace them as long as
+        nothing of the body was read, or it can restart. `before_end` is called before
+        the last piece is sent; if it raises, nothing is stored.
 
         Raises:
-            NodeError: not one copy was confirmed, or too few nodes took the upload.
+            NodeError: no copy was confirmed, or too few nodes accepted the upload.
             BodyError: the client sent less than it announced; nothing is stored.
             PreconditionError: the draft's condition does not hold.
         """
@@ -172,7 +172,7 @@ class Fanout:
         return stored
 
     def _prepared(self, count: int) -> list[tuple[Member, Put]]:
-        """Return how `count` nodes are asked, or all that are left."""
+        """Return the requests for the next `count` usable nodes, or for all left."""
         puts: list[tuple[Member, Put]] = []
         for member in self._candidates:
             try:
@@ -208,7 +208,7 @@ class Fanout:
     def _confirmed(
         self, member: Member, pending: Pending[ObjectInfo], body: HeldBody
     ) -> ObjectInfo | None:
-        """Wait until a node has stored it; None: it failed. Raises: as `send`."""
+        """Wait until the node has stored it; None: it failed. Raises: as `send`."""
         try:
             return member.wait(pending)
         except PreconditionError as exc:
@@ -292,7 +292,7 @@ class Fanout:
         return stored
 
     def _each(self, act: Callable[[_Lane], object]) -> None:
-        """Do something on all lanes; those that fail are dropped."""
+        """Call `act` for every lane; drop those on which it fails."""
         for lane in list(self._lanes):
             try:
                 act(lane)
@@ -317,24 +317,24 @@ def store(draft: Draft, member: Member, body: HeldBody) -> ObjectInfo:
     """
     for _ in range(MAX_TRIES):
         held = member.head(draft.name)
-        if draft.is_outdone(held):
+        if draft.is_superseded(held):
             stamp = draft.label.stamp
             return ObjectInfo(body.length, body.etag, stamp.nanoseconds, draft.label)
         put = replace(draft, seen={member.name: held}).put(member)
         data = body.read()
         try:
             return member.call(partial(put, data))
-        except PreconditionError:  # somebody was faster: look again
+        except PreconditionError:  # another upload was faster: check again
             continue
     raise NodeError("the object keeps changing")
 
 
 def copy(source: Stored, target: Member, draft: Draft) -> Stored:
-    """Make one copy of a stored one on another node.
+    """Copy a stored object to another node.
 
     Raises:
         PreconditionError: the source was overwritten.
-        NodeError: of the source or the target (`node` tells).
+        NodeError: the source or the target failed (see `node`).
     """
     content = open_copy(source.member, draft.name, source.info, None)
     try:
@@ -351,7 +351,7 @@ def copy(source: Stored, target: Member, draft: Draft) -> Stored:
 
 
 def send_stream(draft: Draft, target: Member, content: NodeObject) -> ObjectInfo:
-    """Store what is read from one node on another, unless that has a newer version.
+    """Copy an object from an open download to a node, unless it has a newer version.
 
     Raises: NodeError.
     """
@@ -360,7 +360,7 @@ def send_stream(draft: Draft, target: Member, content: NodeObject) -> ObjectInfo
     try:
         for chunk in iter(content.read, b""):
             missing -= len(chunk)
-            if not missing and draft.is_outdone(target.head(draft.name)):
+            if not missing and draft.is_superseded(target.head(draft.name)):
                 return content.info
             with target.noting():
                 upload.write(chunk)
@@ -373,9 +373,9 @@ def send_stream(draft: Draft, target: Member, content: NodeObject) -> ObjectInfo
 def complete(
     sources: Sequence[Stored], targets: Iterable[Member], draft: Draft, count: int
 ) -> list[Stored]:
-    """Make up to `count` more copies of what is stored, on the first targets able to.
+    """Copy a stored object to `count` of the targets, in order; fewer if they fail.
 
-    Returns those that were made.
+    Return the new copies.
     """
     made: list[Stored] = []
     for target in targets:

@@ -1,8 +1,8 @@
-"""Who the nodes are: the instances of a service that Consul knows.
+"""`DISCOVERY=consul`: the nodes are the instances of a service that Consul knows.
 
-Failing instances are nodes like the healthy ones: whether a node can be reached is
-found out by asking it, and Consul's own troubles must not cut off nodes that serve.
-API: https://developer.hashicorp.com/consul/api-docs/health.
+Failing instances are nodes, too: the gateway itself finds out whether it can reach a
+node, and a failure of Consul must not cut off nodes that work. API:
+https://developer.hashicorp.com/consul/api-docs/health.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from amazin.settings.settings import Settings
 log = logging.getLogger("amazin.discovery")
 
 _MAINTENANCE = ("_node_maintenance", "_service_maintenance:")
-"""What the ids of checks begin with that stand for an operator's wish."""
+"""Prefixes of the ids of those checks that stand for maintenance by an operator."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One registration of the service, with an agent."""
+    """One registration of the service with one agent."""
 
     id: str
     host: str
@@ -44,13 +44,13 @@ class Instance:
     is_healthy: bool
     is_in_maintenance: bool
     created: int
-    """Greater for a later registration."""
+    """Consul's CreateIndex: greater for a later registration."""
 
 
 def read_instance(entry: Mapping[str, Any]) -> Instance:
     """Read one entry of `/v1/health/service`.
 
-    Raises: LookupError, TypeError, ValueError, AttributeError for nonsense.
+    Raises: LookupError, TypeError, ValueError, AttributeError for an invalid entry.
     """
     service, checks = entry["Service"], entry["Checks"] or ()
     return Instance(
@@ -65,10 +65,10 @@ def read_instance(entry: Mapping[str, Any]) -> Instance:
 
 
 class ConsulDiscovery:
-    """Every instance of the service `CONSUL_NODES_SERVICE`, healthy or failing."""
+    """Finds all instances of the service `CONSUL_NODES_SERVICE`, healthy or failing."""
 
     def __init__(self, settings: Settings, connect: Connect = connect_agent) -> None:
-        """Ask nothing yet: the agent may be away at the start."""
+        """Connect to nothing yet: the agent may be down when the gateway starts."""
         self._settings = settings
         self._connect = connect
         self._client: Consul | None = None
@@ -78,8 +78,8 @@ class ConsulDiscovery:
     def find(self) -> Sequence[NodeSpec]:
         """See `Discovery`. No instance at all is an error, not an empty list.
 
-        An agent that has just forgotten everything says so, too; and nodes that are
-        really gone are noticed without it.
+        An agent that has just lost its state also knows no instance. Nodes that are
+        really gone are noticed without Consul.
         """
         try:
             client = self._current_client()
@@ -97,7 +97,7 @@ class ConsulDiscovery:
         return without_rivals(specs, healthy)
 
     def _current_client(self) -> Consul:
-        """Return this process's client: a socket must not be shared over a fork."""
+        """Return the client of this process; forked processes share no socket."""
         if self._client is None or self._client_pid != os.getpid():
             settings = self._settings
             self._client = self._connect(settings.consul_address, settings.consul_token)
@@ -156,11 +156,11 @@ class ConsulDiscovery:
 
 
 def choose(instances: Iterable[Instance]) -> dict[str, Instance]:
-    """Return one instance for each id: the healthy one, else the latest.
+    """Return one instance per id: the healthy one, or else the latest.
 
-    A node that moved leaves a failing instance with its old agent.
+    A node that moved to another machine leaves a failing instance with its old agent.
 
-    Raises: DiscoveryError, if two healthy ones have the same id.
+    Raises: DiscoveryError, if two healthy instances have the same id.
     """
     by_id = defaultdict[str, list[Instance]](list)
     for instance in instances:
@@ -175,12 +175,12 @@ def choose(instances: Iterable[Instance]) -> dict[str, Instance]:
 
 
 def without_rivals(specs: Sequence[NodeSpec], healthy: Set[str]) -> list[NodeSpec]:
-    """Leave each endpoint to one node: to the healthy one, or to none of them.
+    """Leave each endpoint to a single node: to the healthy one, or to none.
 
-    A failing node may have lost its address to another; and two names for one node
-    would put two replicas on one disk.
+    A failing node may have lost its address to another node, and two names for one node
+    would put two replicas on one disk. All other nodes get the endpoint None.
 
-    Raises: DiscoveryError, if two healthy ones have the same.
+    Raises: DiscoveryError, if two healthy nodes have the same endpoint.
     """
     users = defaultdict[str | None, list[str]](list)
     for spec in specs:

@@ -1,4 +1,4 @@
-"""The Consul agent: connecting to it, its failures in words.
+"""The Consul agent: connects to it, and describes its failures.
 
 Knows nothing of nodes or gateways. Client: https://github.com/criteo/py-consul, an
 extra. API: https://developer.hashicorp.com/consul/api-docs.
@@ -16,21 +16,21 @@ from consul.exceptions import ACLDisabled, ACLPermissionDenied, ConsulException
 from urllib3.exceptions import HTTPError
 
 AGENT_TIMEOUT_SECONDS = 2.0
-"""For a connection, and for each part of an answer."""
+"""For connecting, and for each part of a response."""
 DEFAULT_PORT = 8500
 
 AGENT_ERRORS = (
     *(ConsulException, requests.RequestException, HTTPError, OSError),
     *(ValueError, LookupError, TypeError, AttributeError),
 )
-"""What its client raises: itself, its libraries, and when the answer is nonsense."""
+"""The exceptions of the client and its libraries, and those for invalid responses."""
 
 Connect = Callable[[str, str], Consul]
-"""Takes the address and the token, both as the settings have them."""
+"""Takes the address and the token as they are in the settings."""
 
 
 class TimedSession(requests.Session):
-    """A session whose requests have a time limit; the client sets none."""
+    """A session with a time limit for requests, because the client sets none."""
 
     def request(self, *args: Any, **options: Any) -> requests.Response:
         """Send one request. Raises: requests.RequestException."""
@@ -39,18 +39,18 @@ class TimedSession(requests.Session):
 
 
 def connect_agent(address: str, token: str = "") -> Consul:
-    """Return a client of the agent at `host:port` or a URL; connects when it is asked.
+    """Return a client of the agent at `host:port` or a URL; its first call connects.
 
-    Raises: ValueError, for an address that is none.
+    Raises: ValueError, for an invalid address.
     """
     scheme, host, port = split_address(address)
-    # Without a scheme CONSUL_HTTP_SSL counts.
+    # Without a scheme the client uses CONSUL_HTTP_SSL.
     said = scheme if "://" in address else None
     client = Consul(bracketed(host), port, scheme=said)
-    client.token = token or client.token  # else that of CONSUL_HTTP_TOKEN
+    client.token = token or client.token  # the default is CONSUL_HTTP_TOKEN
     client.http.session.close()
     client.http.session = TimedSession()
-    if client.token:  # some of the client's questions forget it
+    if client.token:  # some of the client's calls don't send it
         client.http.session.headers["X-Consul-Token"] = client.token
     return client
 
@@ -69,12 +69,12 @@ def split_address(address: str) -> tuple[str, str, int]:
 
 
 def bracketed(host: str) -> str:
-    """Return a host as URLs have it; it is not checked."""
+    """Return a host as URLs write it: IPv6 in brackets. The host is not checked."""
     return f"[{host}]" if ":" in host else host
 
 
 def describe(error: BaseException) -> str:
-    """Say in words fit for clients what is wrong with the agent."""
+    """Return a sentence, fit for clients, on what is wrong with the agent."""
     if isinstance(error, (ACLDisabled, ACLPermissionDenied)):
         return "Consul refuses the gateway's token"
     if isinstance(error, ConsulException):

@@ -1,4 +1,4 @@
-"""Who the nodes are: what DNS says of one name, as for a headless service.
+"""`DISCOVERY=dns`: the nodes are the DNS records of one name, as of a headless service.
 
 SRV records (the name begins with `_`) give nodes stable names; see docs/consul.md.
 Source: RFC 1035, RFC 2782. Client: https://dnspython.readthedocs.io, an extra.
@@ -19,12 +19,12 @@ from amazin.model.node_specs import NodeSpec
 from amazin.settings.settings import Settings
 
 LOOKUP_SECONDS = 4.0
-"""For one question, all servers and tries together."""
+"""For one query, with all servers and retries together."""
 _HOST = re.compile(r"[a-z0-9_.-]*[a-z0-9_-]")
 
 
 def system_resolver() -> Resolver:
-    """Return what asks the servers of resolv.conf, as that is now.
+    """Return a resolver with the servers that resolv.conf has now.
 
     Raises: DNSException, OSError.
     """
@@ -34,11 +34,11 @@ def system_resolver() -> Resolver:
 
 
 class DnsDiscovery:
-    """The nodes of `DNS_NAME`: targets of its SRV records, else its addresses.
+    """Finds the nodes of `DNS_NAME`: targets of its SRV records, else its addresses.
 
-    That there are none is an error, not an empty list: DNS says so also while it or
-    what fills it is being started, and nodes that are really gone are noticed without
-    it. The last good list is then kept.
+    No record at all is an error, not an empty list: DNS has none either while it, or
+    the program that fills it, is starting. After the error the last good list is kept.
+    Nodes that are really gone are noticed without DNS.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DnsDiscovery:
         settings: Settings,
         make_resolver: Callable[[], Resolver] = system_resolver,
     ) -> None:
-        """Ask nothing yet. The resolver is made anew for each answer."""
+        """Send nothing yet. Each `find` makes a new resolver."""
         self._settings = settings
         self._make_resolver = make_resolver
         self._families: tuple[RdataType, ...] = (RdataType.A, RdataType.AAAA)
@@ -68,16 +68,17 @@ class DnsDiscovery:
             for record in ask(resolver, name, RdataType.SRV)
         }
         found = {(host, port) for host, port in found if _HOST.fullmatch(host) and port}
-        if not found:  # one target `.` says that the service is not offered
+        if not found:  # a single target `.` means that the service is not offered
             raise DiscoveryError("DNS names no node: no target can be used")
         if len({host for host, _ in found}) < len(found):
             raise DiscoveryError("DNS names a node twice, with different ports")
         return self._specs((host, f"{host}:{port}") for host, port in found)
 
     def _addresses(self, resolver: Resolver, name: str) -> Sequence[NodeSpec]:
-        """Return the IPv4 addresses, or if there are none the IPv6 ones.
+        """Return the IPv4 addresses, or the IPv6 ones if there are none.
 
-        Not both, and always the same: a node with both must not become two.
+        Never both, and always the same family: a node with both must not become two
+        nodes.
         """
         for family in self._families:
             try:
@@ -90,7 +91,7 @@ class DnsDiscovery:
 
     def _named(self, address: str) -> tuple[str, str]:
         port = self._settings.node_port
-        if ":" in address:  # which names can't have
+        if ":" in address:  # node names can't contain colons
             return address.replace(":", "-"), f"[{address}]:{port}"
         return address, f"{address}:{port}"
 
@@ -110,7 +111,7 @@ def ask(resolver: Resolver, name: str, kind: RdataType) -> Iterable[Any]:
 
 
 def describe(error: BaseException) -> str:
-    """Say in words fit for clients why DNS does not tell the nodes."""
+    """Return a sentence, fit for clients, on why DNS has no nodes."""
     if isinstance(error, NXDOMAIN):
         return "DNS does not know the nodes' name"
     if isinstance(error, NoAnswer):

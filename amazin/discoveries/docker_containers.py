@@ -1,7 +1,8 @@
-"""Docker's JSON about containers read as nodes: which, named how, reached where.
+"""Reads Docker's JSON about containers: which are nodes, their names and addresses.
 
-Pure: `discovery.py` asks the daemon. Format: Docker Engine API, `GET /containers/json`
-and `GET /containers/{id}/json`, the same from 1.40 to 1.5x for all that is read here.
+Pure: `discovery.py` queries the daemon. Format: Docker Engine API, `GET
+/containers/json` and `GET /containers/{id}/json`; what is read here is the same from
+1.40 to 1.5x.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _KEY_VARIABLES = (
 
 
 class Keys(NamedTuple):
-    """What requests to one node are signed with."""
+    """The keys that sign requests to one node."""
 
     access_key: str
     secret_key: str
@@ -42,7 +43,7 @@ MINIO_DEFAULT_KEYS = Keys("minioadmin", "minioadmin")
 
 
 class Attachment(NamedTuple):
-    """One network of a container; texts are empty where Docker doesn't know yet."""
+    """One network of a container. Texts are empty if Docker doesn't know them yet."""
 
     network: str
     network_id: str
@@ -52,7 +53,7 @@ class Attachment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What the list of containers says of one of them."""
+    """One entry of the list of containers."""
 
     id: str
     name: str
@@ -60,7 +61,7 @@ class Container:
     created: int
     labels: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
-    """By network name."""
+    """Sorted by network name."""
 
     @property
     def project(self) -> str:
@@ -68,18 +69,19 @@ class Container:
 
     @property
     def is_one_off(self) -> bool:
-        """Whether `docker-compose run` made it: a visitor, never a node."""
+        """Whether `docker-compose run` made the container; it is never a node."""
         return self.labels.get(_COMPOSE + "oneoff") == "True"
 
 
 @dataclass(frozen=True, slots=True)
 class Viewpoint:
-    """Where the gateway stands: what it can reach, and which project is its own."""
+    """Where the gateway runs: the networks it reaches, and its compose project."""
 
     container_id: str = ""
     project: str = ""
     networks: Mapping[str, str] | None = None
-    """Id by name; None: on the host, from where every container is reached."""
+    """Network ids by name; None: the gateway runs on the host, which reaches all
+    containers."""
 
     @property
     def network_ids(self) -> frozenset[str]:
@@ -88,7 +90,7 @@ class Viewpoint:
 
 def read_container(summary: Mapping[str, Any]) -> Container:
     """Read one entry of the list of containers."""
-    # Legacy links add names like `/other/alias`; one's own has a single slash.
+    # Legacy links add names like `/other/alias`; the container's own has one slash.
     own_names = [name[1:] for name in summary["Names"] or () if name.count("/") == 1]
     settings = summary.get("NetworkSettings") or {}
     return Container(
@@ -110,7 +112,7 @@ def _attachments(networks: Mapping[str, Any]) -> tuple[Attachment, ...]:
 
 
 def read_viewpoint(inspected: Mapping[str, Any]) -> Viewpoint:
-    """Read the inspected container that the gateway runs in."""
+    """Read the inspection of the container that the gateway runs in."""
     labels = inspected["Config"].get("Labels") or {}
     attachments = _attachments(inspected["NetworkSettings"].get("Networks") or {})
     networks = {a.network: a.network_id for a in attachments if a.network_id}
@@ -123,10 +125,10 @@ def read_viewpoint(inspected: Mapping[str, Any]) -> Viewpoint:
 
 
 def own_container_id(mountinfo: str) -> str | None:
-    """Find the id of the container whose `/proc/self/mountinfo` this is.
+    """Return the id of the container whose `/proc/self/mountinfo` this is.
 
-    Only files that Docker mounts into a container count: the host's own list shows
-    the `/dev/shm` of every container under `/var/lib/docker/containers/<id>/`.
+    Only files that Docker mounts into a container count, because the host's own list
+    has the `/dev/shm` of every container under `/var/lib/docker/containers/<id>/`.
     """
     mounted = re.search(
         r"/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) ",
@@ -136,7 +138,7 @@ def own_container_id(mountinfo: str) -> str | None:
 
 
 def read_keys(environment: Iterable[str]) -> Keys:
-    """Read the keys of a node from the environment of its container."""
+    """Return the keys of a node from the environment of its container."""
     values = dict(line.partition("=")[::2] for line in environment)
     for access, secret in _KEY_VARIABLES:
         if values.get(access) and values.get(secret):
@@ -145,13 +147,16 @@ def read_keys(environment: Iterable[str]) -> Keys:
 
 
 def is_candidate(container: Container, selector: str, viewpoint: Viewpoint) -> bool:
-    """Whether it is a node, if it is attached to a network of the gateway's."""
+    """Whether the container is a node, if it shares a network with the gateway."""
     is_own = container.id == viewpoint.container_id
     return selector in container.name and not container.is_one_off and not is_own
 
 
 def has_doubtful_network(container: Container, viewpoint: Viewpoint) -> bool:
-    """Whether a network has the name of one of ours, but another id: gone or not?"""
+    """Whether a network has the name of a network of ours, but another id.
+
+    That network may not exist any more.
+    """
     return any(
         attachment.network_id
         and attachment.network_id not in viewpoint.network_ids
@@ -165,8 +170,9 @@ def shared_attachments(
 ) -> tuple[Attachment, ...]:
     """Return the attachments over which the gateway reaches the container.
 
-    By id; by name where the id is empty (a container never started) or not among
-    `existing_ids` (a stopped one remembers the network of its last run).
+    They match by id. They match by name if the id is empty (the container was never
+    started) or not in `existing_ids` (a stopped container keeps the network of its last
+    run).
     """
     if viewpoint.networks is None:
         return container.attachments
@@ -183,11 +189,11 @@ def shared_attachments(
 
 
 def stable_names(containers: Iterable[Container], own_project: str) -> dict[str, str]:
-    """Return the stable name by container id.
+    """Return the stable names by container id.
 
-    The label `amazin.name`, else compose's `<service>-<number>`, else the container's
-    own name. Where several projects have one `<service>-<number>`, those that are not
-    the gateway's own project get the project's name in front.
+    The name is the label `amazin.name`, or else compose's `<service>-<number>`, or else
+    the container's own name. If several projects have the same `<service>-<number>`,
+    the name of the project precedes it for all but the gateway's own project.
     """
     containers = list(containers)
     short_names = {container.id: _compose_name(container) for container in containers}
@@ -215,10 +221,10 @@ def _compose_name(container: Container) -> str | None:
 def choose(
     containers: Iterable[Container], names: Mapping[str, str]
 ) -> tuple[dict[str, Container], list[Container]]:
-    """Return one container by stable name, and the running ones that lost.
+    """Return one container per stable name, and the running ones that were not chosen.
 
-    Of several with one name the running one counts, else the newest: compose leaves
-    the stopped predecessor there for a moment when it re-creates a container.
+    Of several containers with one name a running one is chosen, else the newest: while
+    compose re-creates a container, the stopped predecessor exists for a moment.
     """
     chosen: dict[str, Container] = {}
     losers = []
@@ -231,7 +237,7 @@ def choose(
 
 
 def address_of(container: Container, shared: Sequence[Attachment]) -> str | None:
-    """Return its first IPv4 address, else IPv6 in brackets; None while it is down."""
+    """Return the first IPv4 address, else IPv6 in brackets; None if not running."""
     if not container.is_running:
         return None
     for attachment in shared:
@@ -244,12 +250,12 @@ def address_of(container: Container, shared: Sequence[Attachment]) -> str | None
 
 
 def weight_of(container: Container) -> float | None:
-    """Return the weight of its label, 1 without one, None if that is no weight."""
+    """Return the weight from the label; 1 without a label, None if it is not valid."""
     text = container.labels.get(WEIGHT_LABEL)
     return 1.0 if text is None else as_weight(text)
 
 
 def group_of(container: Container) -> str | None:
-    """Return the group of its label, "" without one, None if that is no name."""
+    """Return the group from the label; "" without a label, None if it is not valid."""
     text = container.labels.get(GROUP_LABEL)
     return "" if text is None else as_name(text)

@@ -1,4 +1,4 @@
-"""The Docker daemon: connecting to it, its failures in words, its events.
+"""The Docker daemon: connects to it, describes its failures, follows its events.
 
 Knows nothing of nodes. SDK: https://docker-py.readthedocs.io, the low-level client.
 """
@@ -20,9 +20,9 @@ from urllib3.exceptions import HTTPError
 
 DAEMON_TIMEOUT_SECONDS = 3
 CLOSE_SECONDS = 10.0
-"""Longer the end of the thread is not waited for."""
+"""How long `close` waits for the thread to end."""
 EVENTS_PAUSE_SECONDS = 1.0
-"""Between two attempts to listen to the daemon's events."""
+"""Between two attempts to follow the daemon's events."""
 
 _WATCHED = {
     "type": ["container", "network"],
@@ -35,18 +35,18 @@ DAEMON_ERRORS = (
     *(DockerException, requests.RequestException, HTTPError, OSError),
     *(ValueError, LookupError, TypeError, AttributeError),
 )
-"""What its client raises: itself, its libraries, and when the answer is nonsense."""
+"""The exceptions of the SDK and its libraries, and those for invalid responses."""
 
 Connect = Callable[[str], docker.APIClient]
 
 
 def connect_daemon(base_url: str) -> docker.APIClient:
-    """Return a client of the daemon, its API version negotiated.
+    """Return a client of the daemon, with a negotiated API version.
 
     Raises: one of DAEMON_ERRORS.
     """
     scheme, _, path = base_url.partition("://")
-    if scheme == "unix":  # the SDK forgets to close a socket that can't be connected
+    if scheme == "unix":  # the SDK leaks a socket that can't be connected
         with closing(socket.socket(socket.AF_UNIX)) as attempt:
             attempt.connect(path)
     return docker.APIClient(
@@ -55,7 +55,7 @@ def connect_daemon(base_url: str) -> docker.APIClient:
 
 
 def inspect(client: docker.APIClient, id_: str) -> Mapping[str, Any] | None:
-    """Return all about a container; None: the daemon has none of this id (any more).
+    """Return the inspection of a container; None: the daemon has no such container.
 
     Raises: one of DAEMON_ERRORS.
     """
@@ -67,7 +67,7 @@ def inspect(client: docker.APIClient, id_: str) -> Mapping[str, Any] | None:
 
 
 def describe(error: BaseException | None) -> str:
-    """Say in words fit for clients what is wrong with the daemon."""
+    """Return a sentence, fit for clients, on what is wrong with the daemon."""
     if isinstance(error, APIError):
         return "The Docker daemon refuses to list the containers"
     if not isinstance(error, (DockerException, requests.RequestException, OSError)):
@@ -80,9 +80,10 @@ def describe(error: BaseException | None) -> str:
 
 
 class DaemonEvents:
-    """Listens to the daemon in a thread, begun by the first `wait` in each process.
+    """Follows the daemon's events in a thread, which the first `wait` starts.
 
-    Events only hint that it is worth asking again: their stream ends silently.
+    Each process has a thread of its own. An event is only a hint to call `find` again,
+    because the stream may end silently.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class DaemonEvents:
         self.changed.clear()
 
     def close(self) -> None:
-        """Listen no more. Idempotent."""
+        """Stop following events. Idempotent."""
         self._closing.set()
         self._break_off()
         if self._listening_pid == os.getpid() and self._listening:
@@ -130,13 +131,13 @@ class DaemonEvents:
         self._stream = client.events(since=now, filters=_WATCHED, decode=True)
         if self._closing.is_set():
             self._break_off()
-        self.changed.set()  # what happened while nobody listened
+        self.changed.set()  # something may have happened before the stream began
         for event in self._stream:
             if self._concerns_nodes(event):
                 self.changed.set()
 
     def _break_off(self) -> None:
-        """End the stream of events, on which the thread may wait for ever."""
+        """Close the event stream: the thread could wait for it for ever."""
         if hasattr(self._stream, "close"):
             with suppress(*DAEMON_ERRORS):
                 self._stream.close()

@@ -15,10 +15,10 @@ log = logging.getLogger("amazin.discovery")
 
 
 class FolderDiscovery:
-    """`node-1`, `node-2`, ... under one folder: the first `count`, and what is there.
+    """Finds `node-1`, `node-2`, ... in a folder: the first `count`, and all others.
 
-    Folders are made at the start only: one that vanishes later is a node that is
-    down, not a new and empty one. A name once seen stays.
+    Folders are made only at the start: a folder that vanishes later is a node that is
+    down, not a new and empty one. A name that was found once is kept.
     """
 
     def __init__(self, data_dir: Path, count: int) -> None:

@@ -1,4 +1,4 @@
-"""`DISCOVERY=static`: nodes that somebody listed, in a setting or in a file."""
+"""`DISCOVERY=static`: nodes that an operator listed, in a setting or in a file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class StaticDiscovery:
 
 
 class NodesFileDiscovery:
-    """The nodes of the file `NODES_FILE`, read anew each time."""
+    """The nodes in the file `NODES_FILE`, which each `find` reads again."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file once. Raises: SettingsError, without any of its secrets."""
+        """Read the file once. Raises: SettingsError, with no secret in its message."""
         self._path = path
         self._read()
 

@@ -1,6 +1,6 @@
-"""Importing a user's own module, which may be called like one of ours or a library's.
+"""Imports a user's own discovery, whose module may have the name of another module.
 
-The one place that has the current folder searched for modules.
+This is the only place that adds the current folder to the search path.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from types import ModuleType
 def import_own(name: str) -> ModuleType:
     """Import a module of the current folder, or one that is installed.
 
-    From now on that folder is searched last, so what the module itself imports is found
-    there, too, but never in the place of something installed.
+    From then on the current folder is searched last: the module finds its own helpers
+    there, but they never hide an installed module.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -31,13 +31,13 @@ def import_own(name: str) -> ModuleType:
 
 
 def is_what_imports_find(own: ModuleSpec) -> bool:
-    """Whether its name means this module, rather than one that is installed."""
+    """Whether `import` finds this module by its name, rather than an installed one."""
     found = find_spec(own.name)
     return found is not None and found.origin == own.origin
 
 
 def load_as(name: str, found: ModuleSpec) -> None:
-    """Load a module by another name than its own."""
+    """Load a module under another name than its own."""
     spec = spec_from_file_location(
         name,
         found.origin,

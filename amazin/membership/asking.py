@@ -1,4 +1,4 @@
-"""One question to several nodes at once. Decides nothing about their answers."""
+"""Sends one request to several nodes at once. Decides nothing about the responses."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def ask_all(
     even_lost: bool = False,
     deadline: float = math.inf,
 ) -> dict[str, T | GatewayError]:
-    """Ask nodes at once; returns by name what each answered, or why it did not.
+    """Send a request to several nodes at once; return responses or errors by node name.
 
-    That a node has no such object, NoSuchKeyError, is among the reasons. `deadline` is
-    on the monotonic clock; a node that is silent until then is given up.
+    The errors include NoSuchKeyError, if a node has no such object. `deadline` is on
+    the monotonic clock; a node that is silent until then gets a NodeTimeoutError.
     """
     answers: dict[str, T | GatewayError] = {}
     asked: list[tuple[Member, Pending[T]]] = []

@@ -1,7 +1,7 @@
-"""One node as this process sees it: whether it can be asked now.
+"""A member: one node of the cluster, and whether this process may send it requests.
 
 A node that fails is skipped until it answers a probe, so that clients don't wait for
-it. Does not decide which node holds what.
+it. This module does not decide which node holds what.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.interface import Answer, Node, Pending, Upload
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
-"""Between two probes of a node that fails; doubles."""
+"""Between two probes of a node that fails; the pause doubles each time."""
 CLOSE_SECONDS = 10.0
-"""Longer no thread is waited for that was told to end."""
+"""How long `close` waits for a thread to end."""
 SKIP_AFTER = (NodeUnreachableError, NodeTimeoutError, NodeAccessError)
-"""Failures after which asking again at once is pointless."""
+"""After these failures an immediate retry is pointless."""
 
 log = logging.getLogger("amazin.membership")
 
 
 class Member:
-    """A node, and whether it can be asked. Thread-safe."""
+    """A node, and whether requests may be sent to it. Thread-safe."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Member:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the node answers with an empty disk, though it held data."""
+        """Whether the node answers with an empty disk, although it held data."""
         return self._is_lost
 
     @is_lost.setter
@@ -67,12 +67,14 @@ class Member:
         if is_lost != self._is_lost:
             self._is_lost = is_lost
             state = "has lost its disk; `amazin repair` fills it again"
-            log.warning("node %s %s", self.name, state if is_lost else "counts again")
+            log.warning(
+                "node %s %s", self.name, state if is_lost else "is in use again"
+            )
 
     def ask(
         self, start: Callable[[Node], Pending[Answer]], *, even_lost: bool = False
     ) -> Pending[Answer]:
-        """Send a question; its answer is for `wait`.
+        """Send a request; `wait` receives the response.
 
         Raises: NodeError, at once if the node is skipped, or lost unless `even_lost`.
         """
@@ -85,7 +87,7 @@ class Member:
             raise
 
     def wait(self, pending: Pending[Answer]) -> Answer:
-        """Receive the answer to a question. Raises: as `Pending.wait`."""
+        """Receive the response to a request. Raises: as `Pending.wait`."""
         try:
             return pending.wait()
         except NodeError as exc:
@@ -95,7 +97,7 @@ class Member:
     def call(
         self, start: Callable[[Node], Pending[Answer]], *, even_lost: bool = False
     ) -> Answer:
-        """Send a question and receive its answer. Raises: as `ask` and `wait`."""
+        """Send a request and receive the response. Raises: as `ask` and `wait`."""
         if self._is_skipped or self._is_lost:
             self._refuse(even_lost)
         try:
@@ -105,7 +107,7 @@ class Member:
             raise
 
     def head(self, name: ObjectName, *, even_lost: bool = False) -> ObjectInfo | None:
-        """Ask what the node holds; None: no such key. Raises: NodeError."""
+        """Return the info about the node's copy; None: no key. Raises: NodeError."""
         try:
             return self.call(lambda node: node.start_head(name), even_lost=even_lost)
         except NoSuchKeyError:
@@ -130,7 +132,7 @@ class Member:
         *,
         even_lost: bool = False,
     ) -> ObjectInfo:
-        """Upload all of a body; if that fails nothing is stored.
+        """Upload a whole body; if that fails nothing is stored.
 
         Raises: PreconditionError, NodeError; see `Upload.start_commit`.
         """
@@ -140,7 +142,7 @@ class Member:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Note what of the node's fails meanwhile."""
+        """Note the NodeErrors that the block raises; see `note_failure`."""
         try:
             yield
         except NodeError as exc:
@@ -148,12 +150,12 @@ class Member:
             raise
 
     def require_usable(self) -> None:
-        """Return if it can be asked now. Raises: NodeError, as `ask` does at once."""
+        """Raises: NodeError, if requests must not be sent to the node now."""
         if self._is_skipped or self._is_lost:
             self._refuse(even_lost=False)
 
     def _refuse(self, even_lost: bool) -> None:
-        """Raise NodeError, unless the node may be asked."""
+        """Raises: NodeError, if the node is skipped, or lost unless `even_lost`."""
         if self._is_lost and not even_lost:
             error: NodeError = NoSuchBucketError("the node has lost its disk")
         elif self._is_skipped:
@@ -164,7 +166,7 @@ class Member:
         raise error
 
     def note_failure(self, error: NodeError) -> None:
-        """Skip the node from now on, if the failure is of a kind that lasts."""
+        """Skip the node from now on, if this kind of failure lasts."""
         error.node = self.name
         if not isinstance(error, SKIP_AFTER) or self.spec.endpoint is None:
             return
@@ -191,12 +193,12 @@ class Member:
             return
 
     def retire(self) -> None:
-        """Another member takes this one's place: end the probing, without a wait."""
+        """Stop the probes, because another member replaces this one; does not wait."""
         self._is_retired.set()
         self.node.close()
 
     def close(self) -> None:
-        """End the probing, and wait for that; a question under way has its limits."""
+        """Stop the probes and wait for their end; a running one has time limits."""
         self.retire()
         if self._probing is not None:
             self._probing.join(CLOSE_SECONDS)
@@ -206,7 +208,7 @@ class Member:
 
 
 def finish(upload: Upload, chunks: Iterable[bytes]) -> ObjectInfo:
-    """Send all of a body and store it; if that fails nothing is stored.
+    """Send a whole body and store it; if that fails nothing is stored.
 
     Raises: PreconditionError, NodeError; see `Upload.start_commit`.
     """

@@ -1,9 +1,8 @@
-"""The nodes this process knows: the last good list, kept fresh in the background.
+"""The nodes that this process knows: the last good list, refreshed in the background.
 
-With each look at the list the nodes' roster is read, too. A name once seen stays
-known, and so does every name in the roster; what discovery no longer shows is an
-unreachable node, never a forgotten one. Does not decide which node holds what: see
-`cluster/placement.py`.
+Each refresh also reads the roster from the nodes. A node's name is never forgotten once
+discovery or the roster had it: if discovery no longer finds the node, it is down. This
+module does not decide which node holds what: see `cluster/placement.py`.
 """
 
 from __future__ import annotations
@@ -33,49 +32,49 @@ from amazin.model.node_specs import (
 from amazin.nodes.interface import Node
 
 FIRST_LIST_SECONDS = 5.0
-"""How long the first requests wait for the first answer of discovery."""
+"""How long the first requests wait for the first result of discovery."""
 FRESH_SHARE = 0.75
-"""Of the time that steps of a change wait: so long a look at the roster is good."""
+"""A roster that was read is valid for this share of its `wait_seconds`."""
 WAIT_REFRESHES = 4
-"""In a cluster that is formed now the steps wait so many times `refresh_seconds`, but
-not less than `WAIT_SECONDS`: a look may take as long as the slowest node's limits."""
+"""A new cluster gets `wait_seconds` of this many refreshes, but not less than
+`WAIT_SECONDS`: a refresh may take as long as the time limits of the slowest node."""
 
 log = logging.getLogger("amazin.membership")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The nodes at one moment."""
+    """The nodes and their roster at one moment."""
 
     members: dict[str, Member]
     """By stable name."""
     view: RosterView
-    """What they were seen to remember."""
+    """The rosters that the nodes were seen to hold."""
     problem: str
-    """Why there may be fewer nodes than there should be; empty if all is well."""
+    """Why there may be fewer nodes than there should be; "" if there is no problem."""
     fresh_until: float = field(default=0.0, compare=False)
-    """On the monotonic clock: as long the roster may be acted on."""
+    """Until when this roster may be used, on the monotonic clock."""
 
     @cached_property
     def roster(self) -> Roster | None:
-        """The roster that counts; None: there is none, or there are several."""
+        """The roster of the cluster; None: there is none, or there are several."""
         return self.view.roster
 
     @cached_property
     def lost(self) -> frozenset[str]:
-        """Nodes that answer with an empty disk, though they held data."""
+        """The nodes that answer with an empty disk, although they held data."""
         return self.view.lost
 
     @property
     def is_empty(self) -> bool:
-        """Whether all nodes answered, and nothing was ever stored on them."""
+        """Whether all nodes answered and none of them ever stored anything."""
         view = self.view
         is_blocked = view.copies or view.unreachable or view.with_data
         return bool(view.empty) and not is_blocked
 
     @property
     def reason(self) -> str:
-        """Why the nodes can't be used now."""
+        """Why the nodes can't be used now, as a sentence for clients."""
         if not self.members:
             return self.problem or "No storage node was found"
         if self.is_empty:
@@ -86,7 +85,7 @@ class Snapshot:
 
 
 class Membership:
-    """Follows discovery and the roster. Threads start with the first question."""
+    """Follows discovery and the roster. The first use starts its threads."""
 
     def __init__(
         self,
@@ -101,9 +100,9 @@ class Membership:
         is_watching: bool = True,
         least_wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        """Without `desired` changes of the set of nodes are followed, never proposed.
+        """Take what is needed; without `desired` changes are followed, never proposed.
 
-        If it isn't watching, only `refresh` looks at the nodes.
+        Without `is_watching` no thread is started, and only `refresh` reads anything.
         """
         self._discovery = discovery
         self._build_node = build_node
@@ -133,10 +132,10 @@ class Membership:
         self._is_started = False
 
     def reset_in_child(self) -> None:
-        """Begin anew in a forked process: threads, locks and connections.
+        """Start afresh in a forked process, with new threads, locks and connections.
 
-        The names stay known. What the parent's nodes hold is the parent's: it is
-        neither used nor closed here.
+        The names stay known. The nodes of the parent belong to the parent: their
+        resources are neither used nor closed here.
         """
         self._inherited.append(self._snapshot)
         specs = [member.spec for member in self._snapshot.members.values()]
@@ -145,7 +144,7 @@ class Membership:
         self._reset()
 
     def snapshot(self) -> Snapshot:
-        """Return the nodes as last seen; waits for the first list, for a while."""
+        """Return the last snapshot; waits a limited time for the first list."""
         if not self._is_started:
             self._start()
         if not self._first_list.is_set():
@@ -153,7 +152,7 @@ class Membership:
         return self._snapshot
 
     def fresh_snapshot(self) -> Snapshot:
-        """Return the nodes with a roster that may be acted on, if there is any."""
+        """Return a snapshot with a roster that may be used, if there is one."""
         snapshot = self._snapshot
         if self._clock() < snapshot.fresh_until:
             return snapshot
@@ -164,11 +163,11 @@ class Membership:
         return snapshot
 
     def is_fresh(self, snapshot: Snapshot) -> bool:
-        """Whether its roster may still be acted on."""
+        """Whether the snapshot's roster may still be used."""
         return self._clock() < snapshot.fresh_until
 
     def bootstrap(self) -> Snapshot:
-        """Make a cluster of nodes on which nothing is stored, if it is none yet."""
+        """Form a cluster of the nodes if they are empty; return the new snapshot."""
         self._may_bootstrap = True
         self.refresh()
         return self._snapshot
@@ -187,9 +186,9 @@ class Membership:
             self._is_started = True
 
     def close(self) -> None:
-        """Follow nothing any more; probes, and connections that are idle, end.
+        """Stop all threads and probes, and close idle connections.
 
-        What was seen stays known, but is acted on no longer than it is fresh.
+        The last snapshot remains, and is used only until it is no longer fresh.
         """
         with self._start_lock:
             self._closing.set()
@@ -217,7 +216,7 @@ class Membership:
             try:
                 self.refresh()
             except Exception:
-                log.exception("the nodes can't be looked at")
+                log.exception("the nodes can't be read")
             if watching is None:
                 self._closing.wait(self._refresh_seconds)
                 continue
@@ -225,14 +224,14 @@ class Membership:
                 return
             try:
                 watching.wait(self._refresh_seconds)
-            except Exception:  # anyone's own class may raise anything
+            except Exception:  # a user's discovery may raise anything
                 log.exception("discovery can't wait for changes; it is asked regularly")
                 watching = None
 
     def change(self, make: Callable[[Roster], Roster]) -> bool:
-        """Take a step that a person or `repair` wants; False: not possible now.
+        """Record the roster that `make` returns; False: not possible now.
 
-        Raises: RosterError, what `make` raises.
+        Raises: RosterError, and what `make` raises.
         """
         with self._refresh_lock:
             self._read_roster()
@@ -245,7 +244,7 @@ class Membership:
             return is_done
 
     def readmit(self, name: str) -> bool:
-        """Count on a node again that had lost its disk and was filled."""
+        """Use a node again that lost its disk and was filled; False: not now."""
         with self._refresh_lock:
             snapshot = self._snapshot
             if snapshot.roster is None:
@@ -255,9 +254,9 @@ class Membership:
             return is_done
 
     def refresh(self) -> None:
-        """Read the list of nodes, and the roster on them, now.
+        """Read the list of nodes and the roster from them, now.
 
-        Of callers that wait for a refresh that runs, one reads for all.
+        If several callers wait for a running refresh, one of them reads for all.
         """
         seen = self._refreshes_begun
         with self._refresh_lock:
@@ -280,7 +279,7 @@ class Membership:
             self._found = found
         except DiscoveryError as exc:
             problem = str(exc)
-        except Exception as exc:  # anyone's own class may raise or return anything
+        except Exception as exc:  # a user's discovery may raise or return anything
             problem = f"Discovery failed with {type(exc).__name__}"
             log.debug("discovery failed", exc_info=True)
         if problem and problem != self._snapshot.problem:
@@ -288,7 +287,7 @@ class Membership:
         self._snapshot = replace(self._snapshot, problem=problem)
 
     def _adopt(self, found: Mapping[str, NodeSpec]) -> None:
-        """Make the found nodes those of this process; all of them, or raise."""
+        """Make members of all found nodes, or raise and change nothing."""
         old = self._snapshot.members
         specs = {
             name: replace(member.spec, endpoint=None) for name, member in old.items()
@@ -318,7 +317,8 @@ class Membership:
         if not view.is_confirmed:
             fresh_until = old.fresh_until if old.roster == view.roster else 0.0
             if not view.copies and old.view.copies:
-                # Nobody says otherwise: what was known holds until it is too old.
+                # No node contradicts the known roster, so it stays valid until it is
+                # too old.
                 fresh_until = old.fresh_until
                 empty = view.empty
                 view = replace(old.view, empty=empty, unreachable=view.unreachable)

@@ -1,7 +1,7 @@
-"""The set of nodes as the nodes remember it. Pure.
+"""The roster: the set of nodes, as the nodes themselves store it. Pure.
 
-Every node holds a copy of the `Roster`, and the gateways have no other memory. How it
-changes: `transitions.py`. Who reads and records the copies: `roster_store.py`.
+Every node holds a copy of the `Roster`; the gateways have no other memory.
+`transitions.py` decides how it changes, `roster_store.py` reads and writes the copies.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from hashing import Ranker
 
 FORMAT = 1
 WAIT_SECONDS = 20.0
-"""How long the steps of a change wait in a cluster that is not told otherwise."""
+"""The default of `Roster.wait_seconds`."""
 
 
 @dataclass(frozen=True)
 class NodeSet:
-    """What decides where a key's copies lie."""
+    """The parameters of placement: they decide where a key's copies are."""
 
     replicas: int
-    """Called `r`: on how many nodes each object is stored."""
+    """The number of nodes that store each object, called `r`."""
     weights: Mapping[str, float]
     """By stable name; above 0."""
     groups: Mapping[str, str] = field(default_factory=dict)
-    """The mirror sets of the nodes that are not in the group ""."""
+    """The mirror sets by node name; nodes in the group "" are left out."""
     group_weights: Mapping[str, float] = field(default_factory=dict)
-    """Those that are not 1."""
+    """By group; weights of 1 are left out."""
     epoch: int = 0
-    """The generation that introduced this set; later sets have a greater one."""
+    """The generation that introduced this set; later sets have a greater epoch."""
 
     @cached_property
     def ranker(self) -> Ranker:
-        """What ranks these nodes for a key."""
+        """Ranks these nodes for a key."""
         return Ranker(self.weights, self.groups, self.group_weights)
 
     @property
     def names(self) -> Set[str]:
-        """The stable names of its nodes."""
+        """The stable names of the nodes."""
         return self.weights.keys()
 
     def home(self, hash_key: bytes) -> list[str]:
@@ -50,55 +50,56 @@ class NodeSet:
 
     @cached_property
     def home_size(self) -> int:
-        """How many nodes a key's home has: `m = min(2r-1, n)`."""
+        """The number of nodes in a key's home: `m = min(2r-1, n)`."""
         return min(2 * self.replicas - 1, len(self.weights))
 
     @cached_property
     def read_count(self) -> int:
-        """Of how many nodes of the home a read needs the answers: `max(1, m-r+1)`."""
+        """How many nodes of the home must answer a read: `max(1, m-r+1)`."""
         return max(1, self.home_size - self.replicas + 1)
 
     def without(self, names: Set[str]) -> NodeSet:
-        """Return the same set, less some nodes."""
+        """Return the same set without some nodes."""
         weights = {name: w for name, w in self.weights.items() if name not in names}
         groups = {name: g for name, g in self.groups.items() if name not in names}
         return replace(self, weights=weights, groups=groups)
 
     def places_like(self, other: NodeSet) -> bool:
-        """Whether both sets put every key on the same nodes."""
+        """Whether both sets place every key on the same nodes."""
         return self == replace(other, epoch=self.epoch)
 
 
 @dataclass(frozen=True)
 class Roster:
-    """One generation of what the nodes remember."""
+    """One generation of the roster."""
 
     cluster: str
-    """Drawn once, when the first nodes became a cluster."""
+    """The cluster's random id, made when it was formed."""
     generation: int
     settled: NodeSet | None
-    """Under this lies all data; None: it may lie on any node."""
+    """The set by which all data is placed; None: data may be on any node."""
     next: NodeSet | None = None
-    """Under this it is to lie."""
+    """The set to which the data is being moved; None: no change is under way."""
     is_open: bool = False
-    """Whether writes go by `next` already."""
+    """Whether writes use `next` already."""
     is_new: bool = False
     """Nothing is stored yet: `next` may be settled without `repair`."""
     forgotten: tuple[str, ...] = ()
-    """Nodes in `settled` that are given up: nobody waits for them."""
+    """Nodes in `settled` that were given up: nothing waits for them."""
     leaving: tuple[str, ...] = ()
-    """Nodes outside both sets that still have to learn this generation."""
+    """Nodes outside both sets that still have to receive this generation."""
     absorbed: tuple[str, ...] = ()
-    """Other clusters that were joined to this one."""
+    """Other clusters that were merged into this one."""
     wait_seconds: float = WAIT_SECONDS
-    """So long each step of a change waits; three quarters of it a gateway may act on
-    what it read here. Drawn once, so that it is the same for all."""
+    """How long each step of a change waits. A gateway may use a roster that it read for
+    three quarters of this. Set when the cluster is formed, so that it is the same for
+    all."""
     held: tuple[str, ...] = ()
-    """With nothing settled: nodes that held data before."""
+    """If `settled` is None: the nodes that held data before."""
 
     @property
     def sets(self) -> tuple[NodeSet, ...]:
-        """`settled` and `next`, as far as they are there."""
+        """`settled` and `next`, without None."""
         return tuple(nodes for nodes in (self.settled, self.next) if nodes)
 
     @property
@@ -108,12 +109,12 @@ class Roster:
 
     @cached_property
     def write_set(self) -> NodeSet | None:
-        """By which set writes go; None: they have to wait."""
+        """The set that writes use; None: writes have to wait."""
         return self.next if self.is_open else self.settled
 
     @cached_property
     def replicas(self) -> int:
-        """On how many nodes of the home a write has to be."""
+        """The number of nodes of the home that must have a write."""
         return (self.write_set or self.newest).replicas
 
     @property
@@ -123,30 +124,30 @@ class Roster:
 
     @property
     def names(self) -> frozenset[str]:
-        """All nodes it speaks of."""
+        """All nodes that the roster names."""
         return frozenset(self.leaving).union(*(nodes.names for nodes in self.sets))
 
     @property
     def holders(self) -> frozenset[str]:
-        """The nodes that are to hold a copy of it."""
+        """The nodes that must hold a copy of the roster."""
         return self.names - set(self.forgotten)
 
     @property
     def data_nodes(self) -> frozenset[str]:
-        """The nodes that hold data: one of these without a copy has lost its disk."""
+        """The nodes that hold data. One of these without a copy has lost its disk."""
         open_set = self.next.names if self.next and self.is_open else set()
         settled = self.settled.names if self.settled else set()
         leaving = self.leaving if self.is_open and not self.settled else ()
         return frozenset(settled | open_set).union(leaving, self.held)
 
     def dump(self, holder: str) -> bytes:
-        """Return the copy that the node `holder` keeps."""
+        """Return the copy for the node `holder`."""
         value = {"format": FORMAT, "holder": holder, **asdict(self)}
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def load(cls, data: bytes, holder: str) -> Roster:
-        """Read what `dump` wrote. Raises: RosterError, also for another's copy."""
+        """Parse what `dump` returned. Raises: RosterError, also for another holder."""
         try:
             value = json.loads(data)
             if value.pop("format") != FORMAT:
@@ -164,7 +165,8 @@ class Roster:
             if not roster.sets or type(roster.generation) is not int or not is_sound:
                 raise RosterError("the node's roster says nothing")
             for nodes in roster.sets:
-                if not nodes.home(roster.cluster.encode()):  # refuses nonsense, too
+                # The call also raises for invalid values.
+                if not nodes.home(roster.cluster.encode()):
                     raise RosterError("the node's roster names no node")
             return roster
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
@@ -172,10 +174,11 @@ class Roster:
 
 
 def newest(rosters: Iterable[Roster]) -> list[Roster]:
-    """Return the newest roster of each cluster that no other one has absorbed.
+    """Return the newest roster of each cluster that was not merged into another one.
 
-    One, where all is well. Of one generation, which two gateways may have made at once
-    when one of them had given up a node, everybody takes the same.
+    Normally that is a single roster. Two gateways may have made the same generation at
+    once, if one of them had given up a node; then every gateway chooses the same of the
+    two.
     """
     best: dict[str, Roster] = {}
     for roster in rosters:

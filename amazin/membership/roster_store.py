@@ -1,6 +1,6 @@
-"""Reads the copies of the roster on the nodes, and takes the steps that are due.
+"""Reads the copies of the roster on the nodes, and records the steps that are due.
 
-What is due is decided in `transitions.py`. Nothing here is kept but for how long the
+`transitions.py` decides which steps are due. The only state kept here is how long the
 newest roster has been on all its nodes. Used by one thread at a time.
 """
 
@@ -38,10 +38,10 @@ from amazin.nodes.interface import Node, NodeObject, Pending
 
 ROSTER_NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20
-LOOK_SECONDS = 2.0
-"""Longer no node is waited for: what was seen of the others gets old meanwhile."""
+READ_SECONDS = 2.0
+"""How long each round waits for a node: what the others answered gets old meanwhile."""
 MAX_ROUNDS = 8
-"""How many steps are taken in one go at most."""
+"""The maximum number of steps in one call of `follow`."""
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ log = logging.getLogger("amazin.roster")
 
 @dataclass(frozen=True)
 class Copy:
-    """A node's copy, and the ETag that a change of it is conditional on."""
+    """A node's copy of the roster, and its ETag, on which changes are conditional."""
 
     roster: Roster
     etag: str
@@ -65,18 +65,18 @@ class RosterStore:
         wait_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`wait_seconds` is for a cluster that is formed; see `Roster`."""
+        """`wait_seconds` is for clusters that are formed here; see `Roster`."""
         self._desired = desired
         self.wait_seconds = wait_seconds
-        """After so long no gateway acts on what it saw before."""
+        """After this time no gateway uses what it read before."""
         self._clock = clock
         self._recorded: tuple[Roster | None, float] = (None, 0.0)
         self._lost_since: dict[str, float] = {}
         self._copies: dict[str, Copy] = {}
         self._last: Roster | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.looked_at = 0.0
-        """When the look began that `follow` returned last."""
+        """When the reading began whose result `follow` returned last."""
 
     def follow(
         self,
@@ -84,15 +84,15 @@ class RosterStore:
         found: Iterable[NodeSpec],
         may_bootstrap: bool,
     ) -> RosterView:
-        """Look at the nodes, and take the steps that are due.
+        """Read the copies on the nodes, and record the steps that are due.
 
-        With `may_bootstrap` empty nodes become a cluster: something is to be stored. A
-        step that somebody else was faster with is followed at once. A node seems to
-        have lost its disk, too, if a roster spreads while the nodes are looked at: that
-        is believed if it is seen again.
+        With `may_bootstrap` empty nodes become a cluster, because a client stores
+        something. A step that another gateway recorded first is followed at once. If a
+        roster spreads while the copies are read, a node may only seem to have lost its
+        disk; so a loss is believed when it was seen twice.
         """
         specs = list(found)
-        view = self._look(members)
+        view = self._read_view(members)
         for _ in range(MAX_ROUNDS):
             new = self._due(view, specs, may_bootstrap)
             if new:
@@ -100,30 +100,30 @@ class RosterStore:
                 if is_done:
                     log.info("the set of nodes changes: %s", describe(new))
             elif view.roster and view.outdated:
-                told = [
+                recorded = [
                     self._record(name, view.roster, members) for name in view.outdated
                 ]
-                is_done = all(told)
+                is_done = all(recorded)
             elif self.looked_at in self._lost_since.values():
                 is_done = True
             else:
                 break
-            before, view = view, self._look(members)
+            before, view = view, self._read_view(members)
             if view == before and not is_done:
                 break
         return view
 
     def has_waited(self, roster: Roster) -> bool:
-        """Whether it is on all its nodes for so long that nobody acts on older ones."""
+        """Whether all nodes have had it so long that no gateway uses an older one."""
         recorded, since = self._recorded
         return recorded == roster and self._clock() - since >= self.wait_seconds
 
     def is_due(self, roster: Roster) -> bool:
-        """Whether `repair` may bring everything under the next set of nodes."""
+        """Whether `repair` may move the data to the next set of nodes."""
         return roster.is_open and self.has_waited(roster)
 
     def is_known_lost(self, names: Set[str]) -> bool:
-        """Whether every gateway knows by now that these nodes lost their disks."""
+        """Whether by now every gateway knows that these nodes lost their disks."""
         now = self._clock()
         return all(
             now - self._lost_since.get(name, now) >= self.wait_seconds for name in names
@@ -132,17 +132,17 @@ class RosterStore:
     def decide(
         self, new: Roster, view: RosterView, members: Mapping[str, Member]
     ) -> bool:
-        """Take a step from what was seen last; False: somebody else did, or not now."""
+        """Record a step from the last view; False: another did first, or not now."""
         name = arbiter(view.roster, new)
         if name not in view.empty.union(view.copies) - view.lost:
-            self._tell(f"the set of nodes can't change while {name} is away")
+            self._warn_once(f"the set of nodes can't change while {name} is away")
             return False
         return self._record(name, new, members)
 
     def readmit(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
-        """Give a node that had lost its disk, and was filled again, its copy.
+        """Write the roster to a node that had lost its disk and was filled again.
 
-        False: not now, or it has lost its disk once more.
+        False: not possible now, or the node has lost its disk once more.
         """
         member = members[name]
         try:
@@ -152,7 +152,7 @@ class RosterStore:
             member.node.make_bucket(ROSTER_NAME.bucket)
             write_copy(member, roster, None)
         except (NodeError, PreconditionError) as exc:
-            self._tell(f"{name} can't be counted on yet: {exc}")
+            self._warn_once(f"{name} can't be used yet: {exc}")
             return False
         return True
 
@@ -169,7 +169,9 @@ class RosterStore:
         else:
             wanted = self._desired.wanted(current, offered)
         if current and len(wanted.weights) < wanted.replicas:
-            self._tell(f"REPLICAS={wanted.replicas} needs as many nodes: not changed")
+            self._warn_once(
+                f"REPLICAS={wanted.replicas} needs as many nodes: not changed"
+            )
             wanted = replace(wanted, replicas=current.replicas)
         if not view.copies:
             is_wanted = may_bootstrap or bool(view.with_data)
@@ -179,14 +181,14 @@ class RosterStore:
         roster = view.roster
         return step(view, wanted, roster is not None and self.has_waited(roster))
 
-    def _look(self, members: Mapping[str, Member]) -> RosterView:
+    def _read_view(self, members: Mapping[str, Member]) -> RosterView:
         self.looked_at = self._clock()
         copies, empty, unreachable = self._read_copies(members)
         self._copies = copies
         rosters = {name: copy.roster for name, copy in copies.items()}
         view = RosterView(rosters, frozenset(empty), unreachable=frozenset(unreachable))
         joining = empty - (view.roster.names if view.roster else set())
-        with_data, unclear = look_into([members[name] for name in joining])
+        with_data, unclear = find_data([members[name] for name in joining])
         view = RosterView(
             rosters, view.empty - unclear, with_data, view.unreachable | unclear
         )
@@ -204,7 +206,7 @@ class RosterStore:
     ) -> tuple[dict[str, Copy], set[str], set[str]]:
         copies: dict[str, Copy] = {}
         empty, unreachable = set[str](), set[str]()
-        deadline = time.monotonic() + LOOK_SECONDS
+        deadline = time.monotonic() + READ_SECONDS
         known = [members[name] for name in members if name in self._copies]
         for name, info in ask_all(
             known, start_head, even_lost=True, deadline=deadline
@@ -226,13 +228,13 @@ class RosterStore:
             except (NodeError, RosterError) as exc:
                 unreachable.add(name)
                 if isinstance(exc, RosterError):
-                    self._tell(f"node {name} can't be used: {exc}")
+                    self._warn_once(f"node {name} can't be used: {exc}")
         return copies, empty, unreachable
 
     def _copy_of(self, name: str, content: NodeObject | GatewayError) -> Copy:
         """Receive a node's copy. Raises: NodeError, RosterError.
 
-        What all nodes say the same is held once.
+        Equal rosters of several nodes share one object.
         """
         copy = read_copy(name, content)
         if copy.roster == self._last:
@@ -241,7 +243,7 @@ class RosterStore:
         return copy
 
     def _record(self, name: str, roster: Roster, members: Mapping[str, Member]) -> bool:
-        """Write a node's copy, if it still is what was seen; return whether it is."""
+        """Write a node's copy, if it is still the one read; return whether it was."""
         seen = self._copies.get(name)
         try:
             if seen is None:
@@ -251,29 +253,29 @@ class RosterStore:
         except PreconditionError:
             return False
         except (NodeError, KeyError) as exc:
-            self._tell(f"the set of nodes can't be recorded on {name}: {exc}")
+            self._warn_once(f"the set of nodes can't be recorded on {name}: {exc}")
             return False
         return True
 
-    def _tell(self, message: str) -> None:
-        """Log, once, what is not going to change by itself."""
-        if message not in self._told:
-            self._told.add(message)
+    def _warn_once(self, message: str) -> None:
+        """Log a message, once, about something that lasts until an operator acts."""
+        if message not in self._warned:
+            self._warned.add(message)
             log.warning("%s", message)
 
 
 def start_head(node: Node) -> Pending[ObjectInfo]:
-    """Ask a node for its copy's ETag."""
+    """Request the ETag of a node's copy."""
     return node.start_head(ROSTER_NAME)
 
 
 def start_get(node: Node) -> Pending[NodeObject]:
-    """Ask a node for its copy."""
+    """Request a node's copy."""
     return node.start_get(ROSTER_NAME)
 
 
 def is_none(answer: object) -> bool:
-    """Whether a node said that it holds no roster."""
+    """Whether a node answered that it holds no roster."""
     return isinstance(answer, NoSuchBucketError | NoSuchKeyError)
 
 
@@ -290,8 +292,8 @@ def read_copy(name: str, content: NodeObject | GatewayError) -> Copy:
     return Copy(Roster.load(data, name), content.info.etag)
 
 
-def look_into(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return which of these nodes hold objects, and of which it can't be told."""
+def find_data(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which of these nodes hold objects, and of which that is unknown."""
     with_data, unclear = set[str](), set[str]()
     for member in members:
         try:
@@ -304,7 +306,7 @@ def look_into(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]
 
 
 def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
-    """Write a node's copy over the one with this ETag; None: where there is none.
+    """Replace the node's copy that has this ETag; None: write the node's first copy.
 
     Raises: PreconditionError, NodeError.
     """
@@ -326,7 +328,7 @@ def write_copy(member: Member, roster: Roster, etag: str | None) -> None:
 
 
 def describe(roster: Roster) -> str:
-    """Return what an operator wants to know of it, on one line."""
+    """Return a summary of the roster for operators, on one line."""
     parts = [f"generation {roster.generation}"]
     for title, nodes in (("settled", roster.settled), ("next", roster.next)):
         if nodes:

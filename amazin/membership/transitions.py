@@ -1,14 +1,15 @@
-"""How the set of nodes changes: one small step after the other. Pure.
+"""How the set of nodes changes, in small steps. Pure.
 
-Each step is a new generation of the roster, recorded on the nodes by `roster_store.py`:
+Each step is a new generation of the roster, which `roster_store.py` records on the
+nodes:
 
-    settled          all data lies, and is looked for, under one set of nodes
-    announced        a next set is known; writes still go by the settled one
-    open             writes go by the next set; reads ask by both
-    settled          `repair` has brought everything under the next set
+    settled          all data is written and read by one set of nodes
+    announced        a next set is known; writes still use the settled set
+    open             writes use the next set; reads use both
+    settled          `repair` has moved everything to the next set
 
-The step to open, and the work of `repair`, wait until the generation before was seen on
-every node and no gateway can act any more on what it knew before that.
+The step to open, and the work of `repair`, wait until the previous generation was seen
+on every node and no gateway can use an older one any more.
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ from amazin.membership.roster import WAIT_SECONDS, NodeSet, Roster, newest
 
 @dataclass(frozen=True)
 class RosterView:
-    """What a gateway sees on the nodes that it knows."""
+    """What a gateway has read from the nodes that it knows."""
 
     copies: Mapping[str, Roster]
-    """By the nodes that hold one."""
+    """The rosters, by the name of the node that holds the copy."""
     empty: frozenset[str] = frozenset()
     """Nodes that answered that they hold no roster."""
     with_data: frozenset[str] = frozenset()
-    """Those of them that hold objects all the same."""
+    """Those nodes in `empty` that hold objects nevertheless."""
     unreachable: frozenset[str] = frozenset()
-    """Nodes without a usable answer."""
+    """Nodes that gave no usable answer."""
 
     @cached_property
     def rosters(self) -> list[Roster]:
-        """See `newest`."""
+        """The newest roster of each cluster; see `newest`."""
         return newest(self.copies.values())
 
     @cached_property
     def roster(self) -> Roster | None:
-        """The one that counts; None: there is none, or there are several."""
+        """The roster of the cluster; None: there is none, or there are several."""
         return self.rosters[0] if len(self.rosters) == 1 else None
 
     @property
     def names(self) -> frozenset[str]:
-        """All nodes that the rosters speak of."""
+        """All nodes that the rosters name."""
         return frozenset().union(*(roster.names for roster in self.rosters))
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether a node that would know of a newer roster holds this one."""
+        """Whether a node that would know a newer roster holds this one."""
         roster = self.roster
         return roster is not None and any(
             self.copies.get(name) == roster
@@ -68,7 +69,7 @@ class RosterView:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether every node that should hold the roster does."""
+        """Whether every node that must hold the roster does."""
         roster = self.roster
         return roster is not None and all(
             self.copies.get(name) == roster for name in roster.holders
@@ -76,19 +77,20 @@ class RosterView:
 
     @property
     def outdated(self) -> list[str]:
-        """Nodes to which the roster has to be brought; never one that lost its disk."""
+        """Nodes to which the roster must be written; never one that lost its disk."""
         roster = self.roster
         if roster is None:
             return []
         seen = self.empty.union(self.copies) - self.lost
-        told = (roster.holders & seen) | self.copies.keys()
-        return sorted(name for name in told if self.copies.get(name) != roster)
+        names = (roster.holders & seen) | self.copies.keys()
+        return sorted(name for name in names if self.copies.get(name) != roster)
 
 
 def arbiter(old: Roster | None, new: Roster) -> str:
     """Return the node on which the step from `old` to `new` is decided.
 
-    A conditional write there: of two gateways that take a step at once one wins.
+    The step is a conditional write on this node: if two gateways take it at once, one
+    wins.
     """
     base = old.sets[0] if old else new.sets[0]
     return min(set(base.names).difference(new.forgotten) or new.newest.names)
@@ -97,9 +99,9 @@ def arbiter(old: Roster | None, new: Roster) -> str:
 def bootstrap(
     view: RosterView, wanted: NodeSet, cluster: str, wait_seconds: float = WAIT_SECONDS
 ) -> Roster | None:
-    """Return the first roster of nodes that hold none; None: it can't be made yet.
+    """Return the first roster of nodes that hold none; None: not possible yet.
 
-    Objects on them, of another program or an older release, may lie anywhere.
+    Other programs, or an older release, may have put objects on any of the nodes.
     """
     if view.copies or view.unreachable or len(wanted.weights) < wanted.replicas:
         return None
@@ -117,10 +119,10 @@ def bootstrap(
 
 
 def step(view: RosterView, wanted: NodeSet, has_waited: bool) -> Roster | None:
-    """Return the next generation if it is time for one.
+    """Return the next generation if one is due, else None.
 
-    `has_waited`: the roster was seen on all its holders, so long ago that nobody acts
-    on an older one.
+    `has_waited`: the roster was seen on all its holders so long ago that no gateway
+    uses an older one.
     """
     if len(view.rosters) > 1:
         return _unite(view)
@@ -155,7 +157,7 @@ def _announce(later: Roster, view: RosterView, wanted: NodeSet) -> Roster | None
 
 
 def _unsettle(later: Roster, target: NodeSet) -> Roster:
-    """From now on objects are looked for on every node; `target` comes next."""
+    """Return a generation in which data may be on any node; `target` comes next."""
     others = later.names - target.names - set(later.forgotten)
     return replace(
         later,
@@ -169,7 +171,7 @@ def _unsettle(later: Roster, target: NodeSet) -> Roster:
 
 
 def _unite(view: RosterView) -> Roster | None:
-    """Make one cluster of several, once all their nodes are there."""
+    """Return one cluster made of several; None until all their nodes hold a roster."""
     rosters = view.rosters
     names = frozenset().union(*(roster.holders for roster in rosters))
     if not names <= view.copies.keys():
@@ -198,7 +200,7 @@ def _unite(view: RosterView) -> Roster | None:
 
 
 def settle(roster: Roster) -> Roster:
-    """Return the generation after `repair` has brought everything under `next`."""
+    """Return the generation after `repair` has moved everything to `next`."""
     if roster.next is None or not roster.is_open:
         raise RosterError("there is nothing to settle")
     return replace(
@@ -214,9 +216,9 @@ def settle(roster: Roster) -> Roster:
 
 
 def forget(roster: Roster, names: Set[str]) -> Roster:
-    """Return the generation that gives nodes up, with all they hold.
+    """Return the generation that gives up nodes, with everything on them.
 
-    Raises: RosterError, if they aren't in it, or too few nodes would be left.
+    Raises: RosterError, if the roster has no such nodes, or too few would be left.
     """
     unknown = names - roster.names
     if unknown:
@@ -242,10 +244,11 @@ def forget(roster: Roster, names: Set[str]) -> Roster:
 
 
 class DesiredNodes:
-    """What one gateway's settings ask for, and which of it was granted already.
+    """What one gateway's settings ask for, and which of that was granted before.
 
-    What was granted once and is otherwise now has been changed by another gateway
-    since, which prevails: two that disagree don't undo each other's changes for ever.
+    If something that was granted has another value now, another gateway has changed it.
+    That change prevails; so two gateways that disagree don't undo each other's changes
+    for ever.
     """
 
     def __init__(self, replicas: int, group_weights: Mapping[str, float]) -> None:
@@ -256,10 +259,10 @@ class DesiredNodes:
     def wanted(
         self, current: NodeSet | None, offered: Iterable[tuple[str, float, str]]
     ) -> NodeSet:
-        """Return the set of nodes to be proposed; `current`, if all is as wished.
+        """Return the set of nodes to propose; `current`, if it is as desired.
 
-        `offered` are (name, weight, group) of the nodes that discovery shows. Those
-        that it doesn't show stay as they are; new ones are always welcome.
+        `offered` are the nodes that discovery finds, as (name, weight, group). Nodes
+        that it doesn't find stay as they are; new ones are always added.
         """
         base = current or NodeSet(0, {})
         weights, groups = dict(base.weights), dict(base.groups)

@@ -1,4 +1,4 @@
-"""What clients upload: a body of known length, and one that is held in memory."""
+"""Request bodies as uploads need them: of known length, or held in memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from amazin.model.objects import CHUNK_BYTES
 
 
 class Body(Protocol):
-    """What a client uploads."""
+    """The body of an upload."""
 
     length: int
 
     def chunks(self) -> Iterable[bytes]:
-        """Yield the bytes, `length` in all. Raises: BodyError, if there are fewer."""
+        """Yield `length` bytes in all. Raises: BodyError, if the client sends fewer."""
 
     def can_restart(self) -> bool:
-        """Whether `chunks`, called now, yields the body from its beginning."""
+        """Whether a call of `chunks` now would yield the body from its beginning."""
 
 
 class HeldBody:
-    """A small body in memory, so that it can be sent again."""
+    """A small body held in memory, so that it can be sent more than once."""
 
     def __init__(self, data: bytes) -> None:
         self.length = len(data)
@@ -30,11 +30,11 @@ class HeldBody:
 
     @property
     def etag(self) -> str:
-        """Its MD5 in hex."""
+        """The body's MD5 in hex."""
         return hashlib.md5(self._data, usedforsecurity=False).hexdigest()
 
     def read(self) -> bytes:
-        """Return all of it."""
+        """Return the whole body."""
         return self._data
 
     def chunks(self) -> Iterable[bytes]:
@@ -48,7 +48,7 @@ class HeldBody:
 
 
 def hold_if_small(body: Body) -> Body:
-    """Read a small body whole. Raises: BodyError."""
+    """Return the body, read into memory if it is small. Raises: BodyError."""
     if isinstance(body, HeldBody) or body.length > CHUNK_BYTES:
         return body
     if body.can_restart():

@@ -1,4 +1,4 @@
-"""Which headers are stored with an object, and how much room they may take. Pure."""
+"""Which headers are stored with an object, and how large they may be. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NATIVE_HEADERS = (
     "Content-Language",
     "Cache-Control",
 )
-"""What S3 itself keeps with an object; every other header goes as metadata. So does
-Expires: MinIO drops one that is no date, like the common 0."""
+"""Headers that S3 itself stores with an object; all others are stored as metadata. So
+is Expires: MinIO drops a value that is no date, like the common 0."""
 MAX_METADATA_BYTES = 2048
 _PREFIX_BYTES = len("x-amz-meta-")
-"""What nodes add to the name of an X-... header, and count."""
+"""Nodes add this prefix to the name of an X-... header, and count it."""
 _STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 18
-"""What the gateway's own stamp takes of the 2 KiB that nodes allow."""
+"""The share of the gateway's own stamp in the 2 KiB that nodes allow."""
 KEPT = (
     "Content-Disposition",
     "Content-Encoding",
@@ -35,7 +35,7 @@ METADATA_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 def require_fit(
     headers: Mapping[str, str], most_bytes: int = MAX_METADATA_BYTES
 ) -> None:
-    """Return if these headers can be stored.
+    """Check that these headers can be stored.
 
     Raises: InvalidHeaderError, MetadataTooLargeError.
     """
@@ -58,5 +58,5 @@ def require_fit(
 
 
 def escaped_size(value: str) -> int:
-    """Return what a node counts for a value: printable ASCII is 1, all else `%XX`."""
+    """Return the size that nodes count: 1 for printable ASCII, 3 (`%XX`) otherwise."""
     return sum(1 if "!" <= char <= "~" and char != "%" else 3 for char in value)

@@ -1,12 +1,13 @@
-"""Large objects in parts: what their manifests say, and where the parts lie. Pure.
+"""Large objects in parts: the format of manifests, and which bytes each part has. Pure.
 
-A *manifest* is a small object under the name of the large one. Its header
-`X-Amazin-Parts` has what HEAD and lists tell, so that they need not read it:
+A *manifest* is a small object that is stored under the name of the large object. Its
+header `X-Amazin-Parts` has what HEAD and lists show, so that they need not read its
+body:
 
     <upload id>.<bytes of a part>.<bytes of the object>.<MD5 of the object>
 
-Its body is JSON, with the MD5 of each part. All parts but the last have one size. That
-the body names the upload makes two manifests of the same bytes differ. This is a
+Its body is JSON with the MD5 of each part. All parts but the last have the same size.
+The body names the upload, so that two manifests of the same bytes differ. This is a
 storage format: `tests/cluster/test_large_objects.py` pins it.
 """
 
@@ -24,7 +25,7 @@ from amazin.errors import NodeProtocolError
 from amazin.model.objects import BUCKET, CHUNK_BYTES, ObjectInfo, ObjectName
 
 PARTS_HEADER = "X-Amazin-Parts"
-"""Header of a manifest."""
+"""Header of a manifest; see the module's docstring."""
 OWNER_HEADER = "X-Amazin-Owner"
 """Header of a part: the stored key of its object, in URL-safe Base64."""
 MAX_PARTS = 10_000
@@ -41,30 +42,31 @@ _OUTLINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes of one part."""
+    """A range of bytes within one part."""
 
     index: int
-    """From 0."""
+    """Number of the part, from 0."""
     first: int
     last: int
-    """The last byte, inclusive; both counted within the part."""
+    """The last byte, inclusive; `first` and `last` are counted from the part's
+    start."""
     size: int
-    """Of the whole part."""
+    """Size of the whole part."""
 
     @property
     def length(self) -> int:
-        """How many bytes these are."""
+        """The number of bytes in the range."""
         return self.last - self.first + 1
 
     @property
     def is_whole(self) -> bool:
-        """Whether these are all bytes of the part."""
+        """Whether the range is the whole part."""
         return self.length == self.size
 
 
 @dataclass(frozen=True)
 class Outline:
-    """How an object lies in parts."""
+    """How an object is divided into parts: the value of `X-Amazin-Parts`."""
 
     upload_id: str
     part_bytes: int
@@ -73,16 +75,16 @@ class Outline:
 
     @classmethod
     def new(cls, part_bytes: int, size: int) -> Outline:
-        """Begin an upload; its MD5 is not known yet.
+        """Return the outline of a new upload, without its MD5, which is not known yet.
 
-        The parts are larger than `part_bytes` where there would be too many.
+        Parts are larger than `part_bytes` if there would be more than `MAX_PARTS`.
         """
         least = -(-size // MAX_PARTS)
         return cls(secrets.token_hex(16), max(part_bytes, least), size, _NO_MD5)
 
     @classmethod
     def parse(cls, text: str) -> Outline | None:
-        """Read what `str` wrote; None for anything else."""
+        """Parse the text that `str` makes; None for any other text."""
         found = _OUTLINE.fullmatch(text)
         if not found or int(found[3]) > int(found[2]) * MAX_PARTS:
             return None
@@ -93,11 +95,11 @@ class Outline:
 
     @cached_property
     def count(self) -> int:
-        """How many parts there are."""
+        """The number of parts."""
         return -(-self.size // self.part_bytes)
 
     def spans(self, first: int, last: int) -> Iterator[Span]:
-        """Yield where bytes first..last (inclusive) of the object lie, in order."""
+        """Yield, in order, the ranges that make up bytes first..last (inclusive)."""
         size = self.part_bytes
         for index in range(first // size, last // size + 1):
             start = index * size
@@ -121,7 +123,7 @@ class Outline:
         return json.dumps(value, separators=(",", ":")).encode()
 
     def load(self, body: bytes) -> list[str]:
-        """Return the MD5 of each part, in hex. Raises: NodeProtocolError."""
+        """Return the MD5 of each part in hex. Raises: NodeProtocolError."""
         try:
             value = json.loads(body)
             is_ours = value["upload"] == self.upload_id
@@ -135,14 +137,14 @@ class Outline:
 
 
 def outline_of(info: ObjectInfo) -> Outline | None:
-    """Return how an object lies in parts; None: it does not."""
+    """Return how an object is divided into parts; None: it is not a valid manifest."""
     if PARTS_HEADER not in info.headers:
         return None
     return Outline.parse(info.headers[PARTS_HEADER])
 
 
 def as_whole(info: ObjectInfo) -> ObjectInfo:
-    """Return an object as clients see it: a manifest as what it stands for."""
+    """Return the object info that clients see: of a manifest, its large object's."""
     outline = outline_of(info)
     if outline is None:
         return info
@@ -153,7 +155,7 @@ def as_whole(info: ObjectInfo) -> ObjectInfo:
 
 
 def refers_to(info: ObjectInfo, upload_id: str) -> bool:
-    """Whether a copy needs the parts of an upload, or can't be understood."""
+    """Whether a copy is a manifest of this upload, or one that can't be parsed."""
     if PARTS_HEADER not in info.headers:
         return False
     outline = outline_of(info)
@@ -161,12 +163,12 @@ def refers_to(info: ObjectInfo, upload_id: str) -> bool:
 
 
 def owner_header(owner: ObjectName) -> dict[str, str]:
-    """Return the header of the parts of an object."""
+    """Return the header that is stored with each part of an object."""
     return {OWNER_HEADER: urlsafe_b64encode(owner.key.encode()).decode()}
 
 
 def owner_of(part: ObjectInfo) -> ObjectName | None:
-    """Return the object that a part was stored for; None: it doesn't say."""
+    """Return the object that a part belongs to; None if the header is not valid."""
     try:
         key = urlsafe_b64decode(part.headers.get(OWNER_HEADER, "")).decode()
     except ValueError:
@@ -175,6 +177,6 @@ def owner_of(part: ObjectInfo) -> ObjectName | None:
 
 
 def require_understood(info: ObjectInfo) -> None:
-    """Raise NodeProtocolError if it is a manifest of a kind that is not known here."""
+    """Raises: NodeProtocolError, if the object is a manifest of an unknown format."""
     if PARTS_HEADER in info.headers and outline_of(info) is None:
         raise NodeProtocolError("a manifest can't be understood")

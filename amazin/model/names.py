@@ -1,6 +1,6 @@
 """Which names buckets and objects may have. Pure.
 
-How they are stored on nodes: `stored_names.py`.
+`stored_names.py` decides under which names nodes store them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _REFUSED_BUCKET = re.compile(
 
 
 def check_bucket(bucket: str) -> None:
-    """Raises: ValueError: no bucket may have this name; says why."""
+    """Raises: ValueError, which says why no bucket may have this name."""
     if not _BUCKET.fullmatch(bucket) or _REFUSED_BUCKET.fullmatch(bucket):
         raise ValueError(
             "A bucket's name is 3 to 63 lower-case letters, digits, dots and hyphens, "
@@ -29,7 +29,7 @@ def check_bucket(bucket: str) -> None:
 
 
 def check_key(key: str) -> None:
-    """Raises: ValueError: no object may have this key; says why."""
+    """Raises: ValueError, which says why no object may have this key."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -39,7 +39,7 @@ def check_key(key: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text on one line that a terminal shows as it is, the rest escaped."""
+    """Return the text on one line, with unprintable characters escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in text

@@ -1,7 +1,7 @@
-"""Nodes as an operator writes them: `name=http://key:secret@host:port[;weight=2]`.
+"""The notation of nodes in settings: `name=http://key:secret@host:port[;weight=2]`.
 
-Pure; also says what may be a name and a weight, wherever they are written.
-No message repeats what was written: it may be part of a secret.
+Pure; also decides which texts are valid names and weights, wherever they are written.
+No error message repeats its input, which may contain a secret.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def as_name(text: str) -> str | None:
-    """Return `text` if it can be the stable name of a node or a group, else None."""
+    """Return `text` if it can be the stable name of a node or group, else None."""
     usable = text.isprintable() and not _NOT_IN_NAMES & set(text)
     return text if text and usable else None
 
 
 def as_weight(text: str) -> float | None:
-    """Return the weight that `text` says, or None: not a decimal number."""
+    """Return the weight that `text` denotes, or None if it is not a decimal number."""
     is_number = re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", text)
     return float(text) if is_number else None
 
 
 def parse_list(entries: Iterable[tuple[str, str]]) -> Sequence[NodeSpec]:
-    """Read `name=http://key:secret@host:port[;weight=2][;group=a]`, skip blank entries.
+    """Parse `name=http://key:secret@host:port[;weight=2][;group=a]`; skip blank ones.
 
-    Takes pairs of the place an error is to name, and the text; returns by name.
+    Each entry is a pair: the place that an error message names, and the text. The
+    result is sorted by name.
 
     Raises:
-        SettingsError: repeats nothing of the text, which may hold a secret.
+        SettingsError: an entry is invalid; the message repeats nothing of its text.
     """
     specs: dict[str, NodeSpec] = {}
     endpoints = set()
@@ -113,7 +114,7 @@ def _url_keys(parts: SplitResult) -> tuple[str, str]:
 
 
 def http_endpoint(url: str) -> str:
-    """Return the endpoint of a URL as `NodeSpec` has it. Raises: ValueError."""
+    """Return a URL in the form that `NodeSpec.endpoint` has. Raises: ValueError."""
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError("the URL must begin with http://, https:// or file:///")
@@ -132,7 +133,7 @@ def http_endpoint(url: str) -> str:
 
 
 def url_host(host: str) -> str:
-    """Return a host as URLs have it: IPv6 in brackets. Raises: ValueError."""
+    """Return a host as URLs write it: IPv6 in brackets. Raises: ValueError."""
     try:
         if ":" in host:
             return f"[{ipaddress.IPv6Address(host)}]"
@@ -149,56 +150,58 @@ class TimeLimits:
 
     connect: float = 1.0
     answer: float = 5.0
-    """For the first byte of the answer to GET, HEAD and DELETE."""
+    """Until the first byte of the response to GET, HEAD and DELETE."""
     transfer: float = 30.0
-    """Between two pieces of a body, and for storing an upload."""
+    """Between two pieces of a body, and until the node has stored an upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """What discovery says of one node; equal specs are served by one `Node`."""
+    """The description of one node by discovery; equal specs share one `Node`."""
 
     name: str
-    """The stable name that placement hashes; survives restarts and new addresses."""
+    """The stable name that placement hashes; it survives restarts and new addresses."""
     endpoint: str | None
-    """`http://host:port`, `https://...` or `file:///folder`; None: known, but down."""
+    """`http://host:port`, `https://...` or `file:///folder`; None: the node is down."""
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
     weight: float = 1.0
-    """Its share of the objects; 0: it gets no new ones, and `repair` empties it."""
+    """The node's relative share of the objects; 0: it gets no new objects, and `repair`
+    empties it."""
     group: str = ""
-    """The mirror set that it belongs to; "" is one, too."""
+    """The mirror set that the node belongs to; "" is a mirror set as well."""
     identity: str = ""
-    """Changes when the node behind the name is another one (a container's id)."""
+    """Changes when another node takes over the name (for containers, the container's
+    id)."""
     region: str = "us-east-1"
-    """What requests to an S3 server are signed for."""
+    """The region for which requests to an S3 server are signed."""
 
 
 class Discovery(Protocol):
-    """Knows the nodes. Its methods are called by one thread at a time."""
+    """Finds the nodes. Only one thread at a time calls its methods."""
 
     def find(self) -> Sequence[NodeSpec]:
-        """Return all nodes of now, with different names; those that are down too.
+        """Return all current nodes, each name once, including nodes that are down.
 
         Raises:
-            DiscoveryError: it can't be known now; the message is shown to clients.
+            DiscoveryError: the nodes can't be found now; clients see the message.
         """
 
 
 @runtime_checkable
 class WatchingDiscovery(Discovery, Protocol):
-    """A discovery that notices changes by itself; for others a caller just sleeps."""
+    """A discovery that notices changes by itself. For others the caller just sleeps."""
 
     def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or as soon as `find` may say something new."""
+        """Return after `seconds`, or earlier if `find` may have a new result."""
 
     def wake(self) -> None:
-        """End the `wait` that runs, else the next one. From any thread."""
+        """End the current `wait`, or else the next one. Any thread may call it."""
 
 
 @runtime_checkable
 class ClosableDiscovery(Discovery, Protocol):
-    """A discovery that holds something: a thread, a connection."""
+    """A discovery that owns a resource: a thread, a connection."""
 
     def close(self) -> None:
-        """Release it. Idempotent; called last, after what waits was woken."""
+        """Release it. Idempotent; it is the last call, after `wake`."""

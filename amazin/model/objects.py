@@ -1,4 +1,4 @@
-"""The nouns: an object's name, its version, and what a node holds of it. Pure."""
+"""The basic types: an object's name, its version, and the info about one copy. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import NamedTuple
 CHUNK_BYTES = 256 * 1024
 """Size of one read of a body; below 64 KiB the system calls dominate."""
 BUCKET = "store"
-"""Where nodes keep what clients store."""
+"""The bucket on each node that holds everything clients store."""
 DATA_BUCKETS = (BUCKET,)
-"""Buckets for objects; every node that takes part has them."""
+"""The buckets for objects; every node of the cluster has them."""
 UNKNOWN_SIZE = -1
-"""Size of a blob on a server that tells it only by the end of its bytes."""
+"""Size of a blob on a server that does not send it; only the end of the body shows
+it."""
 _LABEL = re.compile(
     r"([0-9]{1,19})\.([0-9]{1,10})(?:\.([0-9]{1,18}))?(\.deleted)?", re.ASCII
 )
-"""Nanoseconds up to the year 2286, 32 random bits, the epoch, and a mark."""
+"""Nanoseconds up to the year 2286, 32 random bits, the epoch, and the tombstone
+mark."""
 
 
 class ObjectName(NamedTuple):
-    """Where an object lives: bucket and key, the same on every node."""
+    """Bucket and key of an object, the same on every node."""
 
     bucket: str
     key: str
@@ -34,7 +36,7 @@ class ObjectName(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """The version of an object: greater is newer (compared as integers)."""
+    """The version of an object: the greater one is newer, compared as integers."""
 
     nanoseconds: int
     tie_break: int
@@ -45,9 +47,9 @@ class Label(NamedTuple):
 
     stamp: Stamp
     epoch: int = 0
-    """Number of the set of nodes under which the copy was placed here."""
+    """Number of the set of nodes by which the copy was placed on this node."""
     is_deleted: bool = False
-    """Whether it is a tombstone: the object was deleted."""
+    """Whether the copy is a tombstone: the object was deleted."""
 
     def __str__(self) -> str:
         deleted = ".deleted" if self.is_deleted else ""
@@ -55,7 +57,7 @@ class Label(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Label | None:
-        """Read what `str` wrote; None for anything else."""
+        """Parse the text that `str` makes; None for any other text."""
         match = _LABEL.fullmatch(text)
         if not match or int(match[1]) >= 2**63:
             return None
@@ -65,31 +67,32 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One stored copy, without its bytes."""
+    """Everything about one stored copy except its bytes."""
 
     size: int
     etag: str
     """The body's MD5 in hex, without quotes."""
     modified_ns: int
-    """Unix time in nanoseconds: of the stamp, else the node's own Last-Modified."""
+    """Unix time in nanoseconds: from the stamp, else from the node's Last-Modified."""
     label: Label | None = None
-    """None for objects that something else than a gateway wrote: older than any."""
+    """None for objects that other programs wrote: they are older than any label."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """To be given back on download: Content-Type, X-..., names as in `X-Some-Name`."""
+    """To be sent with a download: Content-Type, X-..., with names like
+    `X-Some-Name`."""
 
     @property
     def version(self) -> tuple[Stamp, int]:
-        """What orders copies of one key, newest greatest."""
+        """Orders the copies of one key: the newest copy has the greatest."""
         return (self.label.stamp if self.label else Stamp(0, 0), self.modified_ns)
 
     @property
     def epoch(self) -> int:
-        """See `Label`; 0 without one."""
+        """The epoch of the label, or 0 without a label."""
         return self.label.epoch if self.label else 0
 
     @property
     def is_deleted(self) -> bool:
-        """Whether this is a tombstone."""
+        """Whether the copy is a tombstone."""
         return self.label is not None and self.label.is_deleted
 
 

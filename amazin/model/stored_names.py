@@ -1,19 +1,18 @@
-"""Names under which the objects of buckets lie on the nodes. Pure.
+"""The names under which nodes store the objects of buckets. Pure.
 
-All of them lie in the nodes' bucket `store`, under keys that begin with `-`, which no
-id of the object API does. A stored name is one key's only; names of one form sort as
-their keys do, by UTF-8 bytes; none is a directory above another (on MinIO it would
-hide what is below it, on versitygw they exclude each other); and all kinds of node
-take it as it is. The names are a storage format: `tests/model/test_stored_names.py`
-pins it.
+All of them are keys in the nodes' bucket `store` that begin with `-`; no id of the
+object API does. Each stored name belongs to one key only. Names of one form sort as
+their keys do, by UTF-8 bytes. No stored name is a directory above another one (MinIO
+would hide what is below it, versitygw can't store both), and every kind of node accepts
+all of them. The names are a storage format: `tests/model/test_stored_names.py` pins it.
 
-Forms, the first that fits, behind `-o/<bucket>/`:
+The forms, behind `-o/<bucket>/`; the first one that fits is used:
     k/<key>                         the key itself
     x/<hex>                         in directories of 240 digits
     z/<hex of 360 bytes>/<SHA-256>  the key itself is stored as a header
-Each ends in a space, which no directory does.
+Each name ends in a space, which no directory does.
 
-Source: Amazon S3 User Guide, "General purpose buckets naming rules"; what MinIO and
+Source: Amazon S3 User Guide, "General purpose buckets naming rules". What MinIO and
 versitygw do with names was read in their sources, and measured.
 """
 
@@ -31,11 +30,11 @@ from amazin.model.objects import BUCKET, ObjectName
 KEY_HEADER = "X-Amazin-Key"
 """Header of an object in the long form: its key, in URL-safe Base64."""
 MARKERS = "-b/"
-"""Before the name of a bucket: the key of the object that says that it exists."""
+"""Prefix of a bucket's name in the key of its marker, whose presence makes it exist."""
 BLOBS = "-h/"
-"""Before the id of a blob: the key that it is stored under."""
+"""Prefix of a blob's id in the key of the blob."""
 PARTS = "-p/"
-"""Before the id of an upload: the keys that its parts are stored under."""
+"""Prefix of an upload's id in the keys of its parts."""
 
 _OBJECTS = "-o/"
 _MAX_NAME_BYTES = 1024
@@ -46,43 +45,43 @@ _LONG_BYTES = 360
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f\ufffe\uffff]"  # versitygw lists the latter two as U+FFFD
     r"|\A/|//"
-    r"| /"  # `a ` and `a /b` would meet
-    # MinIO takes a backslash for a slash here, and leaves out white space.
+    r"| /"  # the file of `a ` would be the directory of `a /b`
+    # MinIO reads a backslash as a slash here, and ignores white space.
     r"|(?:\A|[/\\])\s*(?P<dots>\.\.?)\s*(?:[/\\]|\Z)"
-    # MinIO's own files; where versitygw keeps what is not complete yet.
+    # MinIO's own files; the folder in which versitygw keeps incomplete uploads.
     r"|(?:\A|/)(?:xl\.meta|xl\.json|\.sgwtmp)(?:/|\Z)"
-    # What MinIO makes of a trailing slash, and what it adds to a place in a listing.
+    # MinIO's suffix for a trailing slash, and its suffix for listing markers.
     r"|__XLDIR__(?:/|\Z)|\[minio_cache:"
 )
-"""What a name in the plain form must not have, beside a slash at its end."""
+"""What a key in the plain form must not contain, besides a slash at its end."""
 _PART = re.compile(r"-p/(?P<upload>[0-9a-f]{32})/(?P<index>[0-9]{6})", re.ASCII)
 _JUST_BELOW_A_DOT = "-\U0010ffff"
 
 
 class Form(Protocol):
-    """One way to make text of keys. `room`: bytes that the text may have."""
+    """One way to turn keys into text. `room`: how many bytes the text may have."""
 
     def encode(self, key: str, room: int) -> str | None:
         """Return the text for a key; None if it does not fit."""
 
     def decode(self, text: str, headers: Mapping[str, str]) -> str | None:
-        """Return the key, if `encode` made this of one."""
+        """Return the key, if `encode` made this text of a key; else None."""
 
     def prefix(self, prefix: str, room: int) -> str | None:
-        """Return what the texts of all keys that begin with `prefix` begin with.
+        """Return a prefix of the texts of all keys that begin with `prefix`.
 
-        Others may begin with it, too. None: there can be no such key.
+        Texts of other keys may begin with it, too. None: this form has no such key.
         """
 
     def floor(self, first: bytes, room: int) -> str:
-        """Return a text below those of all keys that sort at or behind `first`.
+        """Return a text that sorts below the texts of all keys from `first` on.
 
-        As near as possible, and such that every kind of node can go on behind it.
+        It is as close to them as possible, and every kind of node can list from it.
         """
 
 
 class PlainForm:
-    """The key and a space."""
+    """The key, followed by a space."""
 
     def encode(self, key: str, room: int) -> str | None:
         """See `Form`."""
@@ -97,7 +96,8 @@ class PlainForm:
     def prefix(self, prefix: str, room: int) -> str | None:
         """See `Form`."""
         fits = len(prefix.encode()) < room and _has_short_segments(prefix)
-        if not fits or _UNSAFE.search(prefix + "x"):  # nor would any other end help
+        # If an `x` behind it does not make it safe, no other end does.
+        if not fits or _UNSAFE.search(prefix + "x"):
             return None
         found = _UNSAFE.search(prefix)
         return prefix[: found.start("dots")] if found and found["dots"] else prefix
@@ -113,7 +113,7 @@ class PlainForm:
 
 
 class HexForm:
-    """The key's bytes in hex, and a space."""
+    """The key's bytes in hex, followed by a space."""
 
     def encode(self, key: str, room: int) -> str | None:
         """See `Form`."""
@@ -139,9 +139,9 @@ class HexForm:
 
 
 class LongForm:
-    """The beginning of the key in hex, and the hash of all of it.
+    """The beginning of the key in hex, and the hash of the whole key.
 
-    Keys with one beginning are in one directory, and not in order there.
+    Keys with the same beginning are in one directory, where they are not in order.
     """
 
     def encode(self, key: str, room: int) -> str:
@@ -171,9 +171,9 @@ FORMS: Mapping[str, Form] = {"k": PLAIN, "x": HEX, "z": LONG}
 
 
 def stored_name(bucket: str, key: str) -> tuple[ObjectName, dict[str, str]]:
-    """Return where an object lies, and the headers that must be stored with it.
+    """Return an object's name on the nodes, and headers to be stored with it.
 
-    Of a bucket and a key that were checked.
+    Bucket and key must have been checked.
     """
     for base, form in bases(bucket):
         text = form.encode(key, room_behind(base))
@@ -184,49 +184,49 @@ def stored_name(bucket: str, key: str) -> tuple[ObjectName, dict[str, str]]:
 
 
 def key_header(key: str) -> dict[str, str]:
-    """Return the header that an object in the long form has its key in."""
+    """Return the header that holds the key of an object in the long form."""
     return {KEY_HEADER: urlsafe_b64encode(key.encode()).decode()}
 
 
 def bases(bucket: str) -> Iterator[tuple[str, Form]]:
-    """Yield what the stored names of a bucket's keys begin with, form by form."""
+    """Yield, form by form, the prefix that the stored names of a bucket have."""
     for letter, form in FORMS.items():
         yield f"{_OBJECTS}{bucket}/{letter}/", form
 
 
 def room_behind(base: str) -> int:
-    """Return the bytes that a stored name may have behind its beginning."""
+    """Return how many bytes a stored name may have behind this prefix."""
     return _MAX_NAME_BYTES - len(base)
 
 
 def marker_name(bucket: str) -> ObjectName:
-    """Return where the object lies that says that a bucket exists."""
+    """Return the name of a bucket's marker; while it exists, the bucket does."""
     return ObjectName(BUCKET, MARKERS + bucket)
 
 
 def bucket_of_marker(stored_key: str) -> str:
-    """Return the bucket of whose marker this is the key."""
+    """Return the bucket that a marker's key stands for."""
     return stored_key.removeprefix(MARKERS)
 
 
 def blob_name(blob_id: str) -> ObjectName:
-    """Return where the blob of this id lies."""
+    """Return the stored name of the blob with this id."""
     return ObjectName(BUCKET, BLOBS + blob_id)
 
 
 def part_name(upload_id: str, index: int) -> ObjectName:
-    """Return where a part of a large object lies; they sort as they follow."""
+    """Return the stored name of a part of a large object; names sort by `index`."""
     return ObjectName(BUCKET, f"{PARTS}{upload_id}/{index:06}")
 
 
 def upload_of_part(name: ObjectName) -> str | None:
-    """Return the id of the upload that a part is of; None: no part has this name."""
+    """Return the id of the upload that a part belongs to; None: it is no part."""
     found = _PART.fullmatch(name.key)
     return found["upload"] if found else None
 
 
 def shown(name: ObjectName) -> str:
-    """Return what a stored object is, on one line for people."""
+    """Return a description of a stored object for people, on one line."""
     if name.bucket == BUCKET and name.key.startswith(BLOBS):
         return printable(f"blobs/{name.key.removeprefix(BLOBS)}")
     if name.bucket == BUCKET and name.key.startswith(MARKERS):
@@ -253,7 +253,7 @@ def _is_safe(key: str) -> bool:
 
 
 def _has_short_segments(text: str) -> bool:
-    if 4 * len(text) <= _MAX_SEGMENT_BYTES:  # a character is four bytes at most
+    if 4 * len(text) <= _MAX_SEGMENT_BYTES:  # a character has four bytes at most
         return True
     segments = text.split("/")
     return all(len(segment.encode()) <= _MAX_SEGMENT_BYTES for segment in segments)
@@ -273,6 +273,6 @@ def _hex(data: bytes) -> str:
 
 
 def _digits(text: str) -> str:
-    """Return the hex digits of a text that may not be ours."""
+    """Return the leading hex digits; the text may come from another program."""
     found = re.match(r"(?:[0-9a-f]{2})*", text.replace("/", ""))
     return found[0] if found else ""

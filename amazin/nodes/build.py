@@ -1,4 +1,4 @@
-"""Makes the right kind of node of what discovery says."""
+"""Builds the right kind of node for each spec that discovery finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amazin.nodes.s3.node import S3Node
 
 
 def node_builder(limits: TimeLimits) -> Callable[[NodeSpec], Node]:
-    """Return a function from spec to node; it connects to nothing."""
+    """Return a function that builds a node from its spec; it connects to nothing."""
 
     def build(spec: NodeSpec) -> Node:
         if spec.endpoint is None:
@@ -30,7 +30,7 @@ def node_builder(limits: TimeLimits) -> Callable[[NodeSpec], Node]:
 
 
 class AbsentNode:
-    """A node that is known, but down: it is placed like others, and refuses all."""
+    """A node that is down: it keeps its place in rankings, and refuses all calls."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,9 +1,9 @@
-"""The south side: what the gateway asks of a storage node, whatever its kind.
+"""The interface of a storage node, whatever its kind.
 
-`Node` is the one seam between the read and write rules (`cluster/`) and the kinds
-of node (`s3/`, `folder/`). Calls come in two halves, *start* and *wait*, so that
-one thread can ask several nodes at once: `start_...` sends, `wait` receives.
-A node does no retrying that could repeat a half-sent stream, and no placement.
+`Node` separates the read and write rules (`cluster/`) from the kinds of node (`s3/`,
+`folder/`). Calls have two halves, so that one thread can ask several nodes at once:
+`start_...` sends a request, `wait` receives the response. A node does no placement, and
+never retries a stream that was partly sent.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ Answer = TypeVar("Answer", covariant=True)
 
 
 class Pending(Protocol[Answer]):
-    """A question that was sent; one of `wait` and `cancel` must be called."""
+    """A request that was sent. The caller must call one of `wait` and `cancel`."""
 
     def is_ready(self, timeout: float) -> bool:
-        """Whether, within `timeout` seconds, the answer or a failure begins to arrive.
+        """Whether a response or a failure begins to arrive within `timeout` seconds.
 
-        Then `wait` takes hardly longer. May be called repeatedly, also with 0.
+        If so, `wait` takes hardly longer. May be called repeatedly, also with 0.
         """
 
     def wait(self) -> Answer:
-        """Receive the answer.
+        """Receive the response.
 
         Raises:
             NoSuchKeyError, PreconditionError: the node answered so.
-            NodeError: no usable answer.
+            NodeError: the response is not usable, or there is none.
         """
 
     def cancel(self) -> None:
-        """Give up: release what the question holds. Idempotent."""
+        """Abandon the request and release its resources. Idempotent."""
 
 
 class NodeObject(Protocol):
     """An object being downloaded; owns its connection or file until closed."""
 
     info: ObjectInfo
-    """Of the whole object, also when only a range of it is read."""
+    """Describes the whole object, also if only a range is read."""
 
     def read(self) -> bytes:
         """Return the next bytes, at most `CHUNK_BYTES`, or b"" after the last.
 
         Raises:
-            NodeError: the promised length can't be met.
+            NodeError: the node can't send the promised length.
         """
 
     def close(self) -> None:
@@ -61,11 +61,11 @@ class Upload(Protocol):
         """Send the next bytes. Raises: NodeError."""
 
     def start_commit(self) -> Pending[ObjectInfo]:
-        """Ask to store the object: exactly the announced length was written.
+        """Ask to store the object; exactly the announced length was written.
 
         May raise NodeError at once. Waiting raises:
             PreconditionError: `if_match` or `if_absent` does not hold.
-            NodeError: whether it is stored is unknown.
+            NodeError: it is unknown whether the object is stored.
         """
 
     def abort(self) -> None:
@@ -75,8 +75,8 @@ class Upload(Protocol):
 class Node(Protocol):
     """One storage node. Thread-safe; `start_...` may raise NodeError at once.
 
-    Everything but `list_objects` raises NoSuchBucketError, a NodeError, where the
-    bucket is missing: a node that once had it has lost its disk.
+    All calls but `list_objects` raise NoSuchBucketError, a NodeError, if the bucket is
+    missing: a node that had the bucket before has lost its disk.
     """
 
     name: str
@@ -88,10 +88,10 @@ class Node(Protocol):
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
     ) -> Pending[NodeObject]:
-        """Ask for an object, or for its bytes first..last (inclusive, within it)."""
+        """Request an object, or its bytes first..last (inclusive, within it)."""
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
-        """Ask for what is known of an object."""
+        """Request the info about an object."""
 
     def start_put(
         self,
@@ -104,16 +104,17 @@ class Node(Protocol):
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> Pending[ObjectInfo]:
-        """Ask to store an object whose bytes are at hand, a few of `CHUNK_BYTES`.
+        """Ask to store an object that is in memory, of a few `CHUNK_BYTES` at most.
 
-        `if_match` (an ETag) and `if_absent` are judged atomically. With `keeps_newer`
-        an object with a greater stamp, of no older epoch, stays, as if it had come a
-        moment later; S3 nodes can't do that, and keep what arrives last. Then a
-        condition that fails may also be due to a first try of this upload.
+        `if_match` (an ETag) and `if_absent` are checked atomically. With `keeps_newer`,
+        a stored object with a greater stamp and no older epoch stays, as if it had been
+        written just after this one; S3 nodes can't do that, and keep the last upload. A
+        condition may then also fail because the first attempt of the same upload
+        succeeded.
 
         May raise NodeError at once. Waiting raises:
             PreconditionError: `if_match` or `if_absent` does not hold.
-            NodeError: whether it is stored is unknown.
+            NodeError: it is unknown whether the object is stored.
         """
 
     def start_upload(
@@ -127,25 +128,26 @@ class Node(Protocol):
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> Upload:
-        """Begin an upload of `length` bytes, which come one chunk after the other.
+        """Begin an upload of `length` bytes, to be written chunk by chunk.
 
-        The rest as for `start_put`; conditions are judged at commit.
+        The other arguments are those of `start_put`; conditions are checked at the
+        commit.
         """
 
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None
     ) -> Pending[None]:
-        """Remove an object; that there was none is success too.
+        """Ask to remove an object; it is no error if there is none.
 
-        `if_match` (an ETag) raises PreconditionError where another is stored; but
-        MinIO ignores it.
+        With `if_match` (an ETag), waiting raises PreconditionError if another version
+        is stored; MinIO ignores it.
         """
 
     def make_bucket(self, bucket: str) -> None:
-        """Make a bucket; that it is there already is fine. Raises: NodeError."""
+        """Make a bucket, unless it exists. Raises: NodeError."""
 
     def start_check(self) -> Pending[object]:
-        """Ask something cheap that only a node able to serve answers."""
+        """Send a cheap request that only a working node answers."""
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -153,8 +155,8 @@ class Node(Protocol):
         """Yield (key, info) of keys that start with `prefix` and sort behind `after`.
 
         In the order of the keys' UTF-8 bytes, in constant memory. `info.headers` and
-        `info.label` may be missing. A bucket that does not exist is an empty one.
+        `info.label` may be missing. A bucket that does not exist lists as empty.
         """
 
     def close(self) -> None:
-        """Drop idle connections; transfers that run go on."""
+        """Close idle connections; transfers in progress continue."""

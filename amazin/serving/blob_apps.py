@@ -1,6 +1,7 @@
-"""The applications of the blob server and the api-server, put together.
+"""Builds the applications of the blob server and the api-server.
 
-gunicorn calls them in each worker: `amazin.serving.blob_apps:blob_server('/store')`.
+gunicorn calls these functions in each worker:
+`amazin.serving.blob_apps:blob_server('/store')`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gateway import Gateway
 
 @dataclass(frozen=True)
 class ServerServices:
-    """What handlers of the api-server work with."""
+    """The services of the api-server's handlers."""
 
     blobs: ServerBlobs
     settings: Settings
@@ -42,13 +43,13 @@ class ServerServices:
 
 
 class ByPort:
-    """Serves what belongs to the port that a request came in by."""
+    """Passes each request to the application of the port on which it arrived."""
 
     def __init__(self, apps: Mapping[int, Gateway]) -> None:
         self._apps = {str(port): app for port, app in apps.items()}
 
     def close(self) -> None:
-        """Close each of them."""
+        """Close all applications."""
         for app in self._apps.values():
             app.close()
 
@@ -70,7 +71,7 @@ def blob_server(store: str) -> Gateway:
 
 
 def api_server(upload_port: int, download_port: int) -> ByPort:
-    """Return the api-server over the servers that `SERVERS_VARIABLE` says."""
+    """Return the api-server for the blob servers in the variable `SERVERS_VARIABLE`."""
     settings = started_settings()
     known = [BlobServer(*server) for server in json.loads(os.environ[SERVERS_VARIABLE])]
     blobs = ServerBlobs(known, settings.node_limits, settings.replicas)
@@ -85,7 +86,7 @@ def api_server(upload_port: int, download_port: int) -> ByPort:
 
 
 def started_settings() -> Settings:
-    """Read the settings and begin to log; ends the process if one is wrong."""
+    """Load the settings and configure logging; exit if a setting is wrong."""
     try:
         settings = load_settings(os.environ)
     except SettingsError as exc:
@@ -95,5 +96,5 @@ def started_settings() -> Settings:
 
 
 def spool_of(settings: Settings) -> SpoolRoom:
-    """Return where bodies are held."""
+    """Return the spool with the configured folder and size."""
     return SpoolRoom(settings.spool_dir, settings.spool_bytes)

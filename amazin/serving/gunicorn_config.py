@@ -1,6 +1,6 @@
-"""Server knobs of gunicorn, for all applications; a module, so that it is installed.
+"""The settings of gunicorn for all applications; a module, so that it gets installed.
 
-gevent: thousands of slow clients cost a few kilobytes each instead of a thread.
+The worker class is gevent: a slow client costs a few kilobytes instead of a thread.
 """
 
 import os
@@ -25,18 +25,18 @@ worker_class = "gevent"
 workers = settings.workers
 worker_connections = 10_000
 keepalive = 5
-"""Seconds for a connection to send its next request's head. So long an idle client
-also delays a stop."""
+"""Seconds until the head of the next request must arrive on a connection. An idle
+client may delay a stop for as long."""
 timeout = 60
-"""Seconds after which a worker whose event loop stands still is replaced."""
+"""Seconds after which a worker is replaced if its event loop is blocked."""
 graceful_timeout = 30
-"""Seconds that running transfers get when the server is told to stop."""
+"""Seconds for transfers in progress when the server has to stop."""
 CLIENT_TIMEOUT_SECONDS = 300
-"""A client that is silent for so long in the middle of a body, or takes nothing of a
-download, is cut off."""
+"""A client is disconnected if it sends nothing of a body for this long, or takes
+nothing of a download."""
 limit_request_line = 8190
 SMALL_BYTES = 64 * 1024
-"""Answers up to this size are copied behind their head and sent with it."""
+"""Bodies up to this size are sent together with the head of the response."""
 logconfig_dict = logging_config(settings.least_level)
 accesslog = None
 control_socket_disable = True
@@ -45,22 +45,22 @@ forwarded_allow_ips = ""
 
 
 class NoAccessLogger(Logger):  # type: ignore[misc]
-    """gunicorn's, but for its access log: words would be gathered for it, unheard."""
+    """gunicorn's logger without the access log, which would cost time for nothing."""
 
     def access(self, *about: Any) -> None:
-        """Each request is logged by the application."""
+        """Do nothing: the application logs each request."""
 
 
 logger_class = NoAccessLogger
 
 
 def is_gateway(server: Any) -> bool:
-    """Whether it serves the gateway, rather than blobs: those have no Consul."""
+    """Whether the server serves the gateway; blob servers don't use Consul."""
     return not server.app.app_uri.startswith("amazin.serving.blob_apps:")
 
 
 def on_starting(server: Any) -> None:
-    """End the start if a setting is wrong."""
+    """Check the settings, and exit if one is wrong."""
     if is_gateway(server):
         registrar.check_registration(settings)
     processes.try_app(server.app.app_uri)
@@ -68,9 +68,10 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Register the gateway, once for all workers.
+    """Register the gateway once, for all workers.
 
-    Workers, once forked, end when told to stop, though they have no handlers yet.
+    From now on, new workers end when they receive a stop signal, even before they have
+    signal handlers.
     """
     processes.end_forks_when_told()
     if settings.consul_enabled and is_gateway(server):
@@ -78,23 +79,24 @@ def when_ready(server: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """End what the application runs in the background."""
+    """Stop the background threads of the application."""
     close = getattr(getattr(worker, "wsgi", None), "close", None)
     if close:
         close()
 
 
 def on_exit(server: Any) -> None:
-    """Wait until it is deregistered; that began when the stop did."""
+    """Wait until the gateway is deregistered; the stop signal started that."""
     started: registrar.Registrar | None = getattr(server, "registrar", None)
     if started:
         started.stop()
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Limit how long a client may be silent; before each request.
+    """Limit, before each request, how long a client may be silent.
 
-    Also the time in which it must take 256 KiB of a download: slow lines need it long.
+    This is also the time in which it must take 256 KiB of a download, so that slow
+    lines need a long limit.
     """
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
@@ -102,9 +104,9 @@ def pre_request(worker: Any, request: Any) -> None:
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
-    """Close the connection if the rest of a body is still to come.
+    """Close the connection if the request's body was not read to its end.
 
-    gunicorn itself would read all of it, without any bound and without a break.
+    gunicorn would read all of the rest, without a limit and without a pause.
     """
     from gateway import UNREAD_BODY
 
@@ -113,15 +115,15 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
 
 
 def post_worker_init(worker: Any) -> None:
-    """Turn knobs of gunicorn's that are not documented, as long as they are there.
+    """Change internals of gunicorn that have no setting, if they still exist.
 
-    Bodies are read in pieces of 256 KiB: its own 8 KiB cost a third of the speed. A
-    small answer is sent with its head: an eighth of what gunicorn costs. What stays the
-    same, its settings and the date within a second, is worked out once: a tenth. Reads
-    end when the request's time is over.
+    Bodies are read in pieces of 256 KiB: gunicorn's 8 KiB cost a third of the speed. A
+    small body is sent with its head: that saves an eighth of gunicorn's CPU time. Its
+    settings, and the date within a second, are computed once: that saves a tenth. Reads
+    end at the request's deadline.
 
-    Ctrl-C reaches the whole process group: that is the master's to answer, which then
-    tells the workers.
+    Workers ignore SIGINT: Ctrl-C reaches the whole process group, and the master
+    handles it and then stops the workers.
     """
     from gunicorn import util
     from gunicorn.http import unreader, wsgi
@@ -143,7 +145,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def whole_response(response: type[Any]) -> type[Any]:
-    """Return a kind of gunicorn's `Response` that sends small answers in one piece."""
+    """Return a subclass of gunicorn's `Response` that sends small bodies at once."""
 
     class WholeResponse(response):  # type: ignore[misc]
         sock: Any
@@ -161,7 +163,8 @@ def whole_response(response: type[Any]) -> type[Any]:
                 self.sock = sock
             self.sent = len(data)
             whole = held.sent + data
-            sent = sock.send(whole)  # all, as a rule; gevent's sendall does more
+            # Usually sends everything; gevent's sendall costs more.
+            sent = sock.send(whole)
             if sent < len(whole):
                 sock.sendall(whole[sent:])
 
@@ -169,10 +172,10 @@ def whole_response(response: type[Any]) -> type[Any]:
 
 
 class HeldSocket:
-    """Takes what is sent, and keeps it."""
+    """A socket that keeps what is sent, instead of sending it."""
 
     sent = b""
 
     def sendall(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.sent += data

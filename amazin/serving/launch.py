@@ -1,6 +1,6 @@
-"""Runs gunicorn, or tries an application out: `python launch.py [--try] ...`.
+"""Runs gunicorn, or loads an application as a test: `python launch.py [--try] ...`.
 
-Wherever it is started: what lies in that folder is never found as a module.
+The folder in which it is started is never searched for modules.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ HOME = str(Path(__file__).resolve().parents[2])
 
 
 def main() -> None:
-    """Do what the arguments say: gunicorn's, `--try module:app` or `--register`."""
-    if HOME not in sys.path:  # the modules are not installed
+    """Run gunicorn with the arguments, or perform `--try module:app`, `--register`."""
+    if HOME not in sys.path:  # the package is not installed
         sys.path.insert(0, HOME)
     if sys.argv[1:2] == ["--try"]:
         from gunicorn.util import import_app
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def run_gunicorn() -> None:
-    """Do what gunicorn's command does, but search no modules in the current folder."""
+    """Run gunicorn's command, but never search the current folder for modules."""
     from gunicorn.app.wsgiapp import WSGIApplication
 
     class Server(WSGIApplication):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What the server's processes share: their command, open files, signals, address."""
+"""What all server processes need: their command, file limit, signals and address."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from pathlib import Path
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LAUNCH = (sys.executable, "-P", str(Path(__file__).with_name("launch.py")))
-"""The command that runs gunicorn, wherever these modules are."""
+"""The command that runs gunicorn, wherever the package is."""
 
 
 def bind_address(host: str, port: int) -> str:
-    """Return `host:port`, as URLs have it."""
+    """Return `host:port`, with IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def raise_file_limit() -> None:
-    """Allow this process, and its workers, as many open files as the system does.
+    """Raise this process's limit of open files to the system's maximum.
 
-    Each client and each node takes one or more; 1024 is a usual default.
+    Each client and each node needs one or more; 1024 is a usual default.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # above what the kernel itself allows
+    with suppress(ValueError, OSError):  # the hard limit exceeds the kernel's own limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def try_app(app: str) -> None:
-    """Try the application out in a process of its own: a wrong setting ends the start.
+    """Load the application in a separate process, and exit if that fails.
 
-    A worker that fails would be started again and again; and the master must import
-    nothing that gunicorn's workers have yet to patch.
+    A worker with a wrong setting would be restarted again and again. The master must
+    not load the application itself, because gunicorn's workers have to patch modules
+    first.
     """
     tried = subprocess.run([*LAUNCH, "--try", app], check=False)
     if tried.returncode:
@@ -43,19 +44,20 @@ def try_app(app: str) -> None:
 
 
 def end_forks_when_told() -> None:
-    """Have workers end when told to stop, from the start until they can do better.
+    """Let forked workers end on a stop signal before they have their own handlers.
 
-    They begin with their master's handlers, which would only take note of it, and what
-    arrives before they run at all they would forget: that is held back for them.
+    A new worker has the master's handlers, which would only record the signal; and it
+    would lose signals that arrive before it runs. So the signals are blocked during the
+    fork.
     """
-    hold = partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
-    let_go = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
+    block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
+    unblock = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-    def end_when_told() -> None:
+    def use_default_handlers() -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        let_go()
+        unblock()
 
     os.register_at_fork(
-        before=hold, after_in_parent=let_go, after_in_child=end_when_told
+        before=block, after_in_parent=unblock, after_in_child=use_default_handlers
     )

@@ -1,4 +1,4 @@
-"""The process that keeps this gateway known to Consul, started and stopped."""
+"""Starts and stops the process that registers this gateway with Consul."""
 
 from __future__ import annotations
 
@@ -16,64 +16,66 @@ from amazin.settings.settings import Settings
 
 REGISTRATION = (*LAUNCH, "--register")
 DEREGISTER_SECONDS = 2.0
-"""From being told to stop: so long an agent that does not answer may delay the end."""
+"""How long an agent that does not answer may delay a stop, from the signal on."""
 
 
 def check_registration(settings: Settings) -> None:
-    """End the start if the gateway is to register itself, but can't."""
+    """Exit if the gateway should be registered, but the library is missing."""
     if settings.consul_enabled and importlib.util.find_spec("consul") is None:
         hint = "pip install '.[consul]'"
         raise SystemExit(f"Settings: CONSUL_ENABLED: no py-consul here: {hint}")
 
 
 class Registrar:
-    """Has a process of its own keep this gateway known to Consul: one for all workers.
+    """Runs a separate process that registers this gateway with Consul, for all workers.
 
-    gunicorn's master must neither import what its workers have yet to patch nor have
-    a thread while it forks. The process ends itself when all others are gone.
+    gunicorn's master must not import modules that its workers have to patch, and must
+    have no thread while it forks. The separate process ends by itself when all others
+    are gone.
     """
 
     def __init__(self, command: Sequence[str] = REGISTRATION) -> None:
-        """Begin; told to stop, this process from now on also has it deregister."""
+        """Start the process; stop signals to this one now deregister the gateway."""
         self._owner = os.getpid()
-        self._told_at: float | None = None
+        self._requested_at: float | None = None
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
         for number in STOP_SIGNALS:
-            self._listen_to(number)
+            self._wrap_handler(number)
 
-    def _listen_to(self, number: signal.Signals) -> None:
+    def _wrap_handler(self, number: signal.Signals) -> None:
         handler = signal.getsignal(number)
         if not callable(handler):
             return
 
-        def tell_and_handle(number: int, frame: FrameType | None) -> None:
+        def deregister_and_handle(number: int, frame: FrameType | None) -> None:
             self.tell()
             handler(number, frame)
 
-        signal.signal(number, tell_and_handle)
+        signal.signal(number, deregister_and_handle)
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def tell(self) -> None:
-        """Have the gateway deregistered, without waiting for it; nothing in a worker.
+        """Request the deregistration, without waiting for it; does nothing in a worker.
 
-        Before the workers finish their transfers: nobody is to be sent here any more.
+        This happens before the workers finish their transfers, so that no new clients
+        come.
         """
-        if os.getpid() != self._owner or self._told_at is not None:
+        if os.getpid() != self._owner or self._requested_at is not None:
             return
-        self._told_at = time.monotonic()
-        with suppress(OSError):  # it is gone
+        self._requested_at = time.monotonic()
+        with suppress(OSError):  # the process has ended
             os.write(self._process.stdin.fileno(), b"x")  # type: ignore[union-attr]
 
     def stop(self) -> None:
-        """Wait until the gateway is deregistered, but not for long."""
+        """Wait until the gateway is deregistered, for `DEREGISTER_SECONDS` at most."""
         if os.getpid() != self._owner:
             return
         self.tell()
-        deadline = (self._told_at or 0.0) + DEREGISTER_SECONDS
+        deadline = (self._requested_at or 0.0) + DEREGISTER_SECONDS
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

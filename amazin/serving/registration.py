@@ -1,10 +1,9 @@
-"""Keeps this gateway known to Consul; one process for each gateway.
+"""Registers this gateway with Consul and keeps it registered; one process per gateway.
 
-The server starts it as a process of its own (`registrar.Registrar`) and ends it through
-its standard input: signals of a terminal or a service manager, which may reach every
-process at once, are not for it. Whether the gateway is healthy the agent finds out by
-itself.
-API: https://developer.hashicorp.com/consul/api-docs/agent/service.
+The server starts it as a separate process (`registrar.Registrar`) and ends it through
+its standard input. It ignores signals: a terminal or a service manager may send them to
+every process at once. The agent itself checks whether the gateway is healthy. API:
+https://developer.hashicorp.com/consul/api-docs/agent/service.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
 
 LOOK_SECONDS = 5.0
-"""Between two looks whether the agent still knows the gateway."""
+"""Between two checks whether the agent still knows the gateway."""
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 10.0
-"""Between two attempts while the agent fails: doubled each time, up to the last."""
+"""Between two attempts while the agent fails: doubles each time, up to the maximum."""
 FORGET_SECONDS = 600.0
-"""A gateway that fails its check for so long is forgotten by the agent; at least."""
+"""The agent forgets a gateway that fails its check for at least this long."""
 FORGET_CHECKS = 10
-"""The same, in checks."""
+"""And for at least this many checks."""
 LISTEN_PAUSE_SECONDS = 0.05
 
 log = logging.getLogger("amazin.consul")
@@ -48,12 +47,12 @@ log = logging.getLogger("amazin.consul")
 
 @dataclass(frozen=True)
 class Service:
-    """What is registered."""
+    """The registration of a gateway."""
 
     id: str
     name: str
     address: str
-    """Where clients reach the gateway; empty: at the address of the agent's host."""
+    """Where clients reach the gateway; "": at the address of the agent's host."""
     port: int
     tags: tuple[str, ...]
     check_url: str
@@ -69,10 +68,11 @@ class Service:
 
 
 def describe_gateway(settings: Settings, host_name: str, route: str) -> Service:
-    """Return what to register of this gateway.
+    """Return the registration of this gateway.
 
-    `route` is this host's address on the way to the agent. An agent on the same host
-    is told no address, unless the gateway only listens on that: the agent's is right.
+    `route` is this host's address on the way to the agent. If the agent is on the same
+    host, the address is "", since the agent's own is right, unless the gateway listens
+    on a single address only.
     """
     if settings.host == "0.0.0.0" and is_loopback(route):  # not ::1
         route = "127.0.0.1"
@@ -102,12 +102,12 @@ def is_loopback(address: str) -> bool:
 
 
 def route_to(host: str, port: int, listens_at: str) -> str:
-    """Return this host's address on the way to another; sends nothing.
+    """Return this host's address on the way to another host; sends nothing.
 
-    It is one that is listened on, if there is such a way: all addresses that
-    `listens_at` stands for are of one family, or of both (`::`).
+    If possible, it is an address that `listens_at` includes: `0.0.0.0` stands for all
+    of one family, `::` for all of both.
 
-    Raises: OSError, if there is no way or the name is unknown.
+    Raises: OSError, if there is no route or the name is unknown.
     """
     ways = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     if listens_at == "0.0.0.0":
@@ -119,7 +119,7 @@ def route_to(host: str, port: int, listens_at: str) -> str:
 
 
 class Registration:
-    """Registers a gateway as often as its agent forgets it, until told to stop."""
+    """Registers a gateway, again whenever its agent has forgotten it, until stopped."""
 
     def __init__(
         self,
@@ -141,11 +141,11 @@ class Registration:
         self._problem = ""
 
     def run(self) -> None:
-        """Return when told to stop, with the gateway deregistered if possible."""
+        """Run until stopped; then deregister the gateway, if possible."""
         pause = self._first_pause_seconds
         while not self._stopping.is_set():
             try:
-                self._look()
+                self._check()
             except AGENT_ERRORS as exc:
                 self._note(describe(exc))
                 self._stopping.wait(pause)
@@ -156,8 +156,8 @@ class Registration:
                 self._stopping.wait(self._look_seconds)
         self._deregister()
 
-    def _look(self) -> None:
-        """Register the gateway if that was not done, or is forgotten.
+    def _check(self) -> None:
+        """Register the gateway, unless the agent knows it.
 
         Raises: one of AGENT_ERRORS.
         """
@@ -176,7 +176,7 @@ class Registration:
         log.info("%s in Consul as %s", how, service.id)
 
     def _deregister(self) -> None:
-        """Also if it never was registered for sure: an attempt may have got through."""
+        """Deregister, even if no registration was confirmed: one may have succeeded."""
         if self._client is None:
             return
         try:
@@ -195,7 +195,7 @@ class Registration:
         return self._client
 
     def _note(self, problem: str) -> None:
-        """Log that the agent fails, why, and that it no longer does; once each."""
+        """Log the agent's problem, and the end of the problem, once each."""
         if problem and problem != self._problem:
             log.warning("the gateway can't be registered: %s", problem)
         elif self._problem and not problem:
@@ -204,7 +204,7 @@ class Registration:
 
 
 def register(client: Consul, service: Service) -> None:
-    """Make a service known to the agent, in the place of one with the same id.
+    """Register a service with the agent, replacing one with the same id.
 
     Raises: one of AGENT_ERRORS.
     """
@@ -228,12 +228,12 @@ def register(client: Consul, service: Service) -> None:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration as Consul reads it."""
+    """Return a duration in Consul's notation."""
     return f"{round(seconds * 1000)}ms"
 
 
 def wait_for_port(host: str, port: int, stopping: threading.Event) -> None:
-    """Return when somebody listens there, or when told to stop."""
+    """Return when the port accepts connections, or when stopped."""
     wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     while not stopping.is_set():
         with suppress(OSError):
@@ -242,20 +242,20 @@ def wait_for_port(host: str, port: int, stopping: threading.Event) -> None:
         stopping.wait(LISTEN_PAUSE_SECONDS)
 
 
-def obey(stopping: threading.Event) -> None:
-    """Wait for a byte from the server, or for the end of all its processes."""
+def wait_for_stop(stopping: threading.Event) -> None:
+    """Wait for a byte from the server or the end of all its processes; then stop."""
     os.read(0, 1)
     stopping.set()
 
 
 def main() -> None:
-    """Keep this gateway known until the server says, or is gone."""
+    """Keep this gateway registered until the server requests the stop, or ends."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     settings = load_settings(os.environ)
     logging.config.dictConfig(logging_config(settings.least_level))
     stopping = threading.Event()
-    threading.Thread(target=obey, args=(stopping,), daemon=True).start()
+    threading.Thread(target=wait_for_stop, args=(stopping,), daemon=True).start()
     wait_for_port(settings.host, settings.port, stopping)
     Registration(settings, stopping).run()
 

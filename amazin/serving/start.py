@@ -1,6 +1,6 @@
 """Starts gunicorn: `python -m amazin.serving.start` serves the gateway.
 
-What gunicorn is told besides: `gunicorn_config.py`.
+The other settings of gunicorn are in `gunicorn_config.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ GATEWAY = "wsgi:app"
 
 
 def main() -> NoReturn:
-    """Become the server of the gateway."""
+    """Replace this process by the gateway's server."""
     run_gunicorn(GATEWAY)
 
 
 def run_gunicorn(app: str, *addresses: str) -> NoReturn:
-    """Become gunicorn, with our knobs, serving `module:app` at these addresses."""
+    """Replace this process by gunicorn, serving `module:app` at these addresses."""
     options = [option for address in addresses for option in ("--bind", address)]
     if app != GATEWAY:  # blobs may have longer headers than objects on nodes
         options += ["--limit-request-field_size", "65536"]

@@ -1,4 +1,4 @@
-"""Which settings don't go together. Pure; each alone: `converters.py`."""
+"""Which settings contradict each other. Pure; `converters.py` checks each alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from amazin.settings.settings import MOST_OBJECT_BYTES, Settings
 LEAST_CHUNK_BYTES = 2**20
 MOST_CHUNKS = 10_000
 Contradiction = tuple[tuple[str, ...], str]
-"""The fields, the one to be changed first; and what is wrong with them."""
+"""The fields, with the one to change first in front; and a sentence on what is
+wrong."""
 
 
 def contradictions(settings: Settings) -> Iterator[Contradiction]:
-    """Find all there are."""
+    """Yield all contradictions."""
     yield from _of_nodes(settings)
     yield from _of_access(settings)
     yield from _of_sizes(settings)

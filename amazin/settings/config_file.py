@@ -1,8 +1,8 @@
-"""The configuration file: found, read, and written with defaults when it is missing.
+"""The configuration file: finds it, reads it, writes it if it is missing.
 
-`configs/config.yaml` if it is there, or the file that `CONFIG` names. What the
-environment says goes first. What may be in it: `file_parser.py`; what a setting is:
-`settings.py`.
+The file is `configs/config.yaml`, if it exists, or the one that `CONFIG` names. Values
+in the environment take precedence. `file_parser.py` knows what the file may contain,
+`settings.py` which settings there are.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from amazin.settings.settings import Settings
 
 USUAL_FILE = "configs/config.yaml"
 MOST_BYTES = 256 * 1024
-"""A file that is longer is something else."""
+"""A longer file is taken for a mistake."""
 _HEAD = """\
-# Every setting of Amazin Object Storage and its default. A variable of the environment
-# goes first: its name stands before each sentence. Secrets: let nobody else read this.
+# Every setting of Amazin Object Storage and its default. An environment variable takes
+# precedence: each comment begins with its name. The file may have secrets: protect it.
 """
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the environment and the file. Raises: SettingsError."""
+    """Load the settings from environment and file. Raises: SettingsError."""
     return load(environ)[0]
 
 
 def load(environ: Mapping[str, str]) -> tuple[Settings, Mapping[str, Given]]:
-    """Read the settings, and where each that is no default was written.
+    """Return the settings, and for each one that is not a default where it was written.
 
     Raises:
-        SettingsError: naming file and line or the variable, and what was expected.
+        SettingsError: names file and line, or the variable, and what was expected.
     """
     path = find_file(environ)
     in_file = parsed(path) if path else {}
@@ -63,10 +63,10 @@ def load(environ: Mapping[str, str]) -> tuple[Settings, Mapping[str, Given]]:
 
 
 def find_file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file that counts, None without one; writes the one that is missing.
+    """Return the file's path or None; write the file that `CONFIG` names.
 
     Raises:
-        SettingsError: it can't be written.
+        SettingsError: the file can't be written.
     """
     named = environ.get("CONFIG", "").strip()
     try:
@@ -85,7 +85,7 @@ def find_file(environ: Mapping[str, str]) -> Path | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something, even if it can't be read. Raises: SettingsError."""
+    """Whether the path exists, readable or not. Raises: SettingsError."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -96,9 +96,10 @@ def is_there(path: Path) -> bool:
 
 
 def write_defaults(path: Path) -> None:
-    """Write a file with every default; one that is there meanwhile stays.
+    """Write a file with every default, unless it exists by then.
 
-    It appears whole, for gateways that start together. Raises: OSError.
+    The file appears complete, because several gateways may start at once. Raises:
+    OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent) as file:
@@ -114,7 +115,7 @@ def write_defaults(path: Path) -> None:
 
 
 def read_file(path: Path) -> str:
-    """Return what is in it. Raises: SettingsError."""
+    """Return the file's text. Raises: SettingsError."""
     try:
         if path.exists() and not path.is_file():
             raise SettingsError(f"CONFIG: {path} is not a file")
@@ -131,16 +132,16 @@ def read_file(path: Path) -> str:
 
 
 def parsed(path: Path) -> dict[str, Given]:
-    """Return what a file says for each field. Raises: SettingsError."""
+    """Return what the file has for each field. Raises: SettingsError."""
     text = read_file(path)
-    # It loads YAML, which only who has a file needs.
+    # The module imports YAML, which is needed only if there is a file.
     from amazin.settings.file_parser import parse
 
     return parse(text, str(path))
 
 
 def reason(error: OSError) -> str:
-    """Return what the system says."""
+    """Return the system's message for the error."""
     return error.strerror or type(error).__name__
 
 
@@ -148,7 +149,7 @@ def reason(error: OSError) -> str:
 
 
 def defaults_text() -> str:
-    """Return a file with every setting at its default, and what each means."""
+    """Return the text of a file with every setting at its default, and its meaning."""
     tree: dict[str, Any] = {}
     for place, field in FIELDS.items():
         *sections, name = place.split(".")

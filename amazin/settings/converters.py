@@ -1,8 +1,8 @@
-"""How the text of a setting becomes its value, and the table row that a setting is.
+"""Converters from a setting's text to its value, and the dataclass field of a setting.
 
-Pure. Every converter takes text without blanks around it, from the environment or from
-the configuration file, and raises ValueError with a sentence that says what was
-expected and repeats nothing of the text, which may be a secret.
+Pure. Every converter takes text without surrounding blanks, from the environment or the
+configuration file. It raises ValueError with a sentence that says what was expected;
+the sentence repeats nothing of the text, which may be a secret.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
 class Given(NamedTuple):
-    """What somebody wrote for a setting."""
+    """The text of a setting, and where it was written."""
 
     text: str
     name: str
-    """What it is called there: `PORT`, `server.port`."""
+    """The setting's name at that place: `PORT`, `server.port`."""
     file_line: str = ""
-    """`file:line`; empty: it is a variable of the environment."""
+    """`file:line`; "" for a variable of the environment."""
 
     def __str__(self) -> str:
         return f"{self.file_line}: {self.name}" if self.file_line else self.name
@@ -50,11 +50,11 @@ def setting(
 ) -> Any:
     """Return the dataclass field of a setting.
 
-    `place` is where it stands in the file, with dots (its own name unless given);
-    `in_file` the value in a file that is written anew (its default unless given);
-    `is_list` whether the text has commas, where the file may have a list: then the
-    default is text, too, of which the converter makes the value.
-    A meaning that begins with "Secret" makes the value one.
+    `place` is the path in the file, with dots (default: the field's name); `in_file` is
+    the value in a newly written file (default: the setting's default). `is_list`: the
+    text has commas, and the file may have a list instead; `default` is then text as
+    well, from which the converter makes the value. If `meaning` begins with "Secret",
+    the value is a secret.
     """
     is_secret = meaning.startswith("Secret")
     metadata = {
@@ -80,28 +80,28 @@ def setting(
 
 
 def text(value: str) -> str:
-    """Take anything that can be printed."""
+    """Accept any printable text."""
     if not value.isprintable():
         raise ValueError("expected text without line breaks or control characters")
     return value
 
 
 def word(value: str) -> str:
-    """Take ASCII without blanks, as it can stand in a header."""
+    """Accept ASCII without blanks, as in a header."""
     if not re.fullmatch(r"[!-~]+", value):
         raise ValueError("expected one word of ASCII characters, without blanks")
     return value
 
 
 def name(value: str) -> str:
-    """Take what can be part of an id in a URL."""
+    """Accept what can be part of an id in a URL."""
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", value):
         raise ValueError("expected up to 128 letters, digits, or any of . _ : -")
     return value
 
 
 def words(value: str) -> tuple[str, ...]:
-    """Take words with commas between them."""
+    """Accept words separated by commas."""
     parts = tuple(filter(None, map(str.strip, value.split(","))))
     if not all(re.fullmatch(r"[!-~]+", part) for part in parts):
         raise ValueError("expected words with commas, without blanks in them")
@@ -109,7 +109,7 @@ def words(value: str) -> tuple[str, ...]:
 
 
 def folder(value: str) -> str:
-    """Take what the system can take as a path."""
+    """Accept a valid path."""
     try:
         is_path = not re.search(rb"[\x00-\x1f\x7f]", os.fsencode(value))
     except UnicodeEncodeError:
@@ -120,7 +120,7 @@ def folder(value: str) -> str:
 
 
 def one_of(*choices: str, **others: str) -> Callable[[str], str]:
-    """Return a converter for these words, and for other words for some of them."""
+    """Return a converter for these words; `others` maps synonyms to them."""
 
     def convert(value: str) -> str:
         chosen = others.get(value.lower(), value.lower())
@@ -132,7 +132,7 @@ def one_of(*choices: str, **others: str) -> Callable[[str], str]:
 
 
 def only(choice: str, reason: str) -> Callable[[str], str]:
-    """Return a converter for the one word that is left; `reason` refuses others."""
+    """Return a converter for a single word; other words are refused with `reason`."""
 
     def convert(value: str) -> str:
         if value.lower() != choice:
@@ -143,7 +143,7 @@ def only(choice: str, reason: str) -> Callable[[str], str]:
 
 
 def secret(value: str) -> str:
-    """Take what signatures are made with: too long to be guessed at once."""
+    """Accept a secret for signatures that is not trivially short."""
     if len(word(value)) < 8:
         raise ValueError("expected 8 characters or more")
     return value
@@ -153,7 +153,7 @@ def secret(value: str) -> str:
 
 
 def flag(value: str) -> bool:
-    """Take yes or no, in any of their forms."""
+    """Accept true or false, in any common notation."""
     if value.lower() in _TRUE:
         return True
     if value.lower() in _FALSE:
@@ -162,7 +162,7 @@ def flag(value: str) -> bool:
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
-    """Return a converter for whole numbers in this range."""
+    """Return a converter for whole numbers from `low` to `high`."""
 
     def convert(value: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", value) or not low <= int(value) <= high:
@@ -176,7 +176,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def selector(value: str) -> str:
-    """Take part of a container's name."""
+    """Accept part of a container's name."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
         raise ValueError("expected part of a container name: letters, digits, _ . -")
     return value
@@ -186,7 +186,7 @@ DISCOVERIES = ("docker", "static", "folders", "consul", "dns")
 
 
 def discovery(value: str) -> str:
-    """Take a kind of discovery, or the class of one's own."""
+    """Accept a kind of discovery, or the class of a user's own."""
     if value in DISCOVERIES:
         return value
     if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
@@ -196,7 +196,7 @@ def discovery(value: str) -> str:
 
 
 def nodes(value: str) -> tuple[NodeSpec, ...]:
-    """Take nodes in the form of NODES."""
+    """Accept nodes in the notation of NODES."""
     entries = enumerate(value.split(","), start=1)
     try:
         found = parse_list((f"entry {number}", entry) for number, entry in entries)
@@ -208,7 +208,7 @@ def nodes(value: str) -> tuple[NodeSpec, ...]:
 
 
 def group_weights(value: str) -> Mapping[str, float]:
-    """Take shares of groups, `fast=2,slow=1`; blank entries are skipped."""
+    """Accept weights of groups, `fast=2,slow=1`; blank entries are skipped."""
     weights: dict[str, float] = {}
     for part in filter(None, map(str.strip, value.split(","))):
         group, _, number = part.partition("=")
@@ -222,7 +222,7 @@ def group_weights(value: str) -> Mapping[str, float]:
 
 
 def bucket(value: str) -> str:
-    """Take the name of a bucket."""
+    """Accept the name of a bucket."""
     check_bucket(value)
     return value
 
@@ -231,14 +231,14 @@ def bucket(value: str) -> str:
 
 
 def host(value: str) -> str:
-    """Take what can be listened on."""
+    """Accept an address or host name to listen on."""
     if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
         raise ValueError("expected an address or a host name, without a port")
     return value
 
 
 def host_port(value: str) -> str:
-    """Take a host, and a port behind it if there is one; IPv6 in brackets."""
+    """Accept a host with an optional port; IPv6 in brackets."""
     match = re.fullmatch(
         r"(?:\[([0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?", value
     )
@@ -255,7 +255,7 @@ def _is_ipv6(address: str | None) -> bool:
 
 
 def agent_address(value: str) -> str:
-    """Take the address of a Consul agent."""
+    """Accept the address of a Consul agent."""
     try:
         host_port(re.sub(r"^https?://", "", value))
     except ValueError:
@@ -264,7 +264,7 @@ def agent_address(value: str) -> str:
 
 
 def docker_host(value: str) -> str:
-    """Take the URL of a Docker daemon."""
+    """Accept the URL of a Docker daemon."""
     if not re.fullmatch(r"(unix|tcp|http|https)://\S+", value):
         raise ValueError(
             "expected unix:///path, tcp://host:port or http(s)://host:port"
@@ -273,7 +273,7 @@ def docker_host(value: str) -> str:
 
 
 def base_url(value: str) -> str:
-    """Take an origin; gives it without a slash at its end."""
+    """Accept an origin; a slash at its end is removed."""
     scheme, _, address = value.removesuffix("/").partition("://")
     try:
         if scheme.lower() not in ("http", "https"):
@@ -287,7 +287,7 @@ _OTHER_PATHS = ("object", "objects", "buckets", "archive", "presigned-url", "doc
 
 
 def path(value: str) -> str:
-    """Take the path of a URL of the gateway that no API has."""
+    """Accept the path of a URL that no API of the gateway uses."""
     match = re.fullmatch(r"/([A-Za-z0-9._~-]+)(/[A-Za-z0-9._~-]+)*", value)
     if not match or match[1] in (*_OTHER_PATHS, "openapi.yaml"):
         raise ValueError("expected a path as /health, which no API has")
@@ -295,7 +295,7 @@ def path(value: str) -> str:
 
 
 def networks(value: str) -> tuple[Network, ...]:
-    """Take addresses and networks, with commas; `*` is all."""
+    """Accept addresses and networks separated by commas; `*` stands for all."""
     if value.strip() == "*":
         value = "0.0.0.0/0,::/0"
     parts = filter(None, map(str.strip, value.split(",")))

@@ -1,7 +1,7 @@
-"""What a configuration file says, line by line.
+"""Parses a configuration file, so that every error has its line.
 
-YAML's events are read one by one, so nothing is constructed; aliases and tags are
-refused. Values are not looked at: `load.py`. Source: YAML 1.2.2.
+Reads YAML's events one by one and constructs no objects; refuses aliases and tags. Does
+not check values: `load.py` does. Source: YAML 1.2.2.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _EMPTY = ("", "~", "null", "Null", "NULL")
 
 
 def parse(text: str, file: str) -> dict[str, Given]:
-    """Return what a file says for each field; `file` is its name in errors.
+    """Return what the file has for each field; `file` is its name in errors.
 
     Raises:
-        SettingsError: for what is no YAML or no setting; values are not looked at.
+        SettingsError: the text is no YAML, or names no setting; values are not checked.
     """
     return _Parser(text, file).parse()
 
 
 class _Parser:
-    """Follows the events of one file."""
+    """Parses the events of one file."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
         self._file = file
         self._line = 1
         self._lines: dict[str, int] = {}
-        """Where each place that was seen stands."""
+        """The line of each place that was read already."""
         self._given: dict[str, Given] = {}
         self._events: Iterator[Event] = yaml.parse(text, Loader=yaml.SafeLoader)
 
     def parse(self) -> dict[str, Given]:
-        """Read the one document of the file."""
+        """Parse the single document of the file."""
         self._next()
         if isinstance(self._next(), StreamEndEvent):
             return {}
@@ -147,7 +147,7 @@ def _is_empty(event: Event) -> bool:
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
-    """Return what is wrong, without anything of the text that could be a secret."""
+    """Return what is wrong, without any text of the file, which could be a secret."""
     problem = error.problem or error.context or "it can't be read"
     if "\\t" in problem:
         return "a tab; indent with blanks"

@@ -1,6 +1,6 @@
-"""From what was written for settings, the settings: judged alone, then together.
+"""Turns the texts of settings into `Settings`: converts each, then checks all together.
 
-Pure. The configuration file and the process environment are read by `config_file.py`.
+Pure. `config_file.py` reads the configuration file and the process environment.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ KNOWN: Mapping[str, Field[Any]] = {
     **{field.name: field for field in fields(Settings)},
     **REMOVED,
 }
-"""What may be written: each setting by its name, and those that were removed."""
+"""All settings by name, including those that were removed."""
 PLACES: Mapping[str, Field[Any]] = {
     field.metadata["place"] or name: field for name, field in KNOWN.items()
 }
-"""What may be written, by its place in the file."""
+"""All settings by their place in the file, including those that were removed."""
 FIELDS = {place: field for place, field in PLACES.items() if field.name not in REMOVED}
-"""Each setting by its place in the file."""
+"""The current settings by their place in the file."""
 SECTIONS = {
     place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
 }
 
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
-    """Return what the environment says for each field; nothing if it is empty."""
+    """Return what the environment has for each field; empty variables are left out."""
     found = {}
     for name in KNOWN:
         variable = name.upper()
@@ -44,7 +44,7 @@ def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
 
 
 def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
-    """Return it with what follows: a single node's endpoint is a list of nodes."""
+    """Return `given` and what follows: `MINIO_ENDPOINT` implies `DISCOVERY=static`."""
     completed = dict(given)
     if "minio_endpoint" in given and "discovery" not in given:
         completed["discovery"] = given["minio_endpoint"]._replace(text="static")
@@ -61,16 +61,16 @@ def convert(field: Field[Any], given: Given) -> Any:
 
 
 def from_environ(environ: Mapping[str, str]) -> Settings:
-    """Read the environment alone; empty variables take their defaults.
+    """Load the settings from the environment only; empty variables mean the defaults.
 
     Raises:
-        SettingsError: naming the variable and what was expected.
+        SettingsError: names the variable and what was expected.
     """
     return from_given(given_by(environ))
 
 
 def from_given(given: Mapping[str, Given]) -> Settings:
-    """Make settings of what was written for fields. Raises: SettingsError."""
+    """Return the settings for these texts. Raises: SettingsError."""
     given = with_implied(given)
     values = {name: convert(KNOWN[name], written) for name, written in given.items()}
     for name in REMOVED.keys() & values.keys():

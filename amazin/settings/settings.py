@@ -1,7 +1,7 @@
 """Every setting as data: name, place in the file, unit, default, meaning, converter.
 
-Pure. `docs/settings.md` has a table made of it. How each is read:
-`converters.py`; how all are read: `load.py`.
+Pure. The table in `docs/settings.md` is generated from it. `converters.py` converts
+each setting, `load.py` loads all of them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from amazin.settings import converters
 from amazin.settings.converters import Network, setting
 
 MOST_OBJECT_BYTES = 5 * 2**30
-"""What S3 takes in one upload."""
+"""The limit of S3 for one upload."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator decides. The environment's name of a field is its upper case."""
+    """What an operator decides. A field's variable is its name in upper case."""
 
     instance_id: str = setting(
         converters.name, "", "Name of this gateway; by default made of host and port."
@@ -31,7 +31,7 @@ class Settings:
     port: int = setting(
         converters.integer(1, 65535),
         3000,
-        "Port to listen on; a file that is written anew says 8082.",
+        "Port to listen on; a newly written file has 8082.",
         place="server.port",
         in_file=8082,
     )
@@ -39,17 +39,17 @@ class Settings:
     discovery: str = setting(
         converters.discovery,
         "docker",
-        "Who the nodes are: `docker`, `static`, `folders`, `consul`, `dns` or "
-        "`package.module:Class`; unless set `docker`, with `MINIO_ENDPOINT` `static`.",
+        "How nodes are found: `docker`, `static`, `folders`, `consul`, `dns` or "
+        "`package.module:Class`; default `docker`, or with `MINIO_ENDPOINT` `static`.",
         in_file="",
     )
     storage_instances_selector: str = setting(
         converters.selector,
         "amazin-object-storage-node",
-        "Docker: a node's container has this in its name.",
+        "Docker: containers with this in their name are nodes.",
     )
     node_port: int = setting(
-        converters.integer(1, 65535), 9000, "Docker, DNS: the port nodes listen on."
+        converters.integer(1, 65535), 9000, "Docker, DNS: the port of the nodes."
     )
     docker_host: str = setting(
         converters.docker_host,
@@ -65,18 +65,18 @@ class Settings:
     nodes_file: str = setting(
         converters.folder,
         "",
-        "Static: a file with one node a line, in the form of `NODES`.",
+        "Static: a file with one node per line, in the form of `NODES`.",
     )
     data_dir: str = setting(
-        converters.folder, "data", "Folders: where `node-1`, `node-2`, ... lie."
+        converters.folder, "data", "Folders: where `node-1`, `node-2`, ... are."
     )
     folder_nodes: int = setting(
-        converters.integer(1, 1000), 3, "Folders: how many there are."
+        converters.integer(1, 1000), 3, "Folders: the number of nodes."
     )
     dns_name: str = setting(
         converters.host,
         "",
-        "DNS: name of the nodes; one that begins with `_` is an SRV one.",
+        "DNS: name of the nodes; if it begins with `_`, of their SRV records.",
     )
     node_access_key: str = setting(
         converters.text, "", "Secret. Consul, DNS: the nodes' access key."
@@ -88,15 +88,15 @@ class Settings:
         converters.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
     )
     refresh_seconds: float = setting(
-        units.seconds, 5.0, "How often the list of nodes is read anew.", unit="s"
+        units.seconds, 5.0, "How often the list of nodes is read again.", unit="s"
     )
     replicas: int = setting(
-        converters.integer(1, 9), 1, "On how many nodes each object is stored."
+        converters.integer(1, 9), 1, "The number of nodes that store each object."
     )
     group_weights: Mapping[str, float] = setting(
         converters.group_weights,
         "",
-        "Groups: shares of the objects other than 1, `group=weight,...`.",
+        "Groups: their shares of the objects, if not 1: `group=weight,...`.",
         is_list=True,
     )
     max_object_bytes: int = setting(
@@ -105,38 +105,46 @@ class Settings:
     chunk_bytes: int = setting(
         units.size,
         0,
-        "Larger uploads are stored in parts of this size; 0: none are.",
+        "Larger uploads are stored in parts of this size; 0: never in parts.",
         unit="bytes",
     )
     spool_dir: str = setting(
-        converters.folder, "/var/tmp", "Disk folder for uploads of unknown length."
+        converters.folder, "/var/tmp", "Folder on a disk for uploads of unknown length."
     )
     spool_bytes: int = setting(
         units.size,
         10 * 2**30,
-        "Room for all of them at once, per worker (507).",
+        "Space in `SPOOL_DIR` per worker; uploads that need more are refused (507).",
         unit="bytes",
     )
     node_connect_timeout: float = setting(
-        units.seconds, 1.0, "For a connection to a node.", unit="s"
+        units.seconds, 1.0, "Limit for connecting to a node.", unit="s"
     )
     node_answer_timeout: float = setting(
-        units.seconds, 5.0, "For the first byte of a node's answer to a read.", unit="s"
+        units.seconds,
+        5.0,
+        "Limit for the first byte of a node's response to a read.",
+        unit="s",
     )
     node_transfer_timeout: float = setting(
-        units.seconds, 30.0, "Between two pieces of a body, and to store it.", unit="s"
+        units.seconds,
+        30.0,
+        "Limit between two pieces of a body, and for a node to store it.",
+        unit="s",
     )
     request_timeout: float = setting(
         units.duration,
         0.0,
-        "For a whole request, with its bodies (408, or broken); 0: no limit.",
+        "Limit for a whole request with its bodies (408, or cut off); 0: no limit.",
         unit="s",
     )
     health_path: str = setting(
-        converters.path, "/health", "Where the gateway says that it lives."
+        converters.path, "/health", "Path of the gateway's health check."
     )
     public_url: str = setting(
-        converters.base_url, "", "How clients reach the gateway: `https://host[:port]`."
+        converters.base_url,
+        "",
+        "Where clients reach the gateway: `https://host[:port]`.",
     )
     forwarded_allow_ips: tuple[Network, ...] = setting(
         converters.networks,
@@ -147,7 +155,7 @@ class Settings:
     log_level: str = setting(
         converters.one_of("debug", "info", "warning", "error", warn="warning"),
         "info",
-        "Least level logged.",
+        "The least severe level that is logged.",
     )
     log_debug: bool = setting(converters.flag, False, "The same as `LOG_LEVEL=debug`.")
     blob_api: bool = setting(
@@ -159,18 +167,23 @@ class Settings:
         "`open`, or `signed`: requests need a token or a signed URL.",
     )
     api_tokens: tuple[str, ...] = setting(
-        converters.words, "", "Secret. Tokens that open all, with commas.", is_list=True
+        converters.words,
+        "",
+        "Secret. Tokens that permit every request, with commas.",
+        is_list=True,
     )
     signing_key_id: str = setting(
         converters.name, "amazin", "Access key id in signed URLs; no secret."
     )
     signing_secret: str = setting(
-        converters.secret, "", "Secret. What URLs are signed with, by all gateways."
+        converters.secret,
+        "",
+        "Secret. The key that signs URLs, the same for all gateways.",
     )
     presign: str = setting(
         converters.one_of("gateway", "direct"),
         "gateway",
-        "Signed URLs lead to the `gateway`, or `direct` to the node.",
+        "Whether signed URLs point to the `gateway`, or `direct` to a node.",
     )
     consul_enabled: bool = setting(
         converters.flag,
@@ -196,13 +209,13 @@ class Settings:
     consul_service_name: str = setting(
         converters.name,
         "storage-service",
-        "As which service the gateway is registered.",
+        "The service name under which the gateway is registered.",
         place="consul.registration.service_name",
     )
     consul_service_id_prefix: str = setting(
         converters.name,
         "storage-svc-",
-        "The id of the registration is this and `INSTANCE_ID`.",
+        "The id of the registration is this prefix and `INSTANCE_ID`.",
         place="consul.registration.service_id_prefix",
     )
     consul_service_tags: tuple[str, ...] = setting(
@@ -215,33 +228,33 @@ class Settings:
     consul_service_address: str = setting(
         converters.host,
         "",
-        "Where others reach the gateway; by default where it reaches the agent from.",
+        "Address of the gateway; by default the one from which it reaches the agent.",
         place="consul.registration.service_address",
     )
     consul_health_check_path: str = setting(
         converters.path,
         "",
-        "What the agent asks the gateway for; by default `HEALTH_PATH`.",
+        "The path that the agent checks; by default `HEALTH_PATH`.",
         place="consul.registration.health_check_path",
     )
     consul_health_check_interval: float = setting(
         units.seconds,
         10.0,
-        "How often the agent asks.",
+        "How often the agent checks.",
         unit="s",
         place="consul.registration.health_check_interval",
     )
     consul_health_check_timeout: float = setting(
         units.seconds,
         5.0,
-        "How long the agent waits for the answer.",
+        "How long the agent waits for the response.",
         unit="s",
         place="consul.registration.health_check_timeout",
     )
     minio_endpoint: str = setting(
         converters.host_port,
         "",
-        "Single node: where it is, `host:port`.",
+        "Single node: its address, `host:port`.",
         place="minio.endpoint",
     )
     minio_access_key_id: str = setting(
@@ -268,24 +281,24 @@ class Settings:
     default_bucket: str = setting(
         converters.bucket,
         "default",
-        "Bucket of the requests that name none.",
+        "Bucket for requests that name none.",
         place="minio.defaultBucket",
     )
     auto_create_default_bucket: bool = setting(
         converters.flag,
         True,
-        "Whether that bucket is made on first need.",
+        "Whether `DEFAULT_BUCKET` is made when it is first needed.",
         place="minio.autoCreateDefaultBucket",
     )
 
     @property
     def least_level(self) -> str:
-        """The least level that is logged, in lower case."""
+        """The least severe level that is logged, in lower case."""
         return "debug" if self.log_debug else self.log_level
 
     @property
     def node_limits(self) -> TimeLimits:
-        """How long a node may take."""
+        """The time limits for requests to nodes."""
         return TimeLimits(
             self.node_connect_timeout,
             self.node_answer_timeout,
@@ -294,7 +307,7 @@ class Settings:
 
     @property
     def single_node(self) -> NodeSpec | None:
-        """The node of `MINIO_ENDPOINT`, if that says who the nodes are."""
+        """The node of `MINIO_ENDPOINT`, if that setting is in use."""
         if self.discovery != "static" or not self.minio_endpoint:
             return None
         scheme = "https" if self.minio_use_ssl else "http"
@@ -309,7 +322,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class RemovedSettings:
-    """Settings of earlier versions; their defaults are taken, and change nothing."""
+    """Settings of earlier versions; their defaults are accepted, and have no effect."""
 
     server: str = setting(
         converters.only("gunicorn", "granian was removed, gunicorn serves"),

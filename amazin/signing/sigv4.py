@@ -1,7 +1,7 @@
 """AWS Signature Version 4 in the Authorization header, for one key and region.
 
-Bodies are not hashed (`UNSIGNED-PAYLOAD`). The day's signing key is kept: a
-signature then costs three hashes.
+Bodies are not hashed (`UNSIGNED-PAYLOAD`). The signing key of the day is cached, so a
+signature costs three hashes.
 
 Source: AWS General Reference, "Create a signed AWS API request".
 """
@@ -21,13 +21,13 @@ PAYLOAD = "UNSIGNED-PAYLOAD"
 
 
 def canonical_path(bucket: str, key: str = "") -> str:
-    """Return `/bucket/key` as it goes on the request line and under the signature."""
+    """Return `/bucket/key` percent-encoded, as it is both sent and signed."""
     path = f"/{bucket}/{key}" if key else f"/{bucket}"
     return quote(path, safe="/-_.~")
 
 
 def derived_key(secret: str, scope: str) -> bytes:
-    """Return what signs in a scope, `day/region/service/aws4_request`."""
+    """Return the signing key for a scope, `day/region/service/aws4_request`."""
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -35,18 +35,18 @@ def derived_key(secret: str, scope: str) -> bytes:
 
 
 class Moment(NamedTuple):
-    """What all signatures of one second share."""
+    """The values that all signatures of one second have in common."""
 
     second: int
     headers: Sequence[tuple[str, str]]
     names: str
-    """Of these headers, as they are signed if there are no others."""
+    """The names of `headers` as they are signed if there are no other headers."""
     signed: str
     lines: str
     credential: str
     """The beginning of the header `Authorization`."""
     hmac: hmac.HMAC
-    """Of what is signed, up to the hash of the request."""
+    """Covers the text to be signed up to the hash of the request."""
 
 
 class Signer:
@@ -73,8 +73,8 @@ class Signer:
     ) -> str:
         """Return the header lines that authorise a request without a query.
 
-        `path` is canonical; `amz_headers` are more `x-amz-` headers, lower case, to be
-        sent and signed. The lines include Host and end in CRLF.
+        `path` is canonical. `amz_headers` are additional `x-amz-` headers, in lower
+        case, to be sent and signed. The lines include Host and end in CRLF.
         """
         moment = self._moment
         second = int(self._clock())

@@ -1,7 +1,7 @@
-"""AWS Signature Version 4 in a URL's query: made, and verified. Pure.
+"""AWS Signature Version 4 in a URL's query: signing and verifying. Pure.
 
-Bodies are not signed (`UNSIGNED-PAYLOAD`), as in every presigned URL. A URL may be
-written in other escapes than it was signed with: what counts is what they mean.
+Bodies are not signed (`UNSIGNED-PAYLOAD`), as in every presigned URL. A client may
+escape the URL differently than the signer did: the unescaped values count.
 
 Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters (AWS
 Signature Version 4)".
@@ -22,11 +22,12 @@ from amazin.errors import SignatureError
 from amazin.signing.sigv4 import ALGORITHM, PAYLOAD, derived_key
 
 LONGEST_SECONDS = 7 * 24 * 60 * 60
-"""No URL is valid for longer; S3's limit, too."""
+"""The longest time for which a URL may be valid; S3 has the same limit."""
 SKEW_SECONDS = 5 * 60
-"""How far a signer's clock may be ahead of ours."""
+"""How far a signer's clock may be ahead of the gateway's."""
 MAX_PARAMETERS = 100
-"""More are not read: each costs time before anything is known of the client."""
+"""Queries with more parameters are refused: parsing costs time before the client is
+known."""
 
 _NAMES = (
     "X-Amz-Algorithm",
@@ -47,17 +48,17 @@ _BLANKS = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Who signs, and what only signer and verifier know."""
+    """The id of a key, and the secret that only signer and verifier know."""
 
     key_id: str
     secret: str = field(repr=False)
     region: str = "us-east-1"
-    """Of the URLs made with it; those of any region are accepted."""
+    """The region in the URLs that this key signs; URLs of any region are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request, as far as a signature may cover it."""
+    """The parts of a request that a signature may cover."""
 
     method: str
     path: str
@@ -65,23 +66,24 @@ class SignedRequest:
     query: str
     """As it was sent."""
     header: Callable[[str], str | None]
-    """Returns a header's value by its name in lower case; None if missing."""
+    """Returns a header's value by its name in lower case; None if the header is
+    missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What a signed query says of itself, well-formed but not verified."""
+    """What a signed query states; well-formed, but not verified."""
 
     key_id: str
     scope: str
     date: str
     signed_at: int
-    """Unix time in seconds, of `date`."""
+    """`date` as Unix time in seconds."""
     expires: int
     headers: Sequence[str]
     signature: str
     query: str
-    """All parameters but the signature, canonical."""
+    """All parameters but the signature, in canonical form."""
 
 
 def signed_url(
@@ -90,8 +92,8 @@ def signed_url(
     """Return a URL that allows `method` on `base` + `path` for `expires` seconds.
 
     `base` is `http://host[:port]`; `path` is not escaped yet, and begins with a slash.
-    Segments `.` and `..` are escaped, so that curl leaves them where they are, and so
-    is a slash at the end, behind which it would put the name of the file it uploads.
+    Segments `.` and `..` are escaped, because curl would resolve them. So is a slash at
+    the end, because curl would append the name of the uploaded file to it.
     """
     scheme, host = _place_of(base)
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -112,7 +114,7 @@ def signed_url(
 
 
 def is_signed(query: str) -> bool:
-    """Whether a query claims to be signed; it may still lack something."""
+    """Whether a query has a parameter of a signature; others may be missing."""
     names = (part.partition("=")[0] for part in query.split("&"))
     return any((unquote(name) if "%" in name else name) in _NAMES for name in names)
 
@@ -120,14 +122,14 @@ def is_signed(query: str) -> bool:
 def verify(
     key: SigningKey, request: SignedRequest, now: float, public_url: str = ""
 ) -> Sequence[str]:
-    """Return the headers that the signature covers, in lower case; `host` is one.
+    """Return the headers that the signature covers, in lower case, with `host`.
 
-    `public_url` is another address of ours that the client may have used. A URL is
-    valid for the whole seconds that it names, and less than one more.
+    `public_url` is another address of the gateway that the client may have used. A URL
+    is valid up to the end of the last second that it names.
 
     Raises:
-        SignatureError: why it is not good. That a URL has expired is said only of one
-            that was signed here.
+        SignatureError: says why the signature is not valid. It says that a URL has
+            expired only if this gateway's key signed the URL.
     """
     claim = _read_claim(request.query)
     if claim.key_id != key.key_id:
@@ -137,7 +139,7 @@ def verify(
         message = f"Headers that are signed were not sent: {', '.join(missing)}"
         raise _refusal("MissingSignedHeader", message)
     host = request.header("host") or ""
-    hosts = {host, host.lower()}  # boto3 signs the latter, whatever is sent
+    hosts = {host, host.lower()}  # boto3 always signs the host in lower case
     if public_url:
         hosts.add(_place_of(public_url)[1])
     if not _fits(key, claim, request, request.method, hosts):
@@ -172,15 +174,15 @@ def _fits(
 def _require_time(claim: _Claim, now: float) -> None:
     ends = claim.signed_at + claim.expires
     if int(now) > ends:
-        told = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
-        raise _refusal("ExpiredUrl", f"This URL expired at {told}; ask for a new one")
+        shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+        raise _refusal("ExpiredUrl", f"This URL expired at {shown}; ask for a new one")
     if claim.signed_at > now + SKEW_SECONDS:
         message = "This URL is not valid yet: its signer's clock, or ours, is wrong"
         raise _refusal("NotYetValid", message)
 
 
 def _read_claim(query: str) -> _Claim:
-    """Read a signed query. Raises: SignatureError."""
+    """Parse a signed query. Raises: SignatureError."""
     if query.count("&") >= MAX_PARAMETERS:
         raise _malformed(f"there are more than {MAX_PARAMETERS} parameters")
     pairs = _canonical_pairs(query)
@@ -210,7 +212,7 @@ def _read_claim(query: str) -> _Claim:
 
 
 def _read_values(pairs: Sequence[tuple[str, str]]) -> Sequence[str]:
-    """Return what the parameters of the signature say, those that may differ."""
+    """Return the values of the parameters `_NAMES[1:]`, unescaped."""
     given = dict(pairs)
     if len(given) < len(pairs):
         raise _malformed("a parameter is there twice")
@@ -233,7 +235,7 @@ def _seconds_of(date: str) -> int:
 
 
 def _canonical_pairs(query: str) -> list[tuple[str, str]]:
-    """Return a query's parameters, sorted, each escaped in the one canonical way."""
+    """Return a query's parameters, sorted, with canonical escapes."""
     parts = [part.partition("=") for part in query.split("&") if part]
     return sorted((_reescaped(name), _reescaped(value)) for name, _, value in parts)
 
@@ -269,7 +271,7 @@ def _signature(key: SigningKey, date: str, scope: str, text: str) -> str:
 
 
 def _place_of(base: str) -> tuple[str, str]:
-    """Return scheme and host as clients send them: no port that the scheme implies."""
+    """Return scheme and host as clients send them: without the default port."""
     parts = urlsplit(base)
     host = parts.netloc.rpartition("@")[2].lower()
     implied = ":443" if parts.scheme == "https" else ":80"

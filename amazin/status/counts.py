@@ -1,7 +1,7 @@
-"""Counts what lies on the nodes, all of them at once, in constant memory.
+"""Counts the objects on the nodes, all nodes at once, in constant memory.
 
-By walking over their listings: as long as there is anything to count, a node is asked
-for the next page. Nothing is looked up, and nothing changed.
+It walks over the nodes' listings, page by page. Nothing is looked up, nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from amazin.model.objects import DATA_BUCKETS, ObjectInfo
 from amazin.model.stored_names import MARKERS, PARTS
 
 LEAST_PAUSE_SECONDS = 30.0
-"""Between two counts of a node, which also may take a tenth of the time at most."""
+"""Minimum pause between two counts of a node."""
 PAUSE_SHARE = 10.0
+"""A pause is at least this many times as long as the count before it."""
 RETRY_SECONDS = 5.0
-"""From a count that failed to the next."""
+"""From a count that failed to the next one."""
 
 
 @dataclass
 class Count:
-    """What was found on one node; grows while it is being counted."""
+    """The copies on one node; grows while the node is being counted."""
 
     objects: int = 0
-    """Copies of what clients stored; one that lies in parts is one object."""
+    """Copies of what clients stored; an object in parts counts once."""
     parts: int = 0
     tombstones: int = 0
-    """What is left of objects that were deleted, for a while."""
+    """What remains for a while of deleted objects."""
     markers: int = 0
-    """The small objects that say which buckets there are."""
+    """The small objects that make buckets exist."""
     bytes: int = 0
-    """Of all these."""
+    """The size of all of these together."""
     ended_at: float | None = None
-    """On the monotonic clock; None: it goes on, or has failed."""
+    """On the monotonic clock; None: the count is running, or has failed."""
     problem: str = ""
-    """Why it failed."""
+    """Why the count failed."""
 
     @property
     def copies(self) -> int:
-        """How many things lie there, whatever they are: what placement spreads."""
+        """The number of all copies, of any kind: placement spreads all of them."""
         return self.objects + self.parts + self.tombstones + self.markers
 
     def add(self, key: str, info: ObjectInfo) -> None:
-        """Count one more."""
+        """Count one more copy."""
         self.bytes += info.size
         if is_tombstone(info):
             self.tombstones += 1
@@ -61,13 +62,13 @@ class Count:
 
 
 def is_tombstone(info: ObjectInfo) -> bool:
-    """Whether a listing shows a tombstone; not every node's listing tells labels."""
-    looks_so = info.size == TOMBSTONE.length and info.etag == TOMBSTONE_ETAG
-    return info.is_deleted or looks_so
+    """Whether a listing shows a tombstone; some nodes list no labels."""
+    looks_like_one = info.size == TOMBSTONE.length and info.etag == TOMBSTONE_ETAG
+    return info.is_deleted or looks_like_one
 
 
 def total(counts: Iterable[Count]) -> Count:
-    """Return the sum."""
+    """Return the sum of the counts."""
     found = Count()
     for count in counts:
         found.objects += count.objects
@@ -79,9 +80,9 @@ def total(counts: Iterable[Count]) -> Count:
 
 
 class Counting:
-    """Counts each node in a thread of its own, once or again and again.
+    """Counts each node in a thread of its own, once or repeatedly.
 
-    The threads end with the process, or when a count is complete.
+    A thread ends with the process, or when its count is complete.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Counting:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """`find` returns the node of a name, as it can be reached now."""
+        """`find` returns the member with that name, as it is now; None: unknown."""
         self._find = find
         self._repeats = repeats
         self._clock = clock
@@ -102,7 +103,7 @@ class Counting:
         self._threads: dict[str, threading.Thread] = {}
 
     def begin(self, names: Iterable[str]) -> None:
-        """Begin with the nodes that are not being counted yet."""
+        """Start counting those nodes that are not being counted."""
         for name in names:
             if name not in self._threads:
                 self._running[name] = Count()
@@ -112,20 +113,20 @@ class Counting:
                 self._threads[name].start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for so long at most; returns whether all have been counted."""
+        """Wait at most that long; return whether all nodes have been counted."""
         deadline = time.monotonic() + seconds
         for thread in self._threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads.values())
 
     def counts(self) -> dict[str, Count]:
-        """Return the last count of each node, or how far its first one is."""
+        """Return the last complete count of each node, or else the running one."""
         return {
             name: self._last.get(name) or self._running[name] for name in self._threads
         }
 
     def age(self, count: Count) -> float | None:
-        """Return how many seconds ago it was complete; None: it is not."""
+        """Return how many seconds ago the count was complete; None: it is not."""
         return None if count.ended_at is None else self._clock() - count.ended_at
 
     def _run(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Where one object lies, by asking every node. Changes nothing."""
+"""Finds out where one object is, by asking every node. Changes nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be tol
 
 @dataclass(frozen=True)
 class Holding:
-    """What one node has of the object."""
+    """One node's copy of the object, and its place in the ranking."""
 
     node: str
     rank: int | None
-    """From 1, in the newest set of nodes; None: it is not in it."""
+    """From 1, in the newest set of nodes; None: the node is not in the set."""
     is_home: bool
     is_next_home: bool
-    """While the set of nodes changes: whether it is in the home that comes."""
+    """While the set of nodes changes: whether the node is in the next home."""
     state: str
     """`up`, `lost` (it answers with an empty disk) or `not reachable`."""
     problem: str = ""
@@ -36,7 +36,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class Location:
-    """Where an object lies."""
+    """Where an object is."""
 
     name: ObjectName
     verdict: str
@@ -46,17 +46,17 @@ class Location:
 
     @property
     def sentence(self) -> str:
-        """What an operator wants to know."""
+        """A summary for operators."""
         reason = f": {self.reason}" if self.reason else ""
         return f"{shown(self.name)}: {self.verdict}{reason}"
 
 
 Answer = ObjectInfo | NodeError | None
-"""None: the node holds nothing of it."""
+"""None: the node has no copy."""
 
 
 def locate(snapshot: Snapshot, name: ObjectName) -> Location:
-    """Ask all known nodes."""
+    """Ask all known nodes for the object."""
     answers = ask_all(snapshot, name)
     roster = snapshot.roster
     if roster is None:
@@ -76,7 +76,7 @@ def locate(snapshot: Snapshot, name: ObjectName) -> Location:
 
 
 def ask_all(snapshot: Snapshot, name: ObjectName) -> dict[str, Answer]:
-    """Ask the nodes themselves, also those that are skipped just now."""
+    """Ask the nodes directly, including those that are skipped now."""
     asked: dict[str, Pending[ObjectInfo] | NodeError] = {}
     for member in snapshot.members.values():
         try:
@@ -87,7 +87,7 @@ def ask_all(snapshot: Snapshot, name: ObjectName) -> dict[str, Answer]:
 
 
 def receive(pending: Pending[ObjectInfo] | NodeError) -> Answer:
-    """Wait for an answer."""
+    """Wait for a response."""
     if isinstance(pending, NodeError):
         return pending
     try:
@@ -101,7 +101,7 @@ def receive(pending: Pending[ObjectInfo] | NodeError) -> Answer:
 def newest_copies(
     placement: Placement, answers: Mapping[str, Answer]
 ) -> dict[str, ObjectInfo]:
-    """Return the copies that are the object, as reads and `repair` see it."""
+    """Return the copies of the newest version, as reads and `repair` see it."""
     valid = {
         node: info
         for node, info in answers.items()
@@ -117,7 +117,7 @@ def judge(
     answers: Mapping[str, Answer],
     newest: Mapping[str, ObjectInfo],
 ) -> tuple[str, str]:
-    """Return the verdict, and its reason: so many have to answer as for a read."""
+    """Return the verdict and its reason; as many nodes must answer as for a read."""
     good = {
         node for node, answer in answers.items() if not isinstance(answer, NodeError)
     }
@@ -129,7 +129,7 @@ def judge(
         is_left_over = any(
             isinstance(answer, ObjectInfo) for answer in answers.values()
         )
-        return ABSENT, "what lies there is left over" if is_left_over else ""
+        return ABSENT, "its copies are leftovers" if is_left_over else ""
     info = next(iter(newest.values()))
     if info.is_deleted:
         return DELETED, moment(info)
@@ -146,7 +146,7 @@ def holding(
     snapshot: Snapshot,
     is_newest: bool = False,
 ) -> Holding:
-    """Put together what is known of one node."""
+    """Return what is known about one node."""
     answer = answers.get(node)
     settled, coming = (roster.settled, roster.next) if roster else (None, None)
     state, problem = "up", ""
@@ -173,11 +173,11 @@ def rank(node: str, roster: Roster | None, name: ObjectName) -> int | None:
 
 
 def is_at_home(node: str, nodes: NodeSet | None, name: ObjectName) -> bool:
-    """Whether a node is in the key's home."""
+    """Whether the node is in the key's home."""
     return nodes is not None and node in nodes.home(name.hash_key)
 
 
 def moment(info: ObjectInfo) -> str:
-    """Return when a copy's version was written, by RFC 3339."""
+    """Return when a copy's version was written, as RFC 3339."""
     time = datetime.fromtimestamp(info.modified_ns // 10**9, UTC)
     return f"{time:%Y-%m-%dT%H:%M:%S}.{info.modified_ns % 10**9 // 1000:06d}Z"

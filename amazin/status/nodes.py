@@ -1,4 +1,4 @@
-"""What is known of each node without counting what lies on it."""
+"""The status of each node, without counting its objects."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from amazin.model.node_specs import NodeSpec
 
 UP, LOST, AWAY, UNUSABLE = "up", "lost", "not reachable", "unusable"
 CHECK_SECONDS = 2.0
-"""Longer no node is waited for."""
+"""How long the check waits for a node."""
 MOST_THREADS = 64
 MOST_KEYS, LEAST_KEYS, MOST_HASHES = 2**16, 2**14, 2**21
-"""How many keys are placed to learn what placement gives to nodes of other weights."""
+"""Limits for the number of keys that are placed to estimate the nodes' shares."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +29,27 @@ class NodeStatus:
     name: str
     state: str
     """`up`, `lost` (it answers with an empty disk), `not reachable`, or `unusable` (it
-    answers, but not what it remembers of the set of nodes)."""
+    answers, but its copy of the roster can't be read)."""
     problem: str
-    """Why it is not up."""
+    """Why the node is not up."""
     weight: float
     group: str
     role: str
-    """What the roster says of it; empty: there is none."""
+    """The node's role in the roster; "" if there is no roster."""
     due: float | None
-    """The share of all copies that placement gives it, of 1; None: it isn't known."""
+    """The share of all copies that placement gives the node, from 0 to 1; None:
+    unknown."""
 
     @property
     def is_well(self) -> bool:
-        """Whether nobody has to do anything for it."""
+        """Whether nobody has to do anything about the node."""
         return self.state == UP or self.role == "forgotten"
 
 
 def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus]:
-    """Ask all nodes whether they can serve; returns them in the order of their names.
+    """Check all nodes; return their statuses, sorted by name.
 
-    `shares` is what `due_shares` returned.
+    `shares` is the result of `due_shares`.
     """
     members = snapshot.members
     with ThreadPoolExecutor(min(len(members), MOST_THREADS) or 1) as pool:
@@ -68,7 +69,7 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
 
 
 def check(member: Member) -> str:
-    """Ask one node itself, also if it is skipped just now; empty if it can serve."""
+    """Check one node directly, even if it is skipped now; "" if it works."""
     try:
         pending = member.node.start_check()
         if not pending.is_ready(CHECK_SECONDS):
@@ -87,24 +88,24 @@ def judged(name: str, snapshot: Snapshot, problem: str) -> tuple[str, str]:
     if name in snapshot.lost:
         return LOST, "it answers with an empty disk; `amazin repair` fills it again"
     if name in snapshot.view.unreachable:
-        return UNUSABLE, "what it remembers of the set of nodes can't be read"
+        return UNUSABLE, "its copy of the roster can't be read"
     return UP, ""
 
 
 def recorded(spec: NodeSpec, roster: Roster | None) -> tuple[float, str]:
-    """Return weight and group: the roster's, where discovery doesn't show a node."""
+    """Return weight and group; from the roster, if discovery doesn't find the node."""
     if spec.endpoint is None and roster and spec.name in roster.newest.names:
         return share(spec.name, roster.newest)
     return spec.weight, spec.group
 
 
 def share(name: str, nodes: NodeSet) -> tuple[float, str]:
-    """Return weight and group in a set of nodes; weight 0: it is not in it."""
+    """Return weight and group in a set of nodes; weight 0: the node is not in it."""
     return nodes.weights.get(name, 0.0), nodes.groups.get(name, "")
 
 
 def role(spec: NodeSpec, roster: Roster | None) -> str:
-    """Return what the roster says of a node, and what discovery wants to change."""
+    """Return a node's role in the roster, or the change that discovery asks for."""
     name = spec.name
     if roster is None:
         return ""
@@ -124,7 +125,7 @@ def role(spec: NodeSpec, roster: Roster | None) -> str:
 def change(
     old: tuple[float, str], new: tuple[float, str], comes: str, goes: str
 ) -> str:
-    """Return what happens to a node's weight and group."""
+    """Return the change of a node's weight and group, in words."""
     if not old[0]:
         return comes
     if not new[0]:
@@ -138,10 +139,10 @@ def change(
 
 
 def due_shares(nodes: NodeSet) -> dict[str, float]:
-    """Return which share of all copies placement gives to each node; 1 in all.
+    """Return the share of all copies that placement gives to each node; the sum is 1.
 
-    Exact for equal nodes; else so many keys are placed that it is right to a few
-    parts in a thousand of all.
+    Exact if all nodes are equal. Otherwise it is estimated by placing enough keys for
+    an error of a few thousandths of all copies.
     """
     names = list(nodes.names)
     groups = {nodes.groups.get(name, "") for name in names}

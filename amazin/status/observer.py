@@ -1,4 +1,4 @@
-"""What `amazin status` knows at one moment, and who finds it out."""
+"""The status of the cluster for `amazin status`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from amazin.status.nodes import AWAY, NodeStatus, due_shares, statuses
 
 @dataclass(frozen=True)
 class Counted:
-    """What lies on one node."""
+    """The count of one node."""
 
     count: Count
     age_seconds: float | None
-    """None: it is still being counted, or can't be."""
+    """None: the node is still being counted, or can't be counted."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Status:
 
     nodes: list[NodeStatus]
     counted: dict[str, Counted]
-    """By node; empty: nothing is to be counted."""
+    """By node name; empty: objects are not counted."""
     roster: Roster | None
     condition: str
-    """Of the set of nodes, as a sentence."""
+    """The state of the set of nodes, as a sentence."""
     is_usable: bool
-    """Whether the gateways can know where objects are."""
+    """Whether gateways can know where objects are."""
     discovery_problem: str
 
     @property
@@ -40,7 +40,7 @@ class Status:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, a line each."""
+        """One line per problem."""
         found = [f"{n.name}: {n.problem}" for n in self.nodes if not n.is_well]
         if self.discovery_problem:
             found.insert(
@@ -55,18 +55,18 @@ class Status:
 
     @property
     def copies(self) -> int:
-        """How many there are on all nodes, as far as they were counted."""
+        """The number of copies on all nodes, as far as they were counted."""
         return sum(counted.count.copies for counted in self.counted.values())
 
     def share(self, name: str) -> float | None:
-        """Return which share of all copies a node holds, of 1; None: not known."""
+        """Return a node's share of all copies, from 0 to 1; None: unknown."""
         if name not in self.counted or not self.is_counted or not self.copies:
             return None
         return self.counted[name].count.copies / self.copies
 
     @property
     def is_counted(self) -> bool:
-        """Whether every node that holds a share of the objects was counted."""
+        """Whether every node that should hold objects was counted."""
         whole = {
             name
             for name, found in self.counted.items()
@@ -76,7 +76,7 @@ class Status:
 
 
 class Observer:
-    """Looks at the nodes, and has what lies on them counted meanwhile."""
+    """Checks the nodes, and has their objects counted at the same time."""
 
     def __init__(self, membership: Membership, counting: Counting | None) -> None:
         self._membership = membership
@@ -84,7 +84,7 @@ class Observer:
         self._placed: tuple[NodeSet | None, dict[str, float]] = (None, {})
 
     def look(self) -> Status:
-        """Ask the nodes now."""
+        """Check the nodes now."""
         snapshot = look(self._membership)
         roster = snapshot.roster
         nodes = statuses(snapshot, self._shares(roster))
@@ -102,7 +102,7 @@ class Observer:
         )
 
     def counted(self) -> dict[str, Counted]:
-        """Return what has been counted up to now."""
+        """Return the counts so far."""
         if self._counting is None:
             return {}
         return {
@@ -119,7 +119,7 @@ class Observer:
 
 
 def condition(snapshot: Snapshot) -> str:
-    """Return in which state the set of nodes is, as a sentence."""
+    """Return the state of the set of nodes, as a sentence."""
     roster = snapshot.roster
     if not snapshot.members:
         return "No storage node was found."
@@ -128,14 +128,14 @@ def condition(snapshot: Snapshot) -> str:
     if roster.next is None:
         return "The set of nodes is settled."
     if not roster.is_open:
-        return "The set of nodes is changing; writes don't go by the new one yet."
+        return "The set of nodes is changing; writes don't use the new set yet."
     return "The set of nodes is changing; `amazin repair` finishes it."
 
 
 def look(membership: Membership) -> Snapshot:
     """Return the nodes as they are now.
 
-    Those that only the roster knows are asked from the second look on.
+    Nodes that only the roster names are asked from the second call on.
     """
     membership.snapshot()
     membership.refresh()

@@ -1,7 +1,7 @@
-"""Who may do what: signed URLs, and API tokens where `ACCESS=signed`. Holds no state.
+"""Access control: signed URLs, and API tokens if `ACCESS=signed`. Holds no state.
 
-A signature covers method, address and query. What else a request says must not reach
-beyond them: so headers that name another object count only if they are signed.
+A signature covers method, address and query. The rest of the request must not extend
+it: a header that names another object counts only if it is signed.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from amazin.settings.settings import Settings
 from amazin.signing.urls import SignedRequest, SigningKey, is_signed, verify
 from amazin.web.messages import Request
 
-_REACHING = "HTTP_X_COPY_SOURCE"
-"""Headers of this beginning name another object, to be read."""
-_OTHER_REQUESTS = frozenset(
+_SOURCE_PREFIX = "HTTP_X_COPY_SOURCE"
+"""Prefix of headers that name another object to read."""
+_OTHER_OPERATIONS = frozenset(
     (
         *("acl", "attributes", "encryption", "legal-hold", "partnumber"),
         *("renameobject", "restore", "retention", "select", "select-type"),
         *("tagging", "torrent", "uploadid", "uploads", "versionid"),
     )
 )
-"""Parameters, in lower case, with which S3 does something else to an object."""
+"""Query parameters, in lower case, with which S3 performs another operation."""
 _BLANKS = (" ", "\t")
 
 
 def require_access(request: Request, settings: Settings) -> None:
-    """Let a request pass that may do what it asks for.
+    """Check that the request is permitted.
 
-    A signed query is verified also where nobody needs one: it never means nothing.
+    A signed query is verified even if no signature is needed: it is never ignored.
 
     Raises:
         HTTPError: 401 without credentials, 403 with wrong ones, 501 if URLs can't be
@@ -49,7 +49,7 @@ def require_access(request: Request, settings: Settings) -> None:
 
 
 def require_token(request: Request, settings: Settings) -> None:
-    """Let a request pass that carries an API token. Raises: HTTPError 401 or 403."""
+    """Check that the request has an API token. Raises: HTTPError 401 or 403."""
     scheme, _, token = (request.header("Authorization") or "").strip().partition(" ")
     if scheme.lower() != "bearer":
         message = "Send an API token (Authorization: Bearer ...), or use a signed URL"
@@ -64,7 +64,7 @@ def require_token(request: Request, settings: Settings) -> None:
 
 
 def signing_key(settings: Settings) -> SigningKey:
-    """Return the key of the gateway's own URLs. Raises: HTTPError 501."""
+    """Return the key for the gateway's own URLs. Raises: HTTPError 501."""
     if not settings.signing_secret:
         message = "Signed URLs are off: the gateway's setting SIGNING_SECRET is empty"
         raise HTTPError(501, "NotSupported", message)
@@ -80,32 +80,32 @@ def _require_signature(request: Request, settings: Settings) -> None:
         lambda name: _header(environ, name),
     )
     covered = verify(signing_key(settings), signed, time.time(), settings.public_url)
-    _require_no_reach(environ, covered)
-    _require_same_meaning(environ)
+    _require_signed_sources(environ, covered)
+    _refuse_other_operations(environ)
 
 
-def _require_no_reach(environ: WSGIEnvironment, covered: Collection[str]) -> None:
-    """Raise HTTPError 403, if a header names another object than was signed for."""
+def _require_signed_sources(environ: WSGIEnvironment, covered: Collection[str]) -> None:
+    """Raises: HTTPError 403, if an unsigned header names another object."""
     for variable, value in environ.items():
-        if not variable.startswith(_REACHING):
+        if not variable.startswith(_SOURCE_PREFIX):
             continue
         name = variable.removeprefix("HTTP_").replace("_", "-").lower()
         if name not in covered:
             message = f"A signed URL takes the header {name} only if it is signed, too"
             raise HTTPError(403, "UnsignedHeader", message)
         if any(blank in value.strip() for blank in _BLANKS):
-            # Signatures don't tell one blank from two.
+            # Signatures don't distinguish one blank from two.
             message = f"With a signed URL blanks in {name} must be percent-encoded"
             raise HTTPError(403, "UnsignedHeader", message)
 
 
-def _require_same_meaning(environ: WSGIEnvironment) -> None:
-    """Raise HTTPError 501, if S3 means what isn't done here: a part, a version, ...
+def _refuse_other_operations(environ: WSGIEnvironment) -> None:
+    """Raises: HTTPError 501, if S3 would do something else: with a part, a version.
 
     A tool that wants to remove an old version must not remove the object.
     """
     pairs = parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)
-    if _OTHER_REQUESTS.isdisjoint(name.lower() for name, _ in pairs):
+    if _OTHER_OPERATIONS.isdisjoint(name.lower() for name, _ in pairs):
         if "HTTP_X_AMZ_COPY_SOURCE" not in environ:
             return
         message = "Objects are copied with X-Copy-Source here, not X-Amz-Copy-Source"
@@ -115,7 +115,7 @@ def _require_same_meaning(environ: WSGIEnvironment) -> None:
 
 
 def _header(environ: WSGIEnvironment, name: str) -> str | None:
-    """As `Request.header`, which remembers names: these are the client's own."""
+    """Like `Request.header`, but caches nothing: clients choose these names."""
     key = name.upper().replace("-", "_")
     is_special = key in ("CONTENT_TYPE", "CONTENT_LENGTH")
     value: str | None = environ.get(key if is_special else "HTTP_" + key)
@@ -124,5 +124,5 @@ def _header(environ: WSGIEnvironment, name: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _digests(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return the hashes of tokens: of one length."""
+    """Return the hashes of the tokens, which all have the same length."""
     return tuple(sha256(token.encode()).digest() for token in tokens)

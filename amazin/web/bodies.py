@@ -1,4 +1,4 @@
-"""Request bodies, read as they are asked for, and what is left of them drained.
+"""Request bodies: streamed as they are needed, and drained if they are not.
 
 Source: RFC 9112 section 6; PEP 3333 on `wsgi.input`.
 """
@@ -25,15 +25,16 @@ from amazin.web.framing import (
 from amazin.web.server_quirks import limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
-"""How much of a refused upload is read, so that its client sees the refusal."""
+"""Limits for reading the rest of a refused upload, so that its client sees the
+refusal."""
 DRAIN_SILENCE_SECONDS = 2.0
-"""After this long without a byte the client is waiting, not sending."""
+"""A client that sends nothing for this long is waiting for the response."""
 _BODY = "amazin.body"
-"""In the environ: the `StreamedBody` of which something may have been read."""
+"""Key in the environ: the `StreamedBody`, which may be partly read."""
 
 
 class StreamedBody:
-    """A body of known length, read from the client as it is asked for."""
+    """A body of known length that is read from the client as it is needed."""
 
     def __init__(
         self, stream: InputStream, length: int, deadline: float = math.inf
@@ -45,7 +46,7 @@ class StreamedBody:
         """Bytes that were not read yet."""
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`."""
+        """See `Body`."""
         while self.missing:
             require_time(self._deadline)
             wanted = min(CHUNK_BYTES, self.missing)
@@ -58,15 +59,15 @@ class StreamedBody:
             yield chunk
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return self.missing == self.length
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the body owns nothing."""
 
 
 class ChunkedBody:
-    """A body of unknown length, read from the client as it is asked for, once."""
+    """A body of unknown length that is read from the client as it is needed, once."""
 
     length = UNKNOWN_SIZE
 
@@ -76,31 +77,31 @@ class ChunkedBody:
         self._chunks = limited(stream, limit, deadline)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield what there is. Raises: HTTPError 413, BodyError, LateError."""
+        """Yield all bytes. Raises: HTTPError 413, BodyError, LateError."""
         return self._chunks
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return False
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the body owns nothing."""
 
 
 class ClosableBody(Body, Protocol):
-    """A body that may hold something: a file, a node's connection."""
+    """A body that may own a resource: a file, a node's connection."""
 
     def close(self) -> None:
-        """Release what it holds. Idempotent."""
+        """Release the resource. Idempotent."""
 
 
 def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedBody:
-    """Return the request's body, to be read as it arrives, whatever its framing.
+    """Return the request's body, to be read as it arrives, for any framing.
 
     Nothing is read before `chunks` is called.
 
-    Raises: HTTPError: 400 malformed or doubtful framing, 411 no length, 413 longer
-        than `limit` bytes, where the length is told; 501 unknown framing.
+    Raises: HTTPError: 400 malformed or ambiguous framing, 411 no length, 413 a
+        Content-Length above `limit` bytes, 501 unknown framing.
     """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
@@ -113,11 +114,11 @@ def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedB
 
 
 def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
-    """Read a bounded part of what nobody wanted of a body; tells if its end came.
+    """Read the rest of a body, up to a limit; return whether the end was reached.
 
-    A client that is still sending when the connection closes sees a broken pipe
-    instead of the answer (which is sent already). Of a body that is not at its end the
-    rest must not be taken for the next request: the connection has to be closed.
+    A client that is still sending when the connection closes sees a broken pipe instead
+    of the response (which was sent already). If the end was not reached, the connection
+    must be closed, or else the rest would be taken for the next request.
     """
     try:
         unread = unread_length(environ)
@@ -125,30 +126,30 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     except (BodyError, LateError, HTTPError, OSError):
         return False
     finally:
-        limit_reading(environ, math.inf)  # what comes next has its own time
+        limit_reading(environ, math.inf)  # the next request has its own deadline
 
 
 def _drained(environ: WSGIEnvironment, unread: int | None, most: int) -> bool:
     sock = environ.get("gunicorn.socket")
-    patience = sock.gettimeout() if sock else None
+    timeout = sock.gettimeout() if sock else None
     deadline = time.monotonic() + DRAIN_SECONDS
     limit_reading(environ, deadline)
     if sock:
         sock.settimeout(DRAIN_SILENCE_SECONDS)
     is_at_end = read_and_drop(environ["wsgi.input"], unread, most, deadline)
     if sock:
-        sock.settimeout(patience)
+        sock.settimeout(timeout)
     return is_at_end
 
 
 def unread_length(environ: WSGIEnvironment) -> int | None:
-    """Return the bytes of the body that are still to be read; None: it is chunked.
+    """Return the bytes of the body that were not read yet; None: it is chunked.
 
-    Raises: HTTPError, if its end can't be found.
+    Raises: HTTPError, if the end of the body is unknown.
     """
     if environ.get("HTTP_TRANSFER_ENCODING"):
         if not environ.get("wsgi.input_terminated"):
-            raise HTTPError(411, "LengthRequired", "Nobody knows where the body ends")
+            raise HTTPError(411, "LengthRequired", "The end of the body is unknown")
         return None
     body: StreamedBody | None = environ.get(_BODY)
     if body is not None:
@@ -159,10 +160,10 @@ def unread_length(environ: WSGIEnvironment) -> int | None:
 def read_and_drop(
     stream: InputStream, unread: int | None, most: int, deadline: float
 ) -> bool:
-    """Read about `most` bytes until `deadline`; tells whether the end was reached.
+    """Read about `most` bytes until `deadline`; return whether the end was reached.
 
-    At most `unread` bytes are asked for: not every server stops a read at the
-    body's end. Raises: BodyError, LateError.
+    Never reads beyond `unread` bytes, because some servers don't stop at the body's
+    end. Raises: BodyError, LateError.
     """
     size = 0
     while size < most and time.monotonic() < deadline:
@@ -171,5 +172,5 @@ def read_and_drop(
         if not data:
             return True
         size += len(data)
-        time.sleep(0)  # under gevent a client that floods would keep the others out
+        time.sleep(0)  # under gevent, lets other clients run while this one floods us
     return False

@@ -1,4 +1,4 @@
-"""Preconditions and ranges, judged by us: nodes get the harder ones wrong. Pure.
+"""Checks preconditions and ranges, because nodes get the complex ones wrong. Pure.
 
 Source: RFC 9110 sections 13 (conditional requests) and 14 (range requests).
 """
@@ -27,8 +27,8 @@ _TAG_LIST = re.compile(
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,999})-([0-9]{0,999})[ \t]*", re.IGNORECASE)
 
 
-class NotModified(Exception):  # noqa: N818 - an answer, not an error
-    """The client's copy is current: 304. Carries what is known of the object."""
+class NotModified(Exception):  # noqa: N818 - a response, not an error
+    """The client's copy is current: 304. Carries the info of the object."""
 
     def __init__(self, info: ObjectInfo) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class EntityTag:
 
 
 def parse_tags(text: str) -> list[EntityTag] | None:
-    """Read a list of entity tags; None stands for `*`.
+    """Parse a list of entity tags; None stands for `*`.
 
-    Raises: HTTPError 400, for anything else.
+    Raises: HTTPError 400, for any other text.
     """
     if text.strip() == "*":
         return None
@@ -66,7 +66,7 @@ class Conditions:
         return any(self._header(name) is not None for name in CONDITIONAL_HEADERS)
 
     def check(self, info: ObjectInfo) -> None:
-        """Judge them for GET or HEAD, in RFC 9110's order (section 13.2.2).
+        """Check the conditions of GET or HEAD, in the order of RFC 9110 section 13.2.2.
 
         Raises:
             NotModified: the client has this version.
@@ -103,8 +103,8 @@ class Conditions:
     def for_upload(self) -> tuple[str | None, bool]:
         """Return (if_match, if_absent) of a conditional PUT.
 
-        Raises: HTTPError 501, for what nodes can't judge atomically; 412 for an empty
-            ETag, which no object has.
+        Raises: HTTPError 501, for conditions that nodes can't check atomically; 412 for
+            an empty ETag, which no object has.
         """
         match, none_match = self._header("If-Match"), self._header("If-None-Match")
         dated = ("If-Modified-Since", "If-Unmodified-Since")
@@ -125,10 +125,10 @@ class Conditions:
 def selected_range(
     header: Callable[[str], str | None], info: ObjectInfo
 ) -> tuple[int, int] | None:
-    """Return the first and last byte that `Range` asks for; None: the whole object.
+    """Return the first and last byte that `Range` requests; None: the whole object.
 
-    Several ranges, other units and malformed ones are ignored, as RFC 9110 allows; so
-    are a range whose `If-Range` doesn't hold and the last bytes of an empty object.
+    Several ranges, other units and malformed ranges are ignored, as RFC 9110 allows. So
+    are a range whose `If-Range` doesn't hold, and the last bytes of an empty object.
 
     Raises: HTTPError 416 with the object's size.
     """
@@ -171,13 +171,13 @@ def modified_seconds(info: ObjectInfo) -> int:
 
 
 def precondition_failed() -> HTTPError:
-    """Return the refusal when a condition doesn't hold."""
+    """Return the error for a condition that doesn't hold."""
     message = "The object is not in the state that the request's condition names"
     return HTTPError(412, "PreconditionFailed", message)
 
 
 def unsupported_condition() -> HTTPError:
-    """Return the refusal of a condition that can't be judged atomically."""
+    """Return the error for a condition that can't be checked atomically."""
     message = (
         "A conditional upload takes If-None-Match: * or If-Match with one strong ETag; "
         "a conditional delete is not supported"

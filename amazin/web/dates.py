@@ -1,4 +1,4 @@
-"""HTTP dates, strictly: what is no HTTP date must be ignored, not guessed. Pure.
+"""HTTP dates, parsed strictly: an invalid date is ignored, never guessed. Pure.
 
 Source: RFC 9110 section 5.6.7.
 """
@@ -27,12 +27,12 @@ _FORMS = (
     ),
     re.compile(rf"{_DAY} {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
 )
-"""IMF-fixdate, RFC 850, asctime."""
+"""The formats IMF-fixdate, RFC 850 and asctime."""
 
 
 @lru_cache(1024)
 def http_date(seconds: int) -> str:
-    """Return Unix seconds as HTTP writes them."""
+    """Return Unix seconds as an HTTP date."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
     return (
         f"{_DAYS[weekday]}, {day:02d} {_MONTH_NAMES[month - 1]} {year:04d} "
@@ -66,6 +66,6 @@ def parse_date(text: str, current_year: Callable[[], int] = this_year) -> int | 
 
 
 def full_year(two_digits: int, current_year: int) -> int:
-    """Return the year these digits stand for: at most 50 years ahead, else past."""
+    """Return the year for two digits: at most 50 years ahead, else in the past."""
     year = current_year - current_year % 100 + two_digits
     return year - 100 if year > current_year + 50 else year

@@ -1,4 +1,4 @@
-"""What a client is told of an error: status, code, and a sentence to act on. Pure."""
+"""The HTTP error for each exception: status, code, and a message. Pure."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (NoNodesError, 503, "NoNodes", "{error}"),
     (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
 )
-"""What a client is told; the first class that fits counts."""
+"""Exception class, status, code and message; the first class that matches counts."""
 
 
 def as_http_error(error: Exception) -> HTTPError | None:
-    """Return what a client is told of an error of ours; None: it is a bug."""
+    """Return the HTTP error for an exception of ours; None: the exception is a bug."""
     if isinstance(error, SignatureError):
         return HTTPError(403, error.code, str(error))
     for kind, status, code, message in _ANSWERS:

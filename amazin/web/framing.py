@@ -1,4 +1,4 @@
-"""Where a request's body ends, and how its bytes are read in time.
+"""Where a request's body ends, and reading it within the time limit.
 
 Source: RFC 9112 section 6; PEP 3333 on `wsgi.input`.
 """
@@ -15,12 +15,12 @@ from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.objects import CHUNK_BYTES
 
 DEADLINE = "amazin.deadline"
-"""In the environ: until when the request has to be over, on the monotonic clock."""
+"""Key in the environ: when the request must end, on the monotonic clock."""
 _LENGTH = re.compile(r"[0-9]{1,999}")
 
 
 def is_chunked(environ: WSGIEnvironment) -> bool:
-    """Tell whether the body is chunked. Raises: HTTPError 400, 411 or 501."""
+    """Whether the body is chunked. Raises: HTTPError 400, 411 or 501."""
     encoding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
     if not encoding:
         return False
@@ -36,7 +36,7 @@ def is_chunked(environ: WSGIEnvironment) -> bool:
 
 
 def content_length(environ: WSGIEnvironment) -> int | None:
-    """Return the announced length in bytes. Raises: HTTPError 400."""
+    """Return the announced length in bytes; None: none. Raises: HTTPError 400."""
     text = environ.get("CONTENT_LENGTH") or ""
     if not text:
         return None
@@ -46,7 +46,7 @@ def content_length(environ: WSGIEnvironment) -> int | None:
 
 
 def announced_length(environ: WSGIEnvironment, limit: int) -> int | None:
-    """Return the length of a body that may be sent; None: it is chunked.
+    """Return the length of a body that is allowed; None: it is chunked.
 
     Raises: HTTPError 400, 411, 413, 501.
     """
@@ -74,7 +74,7 @@ def limited(
 
 
 def require_time(deadline: float) -> None:
-    """Raises: LateError, if the request should be over by now."""
+    """Raises: LateError, if the deadline has passed."""
     if time.monotonic() > deadline:
         raise LateError("The body did not arrive within REQUEST_TIMEOUT")
 
@@ -82,16 +82,16 @@ def require_time(deadline: float) -> None:
 def read_some(stream: InputStream, size: int, deadline: float = math.inf) -> bytes:
     """Read from the client.
 
-    Raises: BodyError, if the connection or framing broke; LateError, if by then it was
-    too late.
+    Raises: BodyError, if the connection or the framing broke; LateError, if it broke
+    after the deadline.
     """
     try:
         return stream.read(size)
-    except Exception as exc:  # gunicorn's parser has bare ones of its own
+    except Exception as exc:  # gunicorn's parser has exceptions without a common base
         require_time(deadline)
         raise BodyError("The body could not be read to its end") from exc
 
 
 def too_large(limit: int) -> HTTPError:
-    """Return the refusal of a body above `limit` bytes."""
+    """Return the error for a body above `limit` bytes."""
     return HTTPError(413, "ObjectTooLarge", f"An object may have {limit} bytes at most")

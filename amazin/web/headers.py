@@ -1,4 +1,7 @@
-"""Which headers of an upload are kept and given back; an allow-list both ways. Pure."""
+"""Which headers of an upload are stored, and which are sent with a download. Pure.
+
+Both are allow-lists.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _OTHER_TYPES = {
     "compress": "application/x-compress",
     "xz": "application/x-xz",
 }
-"""Of files that are compressed: their bytes are served as they are."""
+"""Content types of compressed files, because their bytes are served as they are."""
 
 _REFUSED = re.compile(
     r"X-(?:(?:Forwarded|Real|Request|Accel|Amz|Minio|Amazin)-.*|Sendfile.*|Copy-Source.*"
@@ -34,15 +37,15 @@ _REFUSED = re.compile(
 )
 _KEPT_VARIABLES = [(name, "HTTP_" + name.upper().replace("-", "_")) for name in KEPT]
 _TYPES = mimetypes.MimeTypes()
-"""Python's own table: the machine's would make gateways differ."""
+"""Python's own table: with the machine's table, gateways would differ."""
 
 
 def uploaded_headers(
     environ: WSGIEnvironment, key: str, most_bytes: int = MAX_METADATA_BYTES
 ) -> dict[str, str]:
-    """Return what to store with an object: Content-Type, the kept ones, X-....
+    """Return the headers to store with an object: Content-Type, the kept ones, X-....
 
-    Raises: HTTPError 400, if it is more than a node takes; 501 for `aws-chunked`.
+    Raises: HTTPError 501 for `aws-chunked`, 400 for partial uploads; as `require_fit`.
     """
     refuse_wrapped(environ)
     content_type = cleaned(environ.get("CONTENT_TYPE") or "")
@@ -60,15 +63,15 @@ def uploaded_headers(
 
 
 def cleaned(value: str) -> str:
-    """Return a header's value as it is stored: tabs become spaces, as HTTP reads them.
+    """Return a header's value as it is stored: tabs become spaces, which HTTP allows.
 
-    A tab is a control character: no WSGI response may have it.
+    A tab is a control character, and no WSGI response may have one.
     """
     return value.replace("\t", " ").strip(" ")
 
 
 def refuse_wrapped(environ: WSGIEnvironment) -> None:
-    """Raise HTTPError if the body is not the object's plain bytes, but wraps them."""
+    """Raises: HTTPError, if the body is not exactly the object's bytes."""
     coding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
     signing = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")
     if "aws-chunked" in coding or signing.startswith("STREAMING-"):
@@ -83,7 +86,7 @@ def refuse_wrapped(environ: WSGIEnvironment) -> None:
 
 
 def refuse_copy(environ: WSGIEnvironment, *names: str) -> None:
-    """Raise HTTPError 501 if the request asks for a copy that is not made here."""
+    """Raises: HTTPError 501, if one of these headers requests a copy."""
     for name in names:
         if environ.get("HTTP_" + name.upper().replace("-", "_")) is not None:
             message = (
@@ -101,9 +104,9 @@ def guessed_type(key: str) -> str:
 
 
 def returned_headers(stored: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return what a download carries of it; Content-Type always, and first.
+    """Return the stored headers that a download sends; Content-Type always, and first.
 
-    Filters again: other programs write to nodes too.
+    They are filtered again, because other programs write to nodes, too.
     """
     content_type = stored.get("Content-Type", "")
     is_sendable = content_type and METADATA_VALUE.fullmatch(content_type)

@@ -1,4 +1,4 @@
-"""Small JSON bodies, read whole. What they mean is their handlers' business."""
+"""Small JSON bodies, read whole. Handlers interpret them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from amazin.web.bodies import stream_body
 
 
 def read_json(environ: WSGIEnvironment, limit: int) -> Any:
-    """Return what the request's body means; nothing is guessed, no name comes twice.
+    """Return the value of the JSON body; a name that occurs twice is an error.
 
     Raises:
-        HTTPError: 400 no JSON, 411 no length, 413 more than `limit` bytes.
+        HTTPError: 400 not JSON, 411 no length, 413 more than `limit` bytes.
         BodyError: the client sent less than it announced.
-        LateError: it took longer than the request may.
+        LateError: the time limit of the request has passed.
     """
     try:
         return json.loads(
@@ -49,5 +49,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(name: str) -> None:
-    """NaN and Infinity are no JSON."""
+    """Raises: ValueError, because NaN and Infinity are not JSON."""
     raise ValueError(name)

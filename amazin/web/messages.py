@@ -1,8 +1,8 @@
-"""The north side: what every HTTP API takes and gives.
+"""Requests, responses and routes, as every HTTP API uses them.
 
-A handler takes a `Request` and returns a `Response`; it never calls `start_response`
-and never maps errors: `gateway.py` does both. Routes are tuples at the top of each
-module.
+A handler takes a `Request` and returns a `Response`. It never calls `start_response`
+and never maps errors, because `gateway.py` does both. Routes are tuples at the top of
+each module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Header = tuple[str, str]
 
 @dataclass(slots=True)
 class Request:
-    """One request, as far as handlers need it."""
+    """One HTTP request, with what handlers need."""
 
     method: str
     path: str
@@ -32,57 +32,57 @@ class Request:
     id: str
     client: str = ""
     node: str = ""
-    """The stable name of the node that served it, for the log."""
+    """The stable name of the node that served the request, for the log."""
 
     def header(self, name: str) -> str | None:
-        """Return a header's value by its name in `Some-Name` form; None if missing."""
+        """Return a header's value by its name, like `Some-Name`; None if missing."""
         value: str | None = self.environ.get(variable(name))
         return value
 
     def has_any(self, variables: Iterable[str]) -> bool:
-        """Whether it has one of these headers, named as the environ has them."""
+        """Whether the request has one of these headers, named as in the environ."""
         return not self.environ.keys().isdisjoint(variables)
 
 
 @cache
 def variable(name: str) -> str:
-    """Return where the environ has a header of ours to look for."""
+    """Return the environ's key for a header. Cached, so not for clients' own names."""
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
 @dataclass(slots=True)
 class Response:
-    """What to answer; a body that is not bytes is closed after the last byte."""
+    """An HTTP response; a body that is not bytes is closed after the last byte."""
 
     status: int
     headers: list[Header] = field(default_factory=list)
     body: bytes | Iterable[bytes] = b""
     length: int | None = None
-    """Content-Length, if it isn't that of `body`: for HEAD and for streams."""
+    """Content-Length, if it isn't the length of `body`: for HEAD and for streams."""
     is_bare: bool = False
-    """Whether it goes out without X-... headers of the gateway's own: for clients that
-    store all they find."""
+    """Whether the gateway adds no X-... headers of its own: some clients store all
+    headers."""
 
 
 class Served(Protocol):
-    """What every application has, whatever it serves."""
+    """The services that every application has."""
 
     @property
     def settings(self) -> Settings:
-        """What the operator decided."""
+        """The settings of the operator."""
 
     @property
     def spool(self) -> SpoolRoom:
-        """Where bodies of unknown length are held."""
+        """Holds bodies of unknown length."""
 
     def close(self) -> None:
-        """Release what runs in the background: threads, idle connections."""
+        """Stop the background threads, and close idle connections."""
 
 
 Handler = Callable[..., Response]
-"""Takes the request, the services, and what each group of the pattern matched, ""
-for a group that took no part."""
+"""Takes the request, the services, and what each group of the pattern matched ("" for a
+group that did not match)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Route:
     pattern: re.Pattern[str]
     handler: Handler
     is_open: bool = False
-    """Whether anybody may ask, whatever `ACCESS` says."""
+    """Whether the route needs no credentials, whatever `ACCESS` is."""
 
 
 def json_response(status: int, value: Any, headers: Iterable[Header] = ()) -> Response:

@@ -1,7 +1,7 @@
-"""What gunicorn does otherwise than it should, and what is done about it.
+"""Corrects how gunicorn reads request bodies.
 
-It waits with a read until all that was asked for is there, however slowly it comes:
-`limit_reading` ends that, in workers whose `receive` is `timely`.
+gunicorn's read waits until all requested bytes have arrived, however slowly.
+`limit_reading` ends such a read, in workers whose `receive` is wrapped by `timely`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from weakref import WeakKeyDictionary
 from wsgiref.types import WSGIEnvironment
 
 _read_until = WeakKeyDictionary[Any, float]()
-"""Of sockets: when reading ends, on the monotonic clock."""
+"""By socket: when reading must end, on the monotonic clock."""
 
 
 def limit_reading(environ: WSGIEnvironment, deadline: float) -> None:
-    """Let no read of the request's body go on after `deadline`; inf: as long as it may.
+    """Let reads of the request's body fail after `deadline`; inf: no limit.
 
-    Under gunicorn; elsewhere this does nothing.
+    Does nothing under servers other than gunicorn.
     """
     sock = environ.get("gunicorn.socket")
     if sock is None:
@@ -32,9 +32,9 @@ def limit_reading(environ: WSGIEnvironment, deadline: float) -> None:
 
 
 def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
-    """Return gunicorn's `SocketUnreader.chunk` as one that keeps to `limit_reading`.
+    """Wrap gunicorn's `SocketUnreader.chunk` so that it obeys `limit_reading`.
 
-    It raises TimeoutError.
+    The wrapped function raises TimeoutError.
     """
 
     def receive_in_time(unreader: Any, *size: Any) -> bytes:
@@ -43,11 +43,11 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
         sock, left = unreader.sock, until - time.monotonic()
         if left <= 0:
             raise TimeoutError("the body takes too long")
-        patience = sock.gettimeout()
-        sock.settimeout(left if patience is None else min(left, patience))
+        timeout = sock.gettimeout()
+        sock.settimeout(left if timeout is None else min(left, timeout))
         try:
             return receive(unreader, *size)
         finally:
-            sock.settimeout(patience)
+            sock.settimeout(timeout)
 
     return receive_in_time

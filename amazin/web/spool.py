@@ -1,4 +1,4 @@
-"""Holds request bodies in files on disk, within a limit for all of them."""
+"""Holds request bodies in temporary files, with a limit for all of them together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("amazin.bodies")
 
 
 class SpooledBody:
-    """Bytes that are here as a whole, in a temporary file (small: in memory)."""
+    """A complete body in a temporary file, or in memory if it is small."""
 
     def __init__(self, file: IO[bytes], length: int, room: SpoolRoom) -> None:
         self.length = length
@@ -26,28 +26,28 @@ class SpooledBody:
         self._room = room
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`."""
+        """See `Body`."""
         self._file.seek(0)
         while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
             yield chunk
 
     def __iter__(self) -> Iterator[bytes]:
-        """The same, for an answer that is made of it."""
+        """Yield the chunks, so that this can be a response's body."""
         return self.chunks()
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return True
 
     def close(self) -> None:
-        """Remove the file and give its room back. Idempotent."""
+        """Remove the file and release its space. Idempotent."""
         if not self._file.closed:
             self._file.close()
             self._room.give_back(self.length)
 
 
 class SpoolRoom:
-    """The room that all spooled bodies of this process share. Thread-safe."""
+    """The space that all spooled bodies of this process share. Thread-safe."""
 
     def __init__(self, folder: str, capacity_bytes: int) -> None:
         self.calls = BlockingCalls()
@@ -62,7 +62,8 @@ class SpoolRoom:
     def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
         """Write chunks to a file.
 
-        Raises: HTTPError 507, if there is no room; 503, if the folder is unusable.
+        Raises: HTTPError 507, if there is not enough space; 503, if the folder is
+        unusable.
         """
         file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the body owns it
             max_size=CHUNK_BYTES, dir=self._folder
@@ -83,7 +84,7 @@ class SpoolRoom:
         return SpooledBody(file, length, self)
 
     def _discard(self, file: IO[bytes], length: int) -> None:
-        with suppress(OSError):  # it may still hold bytes that the disk has no room for
+        with suppress(OSError):  # closing flushes, which fails on a full disk
             file.close()
         self.give_back(length)
 
@@ -94,19 +95,19 @@ class SpoolRoom:
             self._free -= size
 
     def give_back(self, size: int) -> None:
-        """Return room that was taken."""
+        """Release space that was taken."""
         with self._lock:
             self._free += size
 
 
 def spool_full() -> HTTPError:
-    """Return the refusal of a body for which there is no room."""
+    """Return the error for a body for which there is not enough space."""
     message = "No room to hold an upload of unknown length; send a Content-Length"
     return HTTPError(507, "SpoolFull", message)
 
 
 def spool_error(error: OSError) -> HTTPError:
-    """Translate what the spool's folder raised; what is no lack of room is logged."""
+    """Return the error for the folder's OSError; log it unless the disk is full."""
     if error.errno in (ENOSPC, EDQUOT):
         return spool_full()
     log.error("SPOOL_DIR can't be used: %s", errorcode.get(error.errno or 0, error))

@@ -1,11 +1,13 @@
-"""Answers whose length nobody knows when they begin: lists and archives.
+"""Responses whose length is unknown when they begin: lists and archives.
 
-What fits into the first piece is answered whole, with its length, and a failure up to
-there has a status. Later ones break the answer: it never ends as if it were complete.
-No piece waits long for more where entries are slow to come, as the common prefixes of
-many keys are.
-For a client of HTTP/1.0 the end of the connection is the end of such an answer, broken
-or not. It sees what is missing: a list has no `]`, an archive no central directory.
+If all of it fits into the first piece, it is sent with its length; a failure before
+that has an error status. A later failure breaks the connection: the response never ends
+as if it were complete. A piece does not wait long for slow entries, such as the common
+prefixes of many keys.
+
+For an HTTP/1.0 client, the response ends with the connection, broken or not. The client
+can see that something is missing: the list has no `]`, the archive no central
+directory.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from typing import Any
 from amazin.web.messages import Header, Response
 
 START_BYTES = 8 * 1024
-"""Of the first piece: some 60 entries of a list. The status waits for it."""
+"""Size of the first piece: some 60 entries of a list. The status waits for it."""
 PIECE_BYTES = 64 * 1024
-"""Of the later ones, at least, but for the last and for slow ones."""
+"""Minimum size of later pieces, except of the last one and of slow ones."""
 PIECE_SECONDS = 0.02
-"""So long anything waits for more to be sent with it, on arrival of the next entry."""
+"""After this time the next entry completes a piece of any size."""
 
 Pieces = Generator[bytes, None, None]
 Clock = Callable[[], float]
@@ -31,9 +33,9 @@ Clock = Callable[[], float]
 def streamed(
     headers: Iterable[Header], pieces: Pieces, clock: Clock = time.monotonic
 ) -> Response:
-    """Return 200 with these bytes; closes `pieces` when it is over.
+    """Return 200 with these bytes; `pieces` is closed at the end.
 
-    Raises: what `pieces` raises at its start.
+    Raises: what `pieces` raises before the end of the first piece.
     """
     try:
         start, is_whole = gathered(pieces, START_BYTES, clock)
@@ -46,7 +48,7 @@ def streamed(
 
 
 class StreamedAnswer:
-    """The bytes of an answer; owns where they come from until closed."""
+    """The body of a streamed response; owns its source until closed."""
 
     def __init__(self, start: bytes, pieces: Pieces, clock: Clock) -> None:
         self._start = start
@@ -54,7 +56,7 @@ class StreamedAnswer:
         self._clock = clock
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield pieces that are worth a system call."""
+        """Yield pieces that are large enough for a system call each."""
         yield self._start
         is_whole = False
         while not is_whole:
@@ -63,14 +65,14 @@ class StreamedAnswer:
                 yield piece
 
     def close(self) -> None:
-        """Release what the bytes come from. Idempotent."""
+        """Close the source of the bytes. Idempotent."""
         self._pieces.close()
 
 
 def gathered(pieces: Pieces, size: int, clock: Clock) -> tuple[bytes, bool]:
-    """Return the next pieces, joined; whether that was the end.
+    """Return the next pieces joined, and whether that was the end.
 
-    Unless it was, they are `size` bytes at least, or took `PIECE_SECONDS`.
+    Before the end, they have at least `size` bytes, or took `PIECE_SECONDS`.
     """
     taken: list[bytes] = []
     length = 0

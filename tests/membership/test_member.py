@@ -311,7 +311,7 @@ def test_that_it_lost_its_disk_is_told_once(caplog: pytest.LogCaptureFixture) ->
         member.is_lost = is_lost
     assert caplog.messages == [
         "node a has lost its disk; `amazin repair` fills it again",
-        "node a counts again",
+        "node a is in use again",
     ]
 
 

@@ -405,7 +405,7 @@ def test_only_the_table_of_the_page_is_made_anew(tmp_path: Path) -> None:
 def test_a_row_shows_name_place_unit_default_and_meaning() -> None:
     rows = {setting.name: row(setting) for setting in dataclasses.fields(Settings)}
     assert rows["folder_nodes"] == (
-        "| `FOLDER_NODES` | `folder_nodes` |  | `3` | Folders: how many there are. |"
+        "| `FOLDER_NODES` | `folder_nodes` |  | `3` | Folders: the number of nodes. |"
     )
     assert rows["port"].startswith("| `PORT` | `server.port` |  | `3000` | Port to ")
     size = "| `MAX_OBJECT_BYTES` | `max_object_bytes` | bytes | `5368709120` | "

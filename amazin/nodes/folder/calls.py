@@ -1,4 +1,4 @@
-"""How the work of a folder node is asked for: off the event loop, errors as ours."""
+"""How a folder node runs its blocking work: off the event loop, with our exceptions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Arguments = TypeVarTuple("Arguments")
 def ask(
     calls: BlockingCalls, function: Callable[[*Arguments], Answer], *args: *Arguments
 ) -> Answer:
-    """Run off the event loop; the one place where foreign errors become ours."""
+    """Run a function off the event loop; translate its exceptions to `NodeError`."""
     try:
         return calls.run(function, *args)
     except (OSError, sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError) as exc:
@@ -37,20 +37,20 @@ def _translated(exc: Exception) -> NodeError:
     return kind.get(primary, NodeError)(f"the folder's index failed: {reason}")
 
 
-def _hold_nothing() -> None:
+def _release_nothing() -> None:
     pass
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCall(Generic[Answer]):
-    """A `Pending` that asks when it is waited for: a folder has nothing to send."""
+    """A `Pending` that does its work in `wait`, because a folder sends nothing."""
 
     calls: BlockingCalls
     work: Callable[[], Answer]
-    release: Callable[[], None] = _hold_nothing
+    release: Callable[[], None] = _release_nothing
 
     def is_ready(self, timeout: float) -> bool:
-        """Answer at once: nothing arrives before `wait`."""
+        """Always true: nothing happens before `wait`."""
         return True
 
     def wait(self) -> Answer:
@@ -58,5 +58,5 @@ class PendingCall(Generic[Answer]):
         return ask(self.calls, self.work)
 
     def cancel(self) -> None:
-        """Release what the question holds. Idempotent, harmless after `wait`."""
+        """Release the call's resources. Idempotent, harmless after `wait`."""
         self.release()

@@ -1,6 +1,6 @@
-"""The content files of a folder node: where they lie, and which nobody needs.
+"""The content files of a folder node: their paths, and the removal of orphans.
 
-Everything here blocks, and raises OSError.
+All functions block, and raise OSError.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _FILE = re.compile(r"[0-9a-f]{32}")
 
 
 class Content:
-    """Files `ab/<32 hex>` below a folder, in 256 folders that are made when needed."""
+    """Files `ab/<32 hex>` below a folder, in 256 subfolders, made when needed."""
 
     def __init__(self, path: Path) -> None:
-        """Only takes note of the folder."""
+        """Take the folder's path; nothing is read or made yet."""
         self.path = path
         self._durable: set[str] = set()
-        """Folders that this process knows to be on the disk."""
+        """Subfolders that were synced to disk, as far as this process knows."""
 
     def path_of(self, file: str) -> Path:
-        """Return where a file lies."""
+        """Return the path of a content file."""
         return self.path / file[:2] / file
 
     def new_path(self) -> Path:
-        """Return where a new file may be made: in a folder that is on the disk."""
+        """Return the path for a new file, in a subfolder that is synced to disk."""
         path = self.path_of(secrets.token_hex(16))
         shard = path.parent.name
         if shard not in self._durable:
@@ -44,21 +44,25 @@ class Content:
         return path
 
     def discard(self, file: str) -> None:
-        """Remove a file; if that fails, a later start of the node does it."""
+        """Remove a file. If that fails, the sweep of a later start removes it."""
         with suppress(OSError):
             self.path_of(file).unlink()
 
     def has_files(self) -> bool:
-        """Whether anything lies there."""
+        """Whether there is any content file."""
         shards = (self.path / shard for shard in _SHARDS)
         return any(any(shard.iterdir()) for shard in shards if shard.is_dir())
 
     def sweep(self, connection: sqlite3.Connection, age_seconds: float) -> None:
-        """Remove what crashes left; of a big node a part each time, begun anywhere."""
+        """Remove files that crashes left, as many as fit into the time limit.
+
+        Each sweep starts at a random subfolder, so that sweeps of a big node cover all
+        of it.
+        """
         deadline = time.monotonic() + _SWEEP_SECONDS
         start = random.randrange(len(_SHARDS))
         for shard in _SHARDS[start:] + _SHARDS[:start]:
-            with suppress(OSError):  # it may be missing, or somebody else's
+            with suppress(OSError):  # it may be missing, or owned by another user
                 self._sweep_shard(connection, shard, age_seconds)
             if time.monotonic() > deadline:
                 return
@@ -73,12 +77,13 @@ class Content:
             file for (file,) in connection.execute(known, (shard, shard + "g"))
         )
         for name in names:
-            with suppress(OSError):  # it is gone, an upload's, or somebody else's
+            # It may be gone, locked by an upload, or owned by another user.
+            with suppress(OSError):
                 _remove_orphan(connection, self.path_of(name), age_seconds)
 
 
 def sync_folder(path: Path) -> None:
-    """Put a folder's list of names on the disk."""
+    """Sync a folder's directory entries to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -92,7 +97,8 @@ def _remove_orphan(
     with path.open("rb", buffering=0) as file:
         if time.time() - os.fstat(file.fileno()).st_mtime < age_seconds:
             return
-        # An upload holds this lock until its key means the file: ask again behind it.
+        # An upload holds this lock until the index has the file, so query the index
+        # again once the lock is taken.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         known = "SELECT 1 FROM objects WHERE file = ?"
         if not connection.execute(known, (path.name,)).fetchone():

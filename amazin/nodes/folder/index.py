@@ -1,7 +1,7 @@
-"""The index of a folder node: which content file each key means, in SQLite.
+"""The index of a folder node in SQLite: it maps each key to a content file.
 
-Everything here blocks: `node.py` calls it off the event loop, and translates its
-errors. Source: https://www.sqlite.org/howtocorrupt.html, for what is avoided here.
+All functions block: `node.py` calls them off the event loop, and translates their
+errors. Source: https://www.sqlite.org/howtocorrupt.html, for the dangers avoided here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SCHEMA = f"""
 """
 _UPGRADE_FROM_1 = (
     _BUCKETS,
-    # Bucket by bucket: DISTINCT would read every row of a big index.
+    # Finds one bucket after the other: DISTINCT would read every row of a big index.
     """
     WITH RECURSIVE found (name) AS (
         SELECT min(bucket) FROM objects UNION ALL
@@ -65,7 +65,7 @@ _BUSY_SECONDS = 4.0
 
 
 class Row(NamedTuple):
-    """What the index says of one key."""
+    """The index entry of one key."""
 
     key: str
     file: str
@@ -75,14 +75,14 @@ class Row(NamedTuple):
 class _Connection(NamedTuple):
     sqlite: sqlite3.Connection
     place: tuple[int, int]
-    """Device and inode of the index when it was opened."""
+    """Device and inode of the index file when it was opened."""
 
 
 class Index:
-    """The connections to one folder's index; made inside an empty folder on first use.
+    """The connections to one folder's index; the first use makes it in an empty folder.
 
-    Neither thread-local nor locked: a connection is taken from a deque for one use and
-    put back, which is atomic for threads and greenlets alike.
+    It is neither thread-local nor locked: each use takes a connection from a deque and
+    puts it back, which is atomic for threads and greenlets alike.
     """
 
     def __init__(self, root: Path, orphan_age_seconds: float) -> None:
@@ -100,11 +100,11 @@ class Index:
 
     @contextmanager
     def connect(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection to the index that is in its place now.
+        """Lend a connection to the index file that exists now.
 
         Raises:
-            NodeUnreachableError: the folder is not there.
-            NodeError: the index is gone, or is not the one that it was.
+            NodeUnreachableError: the folder does not exist.
+            NodeError: the index file is gone, or was replaced by another node's.
         """
         self._check_process()
         use = object()
@@ -126,19 +126,20 @@ class Index:
                 self.close_idle()
 
     def close(self) -> None:
-        """Close all connections; those in use as soon as they are given back."""
+        """Close all connections; those in use are closed when they are put back."""
         self._closed = True
         self.close_idle()
 
     def close_idle(self) -> None:
-        """Close the connections that nobody uses now."""
+        """Close the connections that are not in use."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().sqlite.close()
 
     def _check_process(self) -> None:
-        # SQLite's locks belong to the process that took them. A fork finds no open
-        # connection (see the end of this module) unless another thread was at work.
+        # SQLite's locks belong to the process that took them. A forked process inherits
+        # no open connection (see the end of this module), unless another thread of the
+        # parent was using one.
         if self._pid == os.getpid():
             return
         if self._idle or self._uses:
@@ -191,7 +192,10 @@ class Index:
         return connection
 
     def _initialise(self) -> None:
-        """Fill an empty folder: the index last and whole, whoever else does it too."""
+        """Make the index of an empty folder, safely if several processes do it at once.
+
+        The complete index file gets its name last.
+        """
         self._refuse_lost_index()
         self.content.path.mkdir(exist_ok=True)
         new = self._root / f"index.{secrets.token_hex(8)}.new"
@@ -235,19 +239,19 @@ def _upgrade_from_1(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the one write lock; commit at the end, or roll back on an exception."""
+    """Hold SQLite's write lock; commit at the end, or roll back on an exception."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
-        if connection.in_transaction:  # SQLite ends it by itself on some errors
+        if connection.in_transaction:  # SQLite itself rolls back on some errors
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
 
 def find(connection: sqlite3.Connection, name: ObjectName) -> Row | None:
-    """Return what the index says of an object."""
+    """Return the index entry of an object, or None."""
     found = connection.execute(
         f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key = ?",
         (name.bucket.encode(), name.key.encode()),
@@ -282,7 +286,7 @@ def find_keys(
 def put(
     connection: sqlite3.Connection, name: ObjectName, file: str, info: ObjectInfo
 ) -> None:
-    """Make the key mean `file`, whatever it meant before."""
+    """Map the key to `file`, replacing an older entry."""
     values = (file, info.size, info.etag, str(info.label), json.dumps(info.headers))
     connection.execute(
         "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -291,7 +295,7 @@ def put(
 
 
 def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
-    """Make the key mean nothing."""
+    """Remove the entry of a key."""
     connection.execute(
         "DELETE FROM objects WHERE bucket = ? AND key = ?",
         (name.bucket.encode(), name.key.encode()),
@@ -299,7 +303,7 @@ def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
 
 
 def make_bucket(connection: sqlite3.Connection, bucket: str) -> None:
-    """Make a bucket; one that is there already costs no write."""
+    """Make a bucket; nothing is written if it exists."""
     if not _has_bucket(connection, bucket):
         connection.execute(
             "INSERT OR IGNORE INTO buckets VALUES (?)", (bucket.encode(),)
@@ -307,7 +311,7 @@ def make_bucket(connection: sqlite3.Connection, bucket: str) -> None:
 
 
 def require_bucket(connection: sqlite3.Connection, bucket: str) -> None:
-    """Raises: NoSuchBucketError: the bucket was never made."""
+    """Raises: NoSuchBucketError, if the bucket was never made."""
     if not _has_bucket(connection, bucket):
         raise NoSuchBucketError("the folder has no such bucket")
 

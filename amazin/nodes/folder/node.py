@@ -1,13 +1,13 @@
-"""Objects in a folder of this machine: a node that needs nothing installed.
+"""A node that stores objects in a folder of this machine, without any server.
 
-Bodies lie in `content/ab/<32 hex>`, written once under a random name and never
-changed; `index.sqlite` says which one a key means. A body and its folder are on the
-disk before the one transaction that switches the key to it, so at any instant a key
-has its old or its new object, whole. The index also knows the buckets that were
-made: a folder that was emptied has none. Any number of processes may share the
-folder. Nothing a client sends is ever part of a path. Not for network file systems
-(SQLite's WAL needs shared memory); the folder itself is never made, only filled: a
-disk that is not mounted must not look like an empty node.
+Bodies are in `content/ab/<32 hex>`: each is written once under a random name and never
+changed. `index.sqlite` maps keys to bodies. A body and its folder are synced to disk
+before the single transaction that switches the key to it, so a key has its old or its
+new object at any instant, always whole. The index also has the buckets that were made:
+a folder that was emptied has none. Any number of processes may share the folder.
+Nothing that a client sends becomes part of a path. Network file systems are not
+supported, because SQLite's WAL needs shared memory. The node fills its folder, but
+never makes it: a disk that is not mounted must not look like an empty node.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from amazin.nodes.folder.index import (
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
 
 _FIRST_ROWS, _BATCH_ROWS = 32, 1024
-"""Of a listing: read at first, and at once later; doubles."""
+"""Rows that a listing reads at once: at first, and at most. The number doubles."""
 _BATCH_KEYS = 4096
 _BEHIND_ALL = b"\xff"
-"""No UTF-8 has this byte."""
+"""Sorts behind every key: UTF-8 never has this byte."""
 _READ_ATTEMPTS = 10
 
 
 class FolderNode:
-    """A `Node` whose objects lie in `path`, which must exist.
+    """A `Node` that stores its objects in the folder `path`, which must exist.
 
-    `write` and `orphan_age_seconds` are for tests: how bodies are written, and how old
-    a file that no key means must be before it is removed.
+    `write` and `orphan_age_seconds` are for tests: how bodies are written, and at what
+    age a file that is not in the index is removed.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class FolderNode:
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
     ) -> PendingCall[FolderObject]:
-        """Ask for an object, or for its bytes first..last (inclusive, within it)."""
+        """Request an object, or its bytes first..last (inclusive, within it)."""
         return PendingCall(self._calls, lambda: self._open(name, byte_range, if_match))
 
     def start_head(self, name: ObjectName) -> PendingCall[ObjectInfo]:
-        """Ask for what is known of an object."""
+        """Request the info about an object."""
         return PendingCall(self._calls, lambda: self._find(name).info)
 
     def start_put(
@@ -96,7 +96,7 @@ class FolderNode:
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> PendingCall[ObjectInfo]:
-        """Ask to store an object; until it is waited for, nothing has happened."""
+        """Ask to store an object; nothing happens before `wait`."""
         info = ObjectInfo(len(data), "", label.stamp.nanoseconds, label, dict(headers))
         conditions = Conditions(if_match, if_absent, keeps_newer)
         return PendingCall(self._calls, lambda: self._put(name, data, info, conditions))
@@ -122,7 +122,7 @@ class FolderNode:
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> FolderUpload:
-        """Begin an upload of `length` bytes; None: of as many as will be written."""
+        """Begin an upload of `length` bytes; None: of as many bytes as are written."""
         size = UNKNOWN_SIZE if length is None else length
         info = ObjectInfo(size, "", label.stamp.nanoseconds, label, dict(headers))
         conditions = Conditions(if_match, if_absent, keeps_newer)
@@ -133,15 +133,15 @@ class FolderNode:
     def start_delete(
         self, name: ObjectName, *, if_match: str | None = None
     ) -> PendingCall[None]:
-        """Remove an object; that there was none is success too."""
+        """Ask to remove an object; it is no error if there is none."""
         return PendingCall(self._calls, lambda: self._delete(name, if_match))
 
     def make_bucket(self, bucket: str) -> None:
-        """Make a bucket; that it is there already is fine. Raises: NodeError."""
+        """Make a bucket, unless it exists. Raises: NodeError."""
         ask(self._calls, self._make_bucket, bucket)
 
     def start_check(self) -> PendingCall[None]:
-        """Ask whether the folder and its index are there."""
+        """Check that the folder and its index exist."""
         return PendingCall(self._calls, self._check)
 
     def list_objects(
@@ -161,7 +161,7 @@ class FolderNode:
             count = min(2 * count, _BATCH_ROWS)
 
     def list_keys(self, bucket: str) -> Iterator[list[str]]:
-        """Yield all keys of a bucket, in order, many at a time."""
+        """Yield all keys of a bucket, in order, in batches."""
         first = b""
         while keys := ask(self._calls, self._keys, bucket, first, _BATCH_KEYS):
             yield keys
@@ -170,19 +170,19 @@ class FolderNode:
     def adopt(
         self, name: ObjectName, path: Path, label: Label, headers: Mapping[str, str]
     ) -> ObjectInfo:
-        """Make an object of a file of the same file system, by a second name of it.
+        """Make an object of a file on the same file system, by a hard link to it.
 
-        From then on nobody may write to the file; its old name is the caller's to
-        remove. Raises:
-            PreconditionError: there is an object of this name.
-            NodeError: it can't be linked, or failed.
+        Nobody may write to the file afterwards. The caller may remove its old name.
+        Raises:
+            PreconditionError: an object with this name exists.
+            NodeError: the file can't be linked, or the folder failed.
         """
         nanoseconds = label.stamp.nanoseconds
         info = ObjectInfo(UNKNOWN_SIZE, "", nanoseconds, label, dict(headers))
         return ask(self._calls, adopt, self._index, name, path, info)
 
     def close(self) -> None:
-        """Close the index and end idle threads; transfers that run go on."""
+        """Close the index and end idle threads; transfers in progress continue."""
         ask(self._calls, self._index.close)
         self._calls.close()
 
@@ -212,7 +212,8 @@ class FolderNode:
                 path = self._index.content.path_of(row.file)
                 return FolderObject(self._calls, path, row.info, byte_range)
             except FileNotFoundError:
-                # Overwritten since the row was read: then there is another row now.
+                # An overwrite has removed the file since the row was read, and has
+                # written another row.
                 if row.file == seen:
                     break
                 seen = row.file
@@ -247,7 +248,7 @@ def _require_etag(row: Row, if_match: str | None) -> None:
 
 
 class FolderObject:
-    """A `NodeObject`: a content file that is read once, or a range of it."""
+    """A `NodeObject`: a content file, or a range of it, that is read once."""
 
     def __init__(
         self,

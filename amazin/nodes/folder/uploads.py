@@ -1,4 +1,4 @@
-"""Uploads to a folder node: a content file that no key means before the commit."""
+"""Uploads to a folder node: a content file that no key points to before the commit."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Write = Callable[[io.FileIO, memoryview], int]
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What an upload asks of the object that is stored when it is committed."""
+    """What an upload requires of the stored object, checked at the commit."""
 
     if_match: str | None = None
     if_absent: bool = False
     keeps_newer: bool = False
 
     def judge(self, stored: ObjectInfo | None) -> None:
-        """Raises: PreconditionError."""
+        """Raises: PreconditionError, if a condition does not hold."""
         if self.if_absent and stored is not None:
             raise PreconditionError("there is an object already")
         if self.if_match is not None and (
@@ -39,7 +39,7 @@ class Conditions:
             raise PreconditionError("the object has another ETag")
 
     def keeps(self, stored: ObjectInfo | None, new: ObjectInfo) -> bool:
-        """Whether the stored object stays, as if it had come a moment later."""
+        """Whether the stored object stays, as if it had come just after the new one."""
         return (
             self.keeps_newer
             and stored is not None
@@ -49,12 +49,12 @@ class Conditions:
 
 
 class FolderUpload:
-    """An `Upload`: a locked file that no key means before the commit.
+    """An `Upload`: a locked file that no key points to before the commit.
 
-    Whoever takes the file out of `_files` ends the upload: a commit goes on in its
-    thread although the greenlet that waits for it is killed, and an abort that
-    follows must not remove what a key may mean already. The size in `info` may be
-    unknown: then any number of bytes may be written.
+    Whoever takes the file out of `_files` ends the upload. A commit continues in its
+    thread even if the waiting greenlet is killed, and a following abort must not remove
+    a file that a key may point to by then. If the size in `info` is unknown, any number
+    of bytes may be written.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FolderUpload:
         conditions: Conditions,
         write: Write,
     ) -> None:
-        with index.connect() as connection:  # the folder is there, and filled
+        with index.connect() as connection:  # makes the index of an empty folder
             require_bucket(connection, name.bucket)
         self._index = index
         self._calls = index.calls
@@ -86,11 +86,11 @@ class FolderUpload:
 
     @property
     def written(self) -> tuple[int, str]:
-        """How many bytes were written so far, and their ETag."""
+        """The number of bytes written so far, and their ETag."""
         return self._written, self._md5.hexdigest()
 
     def start_commit(self) -> PendingCall[ObjectInfo]:
-        """Ask to store the object; until it is waited for, nothing has happened."""
+        """Ask to store the object; nothing happens before `wait`."""
         if not self._files:
             raise NodeError("the upload has ended")
         return PendingCall(self._calls, self.store, self.abort)
@@ -100,10 +100,10 @@ class FolderUpload:
         if self._files:
             ask(self._calls, self.drop)
 
-    # What blocks: to be called off the event loop.
+    # These methods block: call them off the event loop.
 
     def append(self, chunk: bytes) -> None:
-        """As `write`."""
+        """Write the next bytes. Raises: NodeError."""
         size = self._info.size
         if size != UNKNOWN_SIZE and self._written + len(chunk) > size:
             raise NodeError("the upload is longer than was said")
@@ -118,7 +118,7 @@ class FolderUpload:
         self._written += len(chunk)
 
     def drop(self) -> None:
-        """As `abort`."""
+        """Store nothing and release everything. Idempotent, harmless after `store`."""
         with suppress(IndexError), self._files.pop():
             self._index.content.discard(self._path.name)
 
@@ -137,7 +137,7 @@ class FolderUpload:
                     self._conditions.judge(old and old.info)
                     if not self._conditions.keeps(old and old.info, info):
                         put(connection, self._name, self._path.name, info)
-                        is_needed = True  # a commit that fails may have happened
+                        is_needed = True  # a commit that raises may still have happened
             finally:
                 if not is_needed:
                     self._index.content.discard(self._path.name)
@@ -158,13 +158,14 @@ class FolderUpload:
 
 
 def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> ObjectInfo:
-    """Make a key mean a file by a hard link; see `FolderNode.adopt`. Blocks."""
+    """Link a file into the folder, map a key to it; see `FolderNode.adopt`. Blocks."""
     with index.connect() as connection:
         require_bucket(connection, name.bucket)
     link = index.content.new_path()
     is_needed = False
     with path.open("rb", buffering=0) as file:
-        # Until the key means the file; the age of an old one would not protect it.
+        # The lock protects the file from sweeps until the key points to it: an old file
+        # is not protected by its age.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         link.hardlink_to(path)
         try:
@@ -173,7 +174,7 @@ def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> Objec
                 old = find(connection, name)
                 Conditions(if_absent=True).judge(old and old.info)
                 put(connection, name, link.name, info)
-                is_needed = True  # a commit that fails may have happened
+                is_needed = True  # a commit that raises may still have happened
         finally:
             if not is_needed:
                 index.content.discard(link.name)

@@ -1,7 +1,8 @@
-"""What the answers of an S3 server mean. Pure: nothing is sent or received here,
-but for the short body that explains an error.
+"""The meaning of an S3 server's responses.
 
-Source: Amazon S3 API Reference; what MinIO and versitygw answer was measured.
+Sends nothing, and receives only the short body that explains an error.
+
+Source: Amazon S3 API Reference; the responses of MinIO and versitygw were measured.
 """
 
 from __future__ import annotations
@@ -30,33 +31,35 @@ _META = "x-amz-meta-"
 _LABEL = _META + "amazin-stamp"
 _KEPT_META = (_META + "x-", _META + "expires")
 _PLAIN_VALUE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
-"""Stands unescaped in a metadata value; not the space: signing would fold several."""
+"""Not escaped in a metadata value. The space is escaped: signing would merge
+several."""
 _NATIVE_KEYS = [(name, name.lower()) for name in NATIVE_HEADERS]
 _ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 _ACCESS_CODES = ("InvalidAccessKeyId", "XAdminUserNotFound")
-"""The latter is what versitygw says, with 404, of an unknown access key."""
+"""versitygw answers 404 with the second code if the access key is unknown."""
 _FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
 
 
 class RemovedDirectoryError(NodeError):
-    """Another's delete emptied the directory of an upload, and versitygw removed it.
+    """A concurrent delete removed the directory of an upload on versitygw.
 
-    It says that the key is a directory; nothing was stored.
+    The delete emptied the directory, and versitygw removed it. Its error code says that
+    the key is a directory; nothing was stored.
     """
 
 
 class DeniedError(NodeAccessError):
-    """The keys may not do this; or MinIO says so of an upload that lost its directory.
+    """The keys don't permit this, or MinIO lost the directory of an upload.
 
-    As above: a delete emptied it at the same moment, and nothing was stored.
+    In the latter case a concurrent delete emptied the directory; nothing was stored.
     """
 
 
 def bucket_exists(response: Response) -> bool:
-    """Return whether the bucket exists in which GET asked for an object."""
+    """Whether the bucket exists, given the response to a GET of an object in it."""
     try:
         require_success(response)
     except NoSuchKeyError:
@@ -69,13 +72,13 @@ def bucket_exists(response: Response) -> bool:
 
 
 def require_success(response: Response, *, is_conditional: bool = False) -> None:
-    """Return if the answer is 2xx from an S3 server; else raise what it means.
+    """Return if the response is 2xx from an S3 server, else raise the matching error.
 
     Raises:
-        NoSuchKeyError: its text is the code, which is empty for HEAD on servers that
-            don't tell what is missing: see `S3Node.start_head`.
+        NoSuchKeyError: its text is the error code. It is empty for HEAD on servers that
+            don't say what is missing: see `S3Node.start_head`.
         PreconditionError: 412, if the request had a condition.
-        NodeError: everything else.
+        NodeError: all other responses.
     """
     if "x-amz-request-id" not in response.headers:
         raise NodeProtocolError("what answers at the node's address is no S3 server")
@@ -91,7 +94,7 @@ def require_success(response: Response, *, is_conditional: bool = False) -> None
 
 
 def error_for(status: int, code: str) -> GatewayError:
-    """Return what an S3 error answer means; `code` may be empty (HEAD has none)."""
+    """Return the error for an error response; `code` may be empty (HEAD has none)."""
     if status == 404 and code in ("NoSuchKey", ""):
         return NoSuchKeyError(code)
     if status == 404 and code == "NoSuchBucket":
@@ -117,11 +120,11 @@ def read_etag(response: Response) -> str:
 
 
 def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo:
-    """Read an object's properties from the answer to GET or HEAD.
+    """Read an object's info from the response to GET or HEAD.
 
     Raises:
         NoSuchKeyError, PreconditionError: the node answered so.
-        NodeError: no usable answer.
+        NodeError: the response is not usable.
     """
     require_success(response, is_conditional=is_conditional)
     headers = response.headers
@@ -141,7 +144,7 @@ def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo
 
 
 def read_label(headers: Mapping[str, str]) -> Label | None:
-    """Return the label that a gateway stored; None if there is no possible one."""
+    """Return the label that a gateway stored; None if there is no valid one."""
     return Label.parse(headers.get(_LABEL, ""))
 
 
@@ -155,7 +158,7 @@ def read_modified(headers: Mapping[str, str]) -> int:
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return what an upload asked to be given back on download."""
+    """Return the headers stored with the object, to be sent with a download."""
     stored = {}
     for name, key in _NATIVE_KEYS:
         if value := headers.get(key):
@@ -167,7 +170,7 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def unescaped(value: str) -> str:
-    """Undo the escapes of `metadata_lines`, but never make a control character."""
+    """Undo the escapes of `metadata_lines`, unless that makes a control character."""
     plain = unquote(value, encoding="latin-1")
     return value if _CONTROL.search(plain) else plain
 
@@ -175,10 +178,10 @@ def unescaped(value: str) -> str:
 def metadata_lines(
     headers: Mapping[str, str], label: Label
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return what to send so that `stored_headers` and the label come back.
+    """Return the request headers that store these headers and the label with an object.
 
-    Two lists of (name, value): `x-amz-meta-` headers, which are signed, and native
-    ones. Values are escaped: S3 keeps printable ASCII only in metadata.
+    Two lists of (name, value): first the `x-amz-meta-` headers, which are signed, then
+    the native ones. Metadata values are escaped: S3 keeps only printable ASCII in them.
     """
     native, metadata = [], [(_LABEL, str(label))]
     for name, value in headers.items():

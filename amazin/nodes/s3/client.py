@@ -1,7 +1,7 @@
-"""Talking to one S3 server: signed requests over our own connections, the SDK's calls.
+"""Signed requests to one S3 server, on our own connections, and the SDK's calls.
 
-Knows no Node protocol and no uploads; those are built of this (`node.py`,
-`uploads.py`). The SDK itself: `sdk.py`.
+Knows neither the Node protocol nor uploads: `node.py` and `uploads.py` are built on
+this. The use of the SDK itself is in `sdk.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from amazin.nodes.s3.sdk import SDK
 
 PROBE_BUCKET = "store"
-"""Asked for when a node is silent; whether it exists doesn't matter."""
+"""Is requested when a node is silent; the bucket need not exist."""
 PROBE_KEY = "amazin.probe"
 """No object has this key: a gateway never stores one."""
 
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 class S3Client:
-    """One server: where it is, the keys for it, the connections to it."""
+    """One server: its address, the access keys, the connections."""
 
     def __init__(self, spec: NodeSpec, limits: TimeLimits) -> None:
-        """Take where the server is and its keys; nothing is connected yet."""
+        """Take the server's address and keys; nothing is connected yet."""
         self.limits = limits
         self._endpoint = urlsplit(spec.endpoint or "")
         self._keys = (spec.access_key, spec.secret_key)
@@ -49,7 +49,7 @@ class S3Client:
         headers: Sequence[tuple[str, str]] = (),
         amz_headers: Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        """Return a signed request's head, ready to be sent."""
+        """Return the head of a signed request, ready to be sent."""
         path = canonical_path(*name)
         signed = self._signer.sign(method, path, amz_headers)
         lines = ""
@@ -65,7 +65,7 @@ class S3Client:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
     ) -> Exchange[T]:
-        """Send a request without a body; `interpret` makes the answer a value."""
+        """Send a request without a body; `interpret` makes a value of the response."""
         request = self.request_head(method, name, headers)
         timeout = timeout or self.limits.answer
         connection = send_first(self.pool, request, timeout)
@@ -78,7 +78,7 @@ class S3Client:
         interpret: Interpret[T],
         request: bytes = b"",
     ) -> SlowExchange[T]:
-        """Await the answer to what was sent on a connection; see `SlowExchange`."""
+        """Await the response to a request sent on a connection; see `SlowExchange`."""
         return SlowExchange(
             self.pool, connection, method, interpret, self.limits, self._probe, request
         )
@@ -89,10 +89,10 @@ class S3Client:
     def ask_for_bucket(
         self, bucket: str, timeout: float | None = None
     ) -> Exchange[bool]:
-        """Ask whether a bucket exists, by an object in it that doesn't.
+        """Ask whether a bucket exists, by a GET of an object that doesn't exist.
 
-        The answer to HEAD of the bucket would not tell a missing bucket from a missing
-        user.
+        The response to a HEAD of the bucket would not distinguish a missing bucket from
+        a missing user.
         """
         name = ObjectName(bucket, PROBE_KEY)
         return self.ask("GET", name, bucket_exists, (), timeout)
@@ -108,7 +108,8 @@ class S3Client:
         return self._sdk().list_objects(bucket, prefix, after)
 
     def _sdk(self) -> SDK:
-        # It takes a third of a start, and many processes never need it.
+        # Importing it takes a third of the start-up time, and many processes never
+        # need it.
         from amazin.nodes.s3.sdk import SDK
 
         return SDK(self._endpoint, self._keys, self._region, self.limits)

@@ -1,7 +1,7 @@
-"""A node that speaks S3: MinIO, versitygw and their like.
+"""A node that speaks S3: MinIO, versitygw and others.
 
-Object bytes and the questions about single objects go over our own connections
-(`transport/`); buckets and listings, which are rare, through the MinIO SDK.
+Requests for single objects use our own connections (`transport/`). Bucket calls and
+listings, which are rare, use the MinIO SDK.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class S3Node:
     """One S3-compatible server."""
 
     def __init__(self, spec: NodeSpec, limits: TimeLimits) -> None:
-        """Take where the node is and its keys; nothing is connected yet."""
+        """Take the node's address and keys; nothing is connected yet."""
         self.name = spec.name
         self._client = S3Client(spec, limits)
 
@@ -55,8 +55,8 @@ class S3Node:
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         """See `Node`.
 
-        An answer to HEAD has no body, so some servers' 404 doesn't say what is missing:
-        it may be the user that our access key names. Then GET is asked as well.
+        A response to HEAD has no body, so the 404 of some servers doesn't say what is
+        missing: it may be the user of our access key. In that case a GET follows.
         """
 
         def interpret(response: Response) -> ObjectInfo:
@@ -153,12 +153,12 @@ class S3Node:
 
 
 def quoted_match(etag: str) -> tuple[str, str]:
-    """Return the header that asks for this version only."""
+    """Return the header that requests exactly this version."""
     return ("If-Match", f'"{etag}"')
 
 
 def read_info_only(response: Response) -> ObjectInfo:
-    """Read an object's properties, not its bytes. Raises: as `read_info`."""
+    """Read an object's info, not its bytes. Raises: as `read_info`."""
     try:
         return read_info(response)
     finally:

@@ -1,6 +1,6 @@
-"""Calls of one S3 server by the MinIO SDK: making a bucket, listing one.
+"""The calls that use the MinIO SDK: making a bucket, and listing one.
 
-Loads the SDK: `client.py` imports this module with the first of these calls.
+Imports the SDK; `client.py` imports this module on the first of these calls.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from amazin.model.objects import ObjectInfo
 from amazin.nodes.s3.answers import error_for, read_label, stored_headers
 
 _PAGE_KEYS = 1000
-"""Keys in one answer of a server, at most."""
+"""The maximum number of keys in one response of a server."""
 _UNREADABLE_NAME = xml_errors.codes[xml_errors.XML_ERROR_INVALID_TOKEN]
 
 
 class SDK:
-    """The SDK's client of one server; what it raises is what a node did."""
+    """The SDK's client of one server; its exceptions are translated to node errors."""
 
     def __init__(
         self,
@@ -41,21 +41,21 @@ class SDK:
         region: str,
         limits: TimeLimits,
     ) -> None:
-        """Connect nothing yet."""
+        """Take the server's address and keys; nothing is connected yet."""
         self._endpoint = endpoint
         self._keys = keys
         self._region = region
         self._limits = limits
 
     def make_bucket(self, bucket: str, exists: Callable[[], bool]) -> None:
-        """Make a bucket that may be there; `exists` asks whether it is."""
+        """Make a bucket, unless it exists; `exists` asks the server whether it does."""
         with translated_errors():
             try:
                 self._client().make_bucket(bucket)
             except S3Error as exc:
                 if exc.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     return
-                # So versitygw may answer the slower one of two who make it at once.
+                # versitygw may answer so if another client makes the bucket now.
                 if exc.response.status != 500 or not exists():
                     raise
 
@@ -72,10 +72,10 @@ class SDK:
                     raise
 
     def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
-        """List in such steps that nothing is left out.
+        """List in steps that leave nothing out.
 
-        Where MinIO goes on behind a place, which it also does in the middle of a long
-        listing, it counts what it reads before that place, and may end there.
+        When MinIO continues a listing after a place, which it also does within a long
+        listing, it counts the keys that it reads before that place, and may end there.
         """
         for directory, last in steps_behind(prefix, after):
             count = 0
@@ -86,10 +86,10 @@ class SDK:
                 yield from self._listed(bucket, directory, last)
 
     def _pages(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
-        """List with metadata, which MinIO tells; but from where that fails without.
+        """List with metadata, which MinIO supports; after a parse error, without.
 
-        MinIO makes XML elements of the names of all metadata, also of such as were
-        stored past the gateway and can't be one.
+        MinIO turns the names of all metadata into XML elements, also names that can't
+        be one. Only other programs than the gateway store such names.
         """
         for with_metadata in (True, False):
             try:
@@ -120,11 +120,11 @@ class SDK:
 
 
 def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:
-    """Yield (prefix, place) of listings that together are one behind `after`.
+    """Yield (prefix, after) of listings that together list the keys behind `after`.
 
-    First the rest of its directory, then that of the one above, up to the prefix: there
-    each place is behind the directory before, `a0` behind `a/`. (So a key that is just
-    this is left out; a gateway stores none there.)
+    The first lists the rest of its directory, the next the rest of the directory above,
+    and so on up to the prefix. Each starts behind the previous directory: at `a0`
+    behind `a/`. (So it leaves out a key `a0` itself; a gateway stores none there.)
     """
     if not after.startswith(prefix):
         if after.encode() < prefix.encode():
@@ -132,12 +132,12 @@ def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:
         return
     while (end := after.rfind("/") + 1) > len(prefix):
         yield after[:end], after
-        after = after[: end - 1] + "0"  # what comes behind the slash
+        after = after[: end - 1] + "0"  # the character after the slash
     yield prefix, after
 
 
 def listed_info(found: Object) -> ObjectInfo:
-    """Return what a listing says of an object, which may be little."""
+    """Return the info that a listing has about an object, which may be incomplete."""
     metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
     label = read_label(metadata)
     if label:
@@ -151,7 +151,7 @@ def listed_info(found: Object) -> ObjectInfo:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what the SDK raises into what a node did; by status, not by class."""
+    """Translate the SDK's exceptions to node errors; by status, not by class."""
     try:
         yield
     except S3Error as exc:

@@ -1,6 +1,6 @@
-"""Uploads to one S3 server: small ones sent whole, large ones streamed.
+"""Uploads to one S3 server: small ones are sent whole, large ones streamed.
 
-Nothing is hashed, retried or stored here but what `Node` promises.
+Does no placement and no retries but those that `Node` allows.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from amazin.nodes.transport.slow_exchange import SlowExchange
 from amazin.nodes.transport.streamed_upload import StreamedRequest
 
 MAX_SENDINGS = 5
-"""How often a small upload is sent whose directory is removed under it."""
+"""How often a small upload is sent if concurrent deletes remove its directory."""
 
 
 class Put(NamedTuple):
-    """What is known of an upload before its bytes."""
+    """An upload request before its body."""
 
     head: bytes
     size: int
@@ -42,9 +42,9 @@ class Put(NamedTuple):
     is_conditional: bool
 
     def read_stored(self, response: Response) -> ObjectInfo:
-        """Return what is stored. Raises: as `require_success`.
+        """Return the info about what is stored. Raises: as `require_success`.
 
-        PreconditionError also for `If-Match` without an object: S3 says 404.
+        Also raises PreconditionError for `If-Match` without an object: S3 answers 404.
         """
         try:
             require_success(response, is_conditional=self.is_conditional)
@@ -62,15 +62,16 @@ class Put(NamedTuple):
 def send_whole(
     client: S3Client, put: Put, data: bytes, *, is_repeatable: bool
 ) -> SlowExchange[ObjectInfo]:
-    """Send a small object at once; again, where a kept connection turns out dead.
+    """Send a small object at once; again, if the kept connection turns out to be dead.
 
-    One with a client's condition isn't repeatable: if the answer to a first try is
-    lost, a second one would judge the condition on what the first has stored.
+    An upload with a client's condition is not repeated: if the response to the first
+    attempt was lost, the second attempt would check the condition against the result of
+    the first.
     """
     request, timeout = put.head + data, client.limits.answer
     if is_repeatable:
         connection = send_first(client.pool, request, timeout)
-    else:  # a kept connection may be dying, which would look like a lost answer
+    else:  # a dead kept connection would look like a lost response
         connection = send_on_new(client.pool, request, timeout)
         request = b""
     return client.await_slowly(
@@ -81,9 +82,10 @@ def send_whole(
 def stored_reader(
     client: S3Client, put: Put, request: bytes = b"", sendings: int = 1
 ) -> Callable[[Response], ObjectInfo]:
-    """Return what reads the answer to a PUT, sent so many times by now.
+    """Return the function that reads the response to a PUT sent `sendings` times.
 
-    Where `request` is given, it is sent anew if its directory was removed under it.
+    If `request` is given, the function sends it again when a concurrent delete removed
+    its directory.
     """
 
     def read(response: Response) -> ObjectInfo:
@@ -102,14 +104,14 @@ def stored_reader(
 
 
 class StreamedUpload(StreamedRequest):
-    """See `Upload`: each chunk goes to the node as it comes.
+    """See `Upload`: each chunk is sent to the node as it arrives.
 
-    The node is asked for its bucket first: keys that are no longer valid, a frozen node
-    and a missing bucket show before a byte is read from the client.
+    First, the node is asked for its bucket: so invalid keys, a frozen node and a
+    missing bucket show before a byte is read from the client.
     """
 
     def __init__(self, client: S3Client, bucket: str, put: Put) -> None:
-        """Ask, and send the head. Raises: NodeError, NoSuchBucketError."""
+        """Ask for the bucket, send the head. Raises: NodeError, NoSuchBucketError."""
         if not client.ask_for_bucket(bucket).wait():
             raise NoSuchBucketError("the node has no such bucket")
         self._client = client
@@ -120,7 +122,7 @@ class StreamedUpload(StreamedRequest):
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
         self._missing -= len(chunk)
-        if self._missing < 0:  # the rest would be read as the next request
+        if self._missing < 0:  # the node would read the rest as the next request
             self.abort()
             raise GatewayError("an upload is longer than was announced")
         self._send_next(chunk)

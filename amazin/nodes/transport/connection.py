@@ -1,8 +1,8 @@
-"""One connection to a node: bytes sent, and received up to a mark or a deadline.
+"""One connection to a node: sends bytes, receives up to a mark or a deadline.
 
-Knows of HTTP only that answers have heads, and that interim ones mean nothing. What
-was received and is not read yet is kept in one buffer, of which a read takes a slice:
-it costs the same however much lies behind it.
+All it knows of HTTP is that responses have heads, and that interim responses are
+ignored. Received bytes that are not read yet are in one buffer, and a read takes a
+slice of it: a read costs the same however much is buffered.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
 from amazin.model.objects import CHUNK_BYTES
 
 HEAD_BYTES = 64 * 1024
-"""A response head, a chunk's size line or the trailers above this are refused."""
+"""A longer response head, chunk size line or trailer section is refused."""
 SLACK_SECONDS = 0.01
-"""A time limit may be so much too long, if that saves a system call."""
+"""A time limit may be longer by this, if that saves a system call."""
 _INTERIM_HEAD = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}[ \r]")
 _NO_BYTES = bytes(4)
 
 
 class NoAnswerError(NodeError):
-    """The node closed the connection before the first byte of its answer.
+    """The node closed the connection before the first byte of its response.
 
-    On a kept connection: most likely before it read the request.
+    On a kept connection it most likely did so before it read the request.
     """
 
 
@@ -49,24 +49,26 @@ class Connection:
         self._socket = sock
         self._buffer = b""
         self._start = 0
-        """What is in the buffer before this was read."""
+        """Offset in the buffer; the bytes before it were read already."""
         self._end: NodeError | bool = False
-        """Whether the end was received; what broke the connection, if it broke."""
+        """True after the connection's end was received; the error if the connection
+        broke."""
         self._limit = -1.0
-        """The socket's timeout, as set last."""
+        """The current timeout of the socket, in seconds."""
         self.idle_since = 0.0
         self.is_reused = False
 
     def send(self, data: bytes, timeout: float) -> None:
-        """Send all of `data`; in twice `timeout` seconds it ends, or fails.
+        """Send all of `data`; succeeds or fails within twice `timeout` seconds.
 
         Raises:
-            NodeError: how much arrived is unknown.
+            NodeError: it is unknown how much arrived.
         """
         if not 0 < timeout <= self._limit <= timeout + SLACK_SECONDS:
             self._set_limit(timeout)
         try:
-            sent = self._socket.send(data)  # all, as a rule; gevent's sendall does more
+            # Usually sends everything; gevent's sendall costs more.
+            sent = self._socket.send(data)
             if sent < len(data):
                 self._socket.sendall(memoryview(data)[sent:])
         except OSError as exc:
@@ -75,7 +77,7 @@ class Connection:
     def receive(self, deadline: float, most: int = CHUNK_BYTES) -> bytes:
         """Return received bytes, at most `most`; b"" at the connection's end.
 
-        `deadline` is on the monotonic clock; what came before is returned after it.
+        `deadline` is on the monotonic clock; buffered bytes are returned even after it.
         """
         if self._start >= len(self._buffer):
             self._buffer = self._receive(deadline - time.monotonic())
@@ -89,7 +91,7 @@ class Connection:
         return self._buffer[start:end]
 
     def _receive(self, timeout: float) -> bytes:
-        """Receive what comes within `timeout` seconds, behind what is in the buffer."""
+        """Receive the bytes that follow the buffer, waiting up to `timeout` seconds."""
         if self._end:
             if isinstance(self._end, NodeError):
                 raise self._end
@@ -102,7 +104,7 @@ class Connection:
             raise translated(exc) from exc
 
     def _set_limit(self, seconds: float) -> None:
-        """Let the socket wait for so long."""
+        """Set the socket's timeout."""
         self._limit = max(0.0, seconds)
         self._socket.settimeout(self._limit)
 
@@ -110,7 +112,7 @@ class Connection:
         """Return the bytes in front of `mark`, and drop the mark.
 
         Raises:
-            NodeTimeoutError: nothing is lost, it may be called again.
+            NodeTimeoutError: nothing is lost; the call may be repeated.
             NodeProtocolError: no mark within `HEAD_BYTES`, or before the end.
         """
         start = self._start
@@ -128,17 +130,17 @@ class Connection:
         return self._buffer[start:end]
 
     def has_input(self) -> bool:
-        """Tell, without waiting, whether the node sent something or closed."""
+        """Whether the node has sent something, or closed. Does not wait."""
         return self.wait_readable(0)
 
     def has_bytes(self) -> bool:
-        """Tell cheaply whether bytes, if only of TLS, came; not whether it closed."""
+        """Whether bytes arrived, also of TLS itself. Cheap; doesn't notice a close."""
         return ioctl(self._socket.fileno(), FIONREAD, _NO_BYTES) != _NO_BYTES
 
     def wait_readable(self, timeout: float) -> bool:
-        """Tell whether the node sends something, or closes, within `timeout` seconds.
+        """Whether the node sends something, or closes, within `timeout` seconds.
 
-        What comes is kept for `receive`.
+        Received bytes stay in the buffer for `receive`.
         """
         if self._end or self._start < len(self._buffer):
             return True
@@ -152,10 +154,10 @@ class Connection:
         return True
 
     def skip_interim(self, timeout: float) -> bool:
-        """Drop interim answers, of those that came; tell whether that was all.
+        """Drop interim responses from the buffer; return whether nothing else arrived.
 
-        RFC 9110 section 15.2: they may come unasked, and mean nothing. The rest of one
-        that has begun is waited for. Raises: as `receive_until`.
+        RFC 9110 section 15.2: they may arrive at any time, and can be ignored. The rest
+        of a partly received one is waited for. Raises: as `receive_until`.
         """
         deadline = time.monotonic() + timeout
         while _INTERIM_HEAD.match(self._buffer, self._start):
@@ -164,15 +166,15 @@ class Connection:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its end was received, and nothing before it that is still to read."""
+        """Whether the connection's end was received and no unread byte precedes it."""
         return bool(self._end) and not self.has_surplus
 
     def await_answer(self, deadline: float) -> None:
-        """Wait for the first byte of an answer.
+        """Wait for the first byte of a response.
 
         Raises:
-            NoAnswerError: the connection's end, with nothing before it.
-            NodeTimeoutError: it may be called again.
+            NoAnswerError: the connection ended without one.
+            NodeTimeoutError: the call may be repeated.
         """
         if self._start < len(self._buffer):
             return
@@ -188,16 +190,16 @@ class Connection:
 
     @property
     def has_surplus(self) -> bool:
-        """Whether bytes were received that nobody has read."""
+        """Whether there are received bytes that were not read."""
         return self._start < len(self._buffer)
 
     def close(self) -> None:
-        """Close it. Idempotent."""
+        """Close the connection. Idempotent."""
         self._socket.close()
 
 
 def translated(error: OSError) -> NodeError:
-    """Return what a socket raised as what a node did."""
+    """Return a socket's exception as a node error."""
     if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError):
         return NodeTimeoutError("the node was silent for too long")
     return NodeError(f"the connection to the node broke: {error.strerror}")

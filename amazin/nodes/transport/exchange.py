@@ -1,6 +1,6 @@
-"""Requests over a pool's connections: sent whole, and answered.
+"""Exchanges: a request on a pool's connection, and its response.
 
-The only retry is that of a request whose kept connection had died. Knows no kind of
+The only retry is that of a request whose kept connection was dead. Knows no kind of
 node and no Node protocol.
 """
 
@@ -17,11 +17,11 @@ from amazin.nodes.transport.response import Response
 
 T = TypeVar("T")
 Interpret = Callable[[Response], T]
-"""Makes a value of a response, which may own the connection from then on."""
+"""Turns a response into a value, which may own the connection from then on."""
 
 
 class Exchange(Generic[T]):
-    """See `Pending`: a request that was sent just now, and its answer to come."""
+    """See `Pending`: a request that was sent, and its future response."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class Exchange(Generic[T]):
         timeout: float,
         request: bytes = b"",
     ) -> None:
-        """Take the connection on which it was sent.
+        """Take the connection on which the request was sent.
 
-        `request` is all of it, if it may be sent again on a new connection where a kept
-        one turns out to be dead.
+        `request` is the whole request if it may be sent again on a new connection, in
+        case that a kept connection is dead; else b"".
         """
         self._pool = pool
         self._connection = connection
@@ -45,12 +45,12 @@ class Exchange(Generic[T]):
         self._request = request if connection.is_reused else b""
         self._deadline = time.monotonic() + timeout
         self.release: Callable[[Connection], None] = pool.give_back
-        """Takes the connection when the answer is complete."""
+        """Is called with the connection when the response is complete."""
         self._is_over = False
-        """Whether the connection is the response's, or somebody else's again."""
+        """Whether the exchange no longer owns the connection."""
 
     def is_ready(self, timeout: float) -> bool:
-        """See `Pending`. It is ready at its time limit: then waiting fails at once."""
+        """See `Pending`. Also true at the time limit, when `wait` fails at once."""
         if self._is_over:
             return True
         remaining = self._deadline - time.monotonic()
@@ -75,7 +75,7 @@ class Exchange(Generic[T]):
             raise
 
     def _repeat(self) -> Response:
-        """Send it again; returns the response, whose head is received."""
+        """Send the request again; return the response after its head was received."""
         connection = send_again(self._pool, self._request, self._timeout)
         self._begin(connection)
         response = Response(connection, self._method, self.release)
@@ -102,7 +102,7 @@ class Exchange(Generic[T]):
 
 
 def send_first(pool: ConnectionPool, request: bytes, timeout: float) -> Connection:
-    """Send on a kept connection, on a new one if that one is dead."""
+    """Send on a kept connection, or on a new one if the kept connection is dead."""
     connection = pool.take()
     try:
         connection.send(request, timeout)
@@ -118,7 +118,7 @@ def send_first(pool: ConnectionPool, request: bytes, timeout: float) -> Connecti
 
 
 def send_again(pool: ConnectionPool, request: bytes, timeout: float) -> Connection:
-    """Send on a new connection; those kept are as old as the dead one: drop them."""
+    """Send on a new connection; close the kept ones, which are probably dead too."""
     pool.clear()
     return send_on_new(pool, request, timeout)
 

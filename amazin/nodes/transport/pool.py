@@ -1,4 +1,4 @@
-"""Connections to one endpoint, the idle ones kept for the next request."""
+"""A pool of connections to one endpoint; idle ones are kept for the next request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from amazin.nodes.transport.connection import Connection
 
 MAX_IDLE_CONNECTIONS = 64
 IDLE_SECONDS = 15.0
-"""Idle connections older than this are not used again; servers drop them later."""
+"""Connections idle for longer are not used again; servers close them later than
+this."""
 FRESH_SECONDS = 1.0
-"""Idle for less it is hardly closed by the node: that shows when it is used."""
+"""After a shorter idle time the node has hardly closed it: only the use will show
+it."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER: closing, also by the death of this process, breaks the connection.
+"""SO_LINGER: closing resets the connection, also when this process dies.
 
-After an orderly end in the middle of an upload versitygw stores what it got as the
-whole object. Nobody closes a connection whose answer is still wanted.
+If a connection ended orderly in the middle of an upload, versitygw would store the
+received part as the whole object. No connection is closed while its response is needed.
 """
 
 
@@ -41,7 +43,8 @@ class ConnectionPool:
     def take(self) -> Connection:
         """Return the connection that was used last, or a new one.
 
-        One that was closed meanwhile, or on which something came unasked, is dropped.
+        Connections that the node has closed, or on which it sent something unasked, are
+        dropped.
 
         Raises:
             NodeUnreachableError: no connection, so nothing was sent.
@@ -67,7 +70,7 @@ class ConnectionPool:
             sock = socket.create_connection(
                 (self._host, self._port), self._connect_timeout
             )
-        except (OSError, UnicodeError) as exc:  # the latter: no possible host name
+        except (OSError, UnicodeError) as exc:  # UnicodeError: an invalid host name
             raise NodeUnreachableError("no connection to the node") from exc
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -80,19 +83,19 @@ class ConnectionPool:
         return Connection(sock)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose last answer is complete for the next request."""
+        """Keep a connection for the next request; its last response is complete."""
         if self._is_closed or len(self._idle) >= MAX_IDLE_CONNECTIONS:
             connection.close()
         else:
             connection.idle_since = now = time.monotonic()
             self._idle.append(connection)
-            # Those that nobody took for long: the last ones are always preferred.
+            # `take` prefers the newest connections, so the oldest are unused for long.
             with suppress(IndexError):  # another thread took the last one
                 while self._idle[0].idle_since < now - IDLE_SECONDS:
                     self._idle.popleft().close()
 
     def clear(self) -> None:
-        """Close the idle connections: one of them turned out to be dead."""
+        """Close the idle connections, because one of them was dead."""
         while self._idle:
             try:
                 self._idle.pop().close()
@@ -100,6 +103,6 @@ class ConnectionPool:
                 break
 
     def close(self) -> None:
-        """Keep no connection from now on; those in use go on."""
+        """Keep no connection from now on; those in use continue."""
         self._is_closed = True
         self.clear()

@@ -1,8 +1,8 @@
-"""A small, strict HTTP/1.1 client connection, for requests whose head is ready bytes.
+"""A small, strict parser of HTTP/1.1 responses, with bodies that are streamed.
 
-Does not retry, follow redirects or decode contents. Anything that is not plain
-HTTP/1.1 is an error, never a guess: a body that ends early raises, bytes behind a
-body end the connection's life. RFC 9112.
+Does not retry, follow redirects or decode contents. Anything that is not plain HTTP/1.1
+is an error, never a guess: a body that ends early raises, and a connection with bytes
+behind a body is closed. Source: RFC 9112.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SINGLETONS = frozenset(
 
 
 class Response:
-    """A node's answer: status, headers, and a body that owns the connection.
+    """A node's response: status, headers, and a body that owns the connection.
 
-    Header names are in lower case; of several of one name the values are joined.
+    Header names are in lower case; the values of repeated headers are joined.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class Response:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.length: int | None = None
-        """Bytes of the body that are still to come; None: chunked or until close."""
+        """Bytes of the body that are still to come; None: chunked, or until the
+        close."""
         self._is_chunked = False
         self._is_kept = False
 
@@ -53,8 +54,8 @@ class Response:
         """Receive the final response's head, skipping interim ones.
 
         Raises:
-            NoAnswerError: closed before the first byte of the answer.
-            NodeTimeoutError: not whole at `deadline`; may be called again.
+            NoAnswerError: closed before the first byte of the response.
+            NodeTimeoutError: not complete at `deadline`; the call may be repeated.
             NodeProtocolError: not HTTP.
         """
         if not self._is_begun:
@@ -73,7 +74,7 @@ class Response:
         raise NodeProtocolError("the node sent interim answers only")
 
     def _set_framing(self, version: int) -> None:
-        """Decide where the body ends: RFC 9112 section 6.3, refusing doubtful ones."""
+        """Find the body's end (RFC 9112 section 6.3); refuse ambiguous framing."""
         options = self.headers.get("connection", "").lower()
         self._is_kept = version == 1 and "close" not in options
         length = self.headers.get("content-length")
@@ -95,14 +96,14 @@ class Response:
 
     @property
     def is_delimited(self) -> bool:
-        """Whether a cut-off body can be told from a whole one."""
+        """Whether a truncated body can be distinguished from a complete one."""
         return self._is_chunked or self.length is not None
 
     def read(self, timeout: float) -> bytes:
         """Return the next bytes of the body, b"" after the last.
 
         Raises:
-            NodeError: the body is cut off, or `timeout` seconds went by in silence.
+            NodeError: the body is cut off, or nothing arrived for `timeout` seconds.
         """
         if not self._is_open:
             return b""
@@ -151,10 +152,10 @@ class Response:
         return self._connection.receive_until(b"\r\n", deadline)
 
     def read_all(self, timeout: float, limit: int = HEAD_BYTES) -> bytes:
-        """Return the whole body of a small answer, received within `timeout` seconds.
+        """Return the whole body of a small response, received within `timeout` seconds.
 
         Raises:
-            NodeError: also if it is not small.
+            NodeError: also if the body is longer than `limit` bytes.
         """
         deadline = time.monotonic() + timeout
         pieces, size = [], 0
@@ -170,7 +171,7 @@ class Response:
         return b"".join(pieces)
 
     def _finish(self) -> None:
-        """The body is complete: give the connection back if it can be used again."""
+        """End a complete response: give the connection back if it can be used again."""
         if self._is_open and self._is_kept and not self._connection.has_surplus:
             self._is_open = False
             self._release(self._connection)
@@ -178,14 +179,14 @@ class Response:
             self.close()
 
     def close(self) -> None:
-        """Drop the connection, unless the body is complete. Idempotent."""
+        """Close the connection, unless the body is complete. Idempotent."""
         if self._is_open:
             self._is_open = False
             self._connection.close()
 
 
 def parse_head(head: bytes) -> tuple[int, int, dict[str, str]]:
-    """Split a response head (without its final empty line).
+    """Parse a response head (without its final empty line).
 
     Returns (minor version, status, headers with names in lower case). Raises:
     NodeProtocolError for anything outside the grammar of RFC 9112 section 4.

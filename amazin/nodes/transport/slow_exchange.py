@@ -1,4 +1,4 @@
-"""Exchanges whose answer may take long: of a slow disk, not of a frozen node."""
+"""Exchanges whose response may take long, if only the disk is slow."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from amazin.nodes.transport.response import Response
 
 T = TypeVar("T")
 Probe = Callable[[float], Pending[object]]
-"""Asks a node something easy, to be answered in so many seconds."""
+"""Sends a cheap request to the node, to be answered within that many seconds."""
 
 
 class SlowExchange(Exchange[T]):
-    """See `Exchange`.
+    """An `Exchange` that allows for a slow disk, but not for a frozen node.
 
-    A slow disk may be slow; a frozen node shall not. So a node that is silent for
-    half of the time limit of an answer is asked something easy beside it, and has the
-    other half for that.
+    If the node is silent for half of its time limit for responses, a probe is sent on
+    another connection, and the node has the other half to answer the probe.
     """
 
     def __init__(
@@ -37,11 +36,11 @@ class SlowExchange(Exchange[T]):
         probe: Probe,
         request: bytes = b"",
     ) -> None:
-        """See `Exchange`; the answer may take `limits.transfer` seconds."""
+        """See `Exchange`; the response may take `limits.transfer` seconds."""
         super().__init__(pool, connection, method, interpret, limits.transfer, request)
-        self._patience = limits.answer / 2
-        self._patient_until = 0.0
-        self._be_patient()
+        self._probe_seconds = limits.answer / 2
+        self._probe_at = 0.0
+        self._schedule_probe()
         self._ask = probe
         self._probe: Pending[object] | None = None
         self._failure: NodeError | None = None
@@ -49,14 +48,14 @@ class SlowExchange(Exchange[T]):
     def is_ready(self, timeout: float) -> bool:
         """See `Pending`.
 
-        May take longer by the time limit of connecting, if the node is gone.
+        If the node is down, the call may exceed `timeout` by the connect timeout.
         """
         until = time.monotonic() + timeout
         while not self._is_over and self._failure is None:
-            moment = min(until, self._patient_until)
+            moment = min(until, self._probe_at)
             if self._connection.wait_readable(moment - time.monotonic()):
                 return True
-            if time.monotonic() < self._patient_until:
+            if time.monotonic() < self._probe_at:
                 return False
             try:
                 self._probe_node()
@@ -74,28 +73,28 @@ class SlowExchange(Exchange[T]):
 
     def _begin(self, connection: Connection) -> None:
         super()._begin(connection)
-        self._be_patient()
+        self._schedule_probe()
 
-    def _be_patient(self) -> None:
-        self._patient_until = min(time.monotonic() + self._patience, self._deadline)
+    def _schedule_probe(self) -> None:
+        self._probe_at = min(time.monotonic() + self._probe_seconds, self._deadline)
 
     def _receive_head(self, response: Response) -> None:
         while self._failure is None:
             try:
-                response.receive_head(self._patient_until)
+                response.receive_head(self._probe_at)
                 return
             except NodeTimeoutError:
                 self._probe_node()
         raise self._failure
 
     def _probe_node(self) -> None:
-        """Ask again whether the node lives; raises if the last time it didn't say."""
+        """Send the next probe. Raises: NodeError, if the last one has no answer."""
         if time.monotonic() >= self._deadline:
             raise NodeTimeoutError("the node was silent for too long")
         if self._probe:
             self._probe.wait()
-        self._probe = self._ask(self._patience)
-        self._be_patient()
+        self._probe = self._ask(self._probe_seconds)
+        self._schedule_probe()
 
     def cancel(self) -> None:
         """See `Pending`."""

@@ -1,4 +1,4 @@
-"""What uploads that are streamed have in common, whatever the node speaks."""
+"""The common part of all uploads that stream their body to a node."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from amazin.nodes.transport.slow_exchange import SlowExchange
 
 
 class StreamedRequest(ABC):
-    """A request whose body goes to the node as it comes, on a connection of its own.
+    """A request whose body is sent piece by piece on a connection of its own.
 
-    A stream can't be sent twice, so the node should have answered something just
-    before: then the connection is known to live. If it ends all the same before any of
-    the body was sent, the head is sent again on a new one.
+    A stream can't be sent twice. So the caller should have received a response from the
+    node just before, which shows that the connection works. If the connection ends
+    nevertheless before any of the body was sent, the head is sent again on a new
+    connection.
     """
 
     _read_stored: Interpret[ObjectInfo]
-    """Returns what is stored; raises what the node says of the upload."""
+    """Returns the info about what is stored; raises the error that the node
+    answered."""
 
     def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
         """Send the head. Raises: NodeError."""
@@ -32,55 +34,55 @@ class StreamedRequest(ABC):
         self._head = head
         self._limits = limits
         self._is_begun = False
-        """Whether anything of the body was sent."""
+        """Whether any of the body was sent."""
         self._pending: SlowExchange[ObjectInfo] | None = None
         self._is_over = False
-        """Whether the connection is closed, or the commit's."""
+        """Whether the connection is closed, or belongs to the commit."""
         self._connection = send_first(pool, head, limits.answer)
 
     @abstractmethod
     def _exchange(
         self, connection: Connection, interpret: Interpret[ObjectInfo]
     ) -> SlowExchange[ObjectInfo]:
-        """Return what awaits the answer to what was sent on the connection."""
+        """Return the exchange for the request that was sent on the connection."""
 
     def _send_next(self, data: bytes) -> None:
-        """Send more, if the node wants more. Raises: as `_send`."""
+        """Send the next bytes, unless the node has answered. Raises: as `_send`."""
         if self._connection.has_input() and not self._is_interim():
-            self._begin_again_or_explain()
+            self._resend_or_raise()
         self._is_begun = True
         self._send(data)
 
     def _is_interim(self) -> bool:
-        """Tell whether what came means nothing for the upload. Raises: NodeError."""
+        """Whether only interim responses arrived. Raises: NodeError."""
         try:
             return self._connection.skip_interim(self._limits.answer)
         except NodeError:
             self.abort()
             raise
 
-    def _begin_again_or_explain(self) -> None:
-        """Something came before the body's end: find out what it means."""
+    def _resend_or_raise(self) -> None:
+        """Handle input before the body's end: send the head again, or raise."""
         old = self._connection
         if self._is_begun or not old.is_reused or not old.has_ended:
-            self._explain()
+            self._raise_refusal()
         old.close()
         self._connection = send_again(self._pool, self._head, self._limits.answer)
 
     def _send(self, data: bytes) -> None:
-        """Send bytes of the body. Raises: NodeError, also what the node says of it."""
+        """Send bytes of the body. Raises: NodeError, the node's own if it sent one."""
         try:
             self._connection.send(data, self._limits.transfer)
         except NodeTimeoutError:
             self.abort()
             raise
         except NodeError:
-            self._explain()
+            self._raise_refusal()
 
-    def _explain(self) -> None:
-        """The node ended the upload early: raise what it says of that, if anything.
+    def _raise_refusal(self) -> None:
+        """Raise the error with which the node ended the upload early.
 
-        The connection, on which a body is unfinished, is of no further use.
+        The connection has an unfinished body on it, so it is not used again.
         """
         self._is_over = True
 
@@ -94,7 +96,7 @@ class StreamedRequest(ABC):
         exchange.wait()
 
     def _await_answer(self) -> SlowExchange[ObjectInfo]:
-        """Leave the connection to the commit."""
+        """Hand the connection over to the commit."""
         self._is_over = True
         self._pending = self._exchange(self._connection, self._read_stored)
         return self._pending
