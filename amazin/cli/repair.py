@@ -19,24 +19,8 @@ from amazin.cli.common import (
 from amazin.cli.nodes import known_nodes, log_to
 from amazin.cli.repair_view import show_report, work
 from amazin.logs import logging_config
-from amazin.model.objects import DATA_BUCKETS
 from amazin.repair.report import Options
 from amazin.repair.schedule import Job, Watch, attempt
-
-
-def known_bucket(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> str | None:
-    """Return a bucket that exists."""
-    if value not in (None, *DATA_BUCKETS):
-        names = ", ".join(DATA_BUCKETS)
-        raise click.BadParameter(f"there is no {value!r}, but {names}", context, option)
-    return value
-
-
-bucket_option = click.option(
-    "--bucket", callback=known_bucket, metavar="NAME", help="The objects of a bucket."
-)
 
 
 @click.command(
@@ -53,7 +37,6 @@ bucket_option = click.option(
     metavar="BYTES/S",
     help="Copy no faster, as 50MB/s.",
 )
-@bucket_option
 @click.option(
     "--every",
     callback=as_seconds,
@@ -62,11 +45,7 @@ bucket_option = click.option(
 )
 @json_option
 def repair(
-    dry_run: bool,
-    rate: float | None,
-    bucket: str | None,
-    every: float | None,
-    is_json: bool,
+    dry_run: bool, rate: float | None, every: float | None, is_json: bool
 ) -> None:
     """Bring every object onto the nodes where it belongs.
 
@@ -77,8 +56,7 @@ def repair(
     if every and dry_run:
         raise click.UsageError("--every and --dry-run don't go together")
     settings = read_settings()
-    buckets = (bucket,) if bucket else DATA_BUCKETS
-    options = Options(dry_run, rate, buckets, settings.spool_dir)
+    options = Options(dry_run, rate, settings.spool_dir)
     if every:
         logging.config.dictConfig(logging_config(settings.least_level))
         with ended_by_signals(), known_nodes(settings) as membership:

@@ -42,8 +42,7 @@ def work(job: Job, console: Console) -> Report:
         def count(report: Report) -> None:
             status.update(f"Looking at the objects: {report.objects}")
 
-        planning = Options(True, None, job.options.buckets)
-        planned = run(job, snapshot, planning, count)
+        planned = run(job, snapshot, Options(is_dry_run=True), count)
     if job.options.is_dry_run:
         return planned
     found = number(planned.objects, "object")

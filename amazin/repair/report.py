@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, field
 
 from rich.filesize import decimal
 
-from amazin.model.objects import DATA_BUCKETS
-
 WORKERS = 4
 """How many keys are worked on at once."""
 
@@ -18,7 +16,6 @@ class Options:
 
     is_dry_run: bool = False
     bytes_per_second: float | None = None
-    buckets: tuple[str, ...] = DATA_BUCKETS
     spool_dir: str | None = None
     workers: int = WORKERS
 

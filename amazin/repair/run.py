@@ -22,7 +22,7 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import settle
-from amazin.model.objects import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
+from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
 from amazin.repair.objects import KeyRepair, RepairContext
 from amazin.repair.orphan_parts import OrphanParts
@@ -142,8 +142,7 @@ class Repair:
         if not self._options.is_dry_run:
             members = self._membership.snapshot().members
             for name in lost:
-                for bucket in DATA_BUCKETS:
-                    members[name].node.make_bucket(bucket)
+                members[name].node.make_bucket(BUCKET)
         return ""
 
     def _walk(
@@ -153,10 +152,7 @@ class Repair:
         tell: Callable[[Report], object],
     ) -> None:
         with WorkerPool(self._options.workers) as pool:
-            listed_objects = itertools.chain.from_iterable(
-                all_listed(context, bucket) for bucket in self._options.buckets
-            )
-            for name, listed in listed_objects:
+            for name, listed in all_listed(context, BUCKET):
                 key_repair.report.objects += 1
                 tell(key_repair.report)
                 if not is_well(context.place(name), listed, context.names):
@@ -169,8 +165,7 @@ class Repair:
         A disk that was filled is counted on again at once, also in the middle of a
         change, which waits for it.
         """
-        all_took_part = context.names >= required(context.roster)
-        if self._options.buckets != DATA_BUCKETS or not all_took_part:
+        if not context.names >= required(context.roster):
             return
         key_repair.check()
         report = key_repair.report
@@ -196,8 +191,7 @@ class Repair:
         names a part can come to light later.
         """
         report = key_repair.report
-        is_sure = context.is_complete and context.roster.is_settled
-        if not is_sure or self._options.buckets != DATA_BUCKETS:
+        if not (context.is_complete and context.roster.is_settled):
             return
         is_dry_run = self._options.is_dry_run
         collection = OrphanParts(context, key_repair, is_dry_run, begin_ns)

@@ -795,11 +795,6 @@ def test_who_cannot_be_forgotten(tmp_path: Path, names: list[str], says: str) ->
             {"DISCOVERY": "folders", "DATA_DIR": "/nowhere"},
             "Settings: DATA_DIR: there is no folder '/nowhere'",
         ),
-        (
-            ["repair", "--bucket", "photos"],
-            {},
-            "Invalid value for '--bucket': there is",
-        ),
         (["repair", "--rate", "fast"], {}, "Invalid value for '--rate': 'fast' is no"),
         (["repair", "--every", "1"], {}, "Invalid value for '--every': '1' is no"),
         (["locate"], {}, "Missing argument 'KEY'"),
