@@ -1,11 +1,9 @@
-"""What the commands that speak to a gateway share: options, progress, threads."""
+"""What the commands that speak to a gateway share: options and arguments."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from queue import Queue
 from typing import TypeVar
 
 import click
@@ -15,7 +13,6 @@ from amazin.client.client import DEFAULT_URL, GatewayClient
 from amazin.client.objects import checked_headers, path_of
 from amazin.errors import ClientError, RefusedError
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -98,42 +95,6 @@ def with_hint() -> Iterator[None]:
             hint = "; this server takes files, and no pipes"
         after = exc.retry_after_seconds
         raise RefusedError(exc.status, exc.code, f"{exc}{hint}", after) from exc
-
-
-def each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:
-    """Do all tasks, so many at a time, as they come; they are never all in memory.
-
-    The first error of `work`, or of `tasks`, ends it and is raised.
-    """
-    pending: Queue[T | None] = Queue(threads)
-    errors: list[Exception] = []
-
-    def run() -> None:
-        while (task := pending.get()) is not None:
-            try:
-                if not errors:
-                    work(task)
-            except Exception as exc:  # noqa: BLE001 - raised below
-                errors.append(exc)
-
-    # They are daemons, so that an interruption ends the process at once: nothing that
-    # they do has to be brought to an end.
-    pool = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
-    for thread in pool:
-        thread.start()
-    try:
-        for task in tasks:
-            if errors:
-                break
-            pending.put(task)
-    except Exception as exc:  # noqa: BLE001 - raised below
-        errors.append(exc)
-    for _ in pool:
-        pending.put(None)
-    for thread in pool:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def as_headers(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amazin.cli.common import FailureError
-from amazin.cli.options import each, with_hint
+from amazin.cli.options import with_hint
 from amazin.cli.progress import Board
 from amazin.client.client import GatewayClient
 from amazin.client.files import (
@@ -23,6 +23,7 @@ from amazin.client.files import (
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
+from amazin.workers import for_each
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Trees:
             else:
                 self.board.well()
 
-        each(work, files_below(self.folder, self.board), self.jobs)
+        for_each(work, files_below(self.folder, self.board), self.jobs)
         return len(sent)
 
     def _store(self, name: str, is_new: bool) -> bool:
@@ -90,7 +91,7 @@ class Trees:
             else:
                 self.board.well()
 
-        each(work, self._objects(), self.jobs)
+        for_each(work, self._objects(), self.jobs)
         if self.prefix and not (self.board.done or self.board.failures):
             place = printable(f"{self.bucket}/{self.prefix}")
             raise FailureError(f"There is nothing below {place}")

@@ -11,8 +11,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from functools import partial
 from operator import itemgetter
 
@@ -28,40 +27,11 @@ from amazin.repair.objects import KeyRepair, RepairContext
 from amazin.repair.orphan_parts import OrphanParts
 from amazin.repair.plan import is_well
 from amazin.repair.report import Options, Report
+from amazin.workers import for_each
 
 log = logging.getLogger("amazin.repair")
-
-
-class WorkerPool:
-    """A few threads, and never much more to do than they can; of one worker, none."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
-        self._running: set[Future[None]] = set()
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Have it done, maybe later. Raises: what earlier work raised."""
-        if self._pool is None:
-            work()
-            return
-        self._running.add(self._pool.submit(work))
-        if len(self._running) >= 2 * self._workers:
-            done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Wait until all is done. Raises: what work raised, if nothing else did."""
-        if self._pool is None:
-            return
-        self._pool.shutdown(cancel_futures=error[0] is not None)
-        if error[0] is None:
-            for future in self._running:
-                future.result()
+Listed = tuple[ObjectName, dict[str, ObjectInfo]]
+"""A key, and what the listings of nodes say of it, by the nodes' names."""
 
 
 class Repair:
@@ -151,12 +121,14 @@ class Repair:
         key_repair: KeyRepair,
         tell: Callable[[Report], object],
     ) -> None:
-        with WorkerPool(self._options.workers) as pool:
+        def unwell() -> Iterator[Listed]:
             for name, listed in all_listed(context, BUCKET):
                 key_repair.report.objects += 1
                 tell(key_repair.report)
                 if not is_well(context.place(name), listed, context.names):
-                    pool.do(partial(mend_or_note, key_repair, name, listed))
+                    yield name, listed
+
+        for_each(partial(mend_or_note, key_repair), unwell(), self._options.workers)
         tell(key_repair.report)
 
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
@@ -213,10 +185,9 @@ def settle_exactly(expected: Roster, roster: Roster) -> Roster:
     return settle(roster)
 
 
-def mend_or_note(
-    key_repair: KeyRepair, name: ObjectName, listed: Mapping[str, ObjectInfo]
-) -> None:
+def mend_or_note(key_repair: KeyRepair, found: Listed) -> None:
     """Mend one key; one that can't be mended now doesn't stop the others."""
+    name, listed = found
     try:
         key_repair.mend(name, listed)
     except RepairError:
@@ -228,7 +199,7 @@ def mend_or_note(
 
 def all_listed(
     context: RepairContext, bucket: str, prefix: str = ""
-) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
+) -> Iterator[Listed]:
     """Yield every key with what the nodes' listings say of it, in key order."""
     members = [context.members[name] for name in sorted(context.names)]
     listings = [
