@@ -7,10 +7,11 @@ nothing that the help of `amazin` can do without.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -115,6 +116,25 @@ class GoCommand(click.Command):
             elif _BOOLEANS[value.lower()]:
                 plain.append(name)
         return super().parse_args(ctx, plain)
+
+
+def show_report(
+    fields: Mapping[str, object],
+    summary: str,
+    problems: Iterable[str],
+    is_json: bool,
+    is_quiet: bool = False,
+) -> None:
+    """Print what a run has done: as JSON, or a line, and problems on standard error.
+
+    Quiet, all is on standard error.
+    """
+    if is_json:
+        click.echo(json.dumps(fields))
+        return
+    click.echo(summary, err=is_quiet)
+    for problem in problems:
+        click.echo(problem, err=True)
 
 
 json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")

@@ -16,12 +16,13 @@ from amazin.cli.options import (
     gateway_options,
     make_bucket_option,
 )
-from amazin.cli.progress import Board, counted
+from amazin.cli.progress import Board
 from amazin.cli.put import STANDARD, address_for, check_source, put_one
 from amazin.cli.trees import Trees
 from amazin.client.client import GatewayClient
 from amazin.errors import ClientError
 from amazin.model.names import printable
+from amazin.units import counted
 
 MARK = "amazin:"
 """Before an address: it is one, whatever lies here."""
@@ -101,7 +102,7 @@ def copy_tree(trees: Trees, is_upload: bool) -> None:
         return
     done = "Stored" if is_upload else "Fetched"
     left = board.done - count
-    board.tell(f"{done} {counted(count)}, {left} were there already")
+    board.tell(f"{done} {counted(count, 'object')}, {left} were there already")
 
 
 def tree_of(way: Way) -> tuple[str, str]:

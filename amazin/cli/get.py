@@ -16,7 +16,6 @@ from amazin.cli.put import STANDARD
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, copy, download, remove_leftovers
 from amazin.client.objects import StoredObject
-from amazin.errors import ClientError
 from amazin.model.names import printable
 
 
@@ -60,14 +59,9 @@ def get_one(
     board: Board, client: GatewayClient, address: str, file: str
 ) -> StoredObject | None:
     """Fetch an object with its progress shown; None: it failed."""
-    try:
-        with board.bar(address, None) as bar:
-            return fetch(client, address, file, bar.set)
-    except BrokenPipeError:  # of standard output: the reader has enough
-        raise
-    except (ClientError, OSError) as exc:
-        board.failed(address, exc)
-        return None
+    with board.noting(address), board.bar(address, None) as show:
+        return fetch(client, address, file, show)
+    return None
 
 
 def is_output(file: str) -> bool:

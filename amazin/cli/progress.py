@@ -1,29 +1,36 @@
-"""Progress bars of transfers, and the list of what failed."""
+"""Progress bars of transfers and of runs, and the list of what failed."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from amazin.cli.common import FailureError
+from amazin.client.files import Show
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
+from amazin.units import counted
 
 HOPELESS_CODES = frozenset(("NoSuchBucket", "InvalidBucketName"))
 """Errors that all objects of a bucket meet."""
@@ -34,16 +41,18 @@ SMALL_BYTES = 2**20
 """Objects below it have no bar of their own, if there is one for all."""
 
 
-def counted(objects: int) -> str:
-    """Return a number of objects, in words."""
-    return f"{objects} object" if objects == 1 else f"{objects} objects"
-
-
 def reason_of(error: Exception) -> str:
     """Return why something failed, as one sentence for people."""
     if isinstance(error, OSError):
         return printable(error.strerror or type(error).__name__)
     return printable(str(error))
+
+
+def shortened(label: str) -> str:
+    """Return a label for a bar: its end, if it is long."""
+    text = printable(label)
+    fits = len(text) <= LABEL_LETTERS
+    return text if fits else f"...{text[3 - LABEL_LETTERS :]}"
 
 
 class Board:
@@ -61,7 +70,8 @@ class Board:
         self.failures = 0
         self.done = 0
         """How many objects are as they should be."""
-        self._total: Bar | None = None
+        self._total: TaskID | None = None
+        """The bar of all objects together."""
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(20),
@@ -76,42 +86,56 @@ class Board:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._bars.stop()
         if kind is None and self.failures:
             sys.exit(1)
 
     def show_total(self) -> None:
         """Show a line for all objects together, too, and small ones only there."""
-        self._total = Bar(self._bars, self._bars.add_task(counted(0), total=None))
+        self._total = self._bars.add_task(counted(0, "object"), total=None)
 
     @contextmanager
-    def bar(self, label: str, size: int | None) -> Iterator[Bar]:
+    def bar(self, label: str, size: int | None) -> Iterator[Show]:
         """Show the progress of one object while it lasts."""
-        if self._total and size is not None and size < SMALL_BYTES:
-            yield Bar(self._bars, None, self._total)
-            return
-        text = printable(label)
-        if len(text) > LABEL_LETTERS:
-            text = f"...{text[3 - LABEL_LETTERS :]}"
-        task = self._bars.add_task(text, total=size)
+        is_small = size is not None and size < SMALL_BYTES
+        has_bar = self._total is None or not is_small
+        task = self._bars.add_task(shortened(label), total=size) if has_bar else None
+        position = 0
+
+        def show(now: int, size: int | None) -> None:
+            nonlocal position
+            if self._total is not None:
+                self._bars.advance(self._total, now - position)
+            position = now
+            if task is not None:
+                self._bars.update(task, completed=now, total=size)
+
         try:
-            yield Bar(self._bars, task, self._total)
+            yield show
         finally:
-            self._bars.remove_task(task)
+            if task is not None:
+                self._bars.remove_task(task)
+
+    @contextmanager
+    def noting(self, label: str) -> Iterator[None]:
+        """Note how the work on an object ends: well, or with an error."""
+        try:
+            yield
+        except BrokenPipeError:  # of standard output: the reader has enough
+            raise
+        except (ClientError, OSError) as exc:
+            self.failed(label, exc)
+        else:
+            self.well()
 
     def well(self, count: int = 1) -> None:
         """Note that objects are as they should be."""
         with self._lock:
             self._in_a_row = 0
             self.done += count
-            if self._total:
-                self._total.name(counted(self.done))
+            if self._total is not None:
+                self._bars.update(self._total, description=counted(self.done, "object"))
 
     def failed(self, label: str, error: Exception) -> None:
         """Note that something failed. Raises: FailureError: so would all the rest."""
@@ -148,31 +172,34 @@ class Board:
             click.echo(sentence)
 
 
-class Bar:
-    """The progress of one object, or of all; without a task only the total has it."""
+class DoneColumn(ProgressColumn):
+    """What a run has done up to now, and how fast."""
 
-    def __init__(
-        self, bars: Progress, task: TaskID | None, total: Bar | None = None
-    ) -> None:
-        self._bars = bars
-        self._task = task
-        self._total = total
-        self._position = 0
+    def __init__(self, done: Callable[[Any, str], str]) -> None:
+        """`done` is given the report of the task, and its bytes a second."""
+        super().__init__(Column(no_wrap=True))
+        self._done = done
 
-    def set(self, position: int, size: int | None = None) -> None:
-        """Show how many bytes are through, of how many."""
-        if self._total:
-            self._total.advance(position - self._position)
-        self._position = position
-        if self._task is not None:
-            self._bars.update(self._task, completed=position, total=size)
+    def render(self, task: Task) -> Text:
+        """Return it as of this moment: bytes flow between two steps, too."""
+        report = task.fields["report"]
+        speed = decimal(int(report.bytes / max(task.elapsed or 0.0, 0.1)))
+        return Text(self._done(report, f"{speed}/s"))
 
-    def advance(self, size: int) -> None:
-        """Show that more bytes are through."""
-        if self._task is not None:
-            self._bars.update(self._task, advance=size)
 
-    def name(self, label: str) -> None:
-        """Show another label."""
-        if self._task is not None:
-            self._bars.update(self._task, description=label)
+def run_bar(
+    console: Console, done: Callable[[Any, str], str], *labels: ProgressColumn
+) -> Progress:
+    """Return the bar of a run, labels in front; its task has the field `report`.
+
+    See `DoneColumn` for `done`. With labels it is removed at its end.
+    """
+    return Progress(
+        *labels,
+        BarColumn(20),
+        MofNCompleteColumn(),
+        DoneColumn(done),
+        TimeElapsedColumn(),
+        console=console,
+        transient=bool(labels),
+    )

@@ -24,7 +24,6 @@ from amazin.cli.progress import Board
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, upload
 from amazin.client.objects import StoredObject
-from amazin.errors import ClientError
 from amazin.model.names import printable
 
 STANDARD = "-"
@@ -77,12 +76,9 @@ def put_one(
     headers: dict[str, str],
 ) -> StoredObject | None:
     """Store a file with its progress shown; None: it failed."""
-    try:
-        with board.bar(file, None) as bar, with_hint():
-            return store(client, file, address, headers, bar.set)
-    except (ClientError, OSError) as exc:
-        board.failed(address, exc)
-        return None
+    with board.noting(address), board.bar(file, None) as show, with_hint():
+        return store(client, file, address, headers, show)
+    return None
 
 
 @click.command(

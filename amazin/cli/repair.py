@@ -7,6 +7,7 @@ import sys
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 
 from amazin.cli.common import (
     as_rate,
@@ -15,12 +16,14 @@ from amazin.cli.common import (
     examples,
     json_option,
     read_settings,
+    show_report,
 )
 from amazin.cli.nodes import known_nodes, log_to
-from amazin.cli.repair_view import show_report, work
+from amazin.cli.progress import run_bar
 from amazin.logs import logging_config
-from amazin.repair.report import Options
-from amazin.repair.schedule import Job, Watch, attempt
+from amazin.repair.report import Options, Report, fields, one_line, to_do
+from amazin.repair.schedule import Job, Watch, attempt, run, wait_for_it
+from amazin.units import counted
 
 
 @click.command(
@@ -68,5 +71,33 @@ def repair(
     with ended_by_signals(interrupted), known_nodes(settings) as membership:
         job = Job(membership, options, settings.refresh_seconds)
         report = work(job, console) if console.is_terminal else attempt(job)
-    show_report(report, options, is_json)
+    show_report(fields(report), one_line(report, dry_run), report.problems, is_json)
     sys.exit(0 if report.is_well else 1)
+
+
+def work(job: Job, console: Console) -> Report:
+    """Run for a person at a terminal: the plan first, then with a progress bar."""
+    with console.status("Looking at the nodes") as status:
+        snapshot = wait_for_it(job, status.update)
+
+        def count(report: Report) -> None:
+            status.update(f"Looking at the objects: {report.objects}")
+
+        planned = run(job, snapshot, Options(is_dry_run=True), count)
+    if job.options.is_dry_run:
+        return planned
+    found = counted(planned.objects, "object")
+    console.print(f"{found}; {to_do(planned)}", highlight=False)
+    with run_bar(console, done) as bar:
+        task = bar.add_task("", total=planned.objects, report=Report())
+
+        def show(report: Report) -> None:
+            bar.update(task, completed=report.objects, report=report)
+
+        return run(job, snapshot, job.options, show)
+
+
+def done(report: Report, speed: str) -> str:
+    """Return what has been done up to now."""
+    copies = f"{counted(report.copies, 'copy')} ({decimal(report.bytes)}, {speed})"
+    return f"{copies}, {report.removals} removed"

@@ -10,20 +10,17 @@ import click
 
 from amazin.cli.common import MistakeError, examples
 from amazin.cli.options import as_address, as_tree, client_of, gateway_options
-from amazin.cli.progress import Board, counted
+from amazin.cli.progress import Board
 from amazin.client.client import PAGE_KEYS, GatewayClient
 from amazin.errors import ClientError
 from amazin.model.names import printable
+from amazin.units import counted
 
 
 def remove_one(board: Board, client: GatewayClient, address: str) -> None:
     """Remove an object."""
-    try:
+    with board.noting(address):
         client.delete(address)
-    except ClientError as exc:
-        board.failed(address, exc)
-    else:
-        board.well()
 
 
 def remove_tree(board: Board, client: GatewayClient, bucket: str, prefix: str) -> None:
@@ -85,4 +82,4 @@ def rm(
         for tree in trees:
             remove_tree(board, client, *tree)
         if recursive:
-            board.tell(f"Removed {counted(board.done)}")
+            board.tell(f"Removed {counted(board.done, 'object')}")

@@ -15,6 +15,7 @@ from rich.text import Text
 from amazin.status.counts import Count, total
 from amazin.status.nodes import UP, NodeStatus
 from amazin.status.observer import Status
+from amazin.units import counted
 
 RIGHT = ("weight", "objects", "size", "deleted", "internal", "share", "due", "counted")
 """Columns of numbers."""
@@ -27,12 +28,11 @@ def sentence(status: Status) -> str:
     """Return the whole on one line."""
     states = Counter(node.state for node in status.nodes)
     count = len(status.nodes)
-    nodes = "1 node" if count == 1 else f"{count} nodes"
+    nodes = counted(count, "node")
     parts = ", ".join(f"{states[state]} {state}" for state in sorted(states, key=rank))
     if status.roster is None:
         return f"{nodes}: {parts}. {status.condition}" if count else status.condition
-    replicas = status.roster.newest.replicas
-    copies = "1 copy" if replicas == 1 else f"{replicas} copies"
+    copies = counted(status.roster.newest.replicas, "copy")
     return f"{nodes}: {parts}. {copies} of each object. {status.condition}"
 
 

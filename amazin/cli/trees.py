@@ -48,13 +48,9 @@ class Trees:
         sent: list[None] = []
 
         def work(name: str) -> None:
-            try:
+            with self.board.noting(name):
                 if self._store(name, is_new=old is None):
                     sent.append(None)
-            except (ClientError, OSError) as exc:
-                self.board.failed(name, exc)
-            else:
-                self.board.well()
 
         for_each(work, files_below(self.folder, self.board), self.jobs)
         return len(sent)
@@ -62,10 +58,10 @@ class Trees:
     def _store(self, name: str, is_new: bool) -> bool:
         """Store one file; False: it is there."""
         path, address = self.folder / name, f"{self.bucket}/{self.prefix}{name}"
-        with self.board.bar(name, path.stat().st_size) as bar:
+        with self.board.bar(name, path.stat().st_size) as show:
             if not is_new and self._is_there(path, address):
                 return False
-            upload(self.client, path, address, {}, bar.set)
+            upload(self.client, path, address, {}, show)
             return True
 
     def _is_there(self, path: Path, address: str) -> bool:
@@ -83,13 +79,9 @@ class Trees:
         came: list[None] = []
 
         def work(entry: StoredObject) -> None:
-            try:
+            with self.board.noting(f"{self.bucket}/{entry.key}"):
                 if self._fetch(root, entry):
                     came.append(None)
-            except (ClientError, OSError) as exc:
-                self.board.failed(f"{self.bucket}/{entry.key}", exc)
-            else:
-                self.board.well()
 
         for_each(work, self._objects(), self.jobs)
         if self.prefix and not (self.board.done or self.board.failures):
@@ -110,8 +102,8 @@ class Trees:
         make_room(target)
         if target.parent not in self.untidy:
             self.untidy[target.parent] = has_leftovers(target.parent)
-        with self.board.bar(entry.key, entry.size) as bar:
-            download(self.client, f"{self.bucket}/{entry.key}", target, bar.set)
+        with self.board.bar(entry.key, entry.size) as show:
+            download(self.client, f"{self.bucket}/{entry.key}", target, show)
         if self.untidy[target.parent]:
             remove_leftovers(target)
         return True

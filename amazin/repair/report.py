@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 
 from rich.filesize import decimal
 
+from amazin.units import counted
+
 WORKERS = 4
 """How many keys are worked on at once."""
 
@@ -56,7 +58,7 @@ def fields(report: Report) -> dict[str, object]:
 def one_line(report: Report, is_dry_run: bool = False) -> str:
     """Return the report as one line."""
     done = to_do(report) if is_dry_run else summary(report)
-    return f"looked at {number(report.objects, 'object')}: {done}"
+    return f"looked at {counted(report.objects, 'object')}: {done}"
 
 
 def to_do(report: Report) -> str:
@@ -64,7 +66,7 @@ def to_do(report: Report) -> str:
     parts = []
     if report.copies:
         size = decimal(report.bytes)
-        parts.append(f"{number(report.copies, 'copy')} ({size}) to make")
+        parts.append(f"{counted(report.copies, 'copy')} ({size}) to make")
     if report.removals:
         parts.append(f"{report.removals} to remove")
     if report.parts:
@@ -77,7 +79,7 @@ def summary(report: Report) -> str:
     parts = []
     if report.copies:
         size = decimal(report.bytes)
-        parts.append(f"made {number(report.copies, 'copy')} ({size})")
+        parts.append(f"made {counted(report.copies, 'copy')} ({size})")
     if report.removals:
         parts.append(f"removed {report.removals}")
     if report.parts:
@@ -89,11 +91,4 @@ def summary(report: Report) -> str:
 
 def unused_parts(report: Report) -> str:
     """Return how many parts of large objects no object needs, and their size."""
-    return f"{number(report.parts, 'unused part')} ({decimal(report.part_bytes)})"
-
-
-def number(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+    return f"{counted(report.parts, 'unused part')} ({decimal(report.part_bytes)})"

@@ -13,6 +13,7 @@ from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
 from amazin.nodes.interface import Pending
+from amazin.units import counted
 
 FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
 
@@ -133,9 +134,9 @@ def judge(
     info = next(iter(newest.values()))
     if info.is_deleted:
         return DELETED, moment(info)
-    missing = placement.replicas - len(newest)
-    count = f"{len(newest)} of {placement.replicas}" if missing > 0 else len(newest)
-    return FOUND, "1 copy" if count == 1 else f"{count} copies"
+    if len(newest) < placement.replicas:
+        return FOUND, f"{len(newest)} of {placement.replicas} copies"
+    return FOUND, counted(len(newest), "copy")
 
 
 def holding(

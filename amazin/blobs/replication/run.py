@@ -19,6 +19,7 @@ from amazin.blobs.replication.mirrors import BlobServer, Mirror
 from amazin.blobs.replication.work import Mirroring, Report, Say
 from amazin.blobs.sos_conf import shown
 from amazin.errors import NodeError, RepairError
+from amazin.units import counted
 from amazin.workers import for_each
 
 JOBS = 4
@@ -175,7 +176,8 @@ def undone_reason(reason: str, undone: int) -> str:
     """Return why a server is left out, and what that has left undone."""
     if not undone:
         return reason
-    return f"{reason}; {undone} {'copy was' if undone == 1 else 'copies were'} not made"
+    were = "was" if undone == 1 else "were"
+    return f"{reason}; {counted(undone, 'copy')} {were} not made"
 
 
 def no_room(error: OSError) -> RepairError:

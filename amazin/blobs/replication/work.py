@@ -31,7 +31,7 @@ Say = Callable[[Sequence[str]], object]
 
 @dataclass
 class Report:
-    """What was done, and what is left; its methods are thread-safe."""
+    """What was done, and what is left."""
 
     blobs: int = 0
     """Ids looked at."""
@@ -52,35 +52,11 @@ class Report:
     """What a person should know, a sentence each, `MAX_PROBLEMS` at most."""
     more_problems: int = 0
     """How many there were above that."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is left to be done."""
         return not (self.problems or self.left_out)
-
-    def count(
-        self,
-        *,
-        sent: int = 0,
-        copies: int = 0,
-        damaged: int = 0,
-        differing: int = 0,
-        failures: int = 0,
-        problem: str = "",
-    ) -> None:
-        """Add to the numbers; keep a sentence."""
-        with self._lock:
-            self.bytes += sent
-            self.copied += bool(copies)
-            self.copies += copies
-            self.damaged += damaged
-            self.differing += differing
-            self.failures += failures
-            if problem and len(self.problems) < MAX_PROBLEMS:
-                self.problems.append(problem)
-            else:
-                self.more_problems += bool(problem)
 
 
 class Mirroring:
@@ -99,6 +75,7 @@ class Mirroring:
         self._report = report
         self._say = say
         self._is_check = is_check
+        self._lock = threading.Lock()
 
     def is_idle(self, blob: Blob) -> bool:
         """Whether there is nothing to do for a blob."""
@@ -121,7 +98,30 @@ class Mirroring:
             if sources and self._bring(blob.id, sources, target):
                 sources.append(target)
                 copies += 1
-        self._report.count(copies=copies)
+        self._count(copies=copies)
+
+    def _count(
+        self,
+        *,
+        sent: int = 0,
+        copies: int = 0,
+        damaged: int = 0,
+        differing: int = 0,
+        failures: int = 0,
+        problem: str = "",
+    ) -> None:
+        """Add to the numbers; keep a sentence."""
+        with self._lock:
+            self._report.bytes += sent
+            self._report.copied += bool(copies)
+            self._report.copies += copies
+            self._report.damaged += damaged
+            self._report.differing += differing
+            self._report.failures += failures
+            if problem and len(self._report.problems) < MAX_PROBLEMS:
+                self._report.problems.append(problem)
+            else:
+                self._report.more_problems += bool(problem)
 
     # Comparing
 
@@ -136,7 +136,7 @@ class Mirroring:
                 digests[mirror] = read_digest(mirror, blob_id)
             except SourceError as exc:
                 problem = f"{blob_id} can't be read on {mirror.url}: {exc}"
-                self._report.count(failures=1, problem=problem)
+                self._count(failures=1, problem=problem)
         if is_sha1(blob_id):
             wrong = [m for m, digest in digests.items() if digest.sha1 != blob_id]
             for mirror in wrong:
@@ -149,7 +149,7 @@ class Mirroring:
 
     def _note_damage(self, blob_id: str, mirror: Mirror) -> None:
         problem = f"{blob_id} is damaged on {mirror.url}: its bytes have another SHA-1"
-        self._report.count(damaged=1, problem=problem)
+        self._count(damaged=1, problem=problem)
 
     def _note_difference(self, blob_id: str, digests: Mapping[Mirror, Digest]) -> None:
         copies = ", ".join(
@@ -157,7 +157,7 @@ class Mirroring:
             for mirror, digest in digests.items()
         )
         problem = f"{blob_id} has different contents: {copies}"
-        self._report.count(differing=1, problem=problem)
+        self._count(differing=1, problem=problem)
 
     # Copying
 
@@ -188,12 +188,12 @@ class Mirroring:
                 problem = f"{source.url}: {exc}"
             except TargetError as exc:
                 is_different = isinstance(exc, DifferentError)
-                self._report.count(differing=is_different)
+                self._count(differing=is_different)
                 problem = str(exc)
                 break
         self._say(lines)
         problem = f"{blob_id} can't be copied to {target.url}: {problem}"
-        self._report.count(failures=1, problem=problem)
+        self._count(failures=1, problem=problem)
         return False
 
     def _transfer(
@@ -209,7 +209,7 @@ class Mirroring:
             lines.clear()
 
         def count(sent: int) -> None:
-            self._report.count(sent=sent)
+            self._count(sent=sent)
 
         Transfer(blob_id, source, target, begin, count).run()
 
