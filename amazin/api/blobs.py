@@ -18,7 +18,7 @@ from amazin.api.content import Shown, UnmeasuredBody, get_content, head_content
 from amazin.api.services import BlobServices
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
-from amazin.model.headers import MAX_METADATA_BYTES
+from amazin.model.headers import MAX_METADATA_BYTES, METADATA_VALUE
 from amazin.model.objects import ObjectInfo
 from amazin.web.bodies import stream_body
 from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
@@ -30,7 +30,6 @@ MIME_TYPE = "X-Mime-Type"
 MOST_HEADER_BYTES = 64 * 1024
 """What blob servers store with a blob: more than other nodes, as those of sos do."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
-_PRINTABLE = re.compile(r"[\x20-\x7e\x80-\xff]+")
 
 
 def upload(
@@ -113,7 +112,8 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
 def content_type(headers: Mapping[str, str], extension: str = "") -> str:
     """Return what a blob is served as: `X-Mime-Type`, or what an extension means."""
     given = headers.get(MIME_TYPE, "")
-    return given if _PRINTABLE.fullmatch(given) else guessed_type(f"blob{extension}")
+    is_usable = given and METADATA_VALUE.fullmatch(given)
+    return given if is_usable else guessed_type(f"blob{extension}")
 
 
 def stored(blob_id: str, size: int) -> Response:

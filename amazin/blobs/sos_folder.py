@@ -9,12 +9,12 @@ import hashlib
 import json
 import logging
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from amazin.blobs.store import is_id, is_sha1
 from amazin.errors import NoSuchKeyError, SettingsError
 from amazin.model.objects import ObjectInfo
 
@@ -22,7 +22,6 @@ OWN_FOLDER = "content"
 """The one id whose file can't lie in a folder of ours."""
 MOST_HEADER_BYTES = 64 * 1024
 """A file of headers that is longer is something else."""
-_ID, _SHA1 = re.compile(r"[a-z0-9]{1,255}"), re.compile("[0-9a-f]{40}")
 _MOST_NAME_BYTES = 255
 _MOST_WARNINGS = 1000
 
@@ -53,9 +52,7 @@ class SosFolder:
         """Return the ids of all blobs, sorted. Raises: OSError."""
         with os.scandir(self.path) as entries:
             return sorted(
-                entry.name
-                for entry in entries
-                if _ID.fullmatch(entry.name) and entry.is_file()
+                entry.name for entry in entries if is_id(entry.name) and entry.is_file()
             )
 
     def ids_of_lone_headers(self) -> list[str]:
@@ -64,9 +61,7 @@ class SosFolder:
             names = {entry.name for entry in entries}
         found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(
-            blob_id
-            for blob_id in found
-            if _ID.fullmatch(blob_id) and blob_id not in names
+            blob_id for blob_id in found if is_id(blob_id) and blob_id not in names
         )
 
     def sizes(self, ids: Iterable[str]) -> list[int | None]:
@@ -143,7 +138,7 @@ class SosFolder:
 
         So a power cut leaves what sos was writing.
         """
-        if not _SHA1.fullmatch(blob_id):
+        if not is_sha1(blob_id):
             return False
         with self.file_of(blob_id).open("rb", buffering=0) as file:
             new = partial(hashlib.sha1, usedforsecurity=False)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from amazin.blobs.download import SHA1
 from amazin.blobs.search import ask_all
+from amazin.blobs.store import is_sha1
 from amazin.cluster.uploads import Draft, Fanout, Stored
 from amazin.errors import (
     DifferentContentError,
@@ -121,8 +121,9 @@ class Writing:
 
         # A server that holds other bytes under what says what they are is of no use,
         # and no reason to refuse the blob.
-        is_checked = bool(SHA1.fullmatch(self._name.key))
-        fanout = Fanout(draft, until_full(), tolerates_conflicts=is_checked)
+        fanout = Fanout(
+            draft, until_full(), tolerates_conflicts=is_sha1(self._name.key)
+        )
         try:
             stored = fanout.send(self._body, count)
         finally:
@@ -152,7 +153,7 @@ class Writing:
         if digest in ("", self._sha1):
             copies.append(stored)
             return
-        if not SHA1.fullmatch(self._name.key):
+        if not is_sha1(self._name.key):
             raise DifferentContentError
         log.warning("blob %s is damaged on %s", self._name.key, copy.member.name)
         if info.etag:
@@ -168,8 +169,8 @@ class Writing:
     @cached_property
     def _sha1(self) -> str:
         """What the id says, or the body is; "" if it can be read but once."""
-        is_sha1 = SHA1.fullmatch(self._name.key)
-        return self._name.key if is_sha1 else self._digest("sha1")
+        key = self._name.key
+        return key if is_sha1(key) else self._digest("sha1")
 
     def _digest(self, algorithm: str) -> str:
         if not self._body.can_restart():

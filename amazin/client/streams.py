@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,8 +10,7 @@ from typing import Protocol, Self
 from amazin.client.http import PIECE_BYTES, Answer, Transport
 from amazin.client.objects import StoredObject, as_size, info_of, nonsense, path_of
 from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
-
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+from amazin.model.headers import content_range
 
 
 class Digest(Protocol):
@@ -141,10 +139,10 @@ class ObjectStream:
         """Return the size of the object, if these are the bytes that were asked for."""
         if answer.status == 200 and not self.position:
             return as_size(answer.headers.get("Content-Length"))
-        found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        found = content_range(answer.headers)
         if answer.status != 206 or not found:
             raise changed()  # such a server, or proxy, begins anew
-        first, last, size = map(int, found.groups())
+        first, last, size = found
         if first != self.position or last != size - 1:
             raise nonsense()
         return size

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Protocol
 
+from amazin.blobs.store import is_sha1
 from amazin.model.objects import UNKNOWN_SIZE
 
-_SHA1 = re.compile(r"[0-9a-f]{40}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -61,11 +61,6 @@ class Blob(NamedTuple):
         if len(copies) < 2 or is_sha1(self.id):
             return False
         return not all(copy.etag for copy in copies)
-
-
-def is_sha1(blob_id: str) -> bool:
-    """Whether the id is one that an api-server gives: the SHA-1 of the bytes."""
-    return _SHA1.fullmatch(blob_id) is not None
 
 
 def write_list(server: Lister, file: IO[str]) -> bool:

@@ -15,7 +15,8 @@ from contextlib import closing, contextmanager
 from typing import NamedTuple, Protocol
 
 from amazin.blobs.node.node import BLOB_BUCKET
-from amazin.blobs.replication.lists import Lister, is_sha1
+from amazin.blobs.replication.lists import Lister
+from amazin.blobs.store import is_sha1
 from amazin.errors import (
     GatewayError,
     NodeError,

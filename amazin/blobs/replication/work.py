@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from amazin.blobs.replication.lists import Blob, is_sha1
+from amazin.blobs.replication.lists import Blob
 from amazin.blobs.replication.mirrors import (
     DifferentError,
     Digest,
@@ -21,6 +21,7 @@ from amazin.blobs.replication.mirrors import (
     WrongBytesError,
     read_digest,
 )
+from amazin.blobs.store import is_sha1
 
 MAX_PROBLEMS = 1000
 """Sentences that a report keeps; of more it has the number."""

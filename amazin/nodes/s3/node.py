@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from amazin.errors import NodeProtocolError, NoSuchKeyError
+from amazin.model.headers import content_range
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.s3.answers import (
-    CONTENT_RANGE,
     metadata_lines,
     read_info,
     require_success,
@@ -186,12 +186,11 @@ class S3Object:
             raise NodeProtocolError("the node ignored If-Match")
 
     def _check_range(self, first: int, last: int) -> None:
-        found = CONTENT_RANGE.fullmatch(self._response.headers.get("content-range", ""))
+        found = content_range(self._response.headers)
         if self._response.status != 206 or not found:
             raise NodeProtocolError("the node ignored the range")
-        if (int(found[1]), int(found[2])) != (first, last) or (
-            self._response.length != last - first + 1
-        ):
+        length = self._response.length
+        if found[:2] != (first, last) or length != last - first + 1:
             raise NodeProtocolError("the node sent another range")
 
     def read(self) -> bytes:
