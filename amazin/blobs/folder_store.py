@@ -28,7 +28,7 @@ from amazin.errors import (
     PreconditionError,
     SettingsError,
 )
-from amazin.membership.member import Member
+from amazin.membership.member import Member, finish
 from amazin.model.bodies import Body
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import (
@@ -183,16 +183,11 @@ class BlobFolder:
         label = new_label(time.time_ns())
         upload = self.node.start_upload(name, length, label, headers, if_absent=True)
         try:
-            for chunk in body.chunks():
-                upload.write(chunk)
-            try:
-                return upload.start_commit().wait()
-            except PreconditionError:  # another upload was faster
-                info = self._find(blob_id)
-                self._require_same(blob_id, info, upload.written)
-                return info
-        finally:
-            upload.abort()
+            return finish(upload, body.chunks())
+        except PreconditionError:  # another upload, or an import, was faster
+            info = self._find(blob_id)
+            self._require_same(blob_id, info, upload.written)
+            return info
 
     def _require_same(
         self, blob_id: str, info: ObjectInfo, written: tuple[int, str]

@@ -6,7 +6,6 @@ stopped at any moment, and begun again, also while the folder is being served.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import finish
+from amazin.model.bodies import digest_of
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 
 
@@ -116,12 +116,9 @@ class Import:
 
     def _stored_sha1(self, blob_id: str) -> str:
         """Read what is stored: a blob server takes any bytes under any id."""
-        digest = hashlib.sha1(usedforsecurity=False)
         content = self._store.node.start_get(ObjectName(BUCKET, blob_id)).wait()
         with closing(content):
-            for chunk in iter(content.read, b""):
-                digest.update(chunk)
-        return digest.hexdigest()
+            return digest_of(iter(content.read, b""), "sha1")[1]
 
     def _take(self, name: ObjectName) -> ObjectInfo:
         """Store a blob; by a second name of its file, if nobody else has one.

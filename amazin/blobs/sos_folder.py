@@ -126,23 +126,19 @@ class SosFolder:
                 log.warning("blob %s is served without headers: %s", blob_id, exc)
             return {}
 
-    def digest(self, blob_id: str) -> tuple[int, str]:
-        """Read a blob; returns its size and its MD5 in hex. Raises: OSError."""
+    def digest(self, blob_id: str, algorithm: str = "md5") -> tuple[int, str]:
+        """Read a blob; return its size and its digest in hex. Raises: OSError."""
         with self.file_of(blob_id).open("rb", buffering=0) as file:
-            new = partial(hashlib.md5, usedforsecurity=False)
-            digest = hashlib.file_digest(file, new).hexdigest()
-            return file.tell(), digest
+            new = partial(hashlib.new, algorithm, usedforsecurity=False)
+            digest = hashlib.file_digest(file, new)
+            return file.tell(), digest.hexdigest()
 
     def is_damaged(self, blob_id: str) -> bool:
         """Whether the id is a SHA-1, and not that of the bytes. Raises: OSError.
 
         So a power cut leaves what sos was writing.
         """
-        if not is_sha1(blob_id):
-            return False
-        with self.file_of(blob_id).open("rb", buffering=0) as file:
-            new = partial(hashlib.sha1, usedforsecurity=False)
-            return hashlib.file_digest(file, new).hexdigest() != blob_id
+        return is_sha1(blob_id) and self.digest(blob_id, "sha1")[1] != blob_id
 
     def remove(self, blob_id: str) -> None:
         """Remove a blob that is stored elsewhere; its headers last. Raises: OSError."""

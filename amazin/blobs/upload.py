@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 
@@ -21,7 +21,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.model.bodies import Body, hold_if_small
+from amazin.model.bodies import Body, digest_of, hold_if_small
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 
 Groups = Sequence[Sequence[Member]]
@@ -175,10 +175,7 @@ class Writing:
     def _digest(self, algorithm: str) -> str:
         if not self._body.can_restart():
             return ""
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        for chunk in self._body.chunks():
-            digest.update(chunk)
-        return digest.hexdigest()
+        return digest_of(self._body.chunks(), algorithm)[1]
 
 
 def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
@@ -186,12 +183,6 @@ def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
 
     Raises: NoSuchKeyError, NodeError.
     """
-    content = member.call(lambda node: node.start_get(name))
-    size, digest = 0, hashlib.sha1(usedforsecurity=False)
-    try:
-        for chunk in iter(content.read, b""):
-            size += len(chunk)
-            digest.update(chunk)
-    finally:
-        content.close()
-    return Stored(member, replace(content.info, size=size)), digest.hexdigest()
+    with closing(member.call(lambda node: node.start_get(name))) as content:
+        size, sha1 = digest_of(iter(content.read, b""), "sha1")
+    return Stored(member, replace(content.info, size=size)), sha1

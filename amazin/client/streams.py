@@ -197,7 +197,7 @@ def start_of(body: Readable) -> int | None:
     return start
 
 
-def md5() -> Digest:
+def md5() -> hashlib._Hash:
     """Return a new MD5, which finds mistakes, no attacks."""
     return hashlib.md5(usedforsecurity=False)
 

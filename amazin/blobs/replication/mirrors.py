@@ -24,6 +24,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.bodies import digest_of
 from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.interface import NodeObject, Pending, Upload
 
@@ -198,12 +199,8 @@ class Digest(NamedTuple):
 
 def read_digest(mirror: Mirror, blob_id: str) -> Digest:
     """Read a copy. Raises: SourceError."""
-    sha1, size = hashlib.sha1(usedforsecurity=False), 0
     with closing(mirror.open(blob_id)) as content:
-        for chunk in mirror.chunks(content):
-            sha1.update(chunk)
-            size += len(chunk)
-    return Digest(size, sha1.hexdigest())
+        return Digest(*digest_of(mirror.chunks(content), "sha1"))
 
 
 class Transfer:
