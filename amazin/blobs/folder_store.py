@@ -132,26 +132,25 @@ class BlobFolder:
                     info = self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
                     yield Detail(blob_id, info.size, info.etag)
 
+    def _look(self, blob_id: str) -> ObjectInfo:
+        """Find a blob; one that is imported meanwhile may be overlooked."""
+        with suppress(NoSuchKeyError):
+            return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+        return ask(self._calls, self.old.find, blob_id)
+
     def _find(self, blob_id: str) -> ObjectInfo:
-        name = ObjectName(BUCKET, blob_id)
         try:
-            return self.node.start_head(name).wait()
-        except NoSuchKeyError:
-            pass
-        try:
-            return ask(self._calls, self.old.find, blob_id)
+            return self._look(blob_id)
         except NoSuchKeyError:  # or it was imported between the two questions
-            return self.node.start_head(name).wait()
+            return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
 
     def _open(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
         name = ObjectName(BUCKET, blob_id)
-        try:
+        with suppress(NoSuchKeyError):
             return self.node.start_get(name, byte_range=byte_range).wait()
-        except NoSuchKeyError:
-            pass
         try:
             return ask(self._calls, self._open_old, blob_id, byte_range)
-        except NoSuchKeyError:
+        except NoSuchKeyError:  # or it was imported between the two questions
             return self.node.start_get(name, byte_range=byte_range).wait()
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
@@ -166,7 +165,7 @@ class BlobFolder:
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         """See `Blobs`. The length of the body may be unknown."""
         try:
-            info = self._find(blob_id)
+            info = self._look(blob_id)  # the commit finds what was overlooked
             if not info.etag and ask(self._calls, self.old.is_damaged, blob_id):
                 raise NoSuchKeyError("sos left a part of it")  # what is stored hides it
         except NoSuchKeyError:
