@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from wsgiref.types import WSGIEnvironment
 
-from amazin.api.content import Shown, UnmeasuredBody, get_content, head_content
+from amazin.api.content import DownloadBody, Shown, get_content, head_content
 from amazin.api.services import BlobServices
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
@@ -58,8 +58,9 @@ def fetch(request: Request, services: BlobServices, file: str) -> Response:
     blob_id, extension = parse_file(file)
     opened = partial(services.blobs.get, blob_id)
     response = get_content(request, opened, shown_as(blob_id, extension))
-    if isinstance(response.body, UnmeasuredBody) and not can_break(request.environ):
-        return held(response, response.body, services.spool)
+    body, has_length = response.body, response.length is not None
+    if isinstance(body, DownloadBody) and not has_length and not can_break(request):
+        return held(response, body, services.spool)
     return response
 
 
@@ -80,13 +81,13 @@ ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)
 """For a cluster, of any nodes."""
 
 
-def can_break(environ: WSGIEnvironment) -> bool:
+def can_break(request: Request) -> bool:
     """Whether a client sees that an answer without a length has broken off."""
-    protocol: str = environ.get("SERVER_PROTOCOL", "HTTP/1.0")
+    protocol: str = request.environ.get("SERVER_PROTOCOL", "HTTP/1.0")
     return protocol != "HTTP/1.0"
 
 
-def held(response: Response, body: UnmeasuredBody, room: SpoolRoom) -> Response:
+def held(response: Response, body: DownloadBody, room: SpoolRoom) -> Response:
     """Return it with its length: its bytes are read whole first.
 
     Raises: NodeError, if they break off; HTTPError 507, if there is no room.

@@ -172,7 +172,8 @@ def send(request: Request, download: Download, shown: Shown | None = None) -> Re
         status, length = 206, last - first + 1
         headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
     elif info.size == UNKNOWN_SIZE:
-        return Response(200, headers, UnmeasuredBody(content))
+        chunks = iter(content.read, b"")
+        return Response(200, headers, DownloadBody(chunks, content))
     try:
         start = content.read()
     except BaseException:
@@ -184,38 +185,23 @@ def send(request: Request, download: Download, shown: Shown | None = None) -> Re
     if not start or len(start) > length:
         content.close()
         raise NodeProtocolError("the node sent another number of bytes")
-    return Response(status, headers, DownloadBody(start, content, length), length)
+    chunks = exactly(start, content, length)
+    return Response(status, headers, DownloadBody(chunks, content), length)
 
 
 class DownloadBody:
     """The bytes of a download; owns the node's connection or file until closed."""
 
-    def __init__(self, start: bytes, content: NodeObject, length: int) -> None:
-        self._start = start
+    def __init__(self, chunks: Iterator[bytes], content: NodeObject) -> None:
+        self._chunks = chunks
         self._content = content
-        self._length = length
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield exactly the promised length. Raises: NodeError, if it can't be met."""
-        return exactly(self._start, self._content, self._length)
+        """Yield them, once. Raises: NodeError, if they break off."""
+        return self._chunks
 
     def close(self) -> None:
         """Release the node's connection or file."""
-        self._content.close()
-
-
-class UnmeasuredBody:
-    """The bytes of a download whose length only their end tells."""
-
-    def __init__(self, content: NodeObject) -> None:
-        self._content = content
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield them. Raises: NodeError, if they break off."""
-        return iter(self._content.read, b"")
-
-    def close(self) -> None:
-        """Release the node's connection."""
         self._content.close()
 
 
