@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from amazin.cluster.placement import Placement, is_valid, place
-from amazin.errors import NodeError, NoSuchBucketError, NoSuchKeyError
+from amazin.errors import GatewayError, NodeError, NoSuchBucketError
+from amazin.membership.asking import ask_all
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
-from amazin.nodes.interface import Pending
 from amazin.units import counted
 
 FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
@@ -52,13 +52,14 @@ class Location:
         return f"{shown(self.name)}: {self.verdict}{reason}"
 
 
-Answer = ObjectInfo | NodeError | None
-"""None: the node holds nothing of it."""
+Answer = ObjectInfo | GatewayError
+"""What a node holds; NoSuchKeyError: nothing; NodeError: that can't be told."""
 
 
 def locate(snapshot: Snapshot, name: ObjectName) -> Location:
-    """Ask all known nodes."""
-    answers = ask_all(snapshot, name)
+    """Ask all known nodes, also those that are skipped just now."""
+    members = snapshot.members.values()
+    answers = ask_all(members, lambda node: node.start_head(name), even_skipped=True)
     roster = snapshot.roster
     if roster is None:
         verdict = ABSENT if snapshot.is_empty else UNKNOWN
@@ -74,29 +75,6 @@ def locate(snapshot: Snapshot, name: ObjectName) -> Location:
         *judge(placement, snapshot, answers, newest),
         [holding(n, roster, name, answers, snapshot, n in newest) for n in names],
     )
-
-
-def ask_all(snapshot: Snapshot, name: ObjectName) -> dict[str, Answer]:
-    """Ask the nodes themselves, also those that are skipped just now."""
-    asked: dict[str, Pending[ObjectInfo] | NodeError] = {}
-    for member in snapshot.members.values():
-        try:
-            asked[member.name] = member.node.start_head(name)
-        except NodeError as exc:
-            asked[member.name] = exc
-    return {node: receive(pending) for node, pending in asked.items()}
-
-
-def receive(pending: Pending[ObjectInfo] | NodeError) -> Answer:
-    """Wait for an answer."""
-    if isinstance(pending, NodeError):
-        return pending
-    try:
-        return pending.wait()
-    except NoSuchKeyError:
-        return None
-    except NodeError as exc:
-        return exc
 
 
 def newest_copies(
