@@ -118,7 +118,7 @@ class BlobNode:
 
     def start_check(self) -> Pending[object]:
         """See `Node`."""
-        return self._client.ask_for_life()
+        return self._client.probe()
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

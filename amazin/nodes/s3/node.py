@@ -19,7 +19,7 @@ from amazin.nodes.s3.answers import (
     read_info,
     require_success,
 )
-from amazin.nodes.s3.client import PROBE_BUCKET, S3Client
+from amazin.nodes.s3.client import S3Client
 from amazin.nodes.s3.uploads import Put, StreamedUpload, send_whole
 from amazin.nodes.transport.response import Response
 
@@ -136,7 +136,7 @@ class S3Node:
 
     def start_check(self) -> Pending[object]:
         """See `Node`."""
-        return self._client.ask_for_bucket(PROBE_BUCKET)
+        return self._client.probe()
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from amazin.errors import NodeError, NodeTimeoutError
 from amazin.model.node_specs import TimeLimits
@@ -15,8 +14,16 @@ from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
 
 T = TypeVar("T")
-Probe = Callable[[float], Pending[object]]
-"""Asks a node something easy, to be answered in so many seconds."""
+
+
+class Client(Protocol):
+    """What is known of one server."""
+
+    limits: TimeLimits
+    pool: ConnectionPool
+
+    def probe(self, timeout: float) -> Pending[object]:
+        """Ask something easy, to be answered in so many seconds."""
 
 
 class SlowExchange(Exchange[T]):
@@ -29,20 +36,21 @@ class SlowExchange(Exchange[T]):
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        client: Client,
         connection: Connection,
         method: str,
         interpret: Interpret[T],
-        limits: TimeLimits,
-        probe: Probe,
         request: bytes = b"",
     ) -> None:
         """See `Exchange`; the answer may take `limits.transfer` seconds."""
-        super().__init__(pool, connection, method, interpret, limits.transfer, request)
+        limits = client.limits
+        super().__init__(
+            client.pool, connection, method, interpret, limits.transfer, request
+        )
         self._patience = limits.answer / 2
         self._patient_until = 0.0
         self._be_patient()
-        self._ask = probe
+        self._ask = client.probe
         self._probe: Pending[object] | None = None
         self._failure: NodeError | None = None
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from contextlib import closing
 
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
-from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import Interpret, send_again, send_first
-from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
-from amazin.nodes.transport.slow_exchange import SlowExchange
+from amazin.nodes.transport.slow_exchange import Client, SlowExchange
 
 
-class StreamedRequest(ABC):
+class StreamedRequest:
     """A request whose body goes to the node as it comes, on a connection of its own.
 
     A stream can't be sent twice, so the node should have answered something just
@@ -23,26 +20,27 @@ class StreamedRequest(ABC):
     the body was sent, the head is sent again on a new one.
     """
 
-    _read_stored: Interpret[ObjectInfo]
-    """Returns what is stored; raises what the node says of the upload."""
+    def __init__(
+        self,
+        client: Client,
+        method: str,
+        head: bytes,
+        read_stored: Interpret[ObjectInfo],
+    ) -> None:
+        """Send the head. Raises: NodeError.
 
-    def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
-        """Send the head. Raises: NodeError."""
-        self._pool = pool
+        `read_stored` returns what is stored; raises what the node says of the upload.
+        """
+        self._client = client
+        self._method = method
         self._head = head
-        self._limits = limits
+        self._read_stored = read_stored
         self._is_begun = False
         """Whether anything of the body was sent."""
         self._pending: SlowExchange[ObjectInfo] | None = None
         self._is_over = False
         """Whether the connection is closed, or the commit's."""
-        self._connection = send_first(pool, head, limits.answer)
-
-    @abstractmethod
-    def _exchange(
-        self, connection: Connection, interpret: Interpret[ObjectInfo]
-    ) -> SlowExchange[ObjectInfo]:
-        """Return what awaits the answer to what was sent on the connection."""
+        self._connection = send_first(client.pool, head, client.limits.answer)
 
     def _send_next(self, data: bytes) -> None:
         """Send more, if the node wants more. Raises: as `_send`."""
@@ -54,7 +52,7 @@ class StreamedRequest(ABC):
     def _is_interim(self) -> bool:
         """Tell whether what came means nothing for the upload. Raises: NodeError."""
         try:
-            return self._connection.skip_interim(self._limits.answer)
+            return self._connection.skip_interim(self._client.limits.answer)
         except NodeError:
             self.abort()
             raise
@@ -65,12 +63,13 @@ class StreamedRequest(ABC):
         if self._is_begun or not old.is_reused or not old.has_ended:
             self._explain()
         old.close()
-        self._connection = send_again(self._pool, self._head, self._limits.answer)
+        limits = self._client.limits
+        self._connection = send_again(self._client.pool, self._head, limits.answer)
 
     def _send(self, data: bytes) -> None:
         """Send bytes of the body. Raises: NodeError, also what the node says of it."""
         try:
-            self._connection.send(data, self._limits.transfer)
+            self._connection.send(data, self._client.limits.transfer)
         except NodeTimeoutError:
             self.abort()
             raise
@@ -89,15 +88,18 @@ class StreamedRequest(ABC):
                 self._read_stored(response)
             raise NodeProtocolError("the node answered before the upload was complete")
 
-        exchange = self._exchange(self._connection, judge)
+        exchange = self._exchange(judge)
         exchange.release = Connection.close
         exchange.wait()
 
     def _await_answer(self) -> SlowExchange[ObjectInfo]:
         """Leave the connection to the commit."""
         self._is_over = True
-        self._pending = self._exchange(self._connection, self._read_stored)
+        self._pending = self._exchange(self._read_stored)
         return self._pending
+
+    def _exchange(self, interpret: Interpret[ObjectInfo]) -> SlowExchange[ObjectInfo]:
+        return SlowExchange(self._client, self._connection, self._method, interpret)
 
     def abort(self) -> None:
         """See `Upload`."""
