@@ -26,9 +26,9 @@ from amazin.web.messages import Request, Response, Route, json_response
 from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
-"""What an upload says of its content type: `Content-Type` is that of a form, mostly."""
+"""The header with the content type of a blob; `Content-Type` is that of a form."""
 MOST_HEADER_BYTES = 64 * 1024
-"""What blob servers store with a blob: more than other nodes, as those of sos do."""
+"""Blob servers store as many bytes of headers as those of sos: more than nodes do."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
 
 
@@ -76,19 +76,19 @@ FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
 SERVER_UPLOAD_ROUTES = (
     Route("POST", _UPLOAD, partial(upload, most_header_bytes=MOST_HEADER_BYTES)),
 )
-"""For stores that are blob servers."""
+"""The routes of a store that is made of blob servers."""
 ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)
-"""For a cluster, of any nodes."""
+"""The routes of a store that is a cluster."""
 
 
 def can_break(request: Request) -> bool:
-    """Whether a client sees that an answer without a length has broken off."""
+    """Whether a client can tell a broken answer without a length from a whole one."""
     protocol: str = request.environ.get("SERVER_PROTOCOL", "HTTP/1.0")
     return protocol != "HTTP/1.0"
 
 
 def held(response: Response, body: DownloadBody, room: SpoolRoom) -> Response:
-    """Return it with its length: its bytes are read whole first.
+    """Read the whole body first, and return the response with its length.
 
     Raises: NodeError, if they break off; HTTPError 507, if there is no room.
     """
@@ -111,14 +111,14 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
 
 
 def content_type(headers: Mapping[str, str], extension: str = "") -> str:
-    """Return what a blob is served as: `X-Mime-Type`, or what an extension means."""
+    """Return the content type of a blob: `X-Mime-Type`, or that of an extension."""
     given = headers.get(MIME_TYPE, "")
     is_usable = given and METADATA_VALUE.fullmatch(given)
     return given if is_usable else guessed_type(f"blob{extension}")
 
 
 def stored(blob_id: str, size: int) -> Response:
-    """Return 200 with what was stored, in the order that old clients know."""
+    """Return 200 with id and size, in the order that old clients expect."""
     return json_response(200, {"id": blob_id, "status": "OK", "size": size})
 
 
@@ -129,7 +129,7 @@ def parse_file(file: str) -> tuple[str, str]:
 
 
 def shown_as(blob_id: str, extension: str) -> Shown:
-    """Return how clients see a blob, wherever it lies: its ETag is its id."""
+    """Return what turns a node's object info into the client's: its ETag is the id."""
 
     def shown(info: ObjectInfo) -> ObjectInfo:
         headers = {

@@ -142,14 +142,14 @@ class CopiedBody:
         self._is_read = False
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`. Raises: NodeError, if there are fewer; LateError."""
+        """See `Body`. Raises: NodeError, if there are fewer; LateError."""
         self._is_read = True
         for chunk in exactly(self._content.read(), self._content, self.length):
             require_time(self._deadline)
             yield chunk
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return not self._is_read
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
 _NOTHING: Mapping[str, str] = {}
 Shown = Callable[[ObjectInfo], ObjectInfo]
-"""Returns how clients are to see an object."""
+"""Turns a node's object info into the one that clients see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ def get_content(
 ) -> Response:
     """Send the object, or the range of it that was asked for.
 
-    `fetch` opens it, as `Cluster.get` does; `shown` is how clients are to see it, if
-    not as it is.
+    `fetch` opens it, as `Cluster.get` does; `shown` makes the object info that clients
+    see.
     """
     if not request.has_any(_SELECTING):
         return send(request, fetch(None), shown)
@@ -219,7 +219,7 @@ def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
 
 
 def not_modified(info: ObjectInfo) -> Response:
-    """Return 304 with what RFC 9110 section 15.4.5 wants in it."""
+    """Return 304 with the headers that RFC 9110 section 15.4.5 requires."""
     kept = ("Cache-Control", "Expires")
     headers = [item for item in returned_headers(info.headers) if item[0] in kept]
     return Response(304, [*validators(info), *headers])

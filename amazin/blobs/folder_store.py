@@ -43,7 +43,7 @@ from amazin.nodes.folder.calls import ask
 from amazin.nodes.folder.node import FolderNode, FolderObject
 
 BUCKET = "blobs"
-"""In which bucket of the node they are."""
+"""The node's bucket of blobs."""
 _BATCH_IDS, _BATCH_DETAILS = 4096, 256
 
 
@@ -59,7 +59,7 @@ class BlobFolder:
     """The blobs in a folder, which must exist: `Blobs`. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Raises: SettingsError: the folder can't be one of blobs."""
+        """Open the folder. Raises: SettingsError, if it can't hold blobs."""
         self.old = SosFolder(path)
         self.old.require_room()
         self.node = FolderNode("store", path)
@@ -133,7 +133,7 @@ class BlobFolder:
                     yield Detail(blob_id, info.size, info.etag)
 
     def _look(self, blob_id: str) -> ObjectInfo:
-        """Find a blob; one that is imported meanwhile may be overlooked."""
+        """Find a blob. One that is imported at this moment may be missed."""
         with suppress(NoSuchKeyError):
             return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
         return ask(self._calls, self.old.find, blob_id)
@@ -165,7 +165,7 @@ class BlobFolder:
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         """See `Blobs`. The length of the body may be unknown."""
         try:
-            info = self._look(blob_id)  # the commit finds what was overlooked
+            info = self._look(blob_id)  # the commit finds what was missed
             if not info.etag and ask(self._calls, self.old.is_damaged, blob_id):
                 raise NoSuchKeyError("sos left a part of it")  # what is stored hides it
         except NoSuchKeyError:
@@ -224,7 +224,7 @@ def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
 
 
 def new_label(modified_ns: int) -> Label:
-    """Return what a blob carries that was first stored at this Unix time."""
+    """Return the label of a blob that was first stored at this Unix time."""
     return Label(Stamp(max(0, modified_ns), secrets.randbits(32)))
 
 

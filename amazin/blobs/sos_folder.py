@@ -19,9 +19,9 @@ from amazin.errors import NoSuchKeyError, SettingsError
 from amazin.model.objects import ObjectInfo
 
 OWN_FOLDER = "content"
-"""The one id whose file can't lie in a folder of ours."""
+"""The one id whose file would lie where a folder of ours is."""
 MOST_HEADER_BYTES = 64 * 1024
-"""A file of headers that is longer is something else."""
+"""A longer file is no file of headers."""
 _MOST_NAME_BYTES = 255
 _MOST_WARNINGS = 1000
 
@@ -40,7 +40,7 @@ class SosFolder:
         self._warned: set[str] = set()
 
     def require_room(self) -> None:
-        """Raises: SettingsError: a blob lies where a folder of ours has to be."""
+        """Return if our folder fits beside the blobs. Raises: SettingsError."""
         place = self.path / OWN_FOLDER
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise SettingsError(
@@ -56,7 +56,7 @@ class SosFolder:
             )
 
     def ids_of_lone_headers(self) -> list[str]:
-        """Return the ids of which there are headers without a blob. Raises: OSError."""
+        """Return the ids that have headers, but no blob. Raises: OSError."""
         with os.scandir(self.path) as entries:
             names = {entry.name for entry in entries}
         found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
@@ -136,7 +136,7 @@ class SosFolder:
     def is_damaged(self, blob_id: str) -> bool:
         """Whether the id is a SHA-1, and not that of the bytes. Raises: OSError.
 
-        So a power cut leaves what sos was writing.
+        A power cut damages the blob that sos was writing.
         """
         return is_sha1(blob_id) and self.digest(blob_id, "sha1")[1] != blob_id
 

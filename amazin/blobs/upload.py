@@ -25,13 +25,13 @@ from amazin.model.bodies import Body, digest_of, hold_if_small
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 
 Groups = Sequence[Sequence[Member]]
-"""Of each group its servers, in the configuration's order."""
+"""The servers of each group, in the configuration's order."""
 
 log = logging.getLogger("amazin.blobs")
 
 
 class Writing:
-    """One upload, which is stored once, if it isn't stored yet."""
+    """One upload of a blob, which is stored unless it is stored already."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Writing:
         )
 
     def _by_copies(self, found: Mapping[str, ObjectInfo]) -> Groups:
-        """Return the groups, those in front that have most copies already."""
+        """Return the groups; those with most copies first."""
         return sorted(
             self._groups,
             key=lambda group: sum(member.name in found for member in group),
@@ -113,7 +113,7 @@ class Writing:
         draft = Draft(self._name, length, label, headers, keeps_newer=False)
 
         def until_full() -> Iterator[Member]:
-            """Mirrors of a full server are full, too."""
+            """Yield targets until one is full: its mirrors are full, too."""
             for member in targets:
                 if isinstance(fanout.failure, NodeFullError):
                     return
@@ -163,12 +163,12 @@ class Writing:
 
     @cached_property
     def _md5(self) -> str:
-        """The MD5 of the body; "" if it can be read but once."""
+        """The MD5 of the body; empty if it can be read only once."""
         return self._digest("md5")
 
     @cached_property
     def _sha1(self) -> str:
-        """What the id says, or the body is; "" if it can be read but once."""
+        """The id if it is a SHA-1, else the body's; empty if it is read only once."""
         key = self._name.key
         return key if is_sha1(key) else self._digest("sha1")
 

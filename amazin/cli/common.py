@@ -35,7 +35,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class MistakeError(click.ClickException):
-    """The user has to write something else; shown as one sentence."""
+    """The user has to change an argument or a setting; shown as one sentence."""
 
     exit_code = 2
 
@@ -45,7 +45,7 @@ class MistakeError(click.ClickException):
 
 
 class FailureError(MistakeError):
-    """The nodes don't let it be done now."""
+    """The command can't be carried out now."""
 
     exit_code = 1
 
@@ -125,9 +125,9 @@ def show_report(
     is_json: bool,
     is_quiet: bool = False,
 ) -> None:
-    """Print what a run has done: as JSON, or a line, and problems on standard error.
+    """Print the report of a run as JSON, or as a line with problems below it.
 
-    Quiet, all is on standard error.
+    Problems go to standard error; with `is_quiet` the line does, too.
     """
     if is_json:
         click.echo(json.dumps(fields))

@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def gateway_options(command: Command) -> Command:
-    """Add the options that say which gateway, and how much is told."""
+    """Add the options for the gateway, the token, and quiet output."""
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Only tell what went wrong."),
         click.option(
@@ -45,7 +45,7 @@ make_bucket_option = click.option(
 
 
 def client_of(url: str, token: str | None) -> GatewayClient:
-    """Return a client. Raises: MistakeError: these can't be a URL and a token."""
+    """Return a client. Raises: MistakeError, if the URL or the token is invalid."""
     try:
         return GatewayClient(url, token)
     except ClientError as exc:
@@ -53,7 +53,7 @@ def client_of(url: str, token: str | None) -> GatewayClient:
 
 
 def as_address(text: str) -> str:
-    """Return an address. Raises: MistakeError: it can't be one."""
+    """Return a valid address. Raises: MistakeError."""
     try:
         path_of(text)
     except ClientError as exc:
@@ -62,7 +62,7 @@ def as_address(text: str) -> str:
 
 
 def as_tree(text: str) -> tuple[str, str]:
-    """Return the bucket, and what all keys below an address begin with.
+    """Return the bucket and the prefix of an address.
 
     Raises: MistakeError: it names no bucket.
     """
@@ -75,7 +75,7 @@ def as_tree(text: str) -> tuple[str, str]:
 
 
 def last_segment(address: str) -> str:
-    """Return the name that a file gets after an object. Raises: MistakeError: none."""
+    """Return the file name for an object. Raises: MistakeError: it has none."""
     name = address.rpartition("/")[2]
     if name in ("", ".", "..") or "\0" in name:
         raise MistakeError(f"{address!r} ends in no file's name: give one")
@@ -84,7 +84,7 @@ def last_segment(address: str) -> str:
 
 @contextmanager
 def with_hint() -> Iterator[None]:
-    """Add to an error of an upload what helps against it, if anything does."""
+    """Add a hint to an error of an upload, if there is one."""
     try:
         yield
     except RefusedError as exc:
@@ -112,7 +112,7 @@ def as_headers(
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raises: MistakeError: one of them can't be sent with an upload."""
+    """Return if these headers can be sent. Raises: MistakeError."""
     try:
         checked_headers(headers)
     except ClientError as exc:

@@ -1,4 +1,4 @@
-"""Progress bars of transfers and of runs, and the list of what failed."""
+"""Progress bars of transfers and of runs, and the lines of failed transfers."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ from amazin.model.names import printable
 from amazin.units import counted
 
 HOPELESS_CODES = frozenset(("NoSuchBucket", "InvalidBucketName"))
-"""Errors that all objects of a bucket meet."""
+"""Errors that concern all objects of a bucket."""
 FAILURES_IN_A_ROW = 10
-"""So many objects for which the gateway was tried again in vain: then it is left."""
+"""After so many transient failures in a row the command ends."""
 LABEL_LETTERS = 40
 SMALL_BYTES = 2**20
-"""Objects below it have no bar of their own, if there is one for all."""
+"""Smaller objects have no bar of their own where there is one for all."""
 
 
 def reason_of(error: Exception) -> str:
-    """Return why something failed, as one sentence for people."""
+    """Return the reason of an error as one sentence for people."""
     if isinstance(error, OSError):
         return printable(error.strerror or type(error).__name__)
     return printable(str(error))
 
 
 def shortened(label: str) -> str:
-    """Return a label for a bar: its end, if it is long."""
+    """Return a label for a bar; only the end of a long one."""
     text = printable(label)
     fits = len(text) <= LABEL_LETTERS
     return text if fits else f"...{text[3 - LABEL_LETTERS :]}"
 
 
-class Board:
-    """Tells people how it goes: bars at a terminal, and a line for each failure.
+class Display:
+    """Shows progress bars at a terminal, and a line for each failure.
 
-    On standard error. Threads may share it. Used in a `with`, it ends with exit code 1
-    if anything failed.
+    It writes to standard error. Thread-safe. At the end of its `with` the process ends
+    with exit code 1 if anything failed.
     """
 
     def __init__(self, is_quiet: bool, has_bars: bool = True) -> None:
@@ -69,7 +69,7 @@ class Board:
         self._in_a_row = 0
         self.failures = 0
         self.done = 0
-        """How many objects are as they should be."""
+        """How many objects were transferred, or did not need to be."""
         self._total: TaskID | None = None
         """The bar of all objects together."""
         self._bars = Progress(
@@ -92,7 +92,7 @@ class Board:
             sys.exit(1)
 
     def show_total(self) -> None:
-        """Show a line for all objects together, too, and small ones only there."""
+        """Show one bar for all objects together; small ones have no other."""
         self._total = self._bars.add_task(counted(0, "object"), total=None)
 
     @contextmanager
@@ -119,26 +119,26 @@ class Board:
 
     @contextmanager
     def noting(self, label: str) -> Iterator[None]:
-        """Note how the work on an object ends: well, or with an error."""
+        """Count an object as done, or note the error with which its transfer ends."""
         try:
             yield
         except BrokenPipeError:  # of standard output: the reader has enough
             raise
         except (ClientError, OSError) as exc:
-            self.failed(label, exc)
+            self.note_failure(label, exc)
         else:
-            self.well()
+            self.note_done()
 
-    def well(self, count: int = 1) -> None:
-        """Note that objects are as they should be."""
+    def note_done(self, count: int = 1) -> None:
+        """Count objects as done."""
         with self._lock:
             self._in_a_row = 0
             self.done += count
             if self._total is not None:
                 self._bars.update(self._total, description=counted(self.done, "object"))
 
-    def failed(self, label: str, error: Exception) -> None:
-        """Note that something failed. Raises: FailureError: so would all the rest."""
+    def note_failure(self, label: str, error: Exception) -> None:
+        """Show and count a failure. Raises: FailureError: the rest would fail, too."""
         with self._lock:
             self.failures += 1
             is_transient = isinstance(error, ClientError) and (
@@ -151,37 +151,37 @@ class Board:
         sentence = f"{printable(label)}: {reason_of(error)}"
         if is_hopeless:
             raise FailureError(sentence)
-        self.say(sentence)
+        self.warn(sentence)
 
     def _concerns_all(self, error: Exception) -> bool:
-        """Whether every other request would be refused for the same reason."""
+        """Whether all other requests would be refused for the same reason."""
         if not isinstance(error, RefusedError):
             return False
         has_one_bucket = self._total is not None
         is_bucket = has_one_bucket and error.code in HOPELESS_CODES
         return is_bucket or error.status in (401, 403)
 
-    def say(self, sentence: str) -> None:
-        """Tell something that must be known."""
+    def warn(self, sentence: str) -> None:
+        """Print a sentence on standard error."""
         self._console.print(Text(sentence), soft_wrap=True)
 
-    def tell(self, sentence: str) -> None:
-        """Tell at the end what went well, on standard output, or keep quiet."""
+    def print(self, sentence: str) -> None:
+        """Print the result on standard output, unless quiet."""
         self._bars.stop()
         if not self._is_quiet:
             click.echo(sentence)
 
 
 class DoneColumn(ProgressColumn):
-    """What a run has done up to now, and how fast."""
+    """Column: what a run has done so far, and how fast."""
 
     def __init__(self, done: Callable[[Any, str], str]) -> None:
-        """`done` is given the report of the task, and its bytes a second."""
+        """`done` makes the text of the report and the bytes a second."""
         super().__init__(Column(no_wrap=True))
         self._done = done
 
     def render(self, task: Task) -> Text:
-        """Return it as of this moment: bytes flow between two steps, too."""
+        """Return the text as of now: bytes are counted between two steps, too."""
         report = task.fields["report"]
         speed = decimal(int(report.bytes / max(task.elapsed or 0.0, 0.1)))
         return Text(self._done(report, f"{speed}/s"))
@@ -190,7 +190,7 @@ class DoneColumn(ProgressColumn):
 def run_bar(
     console: Console, done: Callable[[Any, str], str], *labels: ProgressColumn
 ) -> Progress:
-    """Return the bar of a run, labels in front; its task has the field `report`.
+    """Return the bar of a run, with labels in front; its task has a `report`.
 
     See `DoneColumn` for `done`. With labels it is removed at its end.
     """

@@ -76,7 +76,7 @@ def repair(
 
 
 def work(job: Job, console: Console) -> Report:
-    """Run for a person at a terminal: the plan first, then with a progress bar."""
+    """Run at a terminal: show the plan first, then a progress bar."""
     with console.status("Looking at the nodes") as status:
         snapshot = wait_for_it(job, status.update)
 
@@ -98,6 +98,6 @@ def work(job: Job, console: Console) -> Report:
 
 
 def done(report: Report, speed: str) -> str:
-    """Return what has been done up to now."""
+    """Return the text beside the progress bar."""
     copies = f"{counted(report.copies, 'copy')} ({decimal(report.bytes)}, {speed})"
     return f"{copies}, {report.removals} removed"

@@ -123,7 +123,7 @@ def run(
 
 
 class Printer:
-    """Prints lines of several threads, those of one call in one piece."""
+    """Prints the lines of one call together, though several threads call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ def unseen() -> Iterator[None]:
 
 @contextmanager
 def shown_at(console: Console) -> Iterator[Tell]:
-    """Show how far each group is, as long as it takes."""
+    """Show the progress of each group while it lasts."""
     label = TextColumn("{task.description}", table_column=Column(no_wrap=True))
     with run_bar(console, lambda report, s: f"{copied(report)}, {s}", label) as bar:
         task = bar.add_task("Looking", total=None, report=Report())
@@ -167,7 +167,7 @@ def shown_at(console: Console) -> Iterator[Tell]:
 
 
 def told(report: Report) -> Iterator[str]:
-    """Yield the reasons why something is left to be done."""
+    """Yield a sentence for each thing that is left to be done."""
     yield from report.problems
     if report.more_problems:
         yield f"... and {report.more_problems} more"

@@ -1,4 +1,4 @@
-"""Bytes on their way between a program and a gateway, checked as they go by."""
+"""Uploads and downloads as streams, whose MD5 is checked."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Digest(Protocol):
     """A hash that is being computed."""
 
     def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
+        """Add more bytes."""
 
     def hexdigest(self) -> str:
-        """Return it as of now."""
+        """Return the digest so far, in hex."""
 
 
 class Readable(Protocol):
-    """Where the bytes of an upload come from; with `seek` it can be sent again."""
+    """The source of an upload; with `seek` it can be sent again."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; b"": the end."""
@@ -56,7 +56,7 @@ class ObjectStream:
         self._etag = etag
         self._digest = md5() if digest is None and not start else digest
         self.position = start
-        """How many bytes of the object have come, those before the start included."""
+        """The position in the object: of the next byte to come."""
         self._answer: Answer | None = None
         self.info = self._open(transport.send)
         """What the object is."""
@@ -73,7 +73,7 @@ class ObjectStream:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection. Idempotent."""
         answer, self._answer = self._answer, None
         if answer:
             answer.close()
@@ -149,7 +149,7 @@ class ObjectStream:
 
 
 class Upload:
-    """A body on its way, as often as it has to be sent."""
+    """The body of an upload, which may have to be sent several times."""
 
     def __init__(self, body: Readable, length: int | None) -> None:
         self._body = body
@@ -164,7 +164,7 @@ class Upload:
         return self._start is not None
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield it from its beginning. Raises: ClientError: it is too short."""
+        """Yield the body from its beginning. Raises: ClientError: it is too short."""
         if self.sent:
             self._body.seek(self._start)  # type: ignore[attr-defined]
         self.digest, self.sent = md5(), 0
@@ -188,7 +188,7 @@ class Upload:
 
 
 def start_of(body: Readable) -> int | None:
-    """Return where a body begins, if one can return there."""
+    """Return the start position of a body; None: it can't be read again."""
     try:
         start: int = body.tell()  # type: ignore[attr-defined]
         body.seek(start)  # type: ignore[attr-defined]
@@ -198,10 +198,10 @@ def start_of(body: Readable) -> int | None:
 
 
 def md5() -> hashlib._Hash:
-    """Return a new MD5, which finds mistakes, no attacks."""
+    """Return a new MD5; it finds accidental damage, no attacks."""
     return hashlib.md5(usedforsecurity=False)
 
 
 def changed() -> ObjectChangedError:
-    """Return the error for another version."""
+    """Return the error for a download that met another version."""
     return ObjectChangedError("The object changed while it was fetched")

@@ -48,7 +48,7 @@ class HeldBody:
 
 
 def digest_of(chunks: Iterable[bytes], algorithm: str) -> tuple[int, str]:
-    """Read bytes; return how many they are, and their digest in hex."""
+    """Read all chunks; return their size and their digest in hex."""
     size, digest = 0, hashlib.new(algorithm, usedforsecurity=False)
     for chunk in chunks:
         size += len(chunk)

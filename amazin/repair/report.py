@@ -1,4 +1,4 @@
-"""What a repair is to do, what it has done, and how both are told."""
+"""The options and the report of a repair, and the report as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORKERS = 4
 
 @dataclass(frozen=True)
 class Options:
-    """How to go about it."""
+    """How a repair works."""
 
     is_dry_run: bool = False
     bytes_per_second: float | None = None
@@ -27,14 +27,14 @@ class Report:
     """What was done, or with a dry run: what there is to do."""
 
     objects: int = 0
-    """Keys looked at, tombstones too."""
+    """Number of keys, tombstones included."""
     copies: int = 0
     bytes: int = 0
     removals: int = 0
     parts: int = 0
-    """Of uploads that were replaced, deleted or broken off: removed."""
+    """Removed parts of uploads that were replaced, deleted or broken off."""
     part_bytes: int = 0
-    """What they took of all nodes."""
+    """The size of these parts on all nodes."""
     failures: int = 0
     """Keys that are not as they should be yet."""
     is_whole: bool = False
@@ -42,7 +42,7 @@ class Report:
     has_settled: bool = False
     """Whether a change of the set of nodes came to its end."""
     problems: list[str] = field(default_factory=list)
-    """What a person should know, a sentence each."""
+    """A sentence for each problem."""
 
     @property
     def is_well(self) -> bool:

@@ -31,7 +31,7 @@ from amazin.workers import for_each
 
 log = logging.getLogger("amazin.repair")
 Listed = tuple[ObjectName, dict[str, ObjectInfo]]
-"""A key, and what the listings of nodes say of it, by the nodes' names."""
+"""A key, and its object info in each node's listing, by the nodes' names."""
 
 
 class Repair:
@@ -48,7 +48,7 @@ class Repair:
         self._clock_ns = clock_ns
 
     def run(self, tell: Callable[[Report], object] = lambda report: None) -> Report:
-        """Do it; `tell` is called after each key with the report so far.
+        """Repair all objects; `tell` is called after each key with the report so far.
 
         Raises: RepairError, NodeError, if it can't begin.
         """
@@ -77,7 +77,7 @@ class Repair:
         return report
 
     def _begin(self) -> tuple[RepairContext, list[str]]:
-        """Decide which nodes take part; returns also what a person should know."""
+        """Decide which nodes take part; returns also the problems."""
         self._membership.refresh()
         snapshot = self._membership.fresh_snapshot()
         roster = snapshot.roster
@@ -100,7 +100,7 @@ class Repair:
         return RepairContext(snapshot, roster, names, is_complete), problems
 
     def _fill(self, roster: Roster, lost: frozenset[str]) -> str:
-        """Make nodes that lost their disks ready to be filled, or say why not."""
+        """Make buckets on nodes that lost their disks; returns why not, if so."""
         names = ", ".join(sorted(lost))
         if len(lost) >= least_replicas(roster):
             return (
@@ -132,7 +132,7 @@ class Repair:
         tell(key_repair.report)
 
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
-        """Every object is where it should be: say so in the roster.
+        """Record in the roster that every object is where it should be.
 
         A disk that was filled is counted on again at once, also in the middle of a
         change, which waits for it.
@@ -179,14 +179,14 @@ class Repair:
 
 
 def settle_exactly(expected: Roster, roster: Roster) -> Roster:
-    """Settle the roster under which all was done. Raises: RepairError."""
+    """Settle the roster that this run used. Raises: RepairError: it has changed."""
     if roster != expected:
         raise RepairError("the set of nodes changed")
     return settle(roster)
 
 
 def mend_or_note(key_repair: KeyRepair, found: Listed) -> None:
-    """Mend one key; one that can't be mended now doesn't stop the others."""
+    """Repair one key; a failure is logged and counted, and stops no others."""
     name, listed = found
     try:
         key_repair.mend(name, listed)
@@ -200,7 +200,7 @@ def mend_or_note(key_repair: KeyRepair, found: Listed) -> None:
 def all_listed(
     context: RepairContext, bucket: str, prefix: str = ""
 ) -> Iterator[Listed]:
-    """Yield every key with what the nodes' listings say of it, in key order."""
+    """Yield every key with its entries in the nodes' listings, in key order."""
     members = [context.members[name] for name in sorted(context.names)]
     listings = [
         listing(member, bucket, prefix, member.name in context.snapshot.lost)

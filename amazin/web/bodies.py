@@ -45,7 +45,7 @@ class StreamedBody:
         """Bytes that were not read yet."""
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`."""
+        """See `Body`."""
         while self.missing:
             require_time(self._deadline)
             wanted = min(CHUNK_BYTES, self.missing)
@@ -58,7 +58,7 @@ class StreamedBody:
             yield chunk
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return self.missing == self.length
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class ChunkedBody:
         return self._chunks
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return False
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ class SpooledBody:
         self._room = room
 
     def chunks(self) -> Iterator[bytes]:
-        """See `uploads.Body`."""
+        """See `Body`."""
         self._file.seek(0)
         while chunk := self._room.calls.run(self._file.read, CHUNK_BYTES):
             yield chunk
@@ -36,7 +36,7 @@ class SpooledBody:
         return self.chunks()
 
     def can_restart(self) -> bool:
-        """See `uploads.Body`."""
+        """See `Body`."""
         return True
 
     def close(self) -> None:

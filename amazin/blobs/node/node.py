@@ -166,7 +166,7 @@ class BlobNode:
             response.close()
 
     def _in_order(self, items: Iterable[tuple[object, T]]) -> Iterator[T]:
-        """Yield the values of ids, which come in order; warn once of what is none."""
+        """Yield the values of valid ids, in order; warn once of an invalid one."""
         last, has_warned = "", False
         for blob_id, value in items:
             if not isinstance(blob_id, str):
@@ -205,9 +205,9 @@ class BlobContent:
         if not response.is_delimited:
             raise NodeProtocolError("the blob server sent a body without an end")
         self._unasked = 0
-        """Bytes to be dropped yet, before those that were asked for."""
+        """How many bytes are to be dropped before the requested ones."""
         self._missing: int | None = None
-        """Bytes that were asked for and are to come; None: all to the end."""
+        """How many of the requested bytes are still to come; None: all to the end."""
         if byte_range:
             first, last = byte_range
             self._missing = last - first + 1

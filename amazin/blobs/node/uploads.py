@@ -20,16 +20,16 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class BlobPost:
-    """What is known of an upload before its bytes; makes sense of the answer."""
+    """An upload without its bytes: how they are framed, and what the answer means."""
 
     def __init__(
         self, blob_id: str, length: int | None, headers: Mapping[str, str]
     ) -> None:
-        """`length` None: it is sent in chunks, to an end that isn't known yet."""
+        """A `length` of None is unknown: the upload is sent chunked."""
         self.path = f"/blob/{blob_id}"
         self.length = length
         self.written = 0
-        """Bytes of the blob so far."""
+        """How many bytes of the blob were framed so far."""
         framing = (
             ("Transfer-Encoding", "chunked")
             if length is None

@@ -34,7 +34,7 @@ class Copy(NamedTuple):
 
     size: int = UNKNOWN_SIZE
     etag: str = ""
-    """Its MD5; "": the server didn't tell."""
+    """Its MD5; empty: the server doesn't tell it."""
 
 
 class Blob(NamedTuple):
@@ -50,7 +50,7 @@ class Blob(NamedTuple):
         return None not in self.copies
 
     def must_be_read(self) -> bool:
-        """Whether only its bytes can tell that the copies are the same.
+        """Whether the copies must be read to tell whether they are the same.
 
         A SHA-1 is trusted as the name of the same bytes where the lists don't object.
         """

@@ -28,13 +28,13 @@ JOBS = 4
 
 @dataclass(frozen=True)
 class Options:
-    """How to go about it."""
+    """How a run works."""
 
     jobs: int = JOBS
     is_check: bool = False
-    """Whether every copy is read, and held against its name."""
+    """Whether every copy is read, and compared with its id."""
     spool_dir: str | None = None
-    """Where the lists go; None: the system's folder for such."""
+    """Where the lists are written; None: the system's folder for temporary files."""
 
 
 class Stage(NamedTuple):
@@ -42,7 +42,7 @@ class Stage(NamedTuple):
 
     group: str
     report: Report
-    """As of now; it goes on changing."""
+    """The report so far; it changes while the run goes on."""
     done: int = 0
     total: int | None = None
     """Blobs of the group for which there is something to do; None: not known yet."""
@@ -147,7 +147,7 @@ class Replication:
                 yield blob
 
     def _note_end(self, mirror: Mirror) -> None:
-        """Say in the report what became of a server, if it isn't all well."""
+        """Add a server that was left out, or failed later, to the report."""
         if mirror.reason or mirror.undone:
             reason = mirror.reason or "it takes no more uploads"
             self._report.left_out[mirror.url] = undone_reason(reason, mirror.undone)
@@ -181,5 +181,5 @@ def undone_reason(reason: str, undone: int) -> str:
 
 
 def no_room(error: OSError) -> RepairError:
-    """Return what it means that a list can't be kept."""
+    """Return the error for a list that can't be written."""
     return RepairError(f"SPOOL_DIR: no place for the lists of blobs: {error.strerror}")

@@ -24,10 +24,10 @@ from amazin.blobs.replication.mirrors import (
 from amazin.blobs.store import is_sha1
 
 MAX_PROBLEMS = 1000
-"""Sentences that a report keeps; of more it has the number."""
+"""How many problems a report keeps; it counts the others."""
 
 Say = Callable[[Sequence[str]], object]
-"""Is given lines that belong together; called by several threads."""
+"""Prints lines that belong together; several threads call it."""
 
 
 @dataclass
@@ -35,14 +35,14 @@ class Report:
     """What was done, and what is left."""
 
     blobs: int = 0
-    """Ids looked at."""
+    """Number of ids."""
     copied: int = 0
-    """Ids of which copies were made."""
+    """Number of ids that were copied."""
     copies: int = 0
     bytes: int = 0
-    """Of these copies."""
+    """Size of these copies."""
     damaged: int = 0
-    """Copies whose bytes are not those that the id, a SHA-1, promises."""
+    """Copies whose SHA-1 is not their id."""
     differing: int = 0
     """Ids under which servers have different bytes."""
     failures: int = 0
@@ -50,9 +50,9 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
     """Servers that were not mirrored, or not to the end, and why."""
     problems: list[str] = field(default_factory=list)
-    """What a person should know, a sentence each, `MAX_PROBLEMS` at most."""
+    """A sentence for each problem, `MAX_PROBLEMS` at most."""
     more_problems: int = 0
-    """How many there were above that."""
+    """How many problems there were beyond these."""
 
     @property
     def is_well(self) -> bool:
@@ -71,7 +71,7 @@ class Mirroring:
         *,
         is_check: bool = False,
     ) -> None:
-        """`is_check`: read every copy."""
+        """With `is_check` every copy is read."""
         self._mirrors = mirrors
         self._report = report
         self._say = say
@@ -111,7 +111,7 @@ class Mirroring:
         failures: int = 0,
         problem: str = "",
     ) -> None:
-        """Add to the numbers; keep a sentence."""
+        """Add to the numbers and problems of the report."""
         with self._lock:
             self._report.bytes += sent
             self._report.copied += bool(copies)
@@ -200,7 +200,7 @@ class Mirroring:
     def _transfer(
         self, blob_id: str, source: Mirror, target: Mirror, lines: list[str]
     ) -> None:
-        """Copy; `lines`, and more, are said in one piece when the upload begins."""
+        """Copy a blob; `lines` and more are printed together when the upload begins."""
         lines.append(f"\t\tMirroring {blob_id} from {source.url} to {target.url}")
         lines.append(f"\tFetching :{source.url}/blob/{blob_id}")
 
@@ -216,10 +216,10 @@ class Mirroring:
 
 
 def present(blob_id: str, mirror: Mirror) -> str:
-    """Return the line of a copy that is there."""
+    """Return the line for a copy that exists."""
     return f"\tObject {blob_id} is present on {mirror.url}"
 
 
 def missing(blob_id: str, mirror: Mirror) -> str:
-    """Return the line of a copy that is not there."""
+    """Return the line for a copy that is missing."""
     return f"\tObject {blob_id} is missing on {mirror.url}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from amazin.nodes.s3.sdk import SDK
 
 PROBE_BUCKET = "store"
-"""Asked for when a node is silent; whether it exists doesn't matter."""
+"""The bucket that probes ask for; it need not exist."""
 PROBE_KEY = "amazin.probe"
 """No object has this key: a gateway never stores one."""
 
@@ -70,7 +70,7 @@ class S3Client:
         return Exchange(self.pool, connection, method, interpret, timeout, request)
 
     def probe(self, timeout: float | None = None) -> Exchange[bool]:
-        """Ask something easy, which only a node able to serve answers."""
+        """Send a request that any node able to serve answers."""
         return self.ask_for_bucket(PROBE_BUCKET, timeout)
 
     def ask_for_bucket(

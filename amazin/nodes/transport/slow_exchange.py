@@ -1,4 +1,4 @@
-"""Exchanges whose answer may take long: of a slow disk, not of a frozen node."""
+"""Exchanges whose answer may take long, as long as the node answers probes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 class Client(Protocol):
-    """What is known of one server."""
+    """The client of one server: time limits, connections, and a probe."""
 
     limits: TimeLimits
     pool: ConnectionPool
 
     def probe(self, timeout: float) -> Pending[object]:
-        """Ask something easy, to be answered in so many seconds."""
+        """Send a request that any live server answers within so many seconds."""
 
 
 class SlowExchange(Exchange[T]):

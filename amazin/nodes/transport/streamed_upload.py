@@ -1,4 +1,4 @@
-"""What uploads that are streamed have in common, whatever the node speaks."""
+"""The part of streamed uploads that is the same for all kinds of servers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StreamedRequest:
         self._send(data)
 
     def _is_interim(self) -> bool:
-        """Tell whether what came means nothing for the upload. Raises: NodeError."""
+        """Whether only interim responses came. Raises: NodeError."""
         try:
             return self._connection.skip_interim(self._client.limits.answer)
         except NodeError:
@@ -58,7 +58,7 @@ class StreamedRequest:
             raise
 
     def _begin_again_or_explain(self) -> None:
-        """Something came before the body's end: find out what it means."""
+        """Handle an answer, or an end, that came before the end of the body."""
         old = self._connection
         if self._is_begun or not old.is_reused or not old.has_ended:
             self._explain()
@@ -77,7 +77,7 @@ class StreamedRequest:
             self._explain()
 
     def _explain(self) -> None:
-        """The node ended the upload early: raise what it says of that, if anything.
+        """Raise the error with which the node ended the upload early.
 
         The connection, on which a body is unfinished, is of no further use.
         """
