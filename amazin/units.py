@@ -1,6 +1,6 @@
-"""Reads durations as Go writes them (`1h30m`, `500ms`), and sizes. Pure, and exact.
+"""Quantities as text: lengths of time, numbers of bytes, counts of things. Pure.
 
-Source: Go, package time, `ParseDuration`.
+Source of `1h30m`, `500ms`: Go, package time, `ParseDuration`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,17 @@ def parse_duration(text: str) -> Fraction | None:
     return total / 10**9
 
 
-SIZE_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SIZE_UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 MOST_SECONDS = 10**7
 """Longer times are taken for mistakes: sockets and timers refuse them."""
 
@@ -73,3 +83,10 @@ def size(value: str) -> int:
             "expected bytes: a whole number, or one with KB, MiB, GiB, ..."
         )
     return int(match[1]) * SIZE_UNITS[match[2].upper()]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 copy`, `2 copies`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"

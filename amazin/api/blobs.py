@@ -14,11 +14,11 @@ from dataclasses import replace
 from functools import partial
 from wsgiref.types import WSGIEnvironment
 
-from amazin.api.content import Shown, UnmeasuredBody, get_content, head_content
+from amazin.api.content import DownloadBody, Shown, get_content, head_content
 from amazin.api.services import BlobServices
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
-from amazin.model.headers import MAX_METADATA_BYTES
+from amazin.model.headers import MAX_METADATA_BYTES, METADATA_VALUE
 from amazin.model.objects import ObjectInfo
 from amazin.web.bodies import stream_body
 from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
@@ -26,13 +26,10 @@ from amazin.web.messages import Request, Response, Route, json_response
 from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
-"""The header with the content type of an upload; `Content-Type` is usually that of a
-form."""
+"""The header with the content type of a blob; `Content-Type` is that of a form."""
 MOST_HEADER_BYTES = 64 * 1024
-"""The limit of headers on blob servers: higher than on other nodes, the same as of
-sos."""
+"""Blob servers store as many bytes of headers as those of sos: more than nodes do."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
-_PRINTABLE = re.compile(r"[\x20-\x7e\x80-\xff]+")
 
 
 def upload(
@@ -61,8 +58,9 @@ def fetch(request: Request, services: BlobServices, file: str) -> Response:
     blob_id, extension = parse_file(file)
     opened = partial(services.blobs.get, blob_id)
     response = get_content(request, opened, shown_as(blob_id, extension))
-    if isinstance(response.body, UnmeasuredBody) and not can_break(request.environ):
-        return held(response, response.body, services.spool)
+    body, has_length = response.body, response.length is not None
+    if isinstance(body, DownloadBody) and not has_length and not can_break(request):
+        return held(response, body, services.spool)
     return response
 
 
@@ -78,19 +76,19 @@ FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
 SERVER_UPLOAD_ROUTES = (
     Route("POST", _UPLOAD, partial(upload, most_header_bytes=MOST_HEADER_BYTES)),
 )
-"""For stores that consist of blob servers."""
+"""The routes of a store that is made of blob servers."""
 ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)
-"""For a cluster, with any kind of nodes."""
+"""The routes of a store that is a cluster."""
 
 
-def can_break(environ: WSGIEnvironment) -> bool:
-    """Whether the client can see that a response without a length was broken off."""
-    protocol: str = environ.get("SERVER_PROTOCOL", "HTTP/1.0")
+def can_break(request: Request) -> bool:
+    """Whether a client can tell a broken answer without a length from a whole one."""
+    protocol: str = request.environ.get("SERVER_PROTOCOL", "HTTP/1.0")
     return protocol != "HTTP/1.0"
 
 
-def held(response: Response, body: UnmeasuredBody, room: SpoolRoom) -> Response:
-    """Return the response with its length, after its bytes were read into the spool.
+def held(response: Response, body: DownloadBody, room: SpoolRoom) -> Response:
+    """Read the whole body first, and return the response with its length.
 
     Raises: NodeError, if the bytes break off; HTTPError 507, if there is no space.
     """
@@ -113,9 +111,10 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
 
 
 def content_type(headers: Mapping[str, str], extension: str = "") -> str:
-    """Return the content type of a blob: `X-Mime-Type`, or else by the extension."""
+    """Return the content type of a blob: `X-Mime-Type`, or that of an extension."""
     given = headers.get(MIME_TYPE, "")
-    return given if _PRINTABLE.fullmatch(given) else guessed_type(f"blob{extension}")
+    is_usable = given and METADATA_VALUE.fullmatch(given)
+    return given if is_usable else guessed_type(f"blob{extension}")
 
 
 def stored(blob_id: str, size: int) -> Response:
@@ -130,7 +129,7 @@ def parse_file(file: str) -> tuple[str, str]:
 
 
 def shown_as(blob_id: str, extension: str) -> Shown:
-    """Return a function to the object info that clients see: the ETag is the id."""
+    """Return what turns a node's object info into the client's: its ETag is the id."""
 
     def shown(info: ObjectInfo) -> ObjectInfo:
         headers = {

@@ -142,7 +142,7 @@ class CopiedBody:
         self._is_read = False
 
     def chunks(self) -> Iterator[bytes]:
-        """See `Body`. Raises: NodeError, if bytes are missing; LateError."""
+        """See `Body`. Raises: NodeError, if there are fewer; LateError."""
         self._is_read = True
         for chunk in exactly(self._content.read(), self._content, self.length):
             require_time(self._deadline)

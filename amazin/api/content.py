@@ -35,7 +35,7 @@ _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
 _NOTHING: Mapping[str, str] = {}
 Shown = Callable[[ObjectInfo], ObjectInfo]
-"""Returns the object info that clients see."""
+"""Turns a node's object info into the one that clients see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ def get_content(
 ) -> Response:
     """Send the object, or the requested range of it.
 
-    `fetch` opens the object, as `Cluster.get` does; `shown` returns the info that
-    clients see, if it differs.
+    `fetch` opens it, as `Cluster.get` does; `shown` makes the object info that clients
+    see.
     """
     if not request.has_any(_SELECTING):
         return send(request, fetch(None), shown)
@@ -171,7 +171,8 @@ def send(request: Request, download: Download, shown: Shown | None = None) -> Re
         status, length = 206, last - first + 1
         headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
     elif info.size == UNKNOWN_SIZE:
-        return Response(200, headers, UnmeasuredBody(content))
+        chunks = iter(content.read, b"")
+        return Response(200, headers, DownloadBody(chunks, content))
     try:
         start = content.read()
     except BaseException:
@@ -183,38 +184,23 @@ def send(request: Request, download: Download, shown: Shown | None = None) -> Re
     if not start or len(start) > length:
         content.close()
         raise NodeProtocolError("the node sent another number of bytes")
-    return Response(status, headers, DownloadBody(start, content, length), length)
+    chunks = exactly(start, content, length)
+    return Response(status, headers, DownloadBody(chunks, content), length)
 
 
 class DownloadBody:
     """The bytes of a download; owns the node's connection or file until closed."""
 
-    def __init__(self, start: bytes, content: NodeObject, length: int) -> None:
-        self._start = start
+    def __init__(self, chunks: Iterator[bytes], content: NodeObject) -> None:
+        self._chunks = chunks
         self._content = content
-        self._length = length
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield exactly the promised length. Raises: NodeError, if that fails."""
-        return exactly(self._start, self._content, self._length)
+        """Yield them, once. Raises: NodeError, if they break off."""
+        return self._chunks
 
     def close(self) -> None:
         """Release the node's connection or file."""
-        self._content.close()
-
-
-class UnmeasuredBody:
-    """The bytes of a download of unknown length."""
-
-    def __init__(self, content: NodeObject) -> None:
-        self._content = content
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes. Raises: NodeError, if they break off."""
-        return iter(self._content.read, b"")
-
-    def close(self) -> None:
-        """Release the node's connection."""
         self._content.close()
 
 
@@ -232,7 +218,7 @@ def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
 
 
 def not_modified(info: ObjectInfo) -> Response:
-    """Return 304 with the headers of RFC 9110 section 15.4.5."""
+    """Return 304 with the headers that RFC 9110 section 15.4.5 requires."""
     kept = ("Cache-Control", "Expires")
     headers = [item for item in returned_headers(info.headers) if item[0] in kept]
     return Response(304, [*validators(info), *headers])

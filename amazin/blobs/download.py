@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from amazin.blobs.store import is_sha1
 from amazin.errors import (
     NodeError,
     NodeProtocolError,
@@ -24,9 +24,6 @@ from amazin.model.objects import (
     ObjectName,
 )
 from amazin.nodes.interface import NodeObject
-
-SHA1 = re.compile("[0-9a-f]{40}")
-"""An id that says what the bytes are."""
 
 log = logging.getLogger("amazin.blobs")
 
@@ -69,7 +66,7 @@ class CheckedContent:
         self._first, self._last = byte_range or (0, self.info.size - 1)
         self._is_whole = byte_range is None
         self._is_measured = self.info.size != UNKNOWN_SIZE
-        self._is_checked = self._is_whole and bool(SHA1.fullmatch(name.key))
+        self._is_checked = self._is_whole and is_sha1(name.key)
         self._fetched: deque[bytes] = deque()
         """What is not given out yet."""
         self._rest = b""

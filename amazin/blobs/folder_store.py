@@ -28,7 +28,7 @@ from amazin.errors import (
     PreconditionError,
     SettingsError,
 )
-from amazin.membership.member import Member
+from amazin.membership.member import Member, finish
 from amazin.model.bodies import Body
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import (
@@ -43,7 +43,7 @@ from amazin.nodes.folder.calls import ask
 from amazin.nodes.folder.node import FolderNode, FolderObject
 
 BUCKET = "blobs"
-"""In which bucket of the node they are."""
+"""The node's bucket of blobs."""
 _BATCH_IDS, _BATCH_DETAILS = 4096, 256
 
 
@@ -59,7 +59,7 @@ class BlobFolder:
     """The blobs in a folder, which must exist: `Blobs`. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Raises: SettingsError: the folder can't be one of blobs."""
+        """Open the folder. Raises: SettingsError, if it can't hold blobs."""
         self.old = SosFolder(path)
         self.old.require_room()
         self.node = FolderNode("store", path)
@@ -132,26 +132,25 @@ class BlobFolder:
                     info = self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
                     yield Detail(blob_id, info.size, info.etag)
 
+    def _look(self, blob_id: str) -> ObjectInfo:
+        """Find a blob. One that is imported at this moment may be missed."""
+        with suppress(NoSuchKeyError):
+            return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+        return ask(self._calls, self.old.find, blob_id)
+
     def _find(self, blob_id: str) -> ObjectInfo:
-        name = ObjectName(BUCKET, blob_id)
         try:
-            return self.node.start_head(name).wait()
-        except NoSuchKeyError:
-            pass
-        try:
-            return ask(self._calls, self.old.find, blob_id)
+            return self._look(blob_id)
         except NoSuchKeyError:  # or it was imported between the two questions
-            return self.node.start_head(name).wait()
+            return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
 
     def _open(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
         name = ObjectName(BUCKET, blob_id)
-        try:
+        with suppress(NoSuchKeyError):
             return self.node.start_get(name, byte_range=byte_range).wait()
-        except NoSuchKeyError:
-            pass
         try:
             return ask(self._calls, self._open_old, blob_id, byte_range)
-        except NoSuchKeyError:
+        except NoSuchKeyError:  # or it was imported between the two questions
             return self.node.start_get(name, byte_range=byte_range).wait()
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
@@ -166,7 +165,7 @@ class BlobFolder:
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         """See `Blobs`. The length of the body may be unknown."""
         try:
-            info = self._find(blob_id)
+            info = self._look(blob_id)  # the commit finds what was missed
             if not info.etag and ask(self._calls, self.old.is_damaged, blob_id):
                 raise NoSuchKeyError("sos left a part of it")  # what is stored hides it
         except NoSuchKeyError:
@@ -183,16 +182,11 @@ class BlobFolder:
         label = new_label(time.time_ns())
         upload = self.node.start_upload(name, length, label, headers, if_absent=True)
         try:
-            for chunk in body.chunks():
-                upload.write(chunk)
-            try:
-                return upload.start_commit().wait()
-            except PreconditionError:  # another upload was faster
-                info = self._find(blob_id)
-                self._require_same(blob_id, info, upload.written)
-                return info
-        finally:
-            upload.abort()
+            return finish(upload, body.chunks())
+        except PreconditionError:  # another upload, or an import, was faster
+            info = self._find(blob_id)
+            self._require_same(blob_id, info, upload.written)
+            return info
 
     def _require_same(
         self, blob_id: str, info: ObjectInfo, written: tuple[int, str]
@@ -230,7 +224,7 @@ def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
 
 
 def new_label(modified_ns: int) -> Label:
-    """Return what a blob carries that was first stored at this Unix time."""
+    """Return the label of a blob that was first stored at this Unix time."""
     return Label(Stamp(max(0, modified_ns), secrets.randbits(32)))
 
 

@@ -6,7 +6,6 @@ stopped at any moment, and begun again, also while the folder is being served.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import finish
+from amazin.model.bodies import digest_of
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 
 
@@ -34,7 +34,7 @@ class Report:
     already: int = 0
     """Blobs that were stored before: with the same bytes, or whole, not damaged."""
     failures: dict[str, str] = field(default_factory=dict)
-    """By the ids of blobs that were left where they are: why."""
+    """Why a blob was not imported, by its id."""
 
 
 class Import:
@@ -51,7 +51,9 @@ class Import:
         return self._old.ids()
 
     def run(self, ids: Iterable[str], each: Callable[[], object]) -> Report:
-        """Import these, whatever happens to one of them; `each` is called after each.
+        """Import these blobs; one that fails does not stop the others.
+
+        `each` is called after each.
 
         Raises: NodeFullError: there is no room left.
         """
@@ -72,7 +74,7 @@ class Import:
         return self.report
 
     def _remove_lone_headers(self) -> None:
-        """Remove what an import left that was stopped between its last two steps."""
+        """Remove headers without a blob, of an import that was stopped in between."""
         for blob_id in self._old.ids_of_lone_headers():
             with suppress(NoSuchKeyError):
                 self._store.node.start_head(ObjectName(BUCKET, blob_id)).wait()
@@ -104,7 +106,7 @@ class Import:
         self.report.already += 1
 
     def _require_replaced(self, blob_id: str) -> None:
-        """Return if the old file may go: it is damaged, and what is stored is whole."""
+        """Return if the old file is damaged and a whole copy is stored; else raise."""
         if not self._old.is_damaged(blob_id):
             raise DifferentContentError(
                 "Something else is stored under this id; its bytes never change"
@@ -115,13 +117,10 @@ class Import:
             raise NodeError("it is damaged; a whole copy is stored")
 
     def _stored_sha1(self, blob_id: str) -> str:
-        """Read what is stored: a blob server takes any bytes under any id."""
-        digest = hashlib.sha1(usedforsecurity=False)
+        """Read a stored blob, and return its SHA-1."""
         content = self._store.node.start_get(ObjectName(BUCKET, blob_id)).wait()
         with closing(content):
-            for chunk in iter(content.read, b""):
-                digest.update(chunk)
-        return digest.hexdigest()
+            return digest_of(iter(content.read, b""), "sha1")[1]
 
     def _take(self, name: ObjectName) -> ObjectInfo:
         """Store a blob; by a second name of its file, if nobody else has one.

@@ -9,20 +9,19 @@ import hashlib
 import json
 import logging
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from amazin.blobs.store import is_id, is_sha1
 from amazin.errors import NoSuchKeyError, SettingsError
 from amazin.model.objects import ObjectInfo
 
 OWN_FOLDER = "content"
-"""The one id whose file can't lie in a folder of ours."""
+"""The one id whose file would lie where a folder of ours is."""
 MOST_HEADER_BYTES = 64 * 1024
-"""A file of headers that is longer is something else."""
-_ID, _SHA1 = re.compile(r"[a-z0-9]{1,255}"), re.compile("[0-9a-f]{40}")
+"""A longer file is no file of headers."""
 _MOST_NAME_BYTES = 255
 _MOST_WARNINGS = 1000
 
@@ -41,7 +40,7 @@ class SosFolder:
         self._warned: set[str] = set()
 
     def require_room(self) -> None:
-        """Raises: SettingsError: a blob lies where a folder of ours has to be."""
+        """Return if our folder fits beside the blobs. Raises: SettingsError."""
         place = self.path / OWN_FOLDER
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise SettingsError(
@@ -53,20 +52,16 @@ class SosFolder:
         """Return the ids of all blobs, sorted. Raises: OSError."""
         with os.scandir(self.path) as entries:
             return sorted(
-                entry.name
-                for entry in entries
-                if _ID.fullmatch(entry.name) and entry.is_file()
+                entry.name for entry in entries if is_id(entry.name) and entry.is_file()
             )
 
     def ids_of_lone_headers(self) -> list[str]:
-        """Return the ids of which there are headers without a blob. Raises: OSError."""
+        """Return the ids that have headers, but no blob. Raises: OSError."""
         with os.scandir(self.path) as entries:
             names = {entry.name for entry in entries}
         found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(
-            blob_id
-            for blob_id in found
-            if _ID.fullmatch(blob_id) and blob_id not in names
+            blob_id for blob_id in found if is_id(blob_id) and blob_id not in names
         )
 
     def sizes(self, ids: Iterable[str]) -> list[int | None]:
@@ -131,23 +126,19 @@ class SosFolder:
                 log.warning("blob %s is served without headers: %s", blob_id, exc)
             return {}
 
-    def digest(self, blob_id: str) -> tuple[int, str]:
-        """Read a blob; returns its size and its MD5 in hex. Raises: OSError."""
+    def digest(self, blob_id: str, algorithm: str = "md5") -> tuple[int, str]:
+        """Read a blob; return its size and its digest in hex. Raises: OSError."""
         with self.file_of(blob_id).open("rb", buffering=0) as file:
-            new = partial(hashlib.md5, usedforsecurity=False)
-            digest = hashlib.file_digest(file, new).hexdigest()
-            return file.tell(), digest
+            new = partial(hashlib.new, algorithm, usedforsecurity=False)
+            digest = hashlib.file_digest(file, new)
+            return file.tell(), digest.hexdigest()
 
     def is_damaged(self, blob_id: str) -> bool:
         """Whether the id is a SHA-1, and not that of the bytes. Raises: OSError.
 
-        So a power cut leaves what sos was writing.
+        A power cut damages the blob that sos was writing.
         """
-        if not _SHA1.fullmatch(blob_id):
-            return False
-        with self.file_of(blob_id).open("rb", buffering=0) as file:
-            new = partial(hashlib.sha1, usedforsecurity=False)
-            return hashlib.file_digest(file, new).hexdigest() != blob_id
+        return is_sha1(blob_id) and self.digest(blob_id, "sha1")[1] != blob_id
 
     def remove(self, blob_id: str) -> None:
         """Remove a blob that is stored elsewhere; its headers last. Raises: OSError."""

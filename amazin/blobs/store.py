@@ -17,7 +17,7 @@ from amazin.errors import InvalidIdError
 from amazin.model.bodies import Body
 from amazin.model.stored_names import blob_name
 
-_ID = re.compile(r"[a-z0-9]{1,255}")
+_ID, _SHA1 = re.compile(r"[a-z0-9]{1,255}"), re.compile("[0-9a-f]{40}")
 
 
 class Blobs(Protocol):
@@ -63,9 +63,19 @@ class ClusterBlobs:
         return self._objects.put_once(blob_name(blob_id), body, headers)
 
 
+def is_id(text: str) -> bool:
+    """Whether a blob may have this id."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_sha1(blob_id: str) -> bool:
+    """Whether the id is one that an api-server gives: the SHA-1 of the bytes."""
+    return _SHA1.fullmatch(blob_id) is not None
+
+
 def check_id(blob_id: str) -> str:
     """Return an id that a blob may have. Raises: InvalidIdError."""
-    if not _ID.fullmatch(blob_id):
+    if not is_id(blob_id):
         raise InvalidIdError(
             "An id is 1 to 255 lower-case letters or digits (a-z, 0-9)"
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 
-from amazin.blobs.download import SHA1
 from amazin.blobs.search import ask_all
+from amazin.blobs.store import is_sha1
 from amazin.cluster.uploads import Draft, Fanout, Stored
 from amazin.errors import (
     DifferentContentError,
@@ -21,17 +21,17 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.model.bodies import Body, hold_if_small
+from amazin.model.bodies import Body, digest_of, hold_if_small
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 
 Groups = Sequence[Sequence[Member]]
-"""Of each group its servers, in the configuration's order."""
+"""The servers of each group, in the configuration's order."""
 
 log = logging.getLogger("amazin.blobs")
 
 
 class Writing:
-    """One upload, which is stored once, if it isn't stored yet."""
+    """One upload of a blob, which is stored unless it is stored already."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Writing:
         )
 
     def _by_copies(self, found: Mapping[str, ObjectInfo]) -> Groups:
-        """Return the groups, those in front that have most copies already."""
+        """Return the groups; those with most copies first."""
         return sorted(
             self._groups,
             key=lambda group: sum(member.name in found for member in group),
@@ -113,7 +113,7 @@ class Writing:
         draft = Draft(self._name, length, label, headers, keeps_newer=False)
 
         def until_full() -> Iterator[Member]:
-            """Mirrors of a full server are full, too."""
+            """Yield targets until one is full: its mirrors are full, too."""
             for member in targets:
                 if isinstance(fanout.failure, NodeFullError):
                     return
@@ -121,8 +121,9 @@ class Writing:
 
         # A server that holds other bytes under what says what they are is of no use,
         # and no reason to refuse the blob.
-        is_checked = bool(SHA1.fullmatch(self._name.key))
-        fanout = Fanout(draft, until_full(), tolerates_conflicts=is_checked)
+        fanout = Fanout(
+            draft, until_full(), tolerates_conflicts=is_sha1(self._name.key)
+        )
         try:
             stored = fanout.send(self._body, count)
         finally:
@@ -152,7 +153,7 @@ class Writing:
         if digest in ("", self._sha1):
             copies.append(stored)
             return
-        if not SHA1.fullmatch(self._name.key):
+        if not is_sha1(self._name.key):
             raise DifferentContentError
         log.warning("blob %s is damaged on %s", self._name.key, copy.member.name)
         if info.etag:
@@ -162,22 +163,19 @@ class Writing:
 
     @cached_property
     def _md5(self) -> str:
-        """The MD5 of the body; "" if it can be read but once."""
+        """The MD5 of the body; empty if it can be read only once."""
         return self._digest("md5")
 
     @cached_property
     def _sha1(self) -> str:
-        """What the id says, or the body is; "" if it can be read but once."""
-        is_sha1 = SHA1.fullmatch(self._name.key)
-        return self._name.key if is_sha1 else self._digest("sha1")
+        """The id if it is a SHA-1, else the body's; empty if it is read only once."""
+        key = self._name.key
+        return key if is_sha1(key) else self._digest("sha1")
 
     def _digest(self, algorithm: str) -> str:
         if not self._body.can_restart():
             return ""
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        for chunk in self._body.chunks():
-            digest.update(chunk)
-        return digest.hexdigest()
+        return digest_of(self._body.chunks(), algorithm)[1]
 
 
 def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
@@ -185,12 +183,6 @@ def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
 
     Raises: NoSuchKeyError, NodeError.
     """
-    content = member.call(lambda node: node.start_get(name))
-    size, digest = 0, hashlib.sha1(usedforsecurity=False)
-    try:
-        for chunk in iter(content.read, b""):
-            size += len(chunk)
-            digest.update(chunk)
-    finally:
-        content.close()
-    return Stored(member, replace(content.info, size=size)), digest.hexdigest()
+    with closing(member.call(lambda node: node.start_get(name))) as content:
+        size, sha1 = digest_of(iter(content.read, b""), "sha1")
+    return Stored(member, replace(content.info, size=size)), sha1

@@ -7,10 +7,11 @@ nothing that the help of `amazin` can do without.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -34,7 +35,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class MistakeError(click.ClickException):
-    """The user has to write something else; shown as one sentence."""
+    """The user has to change an argument or a setting; shown as one sentence."""
 
     exit_code = 2
 
@@ -44,7 +45,7 @@ class MistakeError(click.ClickException):
 
 
 class FailureError(MistakeError):
-    """The nodes don't let it be done now."""
+    """The command can't be carried out now."""
 
     exit_code = 1
 
@@ -115,6 +116,25 @@ class GoCommand(click.Command):
             elif _BOOLEANS[value.lower()]:
                 plain.append(name)
         return super().parse_args(ctx, plain)
+
+
+def show_report(
+    fields: Mapping[str, object],
+    summary: str,
+    problems: Iterable[str],
+    is_json: bool,
+    is_quiet: bool = False,
+) -> None:
+    """Print the report of a run as JSON, or as a line with problems below it.
+
+    Problems go to standard error; with `is_quiet` the line does, too.
+    """
+    if is_json:
+        click.echo(json.dumps(fields))
+        return
+    click.echo(summary, err=is_quiet)
+    for problem in problems:
+        click.echo(problem, err=True)
 
 
 json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")

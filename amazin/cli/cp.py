@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 from amazin.cli.common import MistakeError, as_files, examples
-from amazin.cli.get import file_for, get_one, is_shown, tell_fetched
+from amazin.cli.get import file_for, get_one, is_shown, print_fetched
 from amazin.cli.options import (
     as_address,
     as_tree,
@@ -16,20 +16,21 @@ from amazin.cli.options import (
     gateway_options,
     make_bucket_option,
 )
-from amazin.cli.progress import Board, counted
+from amazin.cli.progress import Display
 from amazin.cli.put import STANDARD, address_for, check_source, put_one
 from amazin.cli.trees import Trees
 from amazin.client.client import GatewayClient
 from amazin.errors import ClientError
 from amazin.model.names import printable
+from amazin.units import counted
 
 MARK = "amazin:"
-"""Before an address: it is one, whatever lies here."""
+"""Marks an address, where a file of the same name may exist."""
 MAX_JOBS = 32
 
 
 class Way(NamedTuple):
-    """What is copied where."""
+    """The direction of a copy, and both of its ends."""
 
     is_upload: bool
     local: str
@@ -37,7 +38,7 @@ class Way(NamedTuple):
 
 
 def way(source: str, target: str) -> Way:
-    """Tell which side is the local one. Raises: MistakeError: that can't be told."""
+    """Decide which side is the local one. Raises: MistakeError: both may be."""
     sides = (is_local(source), is_local(target))
     if sides[0] == sides[1] and sides[0] is not None:
         where = "here" if sides[0] else "in the store"
@@ -50,7 +51,7 @@ def way(source: str, target: str) -> Way:
 
 
 def is_local(text: str) -> bool | None:
-    """Whether a side is a path, as it is written; None: it may be either."""
+    """Whether the text of a side is a path, not an address; None: it may be either."""
     if text.startswith(MARK):
         return False
     is_path = text in (".", "..", STANDARD) or text.startswith(("/", "./", "../"))
@@ -58,7 +59,7 @@ def is_local(text: str) -> bool | None:
 
 
 def guessed(source: str, target: str) -> tuple[bool | None, bool | None]:
-    """Tell by what exists here. Raises: MistakeError, if both do."""
+    """Decide by which file exists here. Raises: MistakeError, if both do."""
     is_here = Path(source).exists() or Path(source).is_symlink()
     if is_here and Path(target).exists():
         raise MistakeError(
@@ -69,7 +70,7 @@ def guessed(source: str, target: str) -> tuple[bool | None, bool | None]:
 
 
 def way_of_one(way: Way) -> Way:
-    """Return the way of one file or object, its target with its whole name.
+    """Return the direction with the full name of the target.
 
     Raises: MistakeError: there is no such way.
     """
@@ -81,31 +82,31 @@ def way_of_one(way: Way) -> Way:
     return way._replace(local=place)
 
 
-def copy_one(board: Board, client: GatewayClient, way: Way) -> None:
+def copy_one(display: Display, client: GatewayClient, way: Way) -> None:
     """Copy one file or object."""
     if way.is_upload:
-        if stored := put_one(board, client, way.local, way.address, {}):
-            board.tell(f"Stored {printable(way.address)}, {stored.size} bytes")
-    elif stored := get_one(board, client, way.address, way.local):
-        tell_fetched(board, way.local, stored)
+        if stored := put_one(display, client, way.local, way.address, {}):
+            display.print(f"Stored {printable(way.address)}, {stored.size} bytes")
+    elif stored := get_one(display, client, way.address, way.local):
+        print_fetched(display, way.local, stored)
 
 
 def copy_tree(trees: Trees, is_upload: bool) -> None:
-    """Copy all that is below."""
-    board = trees.board
-    board.show_total()
+    """Copy a folder, or all objects with a prefix."""
+    display = trees.display
+    display.show_total()
     try:
         count = trees.upload() if is_upload else trees.download()
     except (ClientError, OSError) as exc:
-        board.failed(f"{trees.bucket}/{trees.prefix}", exc)
+        display.note_failure(f"{trees.bucket}/{trees.prefix}", exc)
         return
     done = "Stored" if is_upload else "Fetched"
-    left = board.done - count
-    board.tell(f"{done} {counted(count)}, {left} were there already")
+    left = display.done - count
+    display.print(f"{done} {counted(count, 'object')}, {left} were there already")
 
 
 def tree_of(way: Way) -> tuple[str, str]:
-    """Return the bucket and the prefix of a way between folders.
+    """Return bucket and prefix for the copy of a folder.
 
     Raises: MistakeError: they have none, or the local side can't be a folder.
     """
@@ -160,12 +161,12 @@ def cp(
     bucket, prefix = tree_of(found) if recursive else ("", "")
     if not recursive:
         found = way_of_one(found)
-    with Board(quiet, not is_shown(found.local)) as board:
+    with Display(quiet, not is_shown(found.local)) as display:
         if make_bucket and found.is_upload and (recursive or "/" in found.address):
             client.make_bucket(found.address.partition("/")[0])
         if recursive:
             folder = Path(found.local)
-            trees = Trees(client, board, folder, bucket, prefix, jobs)
+            trees = Trees(client, display, folder, bucket, prefix, jobs)
             copy_tree(trees, found.is_upload)
         else:
-            copy_one(board, client, found)
+            copy_one(display, client, found)

@@ -11,17 +11,16 @@ import click
 
 from amazin.cli.common import MistakeError, as_files, examples
 from amazin.cli.options import as_address, client_of, gateway_options, last_segment
-from amazin.cli.progress import Board
+from amazin.cli.progress import Display
 from amazin.cli.put import STANDARD
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, copy, download, remove_leftovers
 from amazin.client.objects import StoredObject
-from amazin.errors import ClientError
 from amazin.model.names import printable
 
 
 def file_for(address: str, file: str | None) -> str:
-    """Return where an object goes. Raises: MistakeError."""
+    """Return the path of the file for an object. Raises: MistakeError."""
     if file == STANDARD:
         if sys.stdout is None:
             raise MistakeError("Standard output is closed")
@@ -57,21 +56,16 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
 
 
 def get_one(
-    board: Board, client: GatewayClient, address: str, file: str
+    display: Display, client: GatewayClient, address: str, file: str
 ) -> StoredObject | None:
-    """Fetch an object with its progress shown; None: it failed."""
-    try:
-        with board.bar(address, None) as bar:
-            return fetch(client, address, file, bar.set)
-    except BrokenPipeError:  # of standard output: the reader has enough
-        raise
-    except (ClientError, OSError) as exc:
-        board.failed(address, exc)
-        return None
+    """Fetch an object and show its progress; None: it failed."""
+    with display.noting(address), display.bar(address, None) as show:
+        return fetch(client, address, file, show)
+    return None
 
 
 def is_output(file: str) -> bool:
-    """Whether it is standard output, by whatever name."""
+    """Whether the file is standard output, by whatever name."""
     try:
         return file == STANDARD or os.path.samestat(Path(file).stat(), os.fstat(1))
     except (OSError, ValueError):
@@ -79,14 +73,14 @@ def is_output(file: str) -> bool:
 
 
 def is_shown(file: str) -> bool:
-    """Whether the object itself goes to the terminal."""
+    """Whether the object is printed on the terminal."""
     return is_output(file) and sys.stdout is not None and sys.stdout.isatty()
 
 
-def tell_fetched(board: Board, file: str, stored: StoredObject) -> None:
-    """Tell that an object is here, unless that would be told behind its bytes."""
+def print_fetched(display: Display, file: str, stored: StoredObject) -> None:
+    """Print that an object was fetched, unless its bytes are on standard output."""
     if not is_output(file):
-        board.tell(f"Fetched {printable(file)}, {stored.size} bytes")
+        display.print(f"Fetched {printable(file)}, {stored.size} bytes")
 
 
 @click.command(
@@ -109,6 +103,6 @@ def get(key: str, file: str | None, url: str, token: str | None, quiet: bool) ->
     """
     client = client_of(url, token)
     place = file_for(as_address(key), file)
-    with Board(quiet, not is_shown(place)) as board:
-        if stored := get_one(board, client, key, place):
-            tell_fetched(board, place, stored)
+    with Display(quiet, not is_shown(place)) as display:
+        if stored := get_one(display, client, key, place):
+            print_fetched(display, place, stored)

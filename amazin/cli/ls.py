@@ -11,7 +11,7 @@ import click
 
 from amazin.cli.common import MistakeError, examples, json_option
 from amazin.cli.options import client_of, gateway_options
-from amazin.cli.progress import Board
+from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError
@@ -19,7 +19,7 @@ from amazin.model.names import printable
 
 SIZE_DIGITS = 12
 TIME_LETTERS = 19
-"""Of an RFC 3339 time: to the second."""
+"""The letters of an RFC 3339 time up to the second."""
 
 
 def print_array(entries: Iterable[Any]) -> None:
@@ -87,8 +87,8 @@ def ls(
     if place.startswith("/"):
         raise MistakeError(f"{place!r} has no bucket: photos/2026 has one")
     client = client_of(url, token)
-    with Board(quiet) as board:
+    with Display(quiet) as display:
         try:
             show(client, place, recursive, is_json)
         except ClientError as exc:
-            board.failed(place or "buckets", exc)
+            display.note_failure(place or "buckets", exc)

@@ -1,11 +1,9 @@
-"""What the commands that speak to a gateway share: options, progress, threads."""
+"""What the commands that speak to a gateway share: options and arguments."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from queue import Queue
 from typing import TypeVar
 
 import click
@@ -15,12 +13,11 @@ from amazin.client.client import DEFAULT_URL, GatewayClient
 from amazin.client.objects import checked_headers, path_of
 from amazin.errors import ClientError, RefusedError
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def gateway_options(command: Command) -> Command:
-    """Add the options that say which gateway, and how much is told."""
+    """Add the options for the gateway, the token, and quiet output."""
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Only tell what went wrong."),
         click.option(
@@ -48,7 +45,7 @@ make_bucket_option = click.option(
 
 
 def client_of(url: str, token: str | None) -> GatewayClient:
-    """Return a client. Raises: MistakeError: these can't be a URL and a token."""
+    """Return a client. Raises: MistakeError, if the URL or the token is invalid."""
     try:
         return GatewayClient(url, token)
     except ClientError as exc:
@@ -56,7 +53,7 @@ def client_of(url: str, token: str | None) -> GatewayClient:
 
 
 def as_address(text: str) -> str:
-    """Return an address. Raises: MistakeError: it can't be one."""
+    """Return a valid address. Raises: MistakeError."""
     try:
         path_of(text)
     except ClientError as exc:
@@ -65,7 +62,7 @@ def as_address(text: str) -> str:
 
 
 def as_tree(text: str) -> tuple[str, str]:
-    """Return the bucket, and what all keys below an address begin with.
+    """Return the bucket and the prefix of an address.
 
     Raises: MistakeError: it names no bucket.
     """
@@ -78,7 +75,7 @@ def as_tree(text: str) -> tuple[str, str]:
 
 
 def last_segment(address: str) -> str:
-    """Return the name that a file gets after an object. Raises: MistakeError: none."""
+    """Return the file name for an object. Raises: MistakeError: it has none."""
     name = address.rpartition("/")[2]
     if name in ("", ".", "..") or "\0" in name:
         raise MistakeError(f"{address!r} ends in no file's name: give one")
@@ -87,7 +84,7 @@ def last_segment(address: str) -> str:
 
 @contextmanager
 def with_hint() -> Iterator[None]:
-    """Add to an error of an upload what helps against it, if anything does."""
+    """Add a hint to an error of an upload, if there is one."""
     try:
         yield
     except RefusedError as exc:
@@ -98,42 +95,6 @@ def with_hint() -> Iterator[None]:
             hint = "; this server takes files, and no pipes"
         after = exc.retry_after_seconds
         raise RefusedError(exc.status, exc.code, f"{exc}{hint}", after) from exc
-
-
-def each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:
-    """Do all tasks, so many at a time, as they come; they are never all in memory.
-
-    The first error of `work`, or of `tasks`, ends it and is raised.
-    """
-    pending: Queue[T | None] = Queue(threads)
-    errors: list[Exception] = []
-
-    def run() -> None:
-        while (task := pending.get()) is not None:
-            try:
-                if not errors:
-                    work(task)
-            except Exception as exc:  # noqa: BLE001 - raised below
-                errors.append(exc)
-
-    # They are daemons, so that an interruption ends the process at once: nothing that
-    # they do has to be brought to an end.
-    pool = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
-    for thread in pool:
-        thread.start()
-    try:
-        for task in tasks:
-            if errors:
-                break
-            pending.put(task)
-    except Exception as exc:  # noqa: BLE001 - raised below
-        errors.append(exc)
-    for _ in pool:
-        pending.put(None)
-    for thread in pool:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def as_headers(
@@ -151,7 +112,7 @@ def as_headers(
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raises: MistakeError: one of them can't be sent with an upload."""
+    """Return if these headers can be sent. Raises: MistakeError."""
     try:
         checked_headers(headers)
     except ClientError as exc:

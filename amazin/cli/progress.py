@@ -1,56 +1,65 @@
-"""Progress bars of transfers, and the list of what failed."""
+"""Progress bars of transfers and of runs, and the lines of failed transfers."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from amazin.cli.common import FailureError
+from amazin.client.files import Show
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
+from amazin.units import counted
 
 HOPELESS_CODES = frozenset(("NoSuchBucket", "InvalidBucketName"))
-"""Errors that all objects of a bucket meet."""
+"""Errors that concern all objects of a bucket."""
 FAILURES_IN_A_ROW = 10
-"""So many objects for which the gateway was tried again in vain: then it is left."""
+"""After so many transient failures in a row the command ends."""
 LABEL_LETTERS = 40
 SMALL_BYTES = 2**20
-"""Objects below it have no bar of their own, if there is one for all."""
-
-
-def counted(objects: int) -> str:
-    """Return a number of objects, in words."""
-    return f"{objects} object" if objects == 1 else f"{objects} objects"
+"""Smaller objects have no bar of their own where there is one for all."""
 
 
 def reason_of(error: Exception) -> str:
-    """Return why something failed, as one sentence for people."""
+    """Return the reason of an error as one sentence for people."""
     if isinstance(error, OSError):
         return printable(error.strerror or type(error).__name__)
     return printable(str(error))
 
 
-class Board:
-    """Tells people how it goes: bars at a terminal, and a line for each failure.
+def shortened(label: str) -> str:
+    """Return a label for a bar; only the end of a long one."""
+    text = printable(label)
+    fits = len(text) <= LABEL_LETTERS
+    return text if fits else f"...{text[3 - LABEL_LETTERS :]}"
 
-    On standard error. Threads may share it. Used in a `with`, it ends with exit code 1
-    if anything failed.
+
+class Display:
+    """Shows progress bars at a terminal, and a line for each failure.
+
+    It writes to standard error. Thread-safe. At the end of its `with` the process ends
+    with exit code 1 if anything failed.
     """
 
     def __init__(self, is_quiet: bool, has_bars: bool = True) -> None:
@@ -60,8 +69,9 @@ class Board:
         self._in_a_row = 0
         self.failures = 0
         self.done = 0
-        """How many objects are as they should be."""
-        self._total: Bar | None = None
+        """How many objects were transferred, or did not need to be."""
+        self._total: TaskID | None = None
+        """The bar of all objects together."""
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(20),
@@ -76,45 +86,59 @@ class Board:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._bars.stop()
         if kind is None and self.failures:
             sys.exit(1)
 
     def show_total(self) -> None:
-        """Show a line for all objects together, too, and small ones only there."""
-        self._total = Bar(self._bars, self._bars.add_task(counted(0), total=None))
+        """Show one bar for all objects together; small ones have no other."""
+        self._total = self._bars.add_task(counted(0, "object"), total=None)
 
     @contextmanager
-    def bar(self, label: str, size: int | None) -> Iterator[Bar]:
+    def bar(self, label: str, size: int | None) -> Iterator[Show]:
         """Show the progress of one object while it lasts."""
-        if self._total and size is not None and size < SMALL_BYTES:
-            yield Bar(self._bars, None, self._total)
-            return
-        text = printable(label)
-        if len(text) > LABEL_LETTERS:
-            text = f"...{text[3 - LABEL_LETTERS :]}"
-        task = self._bars.add_task(text, total=size)
-        try:
-            yield Bar(self._bars, task, self._total)
-        finally:
-            self._bars.remove_task(task)
+        is_small = size is not None and size < SMALL_BYTES
+        has_bar = self._total is None or not is_small
+        task = self._bars.add_task(shortened(label), total=size) if has_bar else None
+        position = 0
 
-    def well(self, count: int = 1) -> None:
-        """Note that objects are as they should be."""
+        def show(now: int, size: int | None) -> None:
+            nonlocal position
+            if self._total is not None:
+                self._bars.advance(self._total, now - position)
+            position = now
+            if task is not None:
+                self._bars.update(task, completed=now, total=size)
+
+        try:
+            yield show
+        finally:
+            if task is not None:
+                self._bars.remove_task(task)
+
+    @contextmanager
+    def noting(self, label: str) -> Iterator[None]:
+        """Count an object as done, or note the error with which its transfer ends."""
+        try:
+            yield
+        except BrokenPipeError:  # of standard output: the reader has enough
+            raise
+        except (ClientError, OSError) as exc:
+            self.note_failure(label, exc)
+        else:
+            self.note_done()
+
+    def note_done(self, count: int = 1) -> None:
+        """Count objects as done."""
         with self._lock:
             self._in_a_row = 0
             self.done += count
-            if self._total:
-                self._total.name(counted(self.done))
+            if self._total is not None:
+                self._bars.update(self._total, description=counted(self.done, "object"))
 
-    def failed(self, label: str, error: Exception) -> None:
-        """Note that something failed. Raises: FailureError: so would all the rest."""
+    def note_failure(self, label: str, error: Exception) -> None:
+        """Show and count a failure. Raises: FailureError: the rest would fail, too."""
         with self._lock:
             self.failures += 1
             is_transient = isinstance(error, ClientError) and (
@@ -127,52 +151,55 @@ class Board:
         sentence = f"{printable(label)}: {reason_of(error)}"
         if is_hopeless:
             raise FailureError(sentence)
-        self.say(sentence)
+        self.warn(sentence)
 
     def _concerns_all(self, error: Exception) -> bool:
-        """Whether every other request would be refused for the same reason."""
+        """Whether all other requests would be refused for the same reason."""
         if not isinstance(error, RefusedError):
             return False
         has_one_bucket = self._total is not None
         is_bucket = has_one_bucket and error.code in HOPELESS_CODES
         return is_bucket or error.status in (401, 403)
 
-    def say(self, sentence: str) -> None:
-        """Tell something that must be known."""
+    def warn(self, sentence: str) -> None:
+        """Print a sentence on standard error."""
         self._console.print(Text(sentence), soft_wrap=True)
 
-    def tell(self, sentence: str) -> None:
-        """Tell at the end what went well, on standard output, or keep quiet."""
+    def print(self, sentence: str) -> None:
+        """Print the result on standard output, unless quiet."""
         self._bars.stop()
         if not self._is_quiet:
             click.echo(sentence)
 
 
-class Bar:
-    """The progress of one object, or of all; without a task only the total has it."""
+class DoneColumn(ProgressColumn):
+    """Column: what a run has done so far, and how fast."""
 
-    def __init__(
-        self, bars: Progress, task: TaskID | None, total: Bar | None = None
-    ) -> None:
-        self._bars = bars
-        self._task = task
-        self._total = total
-        self._position = 0
+    def __init__(self, done: Callable[[Any, str], str]) -> None:
+        """`done` makes the text of the report and the bytes a second."""
+        super().__init__(Column(no_wrap=True))
+        self._done = done
 
-    def set(self, position: int, size: int | None = None) -> None:
-        """Show how many bytes are through, of how many."""
-        if self._total:
-            self._total.advance(position - self._position)
-        self._position = position
-        if self._task is not None:
-            self._bars.update(self._task, completed=position, total=size)
+    def render(self, task: Task) -> Text:
+        """Return the text as of now: bytes are counted between two steps, too."""
+        report = task.fields["report"]
+        speed = decimal(int(report.bytes / max(task.elapsed or 0.0, 0.1)))
+        return Text(self._done(report, f"{speed}/s"))
 
-    def advance(self, size: int) -> None:
-        """Show that more bytes are through."""
-        if self._task is not None:
-            self._bars.update(self._task, advance=size)
 
-    def name(self, label: str) -> None:
-        """Show another label."""
-        if self._task is not None:
-            self._bars.update(self._task, description=label)
+def run_bar(
+    console: Console, done: Callable[[Any, str], str], *labels: ProgressColumn
+) -> Progress:
+    """Return the bar of a run, with labels in front; its task has a `report`.
+
+    See `DoneColumn` for `done`. With labels it is removed at its end.
+    """
+    return Progress(
+        *labels,
+        BarColumn(20),
+        MofNCompleteColumn(),
+        DoneColumn(done),
+        TimeElapsedColumn(),
+        console=console,
+        transient=bool(labels),
+    )

@@ -20,20 +20,19 @@ from amazin.cli.options import (
     make_bucket_option,
     with_hint,
 )
-from amazin.cli.progress import Board
+from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, upload
 from amazin.client.objects import StoredObject
-from amazin.errors import ClientError
 from amazin.model.names import printable
 
 STANDARD = "-"
 DEFAULT_FOLDER = "default/"
-"""Where a file goes that is given no key."""
+"""The prefix of files that are stored without a key."""
 
 
 def address_for(name: str, address: str | None) -> str:
-    """Return where a file of this name goes. Raises: MistakeError."""
+    """Return the address for a file of this name. Raises: MistakeError."""
     if address is None or address.endswith("/"):
         if name == STANDARD:
             raise MistakeError("Standard input has no name: give a whole KEY")
@@ -42,7 +41,7 @@ def address_for(name: str, address: str | None) -> str:
 
 
 def check_source(file: str) -> None:
-    """Raises: MistakeError: a folder, or nothing."""
+    """Return if there is such a file, or a pipe. Raises: MistakeError."""
     if file == STANDARD:
         if sys.stdin is None:
             raise MistakeError("Standard input is closed")
@@ -70,19 +69,16 @@ def store(
 
 
 def put_one(
-    board: Board,
+    display: Display,
     client: GatewayClient,
     file: str,
     address: str,
     headers: dict[str, str],
 ) -> StoredObject | None:
-    """Store a file with its progress shown; None: it failed."""
-    try:
-        with board.bar(file, None) as bar, with_hint():
-            return store(client, file, address, headers, bar.set)
-    except (ClientError, OSError) as exc:
-        board.failed(address, exc)
-        return None
+    """Store a file and show its progress; None: it failed."""
+    with display.noting(address), display.bar(file, None) as show, with_hint():
+        return store(client, file, address, headers, show)
+    return None
 
 
 @click.command(
@@ -130,11 +126,11 @@ def put(
     if content_type is not None:
         headers["Content-Type"] = content_type
     check_headers(headers)
-    with Board(quiet) as board:
+    with Display(quiet) as display:
         if make_bucket and "/" in address:
             client.make_bucket(address.partition("/")[0])
-        stored = put_one(board, client, file, address, headers)
+        stored = put_one(display, client, file, address, headers)
         if stored and is_json:
             click.echo(json.dumps(asdict(stored)))
         elif stored:
-            board.tell(f"Stored {printable(address)}, {stored.size} bytes")
+            display.print(f"Stored {printable(address)}, {stored.size} bytes")

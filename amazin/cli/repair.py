@@ -7,6 +7,7 @@ import sys
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 
 from amazin.cli.common import (
     as_rate,
@@ -15,28 +16,14 @@ from amazin.cli.common import (
     examples,
     json_option,
     read_settings,
+    show_report,
 )
 from amazin.cli.nodes import known_nodes, log_to
-from amazin.cli.repair_view import show_report, work
+from amazin.cli.progress import run_bar
 from amazin.logs import logging_config
-from amazin.model.objects import DATA_BUCKETS
-from amazin.repair.report import Options
-from amazin.repair.schedule import Job, Watch, attempt
-
-
-def known_bucket(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> str | None:
-    """Return a bucket that exists."""
-    if value not in (None, *DATA_BUCKETS):
-        names = ", ".join(DATA_BUCKETS)
-        raise click.BadParameter(f"there is no {value!r}, but {names}", context, option)
-    return value
-
-
-bucket_option = click.option(
-    "--bucket", callback=known_bucket, metavar="NAME", help="The objects of a bucket."
-)
+from amazin.repair.report import Options, Report, fields, one_line, to_do
+from amazin.repair.schedule import Job, Watch, attempt, run, wait_for_it
+from amazin.units import counted
 
 
 @click.command(
@@ -53,7 +40,6 @@ bucket_option = click.option(
     metavar="BYTES/S",
     help="Copy no faster, as 50MB/s.",
 )
-@bucket_option
 @click.option(
     "--every",
     callback=as_seconds,
@@ -62,11 +48,7 @@ bucket_option = click.option(
 )
 @json_option
 def repair(
-    dry_run: bool,
-    rate: float | None,
-    bucket: str | None,
-    every: float | None,
-    is_json: bool,
+    dry_run: bool, rate: float | None, every: float | None, is_json: bool
 ) -> None:
     """Bring every object onto the nodes where it belongs.
 
@@ -77,8 +59,7 @@ def repair(
     if every and dry_run:
         raise click.UsageError("--every and --dry-run don't go together")
     settings = read_settings()
-    buckets = (bucket,) if bucket else DATA_BUCKETS
-    options = Options(dry_run, rate, buckets, settings.spool_dir)
+    options = Options(dry_run, rate, settings.spool_dir)
     if every:
         logging.config.dictConfig(logging_config(settings.least_level))
         with ended_by_signals(), known_nodes(settings) as membership:
@@ -90,5 +71,33 @@ def repair(
     with ended_by_signals(interrupted), known_nodes(settings) as membership:
         job = Job(membership, options, settings.refresh_seconds)
         report = work(job, console) if console.is_terminal else attempt(job)
-    show_report(report, options, is_json)
+    show_report(fields(report), one_line(report, dry_run), report.problems, is_json)
     sys.exit(0 if report.is_well else 1)
+
+
+def work(job: Job, console: Console) -> Report:
+    """Run at a terminal: show the plan first, then a progress bar."""
+    with console.status("Looking at the nodes") as status:
+        snapshot = wait_for_it(job, status.update)
+
+        def count(report: Report) -> None:
+            status.update(f"Looking at the objects: {report.objects}")
+
+        planned = run(job, snapshot, Options(is_dry_run=True), count)
+    if job.options.is_dry_run:
+        return planned
+    found = counted(planned.objects, "object")
+    console.print(f"{found}; {to_do(planned)}", highlight=False)
+    with run_bar(console, done) as bar:
+        task = bar.add_task("", total=planned.objects, report=Report())
+
+        def show(report: Report) -> None:
+            bar.update(task, completed=report.objects, report=report)
+
+        return run(job, snapshot, job.options, show)
+
+
+def done(report: Report, speed: str) -> str:
+    """Return the text beside the progress bar."""
+    copies = f"{counted(report.copies, 'copy')} ({decimal(report.bytes)}, {speed})"
+    return f"{copies}, {report.removals} removed"

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import TextColumn
 from rich.table import Column
-from rich.text import Text
 
 from amazin.blobs.node.node import BlobNode
 from amazin.blobs.replication.run import JOBS, Options, Replication, Stage, Tell, mute
 from amazin.blobs.replication.work import Report
 from amazin.blobs.sos_conf import BlobServer, read_servers, shown, table
-from amazin.cli.common import GoCommand, ended_by_signals, examples, json_option
+from amazin.cli.common import (
+    GoCommand,
+    ended_by_signals,
+    examples,
+    json_option,
+    show_report,
+)
 from amazin.cli.nodes import log_to
-from amazin.repair.report import number
+from amazin.cli.progress import run_bar
 from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
+from amazin.units import counted
 
 MAX_JOBS = 64
 NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob server"
@@ -96,7 +94,10 @@ def replicate(
         with shown_at(console) if is_watched else unseen() as tell:
             report = run(settings, servers, options, is_verbose, tell)
     if servers or is_json or is_verbose:
-        show_report(report, is_verbose, is_json)
+        # Beside the lines of --verbose, which other programs read, all is on standard
+        # error.
+        line, problems = summary(report), list(told(report))
+        show_report(fields(report), line, problems, is_json, is_quiet=is_verbose)
     else:
         click.echo(NO_SERVERS)
     sys.exit(0 if report.is_well else 1)
@@ -122,7 +123,7 @@ def run(
 
 
 class Printer:
-    """Prints lines of several threads, those of one call in one piece."""
+    """Prints the lines of one call together, though several threads call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -145,16 +146,9 @@ def unseen() -> Iterator[None]:
 
 @contextmanager
 def shown_at(console: Console) -> Iterator[Tell]:
-    """Show how far each group is, as long as it takes."""
-    with Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-        BarColumn(20),
-        MofNCompleteColumn(),
-        CopiedColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
+    """Show the progress of each group while it lasts."""
+    label = TextColumn("{task.description}", table_column=Column(no_wrap=True))
+    with run_bar(console, lambda report, s: f"{copied(report)}, {s}", label) as bar:
         task = bar.add_task("Looking", total=None, report=Report())
 
         def show(stage: Stage) -> None:
@@ -169,59 +163,37 @@ def shown_at(console: Console) -> Iterator[Tell]:
         yield show
 
 
-class CopiedColumn(ProgressColumn):
-    """What has been copied up to now, and how fast."""
-
-    def render(self, task: Task) -> Text:
-        """Return it as of this moment: bytes flow between two blobs, too."""
-        report: Report = task.fields["report"]
-        speed = decimal(int(report.bytes / max(task.elapsed or 0.0, 0.1)))
-        return Text(f"{copied(report)}, {speed}/s")
-
-
 # What came of it
 
 
-def show_report(report: Report, is_verbose: bool, is_json: bool) -> None:
-    """Print it: one line, and what is left to be done on standard error; or JSON.
-
-    Beside the lines of --verbose, which other programs read, all is on standard error.
-    """
-    if is_json:
-        click.echo(json.dumps(fields(report)))
-        return
-    click.echo(summary(report), err=is_verbose)
-    for problem in report.problems:
-        click.echo(problem, err=True)
+def told(report: Report) -> Iterator[str]:
+    """Yield a sentence for each thing that is left to be done."""
+    yield from report.problems
     if report.more_problems:
-        click.echo(f"... and {report.more_problems} more", err=True)
+        yield f"... and {report.more_problems} more"
     for url, reason in report.left_out.items():
-        click.echo(f"{url} was left out: {reason}", err=True)
+        yield f"{url} was left out: {reason}"
 
 
 def fields(report: Report) -> dict[str, object]:
     """Return the report as JSON shows it."""
-    names = (
-        *("blobs", "copied", "copies", "bytes", "damaged", "differing", "failures"),
-        *("left_out", "problems", "more_problems", "is_well"),
-    )
-    return {name: getattr(report, name) for name in names}
+    return {**asdict(report), "is_well": report.is_well}
 
 
 def summary(report: Report) -> str:
     """Return the report as one line."""
-    parts = [copied(report), f"looked at {number(report.blobs, 'blob')}"]
+    parts = [copied(report), f"looked at {counted(report.blobs, 'blob')}"]
     if report.differing:
         parts.append(f"{report.differing} with different contents")
     if report.damaged:
-        parts.append(number(report.damaged, "damaged copy"))
+        parts.append(counted(report.damaged, "damaged copy"))
     if report.failures:
-        parts.append(number(report.failures, "failure"))
+        parts.append(counted(report.failures, "failure"))
     if report.left_out:
-        parts.append(f"{number(len(report.left_out), 'server')} left out")
+        parts.append(f"{counted(len(report.left_out), 'server')} left out")
     return ", ".join(parts)
 
 
 def copied(report: Report) -> str:
     """Return how much was copied."""
-    return f"copied {number(report.copied, 'blob')} ({decimal(report.bytes)})"
+    return f"copied {counted(report.copied, 'blob')} ({decimal(report.bytes)})"

@@ -10,23 +10,22 @@ import click
 
 from amazin.cli.common import MistakeError, examples
 from amazin.cli.options import as_address, as_tree, client_of, gateway_options
-from amazin.cli.progress import Board, counted
+from amazin.cli.progress import Display
 from amazin.client.client import PAGE_KEYS, GatewayClient
 from amazin.errors import ClientError
 from amazin.model.names import printable
+from amazin.units import counted
 
 
-def remove_one(board: Board, client: GatewayClient, address: str) -> None:
+def remove_one(display: Display, client: GatewayClient, address: str) -> None:
     """Remove an object."""
-    try:
+    with display.noting(address):
         client.delete(address)
-    except ClientError as exc:
-        board.failed(address, exc)
-    else:
-        board.well()
 
 
-def remove_tree(board: Board, client: GatewayClient, bucket: str, prefix: str) -> None:
+def remove_tree(
+    display: Display, client: GatewayClient, bucket: str, prefix: str
+) -> None:
     """Remove all objects of a bucket whose keys begin with `prefix`."""
     try:
         keys = (entry.key for entry in client.list(bucket, prefix))
@@ -34,10 +33,10 @@ def remove_tree(board: Board, client: GatewayClient, bucket: str, prefix: str) -
             left = client.delete_all(bucket, batch)
             for unremoved in left:
                 label = f"{bucket}/{unremoved.key}"
-                board.failed(label, ClientError(unremoved.reason))
-            board.well(len(batch) - len(left))
+                display.note_failure(label, ClientError(unremoved.reason))
+            display.note_done(len(batch) - len(left))
     except ClientError as exc:
-        board.failed(f"{bucket}/{prefix}", exc)
+        display.note_failure(f"{bucket}/{prefix}", exc)
 
 
 def batches(keys: Iterable[str]) -> Iterator[list[str]]:
@@ -79,10 +78,10 @@ def rm(
             raise MistakeError("Standard input is closed: --yes asks nothing")
         places = ", ".join(printable("/".join(tree)) for tree in trees)
         click.confirm(f"Remove everything below {places}?", abort=True, err=True)
-    with Board(quiet) as board:
+    with Display(quiet) as display:
         for address in addresses:
-            remove_one(board, client, address)
+            remove_one(display, client, address)
         for tree in trees:
-            remove_tree(board, client, *tree)
+            remove_tree(display, client, *tree)
         if recursive:
-            board.tell(f"Removed {counted(board.done)}")
+            display.print(f"Removed {counted(display.done, 'object')}")

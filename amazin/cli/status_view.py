@@ -15,34 +15,34 @@ from rich.text import Text
 from amazin.status.counts import Count, total
 from amazin.status.nodes import UP, NodeStatus
 from amazin.status.observer import Status
+from amazin.units import counted
 
 RIGHT = ("weight", "objects", "size", "deleted", "internal", "share", "due", "counted")
 """Columns of numbers."""
 LESS_IMPORTANT = ("internal", "deleted", "weight", "due", "counted", "group", "roster")
-"""Columns that a narrow terminal does without; the first of them first."""
+"""Columns that a narrow terminal leaves out, in this order."""
 ANY_WIDTH = 10_000
 
 
 def sentence(status: Status) -> str:
-    """Return the whole on one line."""
+    """Return the status of the cluster on one line."""
     states = Counter(node.state for node in status.nodes)
     count = len(status.nodes)
-    nodes = "1 node" if count == 1 else f"{count} nodes"
+    nodes = counted(count, "node")
     parts = ", ".join(f"{states[state]} {state}" for state in sorted(states, key=rank))
     if status.roster is None:
         return f"{nodes}: {parts}. {status.condition}" if count else status.condition
-    replicas = status.roster.newest.replicas
-    copies = "1 copy" if replicas == 1 else f"{replicas} copies"
+    copies = counted(status.roster.newest.replicas, "copy")
     return f"{nodes}: {parts}. {copies} of each object. {status.condition}"
 
 
 def rank(state: str) -> tuple[bool, str]:
-    """Return what orders states: the good one first."""
+    """Return the sort key of a state; `up` is the first."""
     return state != UP, state
 
 
 def balance(status: Status) -> str:
-    """Return how far the nodes are from what placement gives; empty: not known."""
+    """Return how much the shares of nodes differ from placement; empty: unknown."""
     pairs = [(status.share(node.name), node) for node in status.nodes if node.due]
     off = [
         (share / node.due - 1, node.name)
@@ -78,7 +78,7 @@ def as_table(
 
 
 def columns(status: Status, has_ages: bool) -> list[str]:
-    """Return the titles of the columns in which there is something."""
+    """Return the titles of the columns that are not empty."""
     titles = ["node", "state", "weight", "roster"]
     if any(node.group for node in status.nodes):
         titles.insert(3, "group")
@@ -88,7 +88,7 @@ def columns(status: Status, has_ages: bool) -> list[str]:
 
 
 def node_cells(node: NodeStatus) -> dict[str, str]:
-    """Return what is known of a node without counting."""
+    """Return the cells of a node that need no counting."""
     return {
         "node": node.name,
         "state": node.state,
@@ -100,7 +100,7 @@ def node_cells(node: NodeStatus) -> dict[str, str]:
 
 
 def count_cells(name: str, status: Status) -> dict[str, str]:
-    """Return what lies on a node; while it is being counted, what there is already."""
+    """Return the cells of a node's objects; while it is counted, the count so far."""
     counted = status.counted.get(name)
     if counted is None or counted.count.problem:
         return {"objects": "?", "counted": "can't be"} if status.counted else {}
@@ -113,7 +113,7 @@ def count_cells(name: str, status: Status) -> dict[str, str]:
 
 
 def cells_of(count: Count) -> dict[str, str]:
-    """Return a count for people."""
+    """Return the cells of a count."""
     return {
         "objects": f"{count.objects:,}",
         "size": decimal(count.bytes),
@@ -123,12 +123,12 @@ def cells_of(count: Count) -> dict[str, str]:
 
 
 def percent(share: float | None) -> str:
-    """Return a share for people."""
+    """Return a share in percent."""
     return "" if share is None else f"{share:.1%}"
 
 
 def as_lines(status: Status, console: Console) -> Group:
-    """Return all of it, for a terminal."""
+    """Return the status for a terminal."""
     parts: list[Text | Table] = [Text(sentence(status)), fitting_table(status, console)]
     parts += [Text(line) for line in (balance(status),) if line]
     parts += [Text(problem, "red") for problem in status.problems]
@@ -136,7 +136,7 @@ def as_lines(status: Status, console: Console) -> Group:
 
 
 def fitting_table(status: Status, console: Console) -> Table:
-    """Return the table, less the columns for which a terminal is too narrow."""
+    """Return the table without the columns that do not fit the terminal."""
     options = console.options.update_width(ANY_WIDTH)
     for count in range(len(LESS_IMPORTANT) + 1):
         table = as_table(status, True, LESS_IMPORTANT[:count])
@@ -146,7 +146,7 @@ def fitting_table(status: Status, console: Console) -> Table:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """Return all of it."""
+    """Return the status."""
     roster = status.roster
     counts = [counted.count for counted in status.counted.values()]
     return {
@@ -162,7 +162,7 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
-    """Return one node, and what lies on it; a count that is not whole is none."""
+    """Return one node and its count; a count that is not complete is null."""
     counted = status.counted.get(node.name)
     is_whole = counted is not None and counted.age_seconds is not None
     return {

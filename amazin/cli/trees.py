@@ -1,4 +1,4 @@
-"""Folders and prefixes: all files below one, all objects below the other."""
+"""Copies of whole folders to a prefix of keys, and back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amazin.cli.common import FailureError
-from amazin.cli.options import each, with_hint
-from amazin.cli.progress import Board
+from amazin.cli.options import with_hint
+from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.files import (
     PARTIAL_SUFFIX,
@@ -23,48 +23,45 @@ from amazin.client.files import (
 from amazin.client.objects import StoredObject
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
+from amazin.workers import for_each
 
 
 @dataclass(frozen=True)
 class Trees:
-    """A folder here, and the keys with a prefix there."""
+    """A local folder, and the keys with a prefix on the gateway."""
 
     client: GatewayClient
-    board: Board
+    display: Display
     folder: Path
     bucket: str
     prefix: str
-    """Empty, or it ends in a slash."""
+    """It is empty, or ends in a slash."""
     jobs: int
-    """How many objects are on their way at a time."""
+    """How many objects are transferred at a time."""
     untidy: dict[Path, bool] = field(default_factory=dict)
-    """Whether parts of earlier downloads lay in a folder when it was first met."""
+    """Whether a folder had partial files of earlier downloads at its first use."""
 
     def upload(self) -> int:
-        """Store all files that are not there yet; return how many were sent."""
+        """Store all files that are not stored yet; return how many were sent."""
         with with_hint():
             old = next(self.client.list(self.bucket, self.prefix), None)
         sent: list[None] = []
 
         def work(name: str) -> None:
-            try:
+            with self.display.noting(name):
                 if self._store(name, is_new=old is None):
                     sent.append(None)
-            except (ClientError, OSError) as exc:
-                self.board.failed(name, exc)
-            else:
-                self.board.well()
 
-        each(work, files_below(self.folder, self.board), self.jobs)
+        for_each(work, files_below(self.folder, self.display), self.jobs)
         return len(sent)
 
     def _store(self, name: str, is_new: bool) -> bool:
-        """Store one file; False: it is there."""
+        """Store one file; False: it was stored already."""
         path, address = self.folder / name, f"{self.bucket}/{self.prefix}{name}"
-        with self.board.bar(name, path.stat().st_size) as bar:
+        with self.display.bar(name, path.stat().st_size) as show:
             if not is_new and self._is_there(path, address):
                 return False
-            upload(self.client, path, address, {}, bar.set)
+            upload(self.client, path, address, {}, show)
             return True
 
     def _is_there(self, path: Path, address: str) -> bool:
@@ -76,22 +73,18 @@ class Trees:
             raise
 
     def download(self) -> int:
-        """Fetch all objects that are not here yet; return how many came."""
+        """Fetch all objects that are not here yet; return how many were fetched."""
         self.folder.mkdir(parents=True, exist_ok=True)
         root = Path(os.path.realpath(self.folder))
         came: list[None] = []
 
         def work(entry: StoredObject) -> None:
-            try:
+            with self.display.noting(f"{self.bucket}/{entry.key}"):
                 if self._fetch(root, entry):
                     came.append(None)
-            except (ClientError, OSError) as exc:
-                self.board.failed(f"{self.bucket}/{entry.key}", exc)
-            else:
-                self.board.well()
 
-        each(work, self._objects(), self.jobs)
-        if self.prefix and not (self.board.done or self.board.failures):
+        for_each(work, self._objects(), self.jobs)
+        if self.prefix and not (self.display.done or self.display.failures):
             place = printable(f"{self.bucket}/{self.prefix}")
             raise FailureError(f"There is nothing below {place}")
         return len(came)
@@ -102,48 +95,48 @@ class Trees:
                 yield entry
 
     def _fetch(self, root: Path, entry: StoredObject) -> bool:
-        """Fetch one object; False: it is here."""
+        """Fetch one object; False: its file was here already."""
         target = place_of(root, entry.key.removeprefix(self.prefix))
         if is_same(target, entry):
             return False
         make_room(target)
         if target.parent not in self.untidy:
             self.untidy[target.parent] = has_leftovers(target.parent)
-        with self.board.bar(entry.key, entry.size) as bar:
-            download(self.client, f"{self.bucket}/{entry.key}", target, bar.set)
+        with self.display.bar(entry.key, entry.size) as show:
+            download(self.client, f"{self.bucket}/{entry.key}", target, show)
         if self.untidy[target.parent]:
             remove_leftovers(target)
         return True
 
 
-def files_below(folder: Path, board: Board) -> Iterator[str]:
-    """Yield the names of all files, with slashes; tell which are left out, and why."""
+def files_below(folder: Path, display: Display) -> Iterator[str]:
+    """Yield the names of all files, with slashes; warn of those that are left out."""
     root = os.path.realpath(folder)
 
     def unreadable(error: OSError) -> None:
-        board.failed(str(error.filename), error)
+        display.note_failure(str(error.filename), error)
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders.sort()
         for name in folders:
             if is_link(Path(place, name)):
                 path = os.path.relpath(Path(place, name), folder)
-                board.say(f"{printable(path)}: left out: a link to a folder")
+                display.warn(f"{printable(path)}: left out: a link to a folder")
         for name in sorted(names):
             path = os.path.relpath(Path(place, name), folder)
             if reason := why_not(Path(place, name), root):
-                board.say(f"{printable(path)}: left out: {reason}")
+                display.warn(f"{printable(path)}: left out: {reason}")
             else:
                 yield path
 
 
 def is_link(path: Path) -> bool:
-    """Whether it is a link, as far as that can be told."""
+    """Whether a path is a link; False also if that can't be read."""
     return os.path.islink(path)  # noqa: PTH114 - it raises nothing
 
 
 def why_not(path: Path, root: str) -> str:
-    """Return why a file is left out; empty: it is not."""
+    """Return why a file is left out; empty: it is not left out."""
     if path.name.endswith(PARTIAL_SUFFIX):
         return "of a download that is not complete"
     if is_link(path):
@@ -161,9 +154,9 @@ def why_not(path: Path, root: str) -> str:
 
 
 def place_of(root: Path, name: str) -> Path:
-    """Return where the object with this name goes, below a real path.
+    """Return the path of the file for an object, below a real path.
 
-    Raises: ClientError: that can't be, or would not be below it.
+    Raises: ClientError: its name is no path, or leads elsewhere.
     """
     segments = name.split("/")
     if "\\" in name or "\0" in name or {"", ".", ".."}.intersection(segments):
@@ -178,7 +171,7 @@ def place_of(root: Path, name: str) -> Path:
 
 
 def make_room(target: Path) -> None:
-    """Make the folders that a file needs. Raises: ClientError, OSError."""
+    """Make the folders above a file. Raises: ClientError, OSError."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -26,26 +26,26 @@ from amazin.errors import ClientError, DamagedError, ObjectChangedError
 
 PARTIAL_SUFFIX = ".amazin-part"
 RESTARTS = 5
-"""So often a download begins anew, because the object changed on the way."""
+"""How often a download begins anew because the object changed meanwhile."""
 MAX_NAME_BYTES = 120
-"""Of a file's name in the name of its partial file; a longer one is hashed."""
+"""A longer file name is hashed in the name of its partial file."""
 UMASK = os.umask(0o077)
-"""What new files let nobody do. To ask sets it, so it is asked before threads run."""
+"""The umask of new files. Reading it sets it, so it is read before threads run."""
 os.umask(UMASK)
 PRIVATE_MODE = 0o600
-"""Of a partial file: what its target will let others do shows when it is there."""
+"""The mode of a partial file; it gets that of its target when it is complete."""
 _TAG = "[A-Za-z0-9-]{1,64}"
 
 
 Show = Callable[[int, int | None], object]
-"""Is told how many bytes are through, of how many."""
+"""Is called with the bytes transferred so far, and with all bytes (None: unknown)."""
 
 
 class Sink(Protocol):
-    """Where the bytes of a download go."""
+    """What a download is written to."""
 
     def write(self, data: bytes, /) -> object:
-        """Take a piece."""
+        """Write a piece."""
 
 
 # Uploads
@@ -65,10 +65,10 @@ class SteadyFile:
         self._show = show
         self._state = self._look()
         self.size = self._state[0] if self._has_size() else None
-        """None: that is known at its end."""
+        """None: it is known only at the end."""
 
     def _has_size(self) -> bool:
-        """Whether it is an ordinary file; those of /proc say 0, and are not empty."""
+        """Whether its size is known; files of /proc say 0 and are not empty."""
         size, _, mode = self._state
         try:
             return stat.S_ISREG(mode) and (size > 0 or not self._file.peek(1))
@@ -92,11 +92,11 @@ class SteadyFile:
         return piece
 
     def tell(self) -> int:
-        """Return how far it is. Raises: OSError, if it can't be read again."""
+        """Return the position. Raises: OSError, if the file can't be read again."""
         return self._file.tell()
 
     def seek(self, position: int, /) -> int:
-        """Go back. Raises: OSError, if it can't be read again."""
+        """Set the position. Raises: OSError, if the file can't be read again."""
         return self._file.seek(position)
 
     def close(self) -> None:
@@ -119,12 +119,7 @@ def upload(
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file's bytes. Raises: OSError."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, md5_factory).hexdigest()
-
-
-def md5_factory() -> hashlib._Hash:
-    """Return a new MD5, which finds mistakes, no attacks."""
-    return hashlib.md5(usedforsecurity=False)
+        return hashlib.file_digest(file, md5).hexdigest()
 
 
 def is_same(path: Path, stored: StoredObject) -> bool:
@@ -154,7 +149,7 @@ class Partial:
         self.size = os.fstat(self._fd).st_size
 
     def digest(self) -> Digest:
-        """Return the MD5 of what is there, and go to its end."""
+        """Return the MD5 of the file so far, and go to its end."""
         found = md5()
         os.lseek(self._fd, 0, os.SEEK_SET)
         while piece := os.read(self._fd, PIECE_BYTES):
@@ -169,17 +164,17 @@ class Partial:
         self.size += len(data)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Empty the file."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self.size = 0
 
     def remove(self) -> None:
-        """Give it up."""
+        """Remove the file."""
         self._path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Put it in its place: it is whole."""
+        """Rename the complete file to its final name."""
         with suppress(PermissionError):  # some disks have no modes: FAT
             os.fchmod(self._fd, mode_for(self._target))
         os.fsync(self._fd)
@@ -188,7 +183,7 @@ class Partial:
         self._path.replace(self._target)
 
     def close(self) -> None:
-        """Let others have it; what is there stays, if it is anything."""
+        """Close and unlock the file; an empty one is removed."""
         if not self.size and is_at(self._fd, self._path):
             self.remove()
         os.close(self._fd)
@@ -202,7 +197,7 @@ def partial_name(name: str, etag: str) -> str:
 
 
 def partial_start(name: str) -> str:
-    """Return what the names of all partial files of a file begin with."""
+    """Return the beginning of the names of all partial files of a file."""
     data = os.fsencode(name)
     if len(data) > MAX_NAME_BYTES:
         name = hashlib.sha256(data).hexdigest()
@@ -210,7 +205,7 @@ def partial_start(name: str) -> str:
 
 
 def opened(path: Path) -> int:
-    """Return a descriptor of a file that nobody else writes."""
+    """Open and lock a partial file; return its descriptor. Raises: ClientError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         fd = os.open(path, flags, PRIVATE_MODE)
@@ -234,7 +229,7 @@ def mode_for(target: Path) -> int:
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether this is the file at a path."""
+    """Whether a descriptor is of the file at a path."""
     try:
         return os.path.samestat(os.fstat(fd), path.lstat())
     except FileNotFoundError:
@@ -244,7 +239,7 @@ def is_at(fd: int, path: Path) -> bool:
 def download(
     client: GatewayClient, address: str, target: Path, show: Show
 ) -> StoredObject:
-    """Put an object in the place of a file, whole, or raise.
+    """Replace a file by a whole object, or raise.
 
     Raises: ClientError, OSError.
     """
@@ -282,7 +277,7 @@ def complete(
     partial: Partial,
     show: Show,
 ) -> None:
-    """Fetch what is missing of an object, of which `stream` would bring all."""
+    """Fetch what is missing of an object; `stream` is an open download of all of it."""
     info = stream.info
     if partial.size > info.size:
         partial.clear()
@@ -298,7 +293,7 @@ def complete(
 
 
 def copy(stream: ObjectStream, sink: Sink, show: Show) -> None:
-    """Give all that comes to a sink."""
+    """Write a whole download to a sink."""
     with stream:
         show(stream.position, stream.info.size)
         for piece in stream:
@@ -307,12 +302,12 @@ def copy(stream: ObjectStream, sink: Sink, show: Show) -> None:
 
 
 def has_leftovers(folder: Path) -> bool:
-    """Whether parts of downloads lie in a folder. Raises: OSError."""
+    """Whether a folder has partial files. Raises: OSError."""
     return any(folder.glob(f".*{PARTIAL_SUFFIX}"))
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what has come of versions that are no more; not what is being written."""
+    """Remove the partial files of other versions, but none that is being written."""
     ours = re.escape(partial_start(target.name)) + _TAG + re.escape(PARTIAL_SUFFIX)
     for path in target.parent.glob(f".*{PARTIAL_SUFFIX}"):
         if re.fullmatch(ours, path.name):

@@ -1,9 +1,8 @@
-"""Bytes on their way between a program and a gateway, checked as they go by."""
+"""Uploads and downloads as streams, whose MD5 is checked."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,22 +10,21 @@ from typing import Protocol, Self
 from amazin.client.http import PIECE_BYTES, Answer, Transport
 from amazin.client.objects import StoredObject, as_size, info_of, nonsense, path_of
 from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
-
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+from amazin.model.headers import content_range
 
 
 class Digest(Protocol):
     """A hash that is being computed."""
 
     def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
+        """Add more bytes."""
 
     def hexdigest(self) -> str:
-        """Return it as of now."""
+        """Return the digest so far, in hex."""
 
 
 class Readable(Protocol):
-    """Where the bytes of an upload come from; with `seek` it can be sent again."""
+    """The source of an upload; with `seek` it can be sent again."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; b"": the end."""
@@ -58,7 +56,7 @@ class ObjectStream:
         self._etag = etag
         self._digest = md5() if digest is None and not start else digest
         self.position = start
-        """How many bytes of the object have come, those before the start included."""
+        """The position in the object: of the next byte to come."""
         self._answer: Answer | None = None
         self.info = self._open(transport.send)
         """What the object is."""
@@ -75,7 +73,7 @@ class ObjectStream:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection. Idempotent."""
         answer, self._answer = self._answer, None
         if answer:
             answer.close()
@@ -141,17 +139,17 @@ class ObjectStream:
         """Return the size of the object, if these are the bytes that were asked for."""
         if answer.status == 200 and not self.position:
             return as_size(answer.headers.get("Content-Length"))
-        found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        found = content_range(answer.headers)
         if answer.status != 206 or not found:
             raise changed()  # such a server, or proxy, begins anew
-        first, last, size = map(int, found.groups())
+        first, last, size = found
         if first != self.position or last != size - 1:
             raise nonsense()
         return size
 
 
 class Upload:
-    """A body on its way, as often as it has to be sent."""
+    """The body of an upload, which may have to be sent several times."""
 
     def __init__(self, body: Readable, length: int | None) -> None:
         self._body = body
@@ -166,7 +164,7 @@ class Upload:
         return self._start is not None
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield it from its beginning. Raises: ClientError: it is too short."""
+        """Yield the body from its beginning. Raises: ClientError: it is too short."""
         if self.sent:
             self._body.seek(self._start)  # type: ignore[attr-defined]
         self.digest, self.sent = md5(), 0
@@ -190,7 +188,7 @@ class Upload:
 
 
 def start_of(body: Readable) -> int | None:
-    """Return where a body begins, if one can return there."""
+    """Return the start position of a body; None: it can't be read again."""
     try:
         start: int = body.tell()  # type: ignore[attr-defined]
         body.seek(start)  # type: ignore[attr-defined]
@@ -199,11 +197,11 @@ def start_of(body: Readable) -> int | None:
     return start
 
 
-def md5() -> Digest:
-    """Return a new MD5, which finds mistakes, no attacks."""
+def md5() -> hashlib._Hash:
+    """Return a new MD5; it finds accidental damage, no attacks."""
     return hashlib.md5(usedforsecurity=False)
 
 
 def changed() -> ObjectChangedError:
-    """Return the error for another version."""
+    """Return the error for a download that met another version."""
     return ObjectChangedError("The object changed while it was fetched")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amazin.errors import SettingsError
 from amazin.model.node_specs import NodeSpec
+from amazin.nodes.folder.content import sync_folder
 
 log = logging.getLogger("amazin.discovery")
 
@@ -28,7 +28,7 @@ class FolderDiscovery:
         try:
             for number in self._numbers:
                 (self._data_dir / f"node-{number}").mkdir(parents=True, exist_ok=True)
-            _sync_folder(self._data_dir)
+            sync_folder(self._data_dir)
         except OSError as exc:
             raise SettingsError(f"DATA_DIR: can't be used: {exc.strerror}") from exc
 
@@ -45,11 +45,3 @@ class FolderDiscovery:
                     yield int(match[1])
         except OSError as exc:
             log.debug("the data folder can't be listed: %s", exc)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from amazin.errors import GatewayError, NodeError, NodeTimeoutError
@@ -19,31 +20,39 @@ def ask_all(
     start: Callable[[Node], Pending[T]],
     *,
     even_lost: bool = False,
+    even_skipped: bool = False,
     deadline: float = math.inf,
 ) -> dict[str, T | GatewayError]:
     """Send a request to several nodes at once; return responses or errors by node name.
 
-    The errors include NoSuchKeyError, if a node has no such object. `deadline` is on
-    the monotonic clock; a node that is silent until then gets a NodeTimeoutError.
+    That a node has no such object, NoSuchKeyError, is among the reasons. With
+    `even_skipped` all are asked, and none is skipped for its answer. `deadline` is on
+    the monotonic clock; a node that is silent until then is given up.
     """
     answers: dict[str, T | GatewayError] = {}
     asked: list[tuple[Member, Pending[T]]] = []
     for member in members:
         try:
-            asked.append((member, member.ask(start, even_lost=even_lost)))
+            if even_skipped:
+                asked.append((member, start(member.node)))
+            else:
+                asked.append((member, member.ask(start, even_lost=even_lost)))
         except NodeError as exc:
             answers[member.name] = exc
     for member, pending in asked:
-        answers[member.name] = _answer(member, pending, deadline)
+        wait = pending.wait if even_skipped else partial(member.wait, pending)
+        answers[member.name] = _answer(wait, pending, deadline)
     return answers
 
 
-def _answer(member: Member, pending: Pending[T], deadline: float) -> T | GatewayError:
+def _answer(
+    wait: Callable[[], T], pending: Pending[T], deadline: float
+) -> T | GatewayError:
     seconds = max(0.0, deadline - time.monotonic())
     if seconds < math.inf and not pending.is_ready(seconds):
         pending.cancel()
         return NodeTimeoutError("the node is silent")
     try:
-        return member.wait(pending)
+        return wait()
     except GatewayError as exc:
         return exc

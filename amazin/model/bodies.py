@@ -1,4 +1,4 @@
-"""Request bodies as uploads need them: of known length, or held in memory."""
+"""What clients upload, whole in memory or as it comes; and digests of bytes."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ class HeldBody:
     def can_restart(self) -> bool:
         """See `Body`."""
         return True
+
+
+def digest_of(chunks: Iterable[bytes], algorithm: str) -> tuple[int, str]:
+    """Read all chunks; return their size and their digest in hex."""
+    size, digest = 0, hashlib.new(algorithm, usedforsecurity=False)
+    for chunk in chunks:
+        size += len(chunk)
+        digest.update(chunk)
+    return size, digest.hexdigest()
 
 
 def hold_if_small(body: Body) -> Body:

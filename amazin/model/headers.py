@@ -18,18 +18,20 @@ NATIVE_HEADERS = (
 is Expires: MinIO drops a value that is no date, like the common 0."""
 MAX_METADATA_BYTES = 2048
 _PREFIX_BYTES = len("x-amz-meta-")
-"""Nodes add this prefix to the name of an X-... header, and count it."""
+"""Nodes add so many bytes to the name of an X-... header, and count them."""
 _STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 18
-"""The share of the gateway's own stamp in the 2 KiB that nodes allow."""
-KEPT = (
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Cache-Control",
-    "Expires",
-)
+"""What the gateway's own stamp takes of the 2 KiB that nodes allow."""
+KEPT = (*NATIVE_HEADERS[1:], "Expires")
+"""Headers that are stored beside Content-Type and X-... headers."""
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 METADATA_NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
 METADATA_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int, int, int] | None:
+    """Return first byte, last byte and size from Content-Range; None: not given."""
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def require_fit(

@@ -1,4 +1,4 @@
-"""What a repair is to do, what it has done, and how both are told."""
+"""The options and the report of a repair, and the report as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from rich.filesize import decimal
 
-from amazin.model.objects import DATA_BUCKETS
+from amazin.units import counted
 
 WORKERS = 4
 """How many keys are worked on at once."""
@@ -14,11 +14,10 @@ WORKERS = 4
 
 @dataclass(frozen=True)
 class Options:
-    """How to go about it."""
+    """How a repair works."""
 
     is_dry_run: bool = False
     bytes_per_second: float | None = None
-    buckets: tuple[str, ...] = DATA_BUCKETS
     spool_dir: str | None = None
     workers: int = WORKERS
 
@@ -28,14 +27,14 @@ class Report:
     """What was done, or with a dry run: what there is to do."""
 
     objects: int = 0
-    """Keys looked at, tombstones too."""
+    """Number of keys, tombstones included."""
     copies: int = 0
     bytes: int = 0
     removals: int = 0
     parts: int = 0
-    """Of uploads that were replaced, deleted or broken off: removed."""
+    """Removed parts of uploads that were replaced, deleted or broken off."""
     part_bytes: int = 0
-    """What they took of all nodes."""
+    """The size of these parts on all nodes."""
     failures: int = 0
     """Keys that are not as they should be yet."""
     is_whole: bool = False
@@ -43,7 +42,7 @@ class Report:
     has_settled: bool = False
     """Whether a change of the set of nodes came to its end."""
     problems: list[str] = field(default_factory=list)
-    """What a person should know, a sentence each."""
+    """A sentence for each problem."""
 
     @property
     def is_well(self) -> bool:
@@ -59,7 +58,7 @@ def fields(report: Report) -> dict[str, object]:
 def one_line(report: Report, is_dry_run: bool = False) -> str:
     """Return the report as one line."""
     done = to_do(report) if is_dry_run else summary(report)
-    return f"looked at {number(report.objects, 'object')}: {done}"
+    return f"looked at {counted(report.objects, 'object')}: {done}"
 
 
 def to_do(report: Report) -> str:
@@ -67,7 +66,7 @@ def to_do(report: Report) -> str:
     parts = []
     if report.copies:
         size = decimal(report.bytes)
-        parts.append(f"{number(report.copies, 'copy')} ({size}) to make")
+        parts.append(f"{counted(report.copies, 'copy')} ({size}) to make")
     if report.removals:
         parts.append(f"{report.removals} to remove")
     if report.parts:
@@ -80,7 +79,7 @@ def summary(report: Report) -> str:
     parts = []
     if report.copies:
         size = decimal(report.bytes)
-        parts.append(f"made {number(report.copies, 'copy')} ({size})")
+        parts.append(f"made {counted(report.copies, 'copy')} ({size})")
     if report.removals:
         parts.append(f"removed {report.removals}")
     if report.parts:
@@ -92,11 +91,4 @@ def summary(report: Report) -> str:
 
 def unused_parts(report: Report) -> str:
     """Return how many parts of large objects no object needs, and their size."""
-    return f"{number(report.parts, 'unused part')} ({decimal(report.part_bytes)})"
-
-
-def number(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+    return f"{counted(report.parts, 'unused part')} ({decimal(report.part_bytes)})"

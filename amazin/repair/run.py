@@ -11,8 +11,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from functools import partial
 from operator import itemgetter
 
@@ -22,46 +21,17 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import settle
-from amazin.model.objects import BUCKET, DATA_BUCKETS, ObjectInfo, ObjectName
+from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
 from amazin.repair.objects import KeyRepair, RepairContext
 from amazin.repair.orphan_parts import OrphanParts
 from amazin.repair.plan import is_well
 from amazin.repair.report import Options, Report
+from amazin.workers import for_each
 
 log = logging.getLogger("amazin.repair")
-
-
-class WorkerPool:
-    """A few threads, and never much more to do than they can; of one worker, none."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
-        self._running: set[Future[None]] = set()
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Have it done, maybe later. Raises: what earlier work raised."""
-        if self._pool is None:
-            work()
-            return
-        self._running.add(self._pool.submit(work))
-        if len(self._running) >= 2 * self._workers:
-            done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Wait until all is done. Raises: what work raised, if nothing else did."""
-        if self._pool is None:
-            return
-        self._pool.shutdown(cancel_futures=error[0] is not None)
-        if error[0] is None:
-            for future in self._running:
-                future.result()
+Listed = tuple[ObjectName, dict[str, ObjectInfo]]
+"""A key, and its object info in each node's listing, by the nodes' names."""
 
 
 class Repair:
@@ -78,7 +48,7 @@ class Repair:
         self._clock_ns = clock_ns
 
     def run(self, tell: Callable[[Report], object] = lambda report: None) -> Report:
-        """Do it; `tell` is called after each key with the report so far.
+        """Repair all objects; `tell` is called after each key with the report so far.
 
         Raises: RepairError, NodeError, if it can't begin.
         """
@@ -107,7 +77,7 @@ class Repair:
         return report
 
     def _begin(self) -> tuple[RepairContext, list[str]]:
-        """Decide which nodes take part; returns also what a person should know."""
+        """Decide which nodes take part; returns also the problems."""
         self._membership.refresh()
         snapshot = self._membership.fresh_snapshot()
         roster = snapshot.roster
@@ -130,7 +100,7 @@ class Repair:
         return RepairContext(snapshot, roster, names, is_complete), problems
 
     def _fill(self, roster: Roster, lost: frozenset[str]) -> str:
-        """Make nodes that lost their disks ready to be filled, or say why not."""
+        """Make buckets on nodes that lost their disks; returns why not, if so."""
         names = ", ".join(sorted(lost))
         if len(lost) >= least_replicas(roster):
             return (
@@ -142,8 +112,7 @@ class Repair:
         if not self._options.is_dry_run:
             members = self._membership.snapshot().members
             for name in lost:
-                for bucket in DATA_BUCKETS:
-                    members[name].node.make_bucket(bucket)
+                members[name].node.make_bucket(BUCKET)
         return ""
 
     def _walk(
@@ -152,25 +121,23 @@ class Repair:
         key_repair: KeyRepair,
         tell: Callable[[Report], object],
     ) -> None:
-        with WorkerPool(self._options.workers) as pool:
-            listed_objects = itertools.chain.from_iterable(
-                all_listed(context, bucket) for bucket in self._options.buckets
-            )
-            for name, listed in listed_objects:
+        def unwell() -> Iterator[Listed]:
+            for name, listed in all_listed(context, BUCKET):
                 key_repair.report.objects += 1
                 tell(key_repair.report)
                 if not is_well(context.place(name), listed, context.names):
-                    pool.do(partial(mend_or_note, key_repair, name, listed))
+                    yield name, listed
+
+        for_each(partial(mend_or_note, key_repair), unwell(), self._options.workers)
         tell(key_repair.report)
 
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
-        """Every object is where it should be: say so in the roster.
+        """Record in the roster that every object is where it should be.
 
         A disk that was filled is counted on again at once, also in the middle of a
         change, which waits for it.
         """
-        all_took_part = context.names >= required(context.roster)
-        if self._options.buckets != DATA_BUCKETS or not all_took_part:
+        if not context.names >= required(context.roster):
             return
         key_repair.check()
         report = key_repair.report
@@ -196,8 +163,7 @@ class Repair:
         names a part can come to light later.
         """
         report = key_repair.report
-        is_sure = context.is_complete and context.roster.is_settled
-        if not is_sure or self._options.buckets != DATA_BUCKETS:
+        if not (context.is_complete and context.roster.is_settled):
             return
         is_dry_run = self._options.is_dry_run
         collection = OrphanParts(context, key_repair, is_dry_run, begin_ns)
@@ -213,16 +179,15 @@ class Repair:
 
 
 def settle_exactly(expected: Roster, roster: Roster) -> Roster:
-    """Settle the roster under which all was done. Raises: RepairError."""
+    """Settle the roster that this run used. Raises: RepairError: it has changed."""
     if roster != expected:
         raise RepairError("the set of nodes changed")
     return settle(roster)
 
 
-def mend_or_note(
-    key_repair: KeyRepair, name: ObjectName, listed: Mapping[str, ObjectInfo]
-) -> None:
-    """Mend one key; one that can't be mended now doesn't stop the others."""
+def mend_or_note(key_repair: KeyRepair, found: Listed) -> None:
+    """Repair one key; a failure is logged and counted, and stops no others."""
+    name, listed = found
     try:
         key_repair.mend(name, listed)
     except RepairError:
@@ -234,8 +199,8 @@ def mend_or_note(
 
 def all_listed(
     context: RepairContext, bucket: str, prefix: str = ""
-) -> Iterator[tuple[ObjectName, dict[str, ObjectInfo]]]:
-    """Yield every key with what the nodes' listings say of it, in key order."""
+) -> Iterator[Listed]:
+    """Yield every key with its entries in the nodes' listings, in key order."""
     members = [context.members[name] for name in sorted(context.names)]
     listings = [
         listing(member, bucket, prefix, member.name in context.snapshot.lost)

@@ -18,10 +18,8 @@ from typing import Any, NamedTuple
 from amazin.errors import SettingsError
 from amazin.model.names import check_bucket
 from amazin.model.node_specs import NodeSpec, as_name, as_weight, parse_list
-from amazin.units import SIZE_UNITS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 

@@ -1,28 +1,17 @@
 """Parses a configuration file, so that every error has its line.
 
-Reads YAML's events one by one and constructs no objects; refuses aliases and tags. Does
-not check values: `load.py` does. Source: YAML 1.2.2.
+Its YAML is composed to nodes, so nothing is constructed; anchors, aliases and tags are
+refused. Values are not looked at: `load.py`. Source: YAML 1.2.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
-from yaml.events import (
-    AliasEvent,
-    CollectionStartEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
 from amazin.errors import SettingsError
@@ -38,111 +27,108 @@ def parse(text: str, file: str) -> dict[str, Given]:
     Raises:
         SettingsError: the text is no YAML, or names no setting; values are not checked.
     """
-    return _Parser(text, file).parse()
+    line, problem = 0, ""
+    try:
+        reader = _Reader(text, file)
+        try:
+            return reader.settings()
+        except yaml.MarkedYAMLError as exc:
+            line = exc.problem_mark.line if exc.problem_mark else reader.line
+            problem = f": {_explain(exc)}"
+        except RecursionError:
+            line, problem = reader.line, ": it is nested too deeply"
+        except (yaml.YAMLError, ValueError, OverflowError):
+            line = reader.line
+    except ReaderError as exc:
+        line, problem = text.count("\n", 0, exc.position), ": a control character"
+    raise SettingsError(f"{file}:{line + 1}: this is not YAML{problem}")
 
 
-class _Parser:
-    """Parses the events of one file."""
+class _Reader(yaml.SafeLoader):
+    """Composes the nodes of a file, and reads the settings from them."""
 
     def __init__(self, text: str, file: str) -> None:
-        self._text = text
+        super().__init__(text)
         self._file = file
-        self._line = 1
         self._lines: dict[str, int] = {}
         """The line of each place that was read already."""
         self._given: dict[str, Given] = {}
-        self._events: Iterator[Event] = yaml.parse(text, Loader=yaml.SafeLoader)
 
-    def parse(self) -> dict[str, Given]:
-        """Parse the single document of the file."""
-        self._next()
-        if isinstance(self._next(), StreamEndEvent):
-            return {}
-        event = self._next()
-        if isinstance(event, MappingStartEvent):
-            self._read_section("")
-        elif not _is_empty(event):
-            self._refuse("expected settings, one a line, as `replicas: 2`")
-        self._next()
-        if isinstance(self._next(), DocumentStartEvent):
-            self._refuse("a second document begins; expected one")
+    def settings(self) -> dict[str, Given]:
+        """Read the one document of the file."""
+        node = self.get_node() if self.check_node() else None
+        if isinstance(node, MappingNode):
+            self._read_section(node, "")
+        elif node and not _is_empty(node):
+            self._refuse(node, "expected settings, one a line, as `replicas: 2`")
+        if self.check_node():
+            self._refuse(self._peek(), "a second document begins; expected one")
         return self._given
 
-    def _next(self) -> Event:
-        try:
-            event = next(self._events)
-        except yaml.MarkedYAMLError as exc:
-            self._line = exc.problem_mark.line + 1 if exc.problem_mark else self._line
-            self._refuse(f"this is not YAML: {_explain(exc)}")
-        except ReaderError as exc:
-            self._line = self._text.count("\n", 0, exc.position) + 1
-            self._refuse("this is not YAML: a control character")
-        except (yaml.YAMLError, ValueError, OverflowError):
-            self._refuse("this is not YAML")
-        if event.start_mark:
-            self._line = event.start_mark.line + 1
-        if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
-            self._refuse("anchors (&) and aliases (*) can't be used; quotes help")
-        if getattr(event, "tag", None) is not None:
-            self._refuse("tags (!) can't be used; quotes help")
-        return event
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """Compose the next node. Raises: SettingsError, for an anchor, alias or tag."""
+        event = self._peek()
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            self._refuse(
+                event, "anchors (&) and aliases (*) can't be used; quotes help"
+            )
+        if event.tag is not None:
+            self._refuse(event, "tags (!) can't be used; quotes help")
+        return super().compose_node(parent, index)
 
-    def _read_section(self, section: str) -> None:
-        while not isinstance(event := self._next(), MappingEndEvent):
-            if not isinstance(event, ScalarEvent):
-                self._refuse("expected the name of a setting")
-            place = f"{section}{event.value}"
+    def _peek(self) -> Any:
+        return self.peek_event()  # type: ignore[no-untyped-call]
+
+    def _read_section(self, section: MappingNode, above: str) -> None:
+        for name, value in section.value:
+            if not isinstance(name, ScalarNode):
+                self._refuse(name, "expected the name of a setting")
+            place = f"{above}{name.value}"
             if place in self._lines:
                 earlier = f"it is already in line {self._lines[place]}"
-                self._refuse(f"{_printable(place)}: stands here twice: {earlier}")
-            self._lines[place] = self._line
-            if place in SECTIONS:
-                self._read_inner(place)
-            elif place in PLACES:
-                self._read_setting(place)
-            else:
-                self._refuse(_unknown(place))
+                self._refuse(name, f"{_printable(place)}: stands here twice: {earlier}")
+            self._lines[place] = name.start_mark.line + 1
+            if place in PLACES:
+                self._read_setting(place, value)
+            elif place not in SECTIONS:
+                self._refuse(name, _unknown(place))
+            elif isinstance(value, MappingNode):
+                self._read_section(value, f"{place}.")
+            elif not _is_empty(value):
+                names = ", ".join(_names_in(place))
+                self._refuse(value, f"{place}: expected a section with any of {names}")
 
-    def _read_inner(self, place: str) -> None:
-        event = self._next()
-        if isinstance(event, MappingStartEvent):
-            self._read_section(f"{place}.")
-        elif not _is_empty(event):
-            names = ", ".join(_names_in(place))
-            self._refuse(f"{place}: expected a section with any of {names}")
-
-    def _read_setting(self, place: str) -> None:
-        field, line = PLACES[place], self._line
-        event = self._next()
-        if isinstance(event, SequenceStartEvent) and field.metadata["is_list"]:
-            text = ",".join(self._read_list(place))
-        elif isinstance(event, ScalarEvent):
-            text = "" if _is_empty(event) else event.value.strip()
+    def _read_setting(self, place: str, node: Node) -> None:
+        field, line = PLACES[place], self._lines[place]
+        if isinstance(node, SequenceNode) and field.metadata["is_list"]:
+            text = ",".join(self._values(place, node))
+        elif isinstance(node, ScalarNode):
+            text = "" if _is_empty(node) else node.value.strip()
         else:
-            found = "a list" if isinstance(event, SequenceStartEvent) else "a section"
-            self._refuse(f"{place}: expected one value, not {found}")
+            found = "a list" if isinstance(node, SequenceNode) else "a section"
+            self._refuse(node, f"{place}: expected one value, not {found}")
         if text:
             self._given[field.name] = Given(text, place, f"{self._file}:{line}")
 
-    def _read_list(self, place: str) -> Iterator[str]:
-        while not isinstance(event := self._next(), SequenceEndEvent):
-            if isinstance(event, CollectionStartEvent):
-                self._refuse(f"{place}: expected a list of values")
-            if not isinstance(event, ScalarEvent) or _is_empty(event):
-                continue
-            if "," in event.value:
-                self._refuse(f"{place}: a value in a list can't hold a comma")
-            yield event.value.strip()
+    def _values(self, place: str, sequence: SequenceNode) -> Iterator[str]:
+        for node in sequence.value:
+            if not isinstance(node, ScalarNode):
+                self._refuse(node, f"{place}: expected a list of values")
+            if "," in node.value:
+                self._refuse(node, f"{place}: a value in a list can't hold a comma")
+            if not _is_empty(node):
+                yield node.value.strip()
 
-    def _refuse(self, sentence: str) -> NoReturn:
-        raise SettingsError(f"{self._file}:{self._line}: {sentence}") from None
+    def _refuse(self, found: Node | yaml.Event, sentence: str) -> NoReturn:
+        mark = found.start_mark or self.get_mark()
+        raise SettingsError(f"{self._file}:{mark.line + 1}: {sentence}")
 
 
-def _is_empty(event: Event) -> bool:
+def _is_empty(node: Node) -> bool:
     return (
-        isinstance(event, ScalarEvent)
-        and event.value.strip() in _EMPTY
-        and (event.style is None or not event.value.strip())
+        isinstance(node, ScalarNode)
+        and node.value.strip() in _EMPTY
+        and (node.style is None or not node.value.strip())
     )
 
 

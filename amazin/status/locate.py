@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from amazin.cluster.placement import Placement, is_valid, place
-from amazin.errors import NodeError, NoSuchBucketError, NoSuchKeyError
+from amazin.errors import GatewayError, NodeError, NoSuchBucketError
+from amazin.membership.asking import ask_all
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
-from amazin.nodes.interface import Pending
+from amazin.units import counted
 
 FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
 
@@ -51,13 +52,14 @@ class Location:
         return f"{shown(self.name)}: {self.verdict}{reason}"
 
 
-Answer = ObjectInfo | NodeError | None
-"""None: the node has no copy."""
+Answer = ObjectInfo | GatewayError
+"""What a node holds; NoSuchKeyError: nothing; NodeError: that can't be told."""
 
 
 def locate(snapshot: Snapshot, name: ObjectName) -> Location:
-    """Ask all known nodes for the object."""
-    answers = ask_all(snapshot, name)
+    """Ask all known nodes, also those that are skipped just now."""
+    members = snapshot.members.values()
+    answers = ask_all(members, lambda node: node.start_head(name), even_skipped=True)
     roster = snapshot.roster
     if roster is None:
         verdict = ABSENT if snapshot.is_empty else UNKNOWN
@@ -73,29 +75,6 @@ def locate(snapshot: Snapshot, name: ObjectName) -> Location:
         *judge(placement, snapshot, answers, newest),
         [holding(n, roster, name, answers, snapshot, n in newest) for n in names],
     )
-
-
-def ask_all(snapshot: Snapshot, name: ObjectName) -> dict[str, Answer]:
-    """Ask the nodes directly, including those that are skipped now."""
-    asked: dict[str, Pending[ObjectInfo] | NodeError] = {}
-    for member in snapshot.members.values():
-        try:
-            asked[member.name] = member.node.start_head(name)
-        except NodeError as exc:
-            asked[member.name] = exc
-    return {node: receive(pending) for node, pending in asked.items()}
-
-
-def receive(pending: Pending[ObjectInfo] | NodeError) -> Answer:
-    """Wait for a response."""
-    if isinstance(pending, NodeError):
-        return pending
-    try:
-        return pending.wait()
-    except NoSuchKeyError:
-        return None
-    except NodeError as exc:
-        return exc
 
 
 def newest_copies(
@@ -133,9 +112,9 @@ def judge(
     info = next(iter(newest.values()))
     if info.is_deleted:
         return DELETED, moment(info)
-    missing = placement.replicas - len(newest)
-    count = f"{len(newest)} of {placement.replicas}" if missing > 0 else len(newest)
-    return FOUND, "1 copy" if count == 1 else f"{count} copies"
+    if len(newest) < placement.replicas:
+        return FOUND, f"{len(newest)} of {placement.replicas} copies"
+    return FOUND, counted(len(newest), "copy")
 
 
 def holding(

@@ -33,9 +33,10 @@ from amazin.model.objects import DATA_BUCKETS, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.nodes.build import node_builder
 from amazin.nodes.interface import Node
-from amazin.repair.report import Report, number, one_line, to_do
+from amazin.repair.report import Report, one_line, to_do
 from amazin.repair.schedule import is_worth_it
 from amazin.settings.settings import Settings
+from amazin.units import counted
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
 from tests.support.paths import PROJECT
 
@@ -371,7 +372,7 @@ def test_what_is_said_of_a_report() -> None:
     assert one_line(report) == "looked at 1 object: made 1 copy (7.8 MB), removed 50"
     assert to_do(report) == "1 copy (7.8 MB) to make, 50 to remove"
     assert to_do(replace(report, copies=0, removals=0)) == "nothing to do"
-    assert number(2, "copy") == "2 copies"
+    assert counted(2, "copy") == "2 copies"
 
 
 @pytest.mark.parametrize(
@@ -794,11 +795,6 @@ def test_who_cannot_be_forgotten(tmp_path: Path, names: list[str], says: str) ->
             ["forget", "a"],
             {"DISCOVERY": "folders", "DATA_DIR": "/nowhere"},
             "Settings: DATA_DIR: there is no folder '/nowhere'",
-        ),
-        (
-            ["repair", "--bucket", "photos"],
-            {},
-            "Invalid value for '--bucket': there is",
         ),
         (["repair", "--rate", "fast"], {}, "Invalid value for '--rate': 'fast' is no"),
         (["repair", "--every", "1"], {}, "Invalid value for '--every': '1' is no"),

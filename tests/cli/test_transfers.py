@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from amazin.cli.common import MistakeError
 from amazin.cli.cp import way
 from amazin.cli.main import main
-from amazin.cli.options import each
 from amazin.cli.trees import place_of
 from amazin.client import http as client_http
 from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
@@ -755,26 +754,3 @@ def test_the_environment_says_where_and_who(
     monkeypatch.setenv("AMAZIN_TOKEN", "t0ken")
     assert CliRunner().invoke(main, ["ls"]).exit_code == 0
     assert server.asked[0].headers["authorization"] == "Bearer t0ken"
-
-
-def test_work_in_threads_ends_with_the_first_error() -> None:
-    done = list[int]()
-
-    def work(number: int) -> None:
-        if number == 3:
-            raise ClientError("three")
-        done.append(number)
-
-    with pytest.raises(ClientError, match="three"):
-        each(work, iter(range(10**9)), 2)
-    assert len(done) < 100
-
-
-def test_an_error_of_the_list_ends_the_work() -> None:
-    def tasks() -> Iterator[int]:
-        yield 1
-        raise ClientError("broken off")
-
-    done = list[int]()
-    with pytest.raises(ClientError, match="broken off"):
-        each(done.append, tasks(), 2)

@@ -244,8 +244,10 @@ WRONG = [
     ('data_dir: "\\U00110000"', r"1: this is not YAML"),
     ("%YAML 1." + "9" * 5000 + "\n---\n", r"1: this is not YAML"),
     ("%YAML 2.0\n---\n", r"1: this is not YAML: found incompatible"),
-    ("[" * 100_000, r"1: expected settings"),
-    ("server: " + "{a: " * 10_000, r"1: server.a: there is no such setting"),
+    ("\n" + "[" * 100_000, r"2: this is not YAML: it is nested too deeply"),
+    ("server: " + "{a: " * 10_000, r"1: this is not YAML: it is nested too deeply"),
+    ("- " * 10_000, r"1: this is not YAML: it is nested too deeply"),
+    ("nodes: [" + "[], " * 10_000 + "]", r"1: nodes: expected a list of values"),
 ]
 
 

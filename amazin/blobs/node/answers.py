@@ -18,13 +18,13 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.headers import content_range
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
-from amazin.nodes.s3.answers import CONTENT_RANGE, read_modified
+from amazin.nodes.s3.answers import read_modified
 from amazin.nodes.transport.response import Response
 
 ANSWER_SECONDS = 5.0
 _ETAG = re.compile(r'"([\x21\x23-\x7e\x80-\xff]{1,128})"')
-_LENGTH = re.compile(r"[0-9]{1,18}")
 _NOT_OF_THE_BLOB = re.compile(r"x-(?:request-id|content-type-options|amazin-.*)")
 """What servers say of an answer, or keep for themselves."""
 
@@ -78,10 +78,10 @@ def read_size(response: Response, *, has_etag: bool) -> int:
 
     The lengths that old servers' answers to HEAD may have are not of the blob.
     """
-    if found := CONTENT_RANGE.fullmatch(response.headers.get("content-range", "")):
-        return int(found[3])
-    length = response.headers.get("content-length", "")
-    if not _LENGTH.fullmatch(length) or (response.method == "HEAD" and not has_etag):
+    if found := content_range(response.headers):
+        return found[2]
+    length = response.headers.get("content-length")
+    if length is None or (response.method == "HEAD" and not has_etag):
         return UNKNOWN_SIZE
     return int(length)
 

@@ -13,7 +13,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from amazin.errors import NodeProtocolError
 from amazin.model.node_specs import TimeLimits
-from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import Exchange, Interpret, send_first
 from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
@@ -79,22 +78,9 @@ class BlobClient:
         """
         request = self.request_head(method, path, headers) + body
         connection = send_first(self.pool, request, self.limits.answer)
-        return self.await_slowly(connection, method, interpret, request)
+        return SlowExchange(self, connection, method, interpret, request)
 
-    def await_slowly(
-        self,
-        connection: Connection,
-        method: str,
-        interpret: Interpret[T],
-        request: bytes = b"",
-    ) -> SlowExchange[T]:
-        """Await the answer to what was sent on a connection; see `SlowExchange`."""
-        probe = self.ask_for_life
-        return SlowExchange(
-            self.pool, connection, method, interpret, self.limits, probe, request
-        )
-
-    def ask_for_life(self, timeout: float | None = None) -> Exchange[None]:
+    def probe(self, timeout: float | None = None) -> Exchange[None]:
         """Ask whether a blob server answers."""
 
         def interpret(response: Response) -> None:

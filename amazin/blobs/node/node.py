@@ -7,7 +7,6 @@ so there are no stamps; nothing can be deleted.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
@@ -16,7 +15,9 @@ from amazin.blobs.node.answers import error_for, read_info
 from amazin.blobs.node.client import BlobClient
 from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.uploads import BlobPost, StreamedBlob, send_whole
+from amazin.blobs.store import is_id
 from amazin.errors import NodeProtocolError, NotSupportedError, PreconditionError
+from amazin.model.headers import content_range
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import (
     UNKNOWN_SIZE,
@@ -25,11 +26,9 @@ from amazin.model.objects import (
     ObjectName,
 )
 from amazin.nodes.interface import NodeObject, Pending, Upload
-from amazin.nodes.s3.answers import CONTENT_RANGE
 from amazin.nodes.transport.response import Response
 
 BLOB_BUCKET = "blobs"
-_ID = re.compile(r"[a-z0-9]{1,255}")
 
 T = TypeVar("T")
 
@@ -119,7 +118,7 @@ class BlobNode:
 
     def start_check(self) -> Pending[object]:
         """See `Node`."""
-        return self._client.ask_for_life()
+        return self._client.probe()
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -167,12 +166,12 @@ class BlobNode:
             response.close()
 
     def _in_order(self, items: Iterable[tuple[object, T]]) -> Iterator[T]:
-        """Yield the values of ids, which come in order; warn once of what is none."""
+        """Yield the values of valid ids, in order; warn once of an invalid one."""
         last, has_warned = "", False
         for blob_id, value in items:
             if not isinstance(blob_id, str):
                 raise NodeProtocolError("the blob server sent no list of ids")
-            if not _ID.fullmatch(blob_id):
+            if not is_id(blob_id):
                 if not has_warned:
                     shown = ascii(blob_id[:80])
                     log.warning("%s lists %s, which is no blob", self.name, shown)
@@ -206,9 +205,9 @@ class BlobContent:
         if not response.is_delimited:
             raise NodeProtocolError("the blob server sent a body without an end")
         self._unasked = 0
-        """Bytes to be dropped yet, before those that were asked for."""
+        """How many bytes are to be dropped before the requested ones."""
         self._missing: int | None = None
-        """Bytes that were asked for and are to come; None: all to the end."""
+        """How many of the requested bytes are still to come; None: all to the end."""
         if byte_range:
             first, last = byte_range
             self._missing = last - first + 1
@@ -276,8 +275,8 @@ def detail(item: Any) -> tuple[object, tuple[str, int, str]]:
 
 def require_range(response: Response, byte_range: tuple[int, int] | None) -> None:
     """Raise NodeProtocolError unless a partial answer is what was asked for."""
-    found = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    found = content_range(response.headers)
     if not byte_range or not found:
         raise NodeProtocolError("the blob server sent a part, unasked")
-    if (int(found[1]), int(found[2])) != byte_range:
+    if found[:2] != byte_range:
         raise NodeProtocolError("the blob server sent another range")

@@ -12,8 +12,6 @@ from amazin.blobs.node.answers import blob_headers, require_stored, sent_headers
 from amazin.blobs.node.client import BlobClient
 from amazin.errors import GatewayError
 from amazin.model.objects import ObjectInfo
-from amazin.nodes.transport.connection import Connection
-from amazin.nodes.transport.exchange import Interpret
 from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import SlowExchange
 from amazin.nodes.transport.streamed_upload import StreamedRequest
@@ -22,16 +20,16 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class BlobPost:
-    """What is known of an upload before its bytes; makes sense of the answer."""
+    """An upload without its bytes: how they are framed, and what the answer means."""
 
     def __init__(
         self, blob_id: str, length: int | None, headers: Mapping[str, str]
     ) -> None:
-        """`length` None: it is sent in chunks, to an end that isn't known yet."""
+        """A `length` of None is unknown: the upload is sent chunked."""
         self.path = f"/blob/{blob_id}"
         self.length = length
         self.written = 0
-        """Bytes of the blob so far."""
+        """How many bytes of the blob were framed so far."""
         framing = (
             ("Transfer-Encoding", "chunked")
             if length is None
@@ -82,12 +80,10 @@ class StreamedBlob(StreamedRequest):
 
     def __init__(self, client: BlobClient, post: BlobPost) -> None:
         """Ask, and send the head. Raises: NodeError."""
-        client.ask_for_life().wait()
-        self._client = client
+        client.probe().wait()
         self._post = post
-        self._read_stored = post.read_stored
         head = client.request_head("POST", post.path, post.lines)
-        super().__init__(client.pool, head, client.limits)
+        super().__init__(client, "POST", head, post.read_stored)
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -108,8 +104,3 @@ class StreamedBlob(StreamedRequest):
         if end:
             self._send(end)
         return self._await_answer()
-
-    def _exchange(
-        self, connection: Connection, interpret: Interpret[ObjectInfo]
-    ) -> SlowExchange[ObjectInfo]:
-        return self._client.await_slowly(connection, "POST", interpret)

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Protocol
 
+from amazin.blobs.store import is_sha1
 from amazin.model.objects import UNKNOWN_SIZE
 
-_SHA1 = re.compile(r"[0-9a-f]{40}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -34,7 +34,7 @@ class Copy(NamedTuple):
 
     size: int = UNKNOWN_SIZE
     etag: str = ""
-    """Its MD5; "": the server didn't tell."""
+    """Its MD5; empty: the server doesn't tell it."""
 
 
 class Blob(NamedTuple):
@@ -50,7 +50,7 @@ class Blob(NamedTuple):
         return None not in self.copies
 
     def must_be_read(self) -> bool:
-        """Whether only its bytes can tell that the copies are the same.
+        """Whether the copies must be read to tell whether they are the same.
 
         A SHA-1 is trusted as the name of the same bytes where the lists don't object.
         """
@@ -61,11 +61,6 @@ class Blob(NamedTuple):
         if len(copies) < 2 or is_sha1(self.id):
             return False
         return not all(copy.etag for copy in copies)
-
-
-def is_sha1(blob_id: str) -> bool:
-    """Whether the id is one that an api-server gives: the SHA-1 of the bytes."""
-    return _SHA1.fullmatch(blob_id) is not None
 
 
 def write_list(server: Lister, file: IO[str]) -> bool:

@@ -15,7 +15,8 @@ from contextlib import closing, contextmanager
 from typing import NamedTuple, Protocol
 
 from amazin.blobs.node.node import BLOB_BUCKET
-from amazin.blobs.replication.lists import Lister, is_sha1
+from amazin.blobs.replication.lists import Lister
+from amazin.blobs.store import is_sha1
 from amazin.errors import (
     GatewayError,
     NodeError,
@@ -23,6 +24,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.bodies import digest_of
 from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.interface import NodeObject, Pending, Upload
 
@@ -65,23 +67,23 @@ class SourceError(GatewayError):
 
 
 class WrongBytesError(SourceError):
-    """A copy has not the bytes that its name promises."""
+    """The bytes of a copy have another SHA-1 than its id."""
 
 
 class TargetError(GatewayError):
-    """A server didn't take a copy."""
+    """A server refused a copy, or failed while it was sent."""
 
 
 class DifferentError(TargetError):
-    """A server has got other bytes under the same id; they stay."""
+    """A server holds other bytes under the same id; they stay."""
 
 
 class IsThereError(GatewayError):
-    """A server has got the blob from somebody else meanwhile."""
+    """A server received the blob from somebody else meanwhile."""
 
 
 class Mirror:
-    """One server of a group, and whether it is of use now. Thread-safe."""
+    """One server of a group, and whether it can be used now. Thread-safe."""
 
     def __init__(self, url: str, server: BlobServer) -> None:
         self.url = url
@@ -89,7 +91,7 @@ class Mirror:
         self.is_old = True
         """Whether it may be an old one, which replaces what is uploaded again."""
         self.reason = ""
-        """Why it is left out; "": it isn't."""
+        """Why it is left out; empty: it is not left out."""
         self.undone = 0
         """Copies that were not made because it was left out, or full, by then."""
         self._failures = 0
@@ -98,16 +100,16 @@ class Mirror:
 
     @property
     def is_full(self) -> bool:
-        """Whether it has refused uploads only, of late, for want of room."""
+        """Whether its last uploads were all refused because it is full."""
         return self._refusals >= PATIENCE
 
     def leave_out(self, error: GatewayError) -> None:
-        """Ask nothing of it any more."""
+        """Send no more requests to it."""
         with self._lock:
             self.reason = self.reason or str(error)
 
     def note_success(self, *, is_upload: bool = False) -> None:
-        """It did as it was asked."""
+        """Note that a request succeeded."""
         with self._lock:
             self._failures = 0
             if is_upload:
@@ -130,7 +132,7 @@ class Mirror:
             self.note_success()
 
     def note_undone(self) -> None:
-        """A copy from or to it is left for another run."""
+        """Note that a copy from or to it is left for another run."""
         with self._lock:
             self.undone += 1
 
@@ -160,7 +162,7 @@ class Mirror:
 
     @contextmanager
     def as_target(self) -> Iterator[None]:
-        """Turn what it does with an upload into TargetError."""
+        """Raise the errors of an upload to it as TargetError."""
         try:
             yield
         except PreconditionError as exc:
@@ -189,7 +191,7 @@ class Mirror:
 
 
 class Digest(NamedTuple):
-    """What a copy's bytes are known by."""
+    """The size and the SHA-1 of a copy."""
 
     size: int
     sha1: str
@@ -197,12 +199,8 @@ class Digest(NamedTuple):
 
 def read_digest(mirror: Mirror, blob_id: str) -> Digest:
     """Read a copy. Raises: SourceError."""
-    sha1, size = hashlib.sha1(usedforsecurity=False), 0
     with closing(mirror.open(blob_id)) as content:
-        for chunk in mirror.chunks(content):
-            sha1.update(chunk)
-            size += len(chunk)
-    return Digest(size, sha1.hexdigest())
+        return Digest(*digest_of(mirror.chunks(content), "sha1"))
 
 
 class Transfer:
@@ -244,7 +242,7 @@ class Transfer:
                     self._upload.abort()
 
     def _stream(self, content: NodeObject) -> None:
-        """Send all but the last piece; and that if the bytes are the right ones."""
+        """Send all but the last piece; send that one only if the SHA-1 is right."""
         sha1, held = hashlib.sha1(usedforsecurity=False), b""
         for chunk in self._source.chunks(content):
             sha1.update(chunk)

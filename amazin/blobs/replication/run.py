@@ -8,14 +8,8 @@ any moment.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ThreadPoolExecutor,
-    as_completed,
-    wait,
-)
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import IO, NamedTuple
@@ -25,6 +19,8 @@ from amazin.blobs.replication.mirrors import BlobServer, Mirror
 from amazin.blobs.replication.work import Mirroring, Report, Say
 from amazin.blobs.sos_conf import shown
 from amazin.errors import NodeError, RepairError
+from amazin.units import counted
+from amazin.workers import for_each
 
 JOBS = 4
 """How many blobs are worked on at once."""
@@ -32,13 +28,13 @@ JOBS = 4
 
 @dataclass(frozen=True)
 class Options:
-    """How to go about it."""
+    """How a run works."""
 
     jobs: int = JOBS
     is_check: bool = False
-    """Whether every copy is read, and held against its name."""
+    """Whether every copy is read, and compared with its id."""
     spool_dir: str | None = None
-    """Where the lists go; None: the system's folder for such."""
+    """Where the lists are written; None: the system's folder for temporary files."""
 
 
 class Stage(NamedTuple):
@@ -46,7 +42,7 @@ class Stage(NamedTuple):
 
     group: str
     report: Report
-    """As of now; it goes on changing."""
+    """The report so far; it changes while the run goes on."""
     done: int = 0
     total: int | None = None
     """Blobs of the group for which there is something to do; None: not known yet."""
@@ -69,7 +65,7 @@ class Replication:
         say: Say = mute,
         tell: Tell | None = None,
     ) -> None:
-        """`connect` is given a URL; `tell` is called by the thread of `run`."""
+        """`connect` is given a URL; `tell` is called by one thread at a time."""
         self._connect = connect
         self._options = options
         self._say = say
@@ -108,8 +104,7 @@ class Replication:
     ) -> dict[Mirror, IO[str]]:
         """Write all lists to disk, at once; leave out servers that give none."""
         files = {mirror: self._new_file(stack) for mirror in mirrors}
-        with ThreadPoolExecutor(len(files)) as pool:
-            list(pool.map(fetch_list, files, files.values()))
+        for_each(lambda mirror: fetch_list(mirror, files[mirror]), files, len(files))
         return {mirror: file for mirror, file in files.items() if not mirror.reason}
 
     def _new_file(self, stack: ExitStack) -> IO[str]:
@@ -123,50 +118,39 @@ class Replication:
 
     def _mirror(self, group: str, files: Mapping[Mirror, IO[str]]) -> None:
         """Work on all blobs, several at once."""
-        work = Mirroring(
+        mirroring = Mirroring(
             list(files), self._report, self._say, is_check=self._options.is_check
         )
-        total = None
+        total, done, lock = None, 0, threading.Lock()
         if self._tell:
-            total = sum(not work.is_idle(blob) for blob in listed(files))
-        with ThreadPoolExecutor(self._options.jobs) as pool:
-            for done in self._finished(pool, work, listed(files)):
+            total = sum(not mirroring.is_idle(blob) for blob in listed(files))
+
+        def work(blob: Blob) -> None:
+            nonlocal done
+            mirroring.work(blob)
+            with lock:
+                done += 1
                 if self._tell:
                     self._tell(Stage(group, self._report, done, total))
 
-    def _finished(
-        self, pool: ThreadPoolExecutor, work: Mirroring, blobs: Iterable[Blob]
-    ) -> Iterator[int]:
-        """Yield, as blobs are finished, how many are; those with nothing to do apart.
+        for_each(work, self._busy(mirroring, files), self._options.jobs)
 
-        A bounded number waits, however many there are.
-        """
-        running: set[Future[None]] = set()
-        count = 0
-        for blob in blobs:
+    def _busy(
+        self, mirroring: Mirroring, files: Mapping[Mirror, IO[str]]
+    ) -> Iterator[Blob]:
+        """Yield the blobs for which there is something to do; count all blobs."""
+        for blob in listed(files):
             self._report.blobs += 1
-            if work.is_idle(blob):
-                work.work(blob)
-                continue
-            running.add(pool.submit(work.work, blob))
-            if len(running) > 2 * self._options.jobs:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                count += ended(done)
-                yield count
-        for future in as_completed(running):
-            count += ended([future])
-            yield count
+            if mirroring.is_idle(blob):
+                mirroring.work(blob)
+            else:
+                yield blob
 
     def _note_end(self, mirror: Mirror) -> None:
-        """Say in the report what became of a server, if it isn't all well."""
+        """Add a server that was left out, or failed later, to the report."""
         if mirror.reason or mirror.undone:
             reason = mirror.reason or "it takes no more uploads"
             self._report.left_out[mirror.url] = undone_reason(reason, mirror.undone)
-
-
-def ended(futures: Iterable[Future[None]]) -> int:
-    """Return how many there are. Raises: what one of them raised."""
-    return len([future.result() for future in futures])
 
 
 def fetch_list(mirror: Mirror, file: IO[str]) -> None:
@@ -192,9 +176,10 @@ def undone_reason(reason: str, undone: int) -> str:
     """Return why a server is left out, and what that has left undone."""
     if not undone:
         return reason
-    return f"{reason}; {undone} {'copy was' if undone == 1 else 'copies were'} not made"
+    were = "was" if undone == 1 else "were"
+    return f"{reason}; {counted(undone, 'copy')} {were} not made"
 
 
 def no_room(error: OSError) -> RepairError:
-    """Return what it means that a list can't be kept."""
+    """Return the error for a list that can't be written."""
     return RepairError(f"SPOOL_DIR: no place for the lists of blobs: {error.strerror}")

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from amazin.blobs.replication.lists import Blob, is_sha1
+from amazin.blobs.replication.lists import Blob
 from amazin.blobs.replication.mirrors import (
     DifferentError,
     Digest,
@@ -21,27 +21,28 @@ from amazin.blobs.replication.mirrors import (
     WrongBytesError,
     read_digest,
 )
+from amazin.blobs.store import is_sha1
 
 MAX_PROBLEMS = 1000
-"""Sentences that a report keeps; of more it has the number."""
+"""How many problems a report keeps; it counts the others."""
 
 Say = Callable[[Sequence[str]], object]
-"""Is given lines that belong together; called by several threads."""
+"""Prints lines that belong together; several threads call it."""
 
 
 @dataclass
 class Report:
-    """What was done, and what is left; its methods are thread-safe."""
+    """What was done, and what is left."""
 
     blobs: int = 0
-    """Ids looked at."""
+    """Number of ids."""
     copied: int = 0
-    """Ids of which copies were made."""
+    """Number of ids that were copied."""
     copies: int = 0
     bytes: int = 0
-    """Of these copies."""
+    """Size of these copies."""
     damaged: int = 0
-    """Copies whose bytes are not those that the id, a SHA-1, promises."""
+    """Copies whose SHA-1 is not their id."""
     differing: int = 0
     """Ids under which servers have different bytes."""
     failures: int = 0
@@ -49,38 +50,14 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
     """Servers that were not mirrored, or not to the end, and why."""
     problems: list[str] = field(default_factory=list)
-    """What a person should know, a sentence each, `MAX_PROBLEMS` at most."""
+    """A sentence for each problem, `MAX_PROBLEMS` at most."""
     more_problems: int = 0
-    """How many there were above that."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """How many problems there were beyond these."""
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is left to be done."""
         return not (self.problems or self.left_out)
-
-    def count(
-        self,
-        *,
-        sent: int = 0,
-        copies: int = 0,
-        damaged: int = 0,
-        differing: int = 0,
-        failures: int = 0,
-        problem: str = "",
-    ) -> None:
-        """Add to the numbers; keep a sentence."""
-        with self._lock:
-            self.bytes += sent
-            self.copied += bool(copies)
-            self.copies += copies
-            self.damaged += damaged
-            self.differing += differing
-            self.failures += failures
-            if problem and len(self.problems) < MAX_PROBLEMS:
-                self.problems.append(problem)
-            else:
-                self.more_problems += bool(problem)
 
 
 class Mirroring:
@@ -94,11 +71,12 @@ class Mirroring:
         *,
         is_check: bool = False,
     ) -> None:
-        """`is_check`: read every copy."""
+        """With `is_check` every copy is read."""
         self._mirrors = mirrors
         self._report = report
         self._say = say
         self._is_check = is_check
+        self._lock = threading.Lock()
 
     def is_idle(self, blob: Blob) -> bool:
         """Whether there is nothing to do for a blob."""
@@ -121,7 +99,30 @@ class Mirroring:
             if sources and self._bring(blob.id, sources, target):
                 sources.append(target)
                 copies += 1
-        self._report.count(copies=copies)
+        self._count(copies=copies)
+
+    def _count(
+        self,
+        *,
+        sent: int = 0,
+        copies: int = 0,
+        damaged: int = 0,
+        differing: int = 0,
+        failures: int = 0,
+        problem: str = "",
+    ) -> None:
+        """Add to the numbers and problems of the report."""
+        with self._lock:
+            self._report.bytes += sent
+            self._report.copied += bool(copies)
+            self._report.copies += copies
+            self._report.damaged += damaged
+            self._report.differing += differing
+            self._report.failures += failures
+            if problem and len(self._report.problems) < MAX_PROBLEMS:
+                self._report.problems.append(problem)
+            else:
+                self._report.more_problems += bool(problem)
 
     # Comparing
 
@@ -136,7 +137,7 @@ class Mirroring:
                 digests[mirror] = read_digest(mirror, blob_id)
             except SourceError as exc:
                 problem = f"{blob_id} can't be read on {mirror.url}: {exc}"
-                self._report.count(failures=1, problem=problem)
+                self._count(failures=1, problem=problem)
         if is_sha1(blob_id):
             wrong = [m for m, digest in digests.items() if digest.sha1 != blob_id]
             for mirror in wrong:
@@ -149,7 +150,7 @@ class Mirroring:
 
     def _note_damage(self, blob_id: str, mirror: Mirror) -> None:
         problem = f"{blob_id} is damaged on {mirror.url}: its bytes have another SHA-1"
-        self._report.count(damaged=1, problem=problem)
+        self._count(damaged=1, problem=problem)
 
     def _note_difference(self, blob_id: str, digests: Mapping[Mirror, Digest]) -> None:
         copies = ", ".join(
@@ -157,7 +158,7 @@ class Mirroring:
             for mirror, digest in digests.items()
         )
         problem = f"{blob_id} has different contents: {copies}"
-        self._report.count(differing=1, problem=problem)
+        self._count(differing=1, problem=problem)
 
     # Copying
 
@@ -188,18 +189,18 @@ class Mirroring:
                 problem = f"{source.url}: {exc}"
             except TargetError as exc:
                 is_different = isinstance(exc, DifferentError)
-                self._report.count(differing=is_different)
+                self._count(differing=is_different)
                 problem = str(exc)
                 break
         self._say(lines)
         problem = f"{blob_id} can't be copied to {target.url}: {problem}"
-        self._report.count(failures=1, problem=problem)
+        self._count(failures=1, problem=problem)
         return False
 
     def _transfer(
         self, blob_id: str, source: Mirror, target: Mirror, lines: list[str]
     ) -> None:
-        """Copy; `lines`, and more, are said in one piece when the upload begins."""
+        """Copy a blob; `lines` and more are printed together when the upload begins."""
         lines.append(f"\t\tMirroring {blob_id} from {source.url} to {target.url}")
         lines.append(f"\tFetching :{source.url}/blob/{blob_id}")
 
@@ -209,16 +210,16 @@ class Mirroring:
             lines.clear()
 
         def count(sent: int) -> None:
-            self._report.count(sent=sent)
+            self._count(sent=sent)
 
         Transfer(blob_id, source, target, begin, count).run()
 
 
 def present(blob_id: str, mirror: Mirror) -> str:
-    """Return the line of a copy that is there."""
+    """Return the line for a copy that exists."""
     return f"\tObject {blob_id} is present on {mirror.url}"
 
 
 def missing(blob_id: str, mirror: Mirror) -> str:
-    """Return the line of a copy that is not there."""
+    """Return the line for a copy that is missing."""
     return f"\tObject {blob_id} is missing on {mirror.url}"

@@ -22,7 +22,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.model.headers import NATIVE_HEADERS
+from amazin.model.headers import NATIVE_HEADERS, content_range
 from amazin.model.objects import Label, ObjectInfo
 from amazin.nodes.transport.response import Response
 
@@ -36,7 +36,6 @@ several."""
 _NATIVE_KEYS = [(name, name.lower()) for name in NATIVE_HEADERS]
 _ETAG = re.compile(r'"([0-9A-Za-z+/=_-]{1,128})"')
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 _ACCESS_CODES = ("InvalidAccessKeyId", "XAdminUserNotFound")
 """versitygw answers 404 with the second code if the access key is unknown."""
@@ -128,10 +127,9 @@ def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo
     """
     require_success(response, is_conditional=is_conditional)
     headers = response.headers
-    size = headers.get("content-length", "")
-    if total := CONTENT_RANGE.fullmatch(headers.get("content-range", "")):
-        size = total[3]
-    if not size:
+    part = content_range(headers)
+    size = part[2] if part else headers.get("content-length")
+    if size is None:
         raise NodeProtocolError("the node sent an object without its length")
     label = Label.parse(headers.get(_LABEL, ""))
     return ObjectInfo(

@@ -13,17 +13,15 @@ from urllib.parse import urlsplit
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.s3.answers import bucket_exists
-from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import Exchange, Interpret, send_first
 from amazin.nodes.transport.pool import ConnectionPool
-from amazin.nodes.transport.slow_exchange import SlowExchange
 from amazin.signing.sigv4 import Signer, canonical_path
 
 if TYPE_CHECKING:
     from amazin.nodes.s3.sdk import SDK
 
 PROBE_BUCKET = "store"
-"""Is requested when a node is silent; the bucket need not exist."""
+"""The bucket that probes ask for; it need not exist."""
 PROBE_KEY = "amazin.probe"
 """No object has this key: a gateway never stores one."""
 
@@ -71,19 +69,8 @@ class S3Client:
         connection = send_first(self.pool, request, timeout)
         return Exchange(self.pool, connection, method, interpret, timeout, request)
 
-    def await_slowly(
-        self,
-        connection: Connection,
-        method: str,
-        interpret: Interpret[T],
-        request: bytes = b"",
-    ) -> SlowExchange[T]:
-        """Await the response to a request sent on a connection; see `SlowExchange`."""
-        return SlowExchange(
-            self.pool, connection, method, interpret, self.limits, self._probe, request
-        )
-
-    def _probe(self, timeout: float) -> Exchange[bool]:
+    def probe(self, timeout: float | None = None) -> Exchange[bool]:
+        """Send a request that any node able to serve answers."""
         return self.ask_for_bucket(PROBE_BUCKET, timeout)
 
     def ask_for_bucket(

@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from amazin.errors import NodeProtocolError, NoSuchKeyError
+from amazin.model.headers import content_range
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.s3.answers import (
-    CONTENT_RANGE,
     metadata_lines,
     read_info,
     require_success,
 )
-from amazin.nodes.s3.client import PROBE_BUCKET, S3Client
+from amazin.nodes.s3.client import S3Client
 from amazin.nodes.s3.uploads import Put, StreamedUpload, send_whole
 from amazin.nodes.transport.response import Response
 
@@ -136,7 +136,7 @@ class S3Node:
 
     def start_check(self) -> Pending[object]:
         """See `Node`."""
-        return self._client.ask_for_bucket(PROBE_BUCKET)
+        return self._client.probe()
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -186,12 +186,11 @@ class S3Object:
             raise NodeProtocolError("the node ignored If-Match")
 
     def _check_range(self, first: int, last: int) -> None:
-        found = CONTENT_RANGE.fullmatch(self._response.headers.get("content-range", ""))
+        found = content_range(self._response.headers)
         if self._response.status != 206 or not found:
             raise NodeProtocolError("the node ignored the range")
-        if (int(found[1]), int(found[2])) != (first, last) or (
-            self._response.length != last - first + 1
-        ):
+        length = self._response.length
+        if found[:2] != (first, last) or length != last - first + 1:
             raise NodeProtocolError("the node sent another range")
 
     def read(self) -> bytes:

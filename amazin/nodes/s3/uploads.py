@@ -23,8 +23,7 @@ from amazin.nodes.s3.answers import (
     require_success,
 )
 from amazin.nodes.s3.client import S3Client
-from amazin.nodes.transport.connection import Connection
-from amazin.nodes.transport.exchange import Interpret, send_first, send_on_new
+from amazin.nodes.transport.exchange import send_first, send_on_new
 from amazin.nodes.transport.response import Response
 from amazin.nodes.transport.slow_exchange import SlowExchange
 from amazin.nodes.transport.streamed_upload import StreamedRequest
@@ -74,9 +73,8 @@ def send_whole(
     else:  # a dead kept connection would look like a lost response
         connection = send_on_new(client.pool, request, timeout)
         request = b""
-    return client.await_slowly(
-        connection, "PUT", stored_reader(client, put, request), request
-    )
+    reader = stored_reader(client, put, request)
+    return SlowExchange(client, connection, "PUT", reader, request)
 
 
 def stored_reader(
@@ -96,7 +94,7 @@ def stored_reader(
                 raise
             again = send_on_new(client.pool, request, client.limits.answer)
             reader = stored_reader(client, put, request, sendings + 1)
-            return client.await_slowly(again, "PUT", reader).wait()
+            return SlowExchange(client, again, "PUT", reader).wait()
         response.read_all(client.limits.transfer)
         return info
 
@@ -114,10 +112,8 @@ class StreamedUpload(StreamedRequest):
         """Ask for the bucket, send the head. Raises: NodeError, NoSuchBucketError."""
         if not client.ask_for_bucket(bucket).wait():
             raise NoSuchBucketError("the node has no such bucket")
-        self._client = client
         self._missing = put.size
-        self._read_stored = stored_reader(client, put)
-        super().__init__(client.pool, put.head, client.limits)
+        super().__init__(client, "PUT", put.head, stored_reader(client, put))
 
     def write(self, chunk: bytes) -> None:
         """See `Upload`."""
@@ -133,8 +129,3 @@ class StreamedUpload(StreamedRequest):
             self.abort()
             raise GatewayError("an upload was committed before it was complete")
         return self._await_answer()
-
-    def _exchange(
-        self, connection: Connection, interpret: Interpret[ObjectInfo]
-    ) -> SlowExchange[ObjectInfo]:
-        return self._client.await_slowly(connection, "PUT", interpret)

@@ -1,10 +1,9 @@
-"""Exchanges whose response may take long, if only the disk is slow."""
+"""Exchanges whose answer may take long, as long as the node answers probes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from amazin.errors import NodeError, NodeTimeoutError
 from amazin.model.node_specs import TimeLimits
@@ -15,8 +14,16 @@ from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
 
 T = TypeVar("T")
-Probe = Callable[[float], Pending[object]]
-"""Sends a cheap request to the node, to be answered within that many seconds."""
+
+
+class Client(Protocol):
+    """The client of one server: time limits, connections, and a probe."""
+
+    limits: TimeLimits
+    pool: ConnectionPool
+
+    def probe(self, timeout: float) -> Pending[object]:
+        """Send a request that any live server answers within so many seconds."""
 
 
 class SlowExchange(Exchange[T]):
@@ -28,20 +35,21 @@ class SlowExchange(Exchange[T]):
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        client: Client,
         connection: Connection,
         method: str,
         interpret: Interpret[T],
-        limits: TimeLimits,
-        probe: Probe,
         request: bytes = b"",
     ) -> None:
-        """See `Exchange`; the response may take `limits.transfer` seconds."""
-        super().__init__(pool, connection, method, interpret, limits.transfer, request)
+        """See `Exchange`; the answer may take `limits.transfer` seconds."""
+        limits = client.limits
+        super().__init__(
+            client.pool, connection, method, interpret, limits.transfer, request
+        )
         self._probe_seconds = limits.answer / 2
         self._probe_at = 0.0
         self._schedule_probe()
-        self._ask = probe
+        self._ask = client.probe
         self._probe: Pending[object] | None = None
         self._failure: NodeError | None = None
 

@@ -1,22 +1,19 @@
-"""The common part of all uploads that stream their body to a node."""
+"""The part of streamed uploads that is the same for all kinds of servers."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from contextlib import closing
 
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
-from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.exchange import Interpret, send_again, send_first
-from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
-from amazin.nodes.transport.slow_exchange import SlowExchange
+from amazin.nodes.transport.slow_exchange import Client, SlowExchange
 
 
-class StreamedRequest(ABC):
-    """A request whose body is sent piece by piece on a connection of its own.
+class StreamedRequest:
+    """A request whose body goes to the node as it comes, on a connection of its own.
 
     A stream can't be sent twice. So the caller should have received a response from the
     node just before, which shows that the connection works. If the connection ends
@@ -24,27 +21,27 @@ class StreamedRequest(ABC):
     connection.
     """
 
-    _read_stored: Interpret[ObjectInfo]
-    """Returns the info about what is stored; raises the error that the node
-    answered."""
+    def __init__(
+        self,
+        client: Client,
+        method: str,
+        head: bytes,
+        read_stored: Interpret[ObjectInfo],
+    ) -> None:
+        """Send the head. Raises: NodeError.
 
-    def __init__(self, pool: ConnectionPool, head: bytes, limits: TimeLimits) -> None:
-        """Send the head. Raises: NodeError."""
-        self._pool = pool
+        `read_stored` returns what is stored; raises what the node says of the upload.
+        """
+        self._client = client
+        self._method = method
         self._head = head
-        self._limits = limits
+        self._read_stored = read_stored
         self._is_begun = False
         """Whether any of the body was sent."""
         self._pending: SlowExchange[ObjectInfo] | None = None
         self._is_over = False
-        """Whether the connection is closed, or belongs to the commit."""
-        self._connection = send_first(pool, head, limits.answer)
-
-    @abstractmethod
-    def _exchange(
-        self, connection: Connection, interpret: Interpret[ObjectInfo]
-    ) -> SlowExchange[ObjectInfo]:
-        """Return the exchange for the request that was sent on the connection."""
+        """Whether the connection is closed, or the commit's."""
+        self._connection = send_first(client.pool, head, client.limits.answer)
 
     def _send_next(self, data: bytes) -> None:
         """Send the next bytes, unless the node has answered. Raises: as `_send`."""
@@ -54,25 +51,26 @@ class StreamedRequest(ABC):
         self._send(data)
 
     def _is_interim(self) -> bool:
-        """Whether only interim responses arrived. Raises: NodeError."""
+        """Whether only interim responses came. Raises: NodeError."""
         try:
-            return self._connection.skip_interim(self._limits.answer)
+            return self._connection.skip_interim(self._client.limits.answer)
         except NodeError:
             self.abort()
             raise
 
     def _resend_or_raise(self) -> None:
-        """Handle input before the body's end: send the head again, or raise."""
+        """Handle an answer, or an end, that came before the end of the body."""
         old = self._connection
         if self._is_begun or not old.is_reused or not old.has_ended:
             self._raise_refusal()
         old.close()
-        self._connection = send_again(self._pool, self._head, self._limits.answer)
+        limits = self._client.limits
+        self._connection = send_again(self._client.pool, self._head, limits.answer)
 
     def _send(self, data: bytes) -> None:
         """Send bytes of the body. Raises: NodeError, the node's own if it sent one."""
         try:
-            self._connection.send(data, self._limits.transfer)
+            self._connection.send(data, self._client.limits.transfer)
         except NodeTimeoutError:
             self.abort()
             raise
@@ -91,15 +89,18 @@ class StreamedRequest(ABC):
                 self._read_stored(response)
             raise NodeProtocolError("the node answered before the upload was complete")
 
-        exchange = self._exchange(self._connection, judge)
+        exchange = self._exchange(judge)
         exchange.release = Connection.close
         exchange.wait()
 
     def _await_answer(self) -> SlowExchange[ObjectInfo]:
         """Hand the connection over to the commit."""
         self._is_over = True
-        self._pending = self._exchange(self._connection, self._read_stored)
+        self._pending = self._exchange(self._read_stored)
         return self._pending
+
+    def _exchange(self, interpret: Interpret[ObjectInfo]) -> SlowExchange[ObjectInfo]:
+        return SlowExchange(self._client, self._connection, self._method, interpret)
 
     def abort(self) -> None:
         """See `Upload`."""
