@@ -15,6 +15,7 @@ from amazin.nodes.interface import Node, Pending
 PATIENCE_SECONDS = 1.0
 """After so much silence of a server the next ones are asked as well."""
 POLL_SECONDS = 0.005
+SILENT = "the node was silent, others answered"
 
 T = TypeVar("T")
 Start = Callable[[Node], Pending[T]]
@@ -60,7 +61,7 @@ class Search(Generic[T]):
             for inquiry in self._inquiries:
                 inquiry.pending.cancel()
         if found:
-            self._note_overtaken()
+            self._note_silent()
             return found
         if self._failure:
             raise self._failure
@@ -110,12 +111,12 @@ class Search(Generic[T]):
             self._failure = self._failure or exc
         return None
 
-    def _note_overtaken(self) -> None:
-        """Those that others overtook, although they had longer, are ill."""
+    def _note_silent(self) -> None:
+        """Note a failure of those that were silent although they had longer."""
         now = time.monotonic()
         for inquiry in self._inquiries:
             if inquiry.silent_from < now:
-                inquiry.member.note_failure(NodeTimeoutError("overtaken by others"))
+                inquiry.member.note_failure(NodeTimeoutError(SILENT))
 
 
 def ask_all(
@@ -146,7 +147,7 @@ def ask_all(
             _note_answer(inquiry, found)
         else:
             inquiry.pending.cancel()
-            inquiry.member.note_failure(NodeTimeoutError("overtaken by others"))
+            inquiry.member.note_failure(NodeTimeoutError(SILENT))
     return found
 
 

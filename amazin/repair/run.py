@@ -134,7 +134,7 @@ class Repair:
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
         """Record in the roster that every object is where it should be.
 
-        A disk that was filled is counted on again at once, also in the middle of a
+        A disk that was filled is in use again at once, also in the middle of a
         change, which waits for it.
         """
         if not context.names >= required(context.roster):
@@ -143,7 +143,7 @@ class Repair:
         report = key_repair.report
         for name in sorted(context.snapshot.lost & context.names):
             if not self._membership.readmit(name):
-                report.problems.append(f"{name} is filled, but not counted on yet")
+                report.problems.append(f"{name} is filled, but not in use yet")
         if context.roster.next and context.is_complete:
             step = partial(settle_exactly, context.roster)
             report.has_settled = self._membership.change(step)

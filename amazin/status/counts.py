@@ -23,6 +23,8 @@ PAUSE_SHARE = 10.0
 """A pause is at least this many times as long as the count before it."""
 RETRY_SECONDS = 5.0
 """From a count that failed to the next one."""
+CLOSE_SECONDS = 2.0
+"""How long `close` waits for a node that is silent."""
 
 
 @dataclass
@@ -82,7 +84,7 @@ def total(counts: Iterable[Count]) -> Count:
 class Counting:
     """Counts each node in a thread of its own, once or repeatedly.
 
-    A thread ends with the process, or when its count is complete.
+    A thread ends when its count is complete, or with the next object after `close`.
     """
 
     def __init__(
@@ -91,13 +93,14 @@ class Counting:
         *,
         repeats: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """`find` returns the member with that name, as it is now; None: unknown."""
         self._find = find
         self._repeats = repeats
         self._clock = clock
-        self._sleep = sleep
+        self._closed = threading.Event()
+        self._sleep = sleep or self._closed.wait
         self._running: dict[str, Count] = {}
         self._last: dict[str, Count] = {}
         self._threads: dict[str, threading.Thread] = {}
@@ -119,6 +122,11 @@ class Counting:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads.values())
 
+    def close(self) -> None:
+        """Stop counting; wait a moment for those threads that no node keeps waiting."""
+        self._closed.set()
+        self.wait(CLOSE_SECONDS)
+
     def counts(self) -> dict[str, Count]:
         """Return the last complete count of each node, or else the running one."""
         return {
@@ -130,7 +138,7 @@ class Counting:
         return None if count.ended_at is None else self._clock() - count.ended_at
 
     def _run(self, name: str) -> None:
-        while True:
+        while not self._closed.is_set():
             began = self._clock()
             self._count(name)
             if not self._repeats:
@@ -148,6 +156,8 @@ class Counting:
                 raise NodeError("the node is not known any more")
             for bucket in DATA_BUCKETS:
                 for key, info in member.node.list_objects(bucket):
+                    if self._closed.is_set():
+                        return
                     count.add(key, info)
         except NodeError as exc:
             count.problem = str(exc) or type(exc).__name__

@@ -130,3 +130,17 @@ def test_what_has_been_counted_up_to_now_is_shown_as_such() -> None:
     assert not counting.wait(0)
     go_on.set()
     assert counting.wait(PATIENCE_SECONDS)
+
+
+def test_a_closed_counting_leaves_no_thread() -> None:
+    def entries() -> Iterator[tuple[str, ObjectInfo]]:
+        while True:
+            yield "a", INFO
+
+    endless = counting_of(entries)
+    pausing = counting_of(lambda: iter([("a", INFO)]), repeats=True)
+    for counting in (endless, pausing):
+        counting.begin(["a"])
+        assert not counting.wait(0)
+        counting.close()
+        assert counting.wait(0)
