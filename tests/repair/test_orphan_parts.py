@@ -16,7 +16,9 @@ from amazin.repair.objects import KeyRepair
 from amazin.repair.orphan_parts import PART_NS, _PartUsage
 from amazin.repair.report import Options, Report, fields, summary, to_do
 from amazin.repair.run import Repair
-from tests.cluster.test_large_objects import (
+from tests.proof.mutants import replaced
+from tests.support.fakes import FakeUpload
+from tests.support.large_objects import (
     BODY,
     OTHER,
     SMALL,
@@ -27,8 +29,6 @@ from tests.cluster.test_large_objects import (
     outline_on,
     stored_parts,
 )
-from tests.proof.mutants import replaced
-from tests.support.fakes import FakeUpload
 from tests.support.world import (
     A_LONG_TIME,
     BROKEN,

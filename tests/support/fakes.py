@@ -65,6 +65,8 @@ class FakeDisk:
     """Downloads fail when they come to this byte of the object."""
     mangles: bool = False
     """Whether it stores other bytes than it is sent."""
+    failing_names: set[ObjectName] = field(default_factory=set)
+    """Objects of which every question fails, though listings have them."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -73,6 +75,11 @@ class FakeDisk:
         error = self.failures.popleft() if self.failures else None
         if error or self.failing:
             raise error or self.failing  # type: ignore[misc]
+
+    def require(self, name: ObjectName) -> None:
+        """Raise NodeError, if questions about this object fail."""
+        if name in self.failing_names:
+            raise NodeError("500")
 
     def put(
         self, name: ObjectName, body: bytes, stamp: Stamp | None = None, epoch: int = 0
@@ -196,6 +203,7 @@ class FakeUpload:
     def _commit(self) -> ObjectInfo:
         if not self._disk.commit_is_lost:
             self._disk.answer("commit")
+        self._disk.require(self._name)
         self._judge()
         body = b"".join(self._pieces)
         assert len(body) == self._length
@@ -238,6 +246,7 @@ class FakeNode:
 
     def _find(self, name: ObjectName) -> tuple[ObjectInfo, bytes]:
         self._require_bucket(name.bucket)
+        self.disk.require(name)
         try:
             return self.disk.objects[name]
         except KeyError:
@@ -350,6 +359,16 @@ class FakeNode:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+def memory_nodes(count: int = 3) -> list[FakeNode]:
+    """Return empty nodes with their buckets; one that fails is asked again at once."""
+    names = [f"node-{number}" for number in range(1, count + 1)]
+    # Without an endpoint a failure is not remembered: no probe, no thread.
+    return [
+        FakeNode(NodeSpec(name, None), FakeDisk(buckets={*DATA_BUCKETS}))
+        for name in names
+    ]
 
 
 class FakeDiscovery:

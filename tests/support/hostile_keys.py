@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
@@ -52,3 +53,16 @@ def is_taken(text: str) -> bool:
         if segment.strip(b"\t\n\v\f\r \x85\xa0") in (b".", b".."):
             return False
     return "\0" not in text and "//" not in text and "[minio_cache:" not in text
+
+
+def expected(
+    keys: Iterable[str], prefix: str, after: str, recursive: bool = True
+) -> list[str]:
+    """Return what a listing must give, the plain way."""
+    found = set()
+    for key in keys:
+        if key.startswith(prefix):
+            end = key.find("/", len(prefix))
+            found.add(key if recursive or end < 0 else key[: end + 1])
+    behind = after.encode(errors="surrogatepass")
+    return sorted((k for k in found if k.encode() > behind), key=str.encode)
