@@ -65,8 +65,8 @@ class FakeDisk:
     """Downloads fail when they come to this byte of the object."""
     mangles: bool = False
     """Whether it stores other bytes than it is sent."""
-    failing_names: set[ObjectName] = field(default_factory=set)
-    """Objects of which every question fails, though listings have them."""
+    failing_questions: set[tuple[str, ObjectName]] = field(default_factory=set)
+    """What fails of single objects: `get`, `head` or `commit`."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -76,9 +76,9 @@ class FakeDisk:
         if error or self.failing:
             raise error or self.failing  # type: ignore[misc]
 
-    def require(self, name: ObjectName) -> None:
-        """Raise NodeError, if questions about this object fail."""
-        if name in self.failing_names:
+    def require(self, method: str, name: ObjectName) -> None:
+        """Raise NodeError, if this question about an object fails."""
+        if (method, name) in self.failing_questions:
             raise NodeError("500")
 
     def put(
@@ -203,7 +203,7 @@ class FakeUpload:
     def _commit(self) -> ObjectInfo:
         if not self._disk.commit_is_lost:
             self._disk.answer("commit")
-        self._disk.require(self._name)
+        self._disk.require("commit", self._name)
         self._judge()
         body = b"".join(self._pieces)
         assert len(body) == self._length
@@ -244,9 +244,9 @@ class FakeNode:
         if bucket not in self.disk.buckets:
             raise NoSuchBucketError("NoSuchBucket")
 
-    def _find(self, name: ObjectName) -> tuple[ObjectInfo, bytes]:
+    def _find(self, method: str, name: ObjectName) -> tuple[ObjectInfo, bytes]:
         self._require_bucket(name.bucket)
-        self.disk.require(name)
+        self.disk.require(method, name)
         try:
             return self.disk.objects[name]
         except KeyError:
@@ -260,7 +260,7 @@ class FakeNode:
         if_match: str | None = None,
     ) -> Pending[FakeContent]:
         def work() -> FakeContent:
-            info, body = self._find(name)
+            info, body = self._find("get", name)
             if if_match and if_match != info.etag:
                 raise PreconditionError("changed")
             content = FakeContent(info, body, byte_range, self.disk.breaks_at)
@@ -271,7 +271,7 @@ class FakeNode:
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         method = "head" if name.bucket in DATA_BUCKETS else "look"
-        return self._ask(method, lambda: self._find(name)[0])
+        return self._ask(method, lambda: self._find("head", name)[0])
 
     def start_upload(
         self,

@@ -284,15 +284,22 @@ def put_tombstone(disk: FakeDisk, nanoseconds: int = 500, epoch: int = 0) -> Non
     disk.store(NAME, b"".join(TOMBSTONE.chunks()), label)
 
 
-def fail_at(disk: FakeDisk, method: str, error: NodeError, skip: int = 0) -> None:
-    """Let a node fail for good when it comes to this."""
+def act_at(
+    disk: FakeDisk, method: str, act: Callable[[], object], skip: int = 0
+) -> None:
+    """Let something happen once, when a node has been asked this so many times."""
     calls = itertools.count()
 
-    def fail() -> None:
+    def count() -> None:
         if next(calls) == skip:
-            disk.failing = error
+            act()
 
-    disk.before[method] = fail
+    disk.before[method] = count
+
+
+def fail_at(disk: FakeDisk, method: str, error: NodeError, skip: int = 0) -> None:
+    """Let a node fail for good when it comes to this."""
+    act_at(disk, method, lambda: setattr(disk, "failing", error), skip)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
