@@ -220,11 +220,11 @@ def test_a_manifest_that_one_node_has_of_a_failed_upload_keeps_its_parts() -> No
     target = [disk for disk in world.ranked if NAME in disk.data]
     others = [disk for disk in world.ranked if disk is not target[0]]
     for disk in others:
-        disk.failing_questions.add(("commit", NAME))
+        disk.before_object["commit", NAME] = refuse
     with pytest.raises(NodeError):
         cluster.put(NAME, stream(BODY), {})
     for disk in others:
-        disk.failing_questions.clear()
+        disk.before_object.clear()
     new = outline_of(target[0].objects[NAME][0])
     assert new
     assert new.size == len(BODY)
@@ -265,7 +265,7 @@ def test_what_can_not_be_understood_keeps_its_parts() -> None:
 
 
 def refuse_to_judge(disk: FakeDisk) -> None:
-    disk.failing_questions.add(("head", NAME))
+    disk.before_object["head", NAME] = refuse
 
 
 def refuse_to_delete(disk: FakeDisk) -> None:
@@ -484,19 +484,29 @@ def test_a_listing_of_objects_never_shows_parts() -> None:
         chunked(world).head(ObjectName("store", PARTS))
 
 
+def at_the_walk(disk: FakeDisk) -> None:
+    disk.before["list"] = disk.wipe
+
+
+def at_the_collection(disk: FakeDisk) -> None:
+    act_at(disk, "list", disk.wipe, skip=1)
+
+
+def at_the_judgement(disk: FakeDisk) -> None:
+    disk.before_object["head", NAME] = disk.wipe
+
+
 @pytest.mark.parametrize(
-    ("method", "skip"),
-    [("list", 0), ("list", 1), ("head", 1)],
-    ids=["walk", "collection", "judgement"],
+    "lose", [at_the_walk, at_the_collection, at_the_judgement], ids=lambda f: f.__name__
 )
 def test_a_node_whose_volume_goes_away_meanwhile_keeps_the_parts(
-    method: str, skip: int
+    lose: Callable[[FakeDisk], None],
 ) -> None:
     world = world_of(1)
     chunked(world).put(NAME, stream(BODY), {})
     disk = next(disk for disk in world.disks.values() if NAME in disk.data)
     objects, buckets = dict(disk.objects), set(disk.buckets)
-    act_at(disk, method, disk.wipe, skip)
+    lose(disk)
     report = collect(world)
     assert disk.objects == {}
     assert (report.parts, report.is_well) == (0, False)

@@ -50,6 +50,10 @@ class FakeDisk:
     """Those that were given up; "" is the end of an upload."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """Called when the answer to this method is waited for."""
+    before_object: dict[tuple[str, ObjectName], Callable[[], object]] = field(
+        default_factory=dict
+    )
+    """The same for a `get`, `head` or `commit` of one object."""
     commit_is_lost: bool = False
     """Whether an upload is stored, but the answer fails."""
     is_silent: bool = False
@@ -65,8 +69,6 @@ class FakeDisk:
     """Downloads fail when they come to this byte of the object."""
     mangles: bool = False
     """Whether it stores other bytes than it is sent."""
-    failing_questions: set[tuple[str, ObjectName]] = field(default_factory=set)
-    """What fails of single objects: `get`, `head` or `commit`."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -75,11 +77,6 @@ class FakeDisk:
         error = self.failures.popleft() if self.failures else None
         if error or self.failing:
             raise error or self.failing  # type: ignore[misc]
-
-    def require(self, method: str, name: ObjectName) -> None:
-        """Raise NodeError, if this question about an object fails."""
-        if (method, name) in self.failing_questions:
-            raise NodeError("500")
 
     def put(
         self, name: ObjectName, body: bytes, stamp: Stamp | None = None, epoch: int = 0
@@ -203,7 +200,7 @@ class FakeUpload:
     def _commit(self) -> ObjectInfo:
         if not self._disk.commit_is_lost:
             self._disk.answer("commit")
-        self._disk.require("commit", self._name)
+        self._disk.before_object.get(("commit", self._name), skip)()
         self._judge()
         body = b"".join(self._pieces)
         assert len(body) == self._length
@@ -245,8 +242,8 @@ class FakeNode:
             raise NoSuchBucketError("NoSuchBucket")
 
     def _find(self, method: str, name: ObjectName) -> tuple[ObjectInfo, bytes]:
+        self.disk.before_object.get((method, name), skip)()
         self._require_bucket(name.bucket)
-        self.disk.require(method, name)
         try:
             return self.disk.objects[name]
         except KeyError:

@@ -71,5 +71,5 @@ def calm(world: World) -> None:
     for disk in world.disks.values():
         disk.before.clear()
         disk.failures.clear()
-        disk.failing_questions.clear()
+        disk.before_object.clear()
         disk.failing = None
