@@ -161,7 +161,7 @@ def source_info(source: MemorySource) -> ObjectInfo:
 
 
 def test_behind_a_common_prefix_it_goes_on_without_reading_it() -> None:
-    keys = [*many(50_000), *many(50_000, "b/"), *many(3, "a-"), "b", "c/1", "c/2", "d"]
+    keys = [*many(10_000), *many(10_000, "b/"), *many(3, "a-"), "b", "c/1", "c/2", "d"]
     source = MemorySource(keys)
     wanted = ["a-000000", "a-000001", "a-000002", "a/", "b", "b/", "c/", "d"]
     assert listed(source, recursive=False) == wanted
@@ -169,10 +169,10 @@ def test_behind_a_common_prefix_it_goes_on_without_reading_it() -> None:
 
 
 def test_a_place_within_a_common_prefix_is_not_read() -> None:
-    source = MemorySource([*many(50_000), "b"])
+    source = MemorySource([*many(10_000), "b"])
     assert listed(source, "", "a/000007", recursive=False) == ["b"]
     assert listed(source, "", "a/", recursive=False) == ["b"]
-    assert listed(source, "a/0", "a/049998") == ["a/049999"]
+    assert listed(source, "a/0", "a/009998") == ["a/009999"]
     assert source.reads <= 10
 
 
