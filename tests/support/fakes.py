@@ -389,7 +389,7 @@ class FakeDiscovery:
 
     def wait(self, seconds: float) -> None:
         self.waits += 1
-        self._awake.acquire()
+        self._awake.acquire(timeout=PATIENCE_SECONDS)
 
     def wake(self) -> None:
         self._awake.release()

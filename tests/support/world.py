@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from amazin.nodes.interface import Node
 from hashing import Ranker
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
+from tests.support.waiting import wait_until
 
 MOST_NODES = 6
 REFRESH_SECONDS = 5.0
@@ -300,16 +300,6 @@ def act_at(
 def fail_at(disk: FakeDisk, method: str, error: NodeError, skip: int = 0) -> None:
     """Let a node fail for good when it comes to this."""
     act_at(disk, method, lambda: setattr(disk, "failing", error), skip)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for another thread."""
-    pause = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        pause.wait(0.005)
-    pytest.fail("it did not happen")
 
 
 def skip() -> None:
