@@ -6,6 +6,7 @@ but what names those servers: no setting, no wish for colours, no terminal.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -62,6 +63,16 @@ def nothing_is_left() -> Iterator[None]:
     yield
     close_all()
     assert left_since(before) == []
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """What a command or a server makes of the process's log ends with the test."""
+    yield
+    logger = logging.getLogger("amazin")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 class ServerFactory:

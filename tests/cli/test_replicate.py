@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -94,16 +93,6 @@ def closing_old(folder: Path) -> Iterator[OldBlobServer]:
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    """What a command does to the process's log ends with the test."""
-    yield
-    logger = logging.getLogger("amazin")
-    logger.handlers.clear()
-    logger.propagate = True
-    logger.setLevel(logging.NOTSET)
 
 
 class Replicate:

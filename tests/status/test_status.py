@@ -43,13 +43,12 @@ from amazin.status.nodes import (
     statuses,
 )
 from amazin.status.observer import Counted, Observer, Status
-from tests.cli.test_cluster_commands import KEYS, Lab, read_terminal, run
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
 from tests.support.gateway_process import nodes_setting
+from tests.support.lab import KEYS, Lab, read_terminal, run
 from tests.support.servers import MinioServer
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.world import World
-
-PATIENCE_SECONDS = 20.0
 
 
 def shown(lab: Lab, *options: str) -> dict[str, Any]:
