@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import click
@@ -60,8 +61,10 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     settings = read_settings()
     console = Console(stderr=True)
     log_to(console, settings)
-    with known_nodes(settings) as membership:
+    with known_nodes(settings) as membership, ExitStack() as stack:
         counting = None if is_fast else new_counting(membership, watch is not None)
+        if counting:
+            stack.callback(counting.close)
         observer = Observer(membership, counting)
         if watch is not None:
             watch_nodes(observer, watch, is_json)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
 from amazin.errors import NodeError
-from amazin.membership.member import Member
+from amazin.membership.member import CLOSE_SECONDS, Member
 from amazin.model.objects import DATA_BUCKETS, ObjectInfo
 from amazin.model.stored_names import MARKERS, PARTS
 
@@ -79,10 +79,7 @@ def total(counts: Iterable[Count]) -> Count:
 
 
 class Counting:
-    """Counts each node in a thread of its own, once or again and again.
-
-    The threads end with the process, or when a count is complete.
-    """
+    """Counts each node in a thread of its own, once or until it is closed."""
 
     def __init__(
         self,
@@ -90,13 +87,17 @@ class Counting:
         *,
         repeats: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], bool] | None = None,
     ) -> None:
-        """`find` returns the node of a name, as it can be reached now."""
+        """`find` returns the node of a name, as it can be reached now.
+
+        `sleep` is the pause between two counts; it returns whether that was the last.
+        """
         self._find = find
         self._repeats = repeats
         self._clock = clock
-        self._sleep = sleep
+        self._closing = threading.Event()
+        self._sleep = sleep or self._closing.wait
         self._running: dict[str, Count] = {}
         self._last: dict[str, Count] = {}
         self._threads: dict[str, threading.Thread] = {}
@@ -118,6 +119,11 @@ class Counting:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads.values())
 
+    def close(self) -> None:
+        """Count no further; a question under way has its limits."""
+        self._closing.set()
+        self.wait(CLOSE_SECONDS)
+
     def counts(self) -> dict[str, Count]:
         """Return the last count of each node, or how far its first one is."""
         return {
@@ -137,7 +143,8 @@ class Counting:
             took = self._clock() - began
             has_failed = bool(self._running[name].problem)
             pause = max(LEAST_PAUSE_SECONDS, PAUSE_SHARE * took)
-            self._sleep(RETRY_SECONDS if has_failed else pause)
+            if self._sleep(RETRY_SECONDS if has_failed else pause):
+                return
 
     def _count(self, name: str) -> None:
         count = self._running[name] = Count()
@@ -148,6 +155,8 @@ class Counting:
             for bucket in DATA_BUCKETS:
                 for key, info in member.node.list_objects(bucket):
                     count.add(key, info)
+                    if self._closing.is_set():
+                        return
         except NodeError as exc:
             count.problem = str(exc) or type(exc).__name__
             return
