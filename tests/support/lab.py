@@ -29,7 +29,7 @@ from tests.support.paths import PROJECT
 from tests.support.waiting import PATIENCE_SECONDS
 
 REFRESH_SECONDS = 0.2
-KEYS = [f"key{number_:02}" for number_ in range(40)]
+KEYS = [f"key{number_:02}" for number_ in range(20)]
 
 
 class Lab:
