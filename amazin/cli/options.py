@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import Queue
@@ -48,9 +49,13 @@ make_bucket_option = click.option(
 
 
 def client_of(url: str, token: str | None) -> GatewayClient:
-    """Return a client. Raises: MistakeError: these can't be a URL and a token."""
+    """Return a client, which pauses by the context's `obj` if that is set.
+
+    Raises: MistakeError: these can't be a URL and a token.
+    """
+    pause = click.get_current_context().obj or time.sleep
     try:
-        return GatewayClient(url, token)
+        return GatewayClient(url, token, pause)
     except ClientError as exc:
         raise MistakeError(str(exc)) from exc
 

@@ -30,6 +30,7 @@ from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 from tests.support.gateway_process import free_port
 from tests.support.old_sos import OldBlobServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class ThreadingServer(ThreadingMixIn, WSGIServer):
@@ -71,7 +72,7 @@ def served(path: Path) -> Iterator[Store]:
         yield Store(folder, f"http://127.0.0.1:{server.server_port}")
     finally:
         server.shutdown()
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
         server.server_close()
         folder.node.close()
 
@@ -220,7 +221,7 @@ class Nonsense:
 
     def close(self) -> None:
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
         self._server.server_close()
 
 
@@ -390,7 +391,8 @@ def test_a_password_in_a_url_is_in_no_line(
 
 def test_a_terminal_shows_how_far_it_is() -> None:
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
+    environ = {"TERM": "xterm"}
+    console = Console(file=screen, force_terminal=True, width=100, _environ=environ)
     report = Report(copied=7, bytes=7_000_000)
     with shown_at(console) as tell:
         tell(Stage("mirrors", report))
