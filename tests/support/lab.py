@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ from amazin.model.objects import DATA_BUCKETS, ObjectName
 from amazin.nodes.build import node_builder
 from amazin.settings.settings import Settings
 from tests.support.cleanup import closed_later
+from tests.support.command_process import started
 from tests.support.fakes import FakeDiscovery
-from tests.support.paths import PROJECT
-from tests.support.waiting import PATIENCE_SECONDS
 
 REFRESH_SECONDS = 0.2
 KEYS = [f"key{number_:02}" for number_ in range(20)]
@@ -144,22 +142,12 @@ class Lab:
         )
         return report
 
-    @contextmanager
     def start(
         self, *arguments: str, **options: Any
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the command as a process, which is to end by itself."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "amazin.cli", *arguments],
-            cwd=PROJECT,
-            env={"PATH": os.environ["PATH"], **self.environ},
-            **options,
-        ) as process:
-            try:
-                yield process
-                process.wait(PATIENCE_SECONDS)
-            finally:
-                process.kill()
+    ) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Run the command as a process meanwhile; it is to end by itself."""
+        environ = {"PATH": os.environ["PATH"], **self.environ}
+        return started(arguments, environ, **options)
 
     @contextmanager
     def watching(self, output: Path, *options: str) -> Iterator[None]:
