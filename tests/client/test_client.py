@@ -32,6 +32,7 @@ from tests.support.scripted_gateway import (
     store,
 )
 from tests.support.servers import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
@@ -237,8 +238,9 @@ def test_a_conditional_upload_is_sent_once(scripted: Make) -> None:
 
 def refuse_early(listener: socket.socket) -> None:
     """Refuse one request before its body came, as servers do, and close."""
+    listener.settimeout(PATIENCE_SECONDS)
     sock, _ = listener.accept()
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE_SECONDS)
     with sock:
         receive_head(sock, b"")
         closing = ["Connection: close"]
@@ -255,7 +257,7 @@ def test_an_answer_that_comes_before_the_body_is_understood() -> None:
         client = GatewayClient(f"http://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(RefusedError, match="Too large"):
             client.put("photos/a", bytes(2**23))
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
 
 
 # Downloads
@@ -478,8 +480,9 @@ def test_a_gateway_that_goes_away_in_an_upload_is_waited_for(
 
 
 def speak_no_tls(listener: socket.socket) -> None:
+    listener.settimeout(PATIENCE_SECONDS)
     sock, _ = listener.accept()
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE_SECONDS)
     with sock:
         sock.recv(2**16)
         sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -492,7 +495,7 @@ def test_tls_to_what_speaks_none_is_one_sentence() -> None:
         client = GatewayClient(f"https://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(ClientError, match="TLS"):
             client.buckets()
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
 
 
 # Lists

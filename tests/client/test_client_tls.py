@@ -45,7 +45,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     try:
         made = subprocess.run(
-            [*command.split(), "-keyout", "-"], check=True, capture_output=True
+            [*command.split(), "-keyout", "-"],
+            check=True,
+            capture_output=True,
+            timeout=SECONDS,
         )
     except FileNotFoundError:
         pytest.skip("no openssl to make a certificate with")
