@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import settings
 
 from amazin.settings.load import KNOWN
 from tests.support.cleanup import close_all
+from tests.support.examples import register_profiles
 from tests.support.leaks import Holdings, left_since
 from tests.support.servers import (
     MinioServer,
@@ -29,6 +29,7 @@ from tests.support.servers import (
 )
 
 S = TypeVar("S", bound=Server)
+register_profiles()
 
 _OF_OTHERS = (
     *("AMAZIN_URL", "CONFIG", "LOG_DEBUG", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY"),
@@ -37,11 +38,6 @@ _OF_OTHERS = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "CDPATH", "PYTHONPATH"),
 )
 """Variables that programs under test heed, beside the settings."""
-
-# Of made up input everyday runs see little, and `--hypothesis-profile thorough` much.
-settings.register_profile("everyday", max_examples=25, deadline=None)
-settings.register_profile("thorough", max_examples=500, deadline=None)
-settings.load_profile("everyday")
 
 
 def pytest_configure() -> None:
