@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 from amazin.model.node_specs import NodeSpec
 from bench import programs
 from bench.cells import KIB, MIB, Cell, Contender, fill, job_of, keys_of, measure
@@ -18,7 +20,6 @@ from bench.gateways import GUNICORN, make_gateway
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
 from bench.processes import MemoryWatch, beside
 from tests.support.gateway_process import ask
-from tests.support.servers import free_port
 
 NODE_COUNTS = (3, 100)
 STREAMS = 16

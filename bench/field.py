@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from minio import Minio
+from tests.support.ports import free_port
 
 from amazin.model.node_specs import NodeSpec
 from bench import programs
@@ -24,7 +25,6 @@ from bench.nodes import (
     wait_until_settled,
 )
 from tests.support.gateway_process import nodes_setting
-from tests.support.servers import free_port
 
 NODES = 3
 OBJECT_PATH = "/object/{key}"

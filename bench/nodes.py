@@ -9,13 +9,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 from amazin.membership.roster import NodeSet
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ObjectName
 from bench.counting import CountingProxy
 from bench.processes import cpu
 from tests.support.gateway_process import GatewayProcess, ask, nodes_setting
-from tests.support.servers import MinioServer, free_port
+from tests.support.servers import MinioServer
 
 WORKERS = 2
 REFRESH_SECONDS = 5

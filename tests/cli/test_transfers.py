@@ -21,6 +21,7 @@ from amazin.cli.options import each
 from amazin.cli.trees import place_of
 from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
 from amazin.errors import ClientError
+from tests.support.ports import free_port
 from tests.support.scripted_gateway import (
     Asked,
     Reply,
@@ -34,7 +35,6 @@ from tests.support.scripted_gateway import (
     reply,
     store,
 )
-from tests.support.servers import free_port
 from tests.support.waiting import PATIENCE_SECONDS
 
 BODY = bytes(range(256)) * 40

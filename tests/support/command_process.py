@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway_process import ServerProcess, free_port
+from tests.support.gateway_process import ServerProcess
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_SECONDS
 
 
