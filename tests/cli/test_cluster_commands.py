@@ -22,7 +22,7 @@ from amazin.model.objects import ObjectName
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.repair.report import Report, number, one_line, to_do
 from tests.support.lab import KEYS, REFRESH_SECONDS, Lab, read_terminal, run
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 # repair
 
@@ -126,7 +126,7 @@ def test_a_missing_node_is_named_and_not_waited_for(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "Not there: node-2" in result.stderr.splitlines()
     lab.bring_back("node-2")
-    wait_until(lambda: lab.amazin("repair").exit_code == 0)
+    await_that(lambda: lab.amazin("repair").exit_code == 0)
     assert lab.bodies(KEYS) == KEYS
 
 
@@ -255,7 +255,7 @@ def test_a_signal_ends_it_at_once_also_in_the_middle(
     with output.open("wb") as log:
         arguments = ("repair", "--every", "1h", "--rate", "1B/s")
         with lab.start(*arguments, stdout=log, stderr=log) as process:
-            wait_until(lambda: set(keys) & set(lab.held()[node]))
+            await_that(lambda: set(keys) & set(lab.held()[node]))
             process.send_signal(number_)
             start = time.monotonic()
             assert process.wait(PATIENCE_SECONDS) == 0
@@ -274,7 +274,7 @@ def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
     node, keys = lab.lose_copies(9)
     arguments = ("repair", "--rate", "1B/s")
     with lab.start(*arguments, stderr=subprocess.PIPE) as process:
-        wait_until(lambda: set(keys) & set(lab.held()[node]))
+        await_that(lambda: set(keys) & set(lab.held()[node]))
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_SECONDS) == 130
         assert process.stderr
@@ -287,11 +287,11 @@ def test_what_came_meanwhile_is_not_left_for_the_next_hour(tmp_path: Path) -> No
     lab = Lab(tmp_path, replicas=2)
     output = tmp_path / "log"
     with lab.watching(output):
-        wait_until(lambda: has_logged(output, "looked at 0 objects"))
+        await_that(lambda: has_logged(output, "looked at 0 objects"))
         lab.put(*KEYS)
         lab.add("node-4")
         lab.membership.refresh()
-        wait_until(lambda: has_logged(output, "settled the new set of nodes"))
+        await_that(lambda: has_logged(output, "settled the new set of nodes"))
     done = next(line for line in log_lines(output) if "made" in line["message"])
     assert (done["level"], done["logger"]) == ("info", "amazin.repair")
     assert done["copies"] > 0
@@ -304,9 +304,9 @@ def test_a_run_that_fails_is_tried_again_soon(tmp_path: Path) -> None:
     lab.take_away("node-2")
     output = tmp_path / "log"
     with lab.watching(output):
-        wait_until(lambda: has_logged(output, "Not there: node-2"))
+        await_that(lambda: has_logged(output, "Not there: node-2"))
         lab.bring_back("node-2")
-        wait_until(lambda: log_lines(output)[-1].get("is_well"))
+        await_that(lambda: log_lines(output)[-1].get("is_well"))
 
 
 def test_a_dry_run_is_not_repeated(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node, Pending, Upload
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDisk, FakeNode
-from tests.support.waiting import wait_until
+from tests.support.waiting import await_that
 from tests.support.world import fail_at
 
 A = NodeSpec("a", "http://a:9000")
@@ -120,10 +120,10 @@ def test_a_failing_node_is_skipped_until_it_answers_a_probe(
     with pytest.raises(NodeUnreachableError):
         member.store(lambda node: pytest.fail("asked"), ())
     assert disk.calls.count("head") == 1
-    wait_until(lambda: disk.calls.count("check") > 1)
+    await_that(lambda: disk.calls.count("check") > 1)
     assert member.is_skipped
     disk.failing = None
-    wait_until(lambda: not member.is_skipped)
+    await_that(lambda: not member.is_skipped)
     check(member)
 
 
@@ -212,9 +212,9 @@ def test_a_node_with_a_bug_is_probed_on() -> None:
         check(member)
     disk.failing = ZeroDivisionError("a bug")
     checks = disk.calls.count("check")
-    wait_until(lambda: disk.calls.count("check") > checks + 1)
+    await_that(lambda: disk.calls.count("check") > checks + 1)
     disk.failing = None
-    wait_until(lambda: not member.is_skipped)
+    await_that(lambda: not member.is_skipped)
 
 
 def probes(spec: NodeSpec) -> list[threading.Thread]:
@@ -231,7 +231,7 @@ def test_a_replaced_node_is_probed_no_more() -> None:
         check(member)
     assert len(probes(spec)) == 1
     member.retire()
-    wait_until(lambda: not probes(spec))
+    await_that(lambda: not probes(spec))
     with pytest.raises(NodeTimeoutError):
         member.wait(question)  # was under way when the member was replaced
     with pytest.raises(NodeUnreachableError):

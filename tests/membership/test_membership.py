@@ -36,7 +36,7 @@ from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
 REFRESH_SECONDS = 5.0
@@ -111,7 +111,7 @@ def test_the_first_question_does_not_wait_for_ever() -> None:
     assert not snapshot.members
     assert snapshot.problem
     discovery.gate.set()
-    wait_until(lambda: membership.snapshot().members)
+    await_that(lambda: membership.snapshot().members)
 
 
 def test_nothing_is_asked_before_the_first_question() -> None:
@@ -236,11 +236,11 @@ def test_the_thread_survives_everything() -> None:
         discovery.error = error
         waits = discovery.waits
         discovery.wake()
-        wait_until(lambda waits=waits: discovery.waits > waits)
+        await_that(lambda waits=waits: discovery.waits > waits)
     discovery.error = None
     discovery.specs = [A]
     discovery.wake()
-    wait_until(lambda: membership.snapshot().members)
+    await_that(lambda: membership.snapshot().members)
 
 
 def test_the_thread_survives_a_node_with_a_bug() -> None:
@@ -248,11 +248,11 @@ def test_the_thread_survives_a_node_with_a_bug() -> None:
     builder.disks["a"].failing = ZeroDivisionError("a bug")
     waits = discovery.waits
     discovery.wake()
-    wait_until(lambda: discovery.waits > waits)
+    await_that(lambda: discovery.waits > waits)
     builder.disks["a"].failing = None
     discovery.specs = [A, B]
     discovery.wake()
-    wait_until(lambda: "b" in membership.snapshot().members)
+    await_that(lambda: "b" in membership.snapshot().members)
 
 
 class Sleepless(FakeDiscovery):
@@ -268,7 +268,7 @@ def test_a_discovery_that_cannot_wait_is_asked_now_and_then(
 ) -> None:
     discovery = Sleepless(A)
     new_membership(discovery, Builder(), 0.01).snapshot()
-    wait_until(lambda: discovery.finds > 2)
+    await_that(lambda: discovery.finds > 2)
     assert caplog.text.count("can't wait for changes") == 1
 
 
@@ -286,7 +286,7 @@ class Plain:
 def test_a_discovery_without_wait_is_asked_periodically() -> None:
     discovery = Plain()
     new_membership(discovery, Builder(), 0.01).snapshot()
-    wait_until(lambda: discovery.finds > 2)
+    await_that(lambda: discovery.finds > 2)
 
 
 def test_a_problem_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -710,7 +710,7 @@ def test_who_forms_while_others_refresh_forms_all_the_same() -> None:
     assert reached.wait(PATIENCE_SECONDS)
     results: list[Snapshot] = []
     threads += run(*[lambda: results.append(process.membership.bootstrap())] * 5)
-    wait_until(lambda: process.membership._may_bootstrap)
+    await_that(lambda: process.membership._may_bootstrap)
     gate.set()
     join(threads)
     assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"] * 5
@@ -727,7 +727,7 @@ def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None
         process.builder.before = lambda spec: None
         process.discovery.specs = [A, B, C]
         threads.extend(run(lambda: results.append(process.membership.bootstrap())))
-        wait_until(lambda: process.membership._may_bootstrap)
+        await_that(lambda: process.membership._may_bootstrap)
 
     process.builder.before = form_meanwhile
     process.discovery.specs = [replace(A, secret_key="new")]
@@ -777,7 +777,7 @@ def exit_code(child: int) -> int:
         return bool(found[0])
 
     try:
-        wait_until(has_ended)
+        await_that(has_ended)
     except AssertionError:
         os.kill(child, signal.SIGKILL)
         found = os.waitpid(child, 0)

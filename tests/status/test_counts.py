@@ -16,7 +16,7 @@ from amazin.model.objects import Label, ObjectInfo, Stamp
 from amazin.model.stored_names import MARKERS, PARTS
 from amazin.status.counts import RETRY_SECONDS, Count, Counting, total
 from tests.support.cleanup import closed_later
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 
 class ListedNode:
@@ -131,7 +131,7 @@ def test_what_has_been_counted_up_to_now_is_shown_as_such() -> None:
 def test_counting_again_and_again_ends_when_it_is_closed() -> None:
     counting = counting_of(lambda: iter([("a", INFO)]), repeats=True)
     counting.begin(["a"])
-    wait_until(lambda: counting.counts()["a"].ended_at)
+    await_that(lambda: counting.counts()["a"].ended_at)
     assert not counting.wait(0)
     counting.close()
     assert counting.wait(0)
@@ -140,7 +140,7 @@ def test_counting_again_and_again_ends_when_it_is_closed() -> None:
 def test_a_count_that_is_closed_in_the_middle_is_no_count() -> None:
     counting = counting_of(lambda: ((str(number), INFO) for number in count(1)))
     counting.begin(["a"])
-    wait_until(lambda: counting.counts()["a"].objects)
+    await_that(lambda: counting.counts()["a"].objects)
     counting.close()
     assert counting.wait(0)
     assert counting.age(counting.counts()["a"]) is None

@@ -1,19 +1,20 @@
-"""Waiting for what another thread or process does."""
+"""Waiting for what other threads and processes do, never for ever."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
+T = TypeVar("T")
 PATIENCE_SECONDS = 20.0
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.01
 
 
-def wait_until(
-    condition: Callable[[], object], seconds: float = PATIENCE_SECONDS
-) -> None:
-    """Return when it holds; the test fails if it doesn't in so many seconds."""
+def await_that(ask: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
+    """Ask until the answer is true, and return it; fail when that takes too long."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"still {answer!r}"
         time.sleep(POLL_SECONDS)
+    return answer

@@ -22,7 +22,7 @@ from amazin.nodes.interface import Node
 from hashing import Ranker
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
-from tests.support.waiting import wait_until
+from tests.support.waiting import await_that
 
 MOST_NODES = 6
 REFRESH_SECONDS = 5.0
@@ -163,7 +163,7 @@ class World:
             disk.failing, disk.is_silent = None, False
             disk.failures.clear()
             member = self.member(disk)
-            wait_until(lambda member=member: not member.is_skipped)
+            await_that(lambda member=member: not member.is_skipped)
 
     # The set of nodes
 
