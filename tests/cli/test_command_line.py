@@ -23,7 +23,7 @@ from amazin.cli.completion import SHELLS
 from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, complaint, main
 from amazin.cli.version import PACKAGE, release
 from amazin.errors import HTTPError, NodeError, SettingsError
-from tests.support.command_process import started
+from tests.support import command_process
 from tests.support.paths import PROJECT
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -57,7 +57,7 @@ def ended(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `amazin` as a process, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "amazin.cli", *arguments],
-        cwd=options.pop("cwd", PROJECT),
+        cwd=PROJECT,
         text=True,
         timeout=PATIENCE_SECONDS,
         check=False,
@@ -289,7 +289,9 @@ def test_ctrl_c_is_one_word_and_130() -> None:
         node = f"http://k:s@127.0.0.1:{silent.getsockname()[1]}"
         environ = {"PATH": os.environ["PATH"], "DISCOVERY": "static"}
         environ |= {"NODES": f"a={node}", "NODE_ANSWER_TIMEOUT": "60"}
-        with started(["locate", "abc"], environ, stderr=subprocess.PIPE) as asking:
+        with command_process.started(
+            ["locate", "abc"], environ, stderr=subprocess.PIPE
+        ) as asking:
             with silent.accept()[0]:
                 asking.send_signal(signal.SIGINT)
                 assert asking.wait(PATIENCE_SECONDS) == 130
@@ -309,9 +311,8 @@ def test_who_serves_folders_and_looks_at_docker_is_told(
     tmp_path: Path, environ: dict[str, str], says: list[str]
 ) -> None:
     (tmp_path / "data" / "node-1").mkdir(parents=True)
-    docker = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "PATH": os.environ["PATH"]}
-    given = {**docker, **environ}
-    done = ended("locate", "abc", cwd=tmp_path, env=given, capture_output=True)
+    settings = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", **environ}
+    done = command_process.run("locate", "abc", folder=tmp_path, settings=settings)
     assert done.returncode == 1
     notes = [line for line in done.stderr.splitlines() if "DISCOVERY" in line]
     assert notes == says
