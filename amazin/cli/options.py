@@ -49,15 +49,18 @@ make_bucket_option = click.option(
 
 
 def client_of(url: str, token: str | None) -> GatewayClient:
-    """Return a client, which pauses by the context's `obj` if that is set.
+    """Return a client, which is closed when the command ends.
 
-    Raises: MistakeError: these can't be a URL and a token.
+    It pauses by the context's `obj`, if that is set. Raises: MistakeError: these can't
+    be a URL and a token.
     """
-    pause = click.get_current_context().obj or time.sleep
+    context = click.get_current_context()
     try:
-        return GatewayClient(url, token, pause)
+        client = GatewayClient(url, token, context.obj or time.sleep)
     except ClientError as exc:
         raise MistakeError(str(exc)) from exc
+    context.call_on_close(client.close)
+    return client
 
 
 def as_address(text: str) -> str:
