@@ -35,7 +35,7 @@ from amazin.model.objects import ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from tests.support.cleanup import closed_later
-from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
+from tests.support.fakes import FakeClock, FakeDiscovery, FakeDisk, FakeNode
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
@@ -321,21 +321,11 @@ def test_of_many_that_want_a_fresh_list_one_reads_it() -> None:
 # The roster.
 
 
-class Clock:
-    """Stands still unless it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class World:
     """Disks, and processes that look at them."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.disks: dict[str, FakeDisk] = {}
 
     def process(

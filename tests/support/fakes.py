@@ -368,6 +368,16 @@ def memory_nodes(count: int = 3) -> list[FakeNode]:
     ]
 
 
+class FakeClock:
+    """Stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeDiscovery:
     """Says what it is told to; wakes up when told so."""
 

@@ -302,10 +302,6 @@ def fail_at(disk: FakeDisk, method: str, error: NodeError, skip: int = 0) -> Non
     act_at(disk, method, lambda: setattr(disk, "failing", error), skip)
 
 
-def skip() -> None:
-    """Nothing happens."""
-
-
 class Once:
     """Does something when it is called first, and nothing later."""
 
