@@ -6,6 +6,7 @@ but what names those servers: no setting, no wish for colours, no terminal.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,16 +17,14 @@ from typing import TypeVar
 import pytest
 
 from amazin.settings.load import KNOWN
+from tests.support.cleanup import close_all
+from tests.support.examples import register_profiles
 from tests.support.leaks import Holdings, left_since
-from tests.support.servers import (
-    MinioServer,
-    Server,
-    VersityServer,
-    find_binary,
-    free_port,
-)
+from tests.support.ports import free_port
+from tests.support.servers import MinioServer, Server, VersityServer, find_binary
 
 S = TypeVar("S", bound=Server)
+register_profiles()
 
 _OF_OTHERS = (
     *("AMAZIN_URL", "CONFIG", "LOG_DEBUG", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY"),
@@ -53,7 +52,18 @@ def nothing_is_left() -> Iterator[None]:
     """
     before = Holdings.now()
     yield
+    close_all()
     assert left_since(before) == []
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """What a command or a server makes of the process's log ends with the test."""
+    yield
+    logger = logging.getLogger("amazin")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 class ServerFactory:

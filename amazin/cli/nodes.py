@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging.config
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +27,14 @@ def known_nodes(settings: Settings) -> Iterator[Membership]:
     """
     discovery = load_discovery(replace(settings, folder_nodes=0))
     build = node_builder(settings.node_limits)
-    with Membership(discovery, build, settings.refresh_seconds) as membership:
-        yield membership
+    with ExitStack() as stack:
+        membership = Membership(discovery, build, settings.refresh_seconds)
+        stack.callback(membership.close)
+        try:
+            yield membership
+        except KeyboardInterrupt:
+            stack.pop_all()  # the process ends at once, and its threads with it
+            raise
 
 
 class NoteHandler(logging.Handler):

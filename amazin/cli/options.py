@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -45,11 +46,18 @@ make_bucket_option = click.option(
 
 
 def client_of(url: str, token: str | None) -> GatewayClient:
-    """Return a client. Raises: MistakeError, if the URL or the token is invalid."""
+    """Return a client that is closed when the command ends.
+
+    It pauses by the context's `obj`, if that is set. Raises: MistakeError, if the URL
+    or the token is invalid.
+    """
+    context = click.get_current_context()
     try:
-        return GatewayClient(url, token)
+        client = GatewayClient(url, token, context.obj or time.sleep)
     except ClientError as exc:
         raise MistakeError(str(exc)) from exc
+    context.call_on_close(client.close)
+    return client
 
 
 def as_address(text: str) -> str:

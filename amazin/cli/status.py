@@ -61,8 +61,7 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     settings = read_settings()
     console = Console(stderr=True)
     log_to(console, settings)
-    with ExitStack() as stack:
-        membership = stack.enter_context(known_nodes(settings))
+    with known_nodes(settings) as membership, ExitStack() as stack:
         counting = None if is_fast else new_counting(membership, watch is not None)
         if counting:
             stack.callback(counting.close)

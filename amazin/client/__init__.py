@@ -14,8 +14,8 @@
 
 An address is the id of an object, or, with a slash, its bucket and key. What is sent,
 and what arrives, is compared with its MD5; a download that breaks is gone on with.
-Memory does not grow with objects or lists. Threads may share a client. Every error is a
-`ClientError`.
+Memory does not grow with objects or lists. Threads may share a client; `close()`, or a
+`with`, ends its connections. Every error is a `ClientError`.
 """
 
 from amazin.client.client import GatewayClient, Unremoved

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 from amazin.client.http import Transport
 from amazin.client.objects import (
@@ -53,6 +54,16 @@ class GatewayClient:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._transport = Transport(url, token, sleep)
+
+    def close(self) -> None:
+        """Close what is connected; nothing can be asked any more."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def put(
         self,

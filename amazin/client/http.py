@@ -113,6 +113,10 @@ class Transport:
             self._headers["Authorization"] = f"Bearer {token}"
         self._pool, self._base = pool_of(url)
 
+    def close(self) -> None:
+        """Close the connections that are idle; nothing can be sent any more."""
+        self._pool.close()
+
     def patience(self) -> Patience:
         """Return the patience that one task may have."""
         return Patience(self._sleep)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
 from amazin.errors import NodeError
-from amazin.membership.member import Member
+from amazin.membership.member import CLOSE_SECONDS, Member
 from amazin.model.objects import DATA_BUCKETS, ObjectInfo
 from amazin.model.stored_names import MARKERS, PARTS
 
@@ -23,8 +23,6 @@ PAUSE_SHARE = 10.0
 """A pause is at least this many times as long as the count before it."""
 RETRY_SECONDS = 5.0
 """From a count that failed to the next one."""
-CLOSE_SECONDS = 2.0
-"""How long `close` waits for a node that is silent."""
 
 
 @dataclass
@@ -93,14 +91,17 @@ class Counting:
         *,
         repeats: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] | None = None,
+        sleep: Callable[[float], bool] | None = None,
     ) -> None:
-        """`find` returns the member with that name, as it is now; None: unknown."""
+        """`find` returns the node of a name, as it can be reached now.
+
+        `sleep` is the pause between two counts; it returns whether that was the last.
+        """
         self._find = find
         self._repeats = repeats
         self._clock = clock
-        self._closed = threading.Event()
-        self._sleep = sleep or self._closed.wait
+        self._closing = threading.Event()
+        self._sleep = sleep or self._closing.wait
         self._running: dict[str, Count] = {}
         self._last: dict[str, Count] = {}
         self._threads: dict[str, threading.Thread] = {}
@@ -124,7 +125,7 @@ class Counting:
 
     def close(self) -> None:
         """Stop counting; wait a moment for those threads that no node keeps waiting."""
-        self._closed.set()
+        self._closing.set()
         self.wait(CLOSE_SECONDS)
 
     def counts(self) -> dict[str, Count]:
@@ -138,7 +139,7 @@ class Counting:
         return None if count.ended_at is None else self._clock() - count.ended_at
 
     def _run(self, name: str) -> None:
-        while not self._closed.is_set():
+        while True:
             began = self._clock()
             self._count(name)
             if not self._repeats:
@@ -146,7 +147,8 @@ class Counting:
             took = self._clock() - began
             has_failed = bool(self._running[name].problem)
             pause = max(LEAST_PAUSE_SECONDS, PAUSE_SHARE * took)
-            self._sleep(RETRY_SECONDS if has_failed else pause)
+            if self._sleep(RETRY_SECONDS if has_failed else pause):
+                return
 
     def _count(self, name: str) -> None:
         count = self._running[name] = Count()
@@ -156,9 +158,9 @@ class Counting:
                 raise NodeError("the node is not known any more")
             for bucket in DATA_BUCKETS:
                 for key, info in member.node.list_objects(bucket):
-                    if self._closed.is_set():
-                        return
                     count.add(key, info)
+                    if self._closing.is_set():
+                        return
         except NodeError as exc:
             count.problem = str(exc) or type(exc).__name__
             return

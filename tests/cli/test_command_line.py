@@ -23,7 +23,9 @@ from amazin.cli.completion import SHELLS
 from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, complaint, main
 from amazin.cli.version import PACKAGE, release
 from amazin.errors import HTTPError, NodeError, SettingsError
+from tests.support import command_process
 from tests.support.paths import PROJECT
+from tests.support.waiting import PATIENCE_SECONDS
 
 MOST_SUMMARY = 62
 """Characters: with the longest name it fits on a line of a terminal."""
@@ -35,9 +37,12 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, prog_name="amazin")
 
 
+# Commands remember how their help is asked for when that is first needed.
+AMAZIN = click.Context(main, info_name="amazin", **main.context_settings)
+
+
 def load(name: str) -> click.Command:
-    context = click.Context(main, info_name="amazin")
-    command = main.get_command(context, name)
+    command = main.get_command(AMAZIN, name)
     assert command is not None
     return command
 
@@ -48,8 +53,16 @@ def help_of(name: str) -> str:
     return result.stdout
 
 
-def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "amazin.cli", *arguments], **options)
+def ended(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `amazin` as a process, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "amazin.cli", *arguments],
+        cwd=PROJECT,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        **options,
+    )
 
 
 # Help
@@ -121,7 +134,11 @@ def test_the_help_imports_no_command_and_nothing_large() -> None:
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, check=True
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     )
     modules = done.stderr.decode().split()
     assert {name for name in modules if name.startswith("amazin.cli.")} == {
@@ -187,7 +204,7 @@ def test_an_option_that_amazin_itself_does_not_have() -> None:
 def test_options_are_taken_as_sos_does(
     name: str, arguments: list[str], expected: object
 ) -> None:
-    context = load(name).make_context(name, arguments)
+    context = load(name).make_context(name, arguments, AMAZIN)
     given = [str(value) for value in context.params.values()]
     wanted = expected if isinstance(expected, tuple) else (expected,)
     assert {str(value) for value in wanted} <= set(given)
@@ -251,14 +268,8 @@ PRINTING = [["config"], ["help"], ["--help"], ["--version"], ["completion", "zsh
 @pytest.mark.parametrize("arguments", PRINTING)
 def test_a_full_disk_below_standard_output_is_a_sentence(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "amazin.cli", *arguments],
-            cwd=PROJECT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, b"No space left on device\n")
+        done = ended(*arguments, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, "No space left on device\n")
 
 
 @pytest.mark.parametrize("arguments", PRINTING)
@@ -266,30 +277,26 @@ def test_nobody_who_reads_on_is_no_stack_trace(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        with process(
-            *arguments, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE
-        ) as done:
-            assert done.stderr
-            said = done.stderr.read()
+        done = ended(*arguments, stdout=writer, stderr=subprocess.PIPE)
     finally:
         os.close(writer)
-    assert (done.returncode, said) == (1, b"")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_ctrl_c_is_one_word_and_130() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(20)
+        silent.settimeout(PATIENCE_SECONDS)
         node = f"http://k:s@127.0.0.1:{silent.getsockname()[1]}"
         environ = {"PATH": os.environ["PATH"], "DISCOVERY": "static"}
         environ |= {"NODES": f"a={node}", "NODE_ANSWER_TIMEOUT": "60"}
-        with process(
-            "locate", "abc", cwd=PROJECT, env=environ, stderr=subprocess.PIPE
+        with command_process.started(
+            ["locate", "abc"], environ, stderr=subprocess.PIPE
         ) as asking:
             with silent.accept()[0]:
                 asking.send_signal(signal.SIGINT)
-                assert asking.wait(20) == 130
+                assert asking.wait(PATIENCE_SECONDS) == 130
             assert asking.stderr
-            assert asking.stderr.read().splitlines()[-1] == b"Stopped"
+            assert asking.stderr.read() == b"Stopped\n"
 
 
 @pytest.mark.parametrize(
@@ -304,15 +311,8 @@ def test_who_serves_folders_and_looks_at_docker_is_told(
     tmp_path: Path, environ: dict[str, str], says: list[str]
 ) -> None:
     (tmp_path / "data" / "node-1").mkdir(parents=True)
-    docker = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "PATH": os.environ["PATH"]}
-    done = subprocess.run(
-        [sys.executable, "-m", "amazin.cli", "locate", "abc"],
-        cwd=tmp_path,
-        env={**docker, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", **environ}
+    done = command_process.run("locate", "abc", folder=tmp_path, settings=settings)
     assert done.returncode == 1
     notes = [line for line in done.stderr.splitlines() if "DISCOVERY" in line]
     assert notes == says
@@ -394,6 +394,7 @@ def bash(path: str, line: str) -> list[str]:
         env={"PATH": path},
         capture_output=True,
         text=True,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     assert done.stderr == ""

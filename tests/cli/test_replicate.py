@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +28,9 @@ from amazin.model.bodies import HeldBody
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
-from tests.support.gateway_process import free_port
 from tests.support.old_sos import OldBlobServer
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class ThreadingServer(ThreadingMixIn, WSGIServer):
@@ -72,7 +72,7 @@ def served(path: Path) -> Iterator[Store]:
         yield Store(folder, f"http://127.0.0.1:{server.server_port}")
     finally:
         server.shutdown()
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
         server.server_close()
         folder.node.close()
 
@@ -94,16 +94,6 @@ def closing_old(folder: Path) -> Iterator[OldBlobServer]:
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    """What a command does to the process's log ends with the test."""
-    yield
-    logger = logging.getLogger("amazin")
-    logger.handlers.clear()
-    logger.propagate = True
-    logger.setLevel(logging.NOTSET)
 
 
 class Replicate:
@@ -231,7 +221,7 @@ class Nonsense:
 
     def close(self) -> None:
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
         self._server.server_close()
 
 
@@ -401,7 +391,8 @@ def test_a_password_in_a_url_is_in_no_line(
 
 def test_a_terminal_shows_how_far_it_is() -> None:
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
+    environ = {"TERM": "xterm"}
+    console = Console(file=screen, force_terminal=True, width=100, _environ=environ)
     report = Report(copied=7, bytes=7_000_000)
     with shown_at(console) as tell:
         tell(Stage("mirrors", report))

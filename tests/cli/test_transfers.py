@@ -18,9 +18,9 @@ from amazin.cli.common import MistakeError
 from amazin.cli.cp import way
 from amazin.cli.main import main
 from amazin.cli.trees import place_of
-from amazin.client import http as client_http
 from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
 from amazin.errors import ClientError
+from tests.support.ports import free_port
 from tests.support.scripted_gateway import (
     Asked,
     Reply,
@@ -34,7 +34,7 @@ from tests.support.scripted_gateway import (
     reply,
     store,
 )
-from tests.support.servers import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
@@ -47,9 +47,8 @@ Gateway = Callable[..., ScriptedGateway]
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, and no pauses."""
+    """A folder to work in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(client_http, "PAUSES_SECONDS", (0.0,) * 5)
     for name in ("AMAZIN_URL", "AMAZIN_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -62,13 +61,16 @@ def gateway() -> Iterator[Gateway]:
         yield make
 
 
+def invoke(*arguments: str, data: bytes = b"") -> Result:
+    """Run a command, which never pauses."""
+    return CliRunner().invoke(main, arguments, input=data, obj=lambda seconds: None)
+
+
 def run(
     gateway: ScriptedGateway, *arguments: str, code: int = 0, data: bytes = b""
 ) -> Result:
     """Run a command, which ends with this exit code and no stack trace."""
-    result = CliRunner().invoke(
-        main, [*arguments, "--url", gateway.url], input=data, standalone_mode=True
-    )
+    result = invoke(*arguments, "--url", gateway.url, data=data)
     assert result.exit_code == code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
@@ -232,7 +234,7 @@ def test_a_fifo_is_sent_chunked(place: Path, gateway: Gateway) -> None:
     writer.start()
     server = gateway(store)
     run(server, "put", "pipe", "photos/a")
-    writer.join()
+    writer.join(PATIENCE_SECONDS)
     assert server.asked[0].body == BODY
 
 
@@ -733,7 +735,7 @@ def test_quiet_is_quiet(place: Path, gateway: Gateway) -> None:
 def test_where_no_gateway_is_one_sentence_says_so(words: str, place: Path) -> None:
     (place / "a").write_bytes(BODY)
     url = f"http://127.0.0.1:{free_port()}"
-    result = CliRunner().invoke(main, [*words.split(), "--url", url])
+    result = invoke(*words.split(), "--url", url)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert "is it running" in result.stderr
@@ -741,7 +743,7 @@ def test_where_no_gateway_is_one_sentence_says_so(words: str, place: Path) -> No
 
 @pytest.mark.parametrize("url", ["http://例え..x:1", f"http://{'a' * 64}:1"])
 def test_a_url_whose_host_can_not_be_one_is_a_mistake(url: str) -> None:
-    result = CliRunner().invoke(main, ["ls", "--url", url])
+    result = invoke("ls", "--url", url)
     assert result.exit_code == 2
     assert "is no URL of a gateway" in result.stderr
 
@@ -752,5 +754,5 @@ def test_the_environment_says_where_and_who(
     server = gateway(json_reply([]))
     monkeypatch.setenv("AMAZIN_URL", server.url)
     monkeypatch.setenv("AMAZIN_TOKEN", "t0ken")
-    assert CliRunner().invoke(main, ["ls"]).exit_code == 0
+    assert invoke("ls").exit_code == 0
     assert server.asked[0].headers["authorization"] == "Bearer t0ken"

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ from amazin.client.http import LONGEST_PAUSE_SECONDS, PAUSES_SECONDS, PIECE_BYTE
 from amazin.client.objects import path_of
 from amazin.client.streams import md5
 from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
+from tests.support.cleanup import closed_later
 from tests.support.faulty import receive_head
+from tests.support.ports import free_port
 from tests.support.scripted_gateway import (
     Asked,
     Reply,
@@ -31,7 +34,7 @@ from tests.support.scripted_gateway import (
     reply,
     store,
 )
-from tests.support.servers import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
@@ -62,11 +65,15 @@ def scripted(
     def make(*replies: Script) -> tuple[GatewayClient, ScriptedGateway]:
         gateway = ScriptedGateway(*replies).__enter__()
         made.append(gateway)
-        return GatewayClient(gateway.url, "t0ken", clock.sleep), gateway
+        return new_client(gateway.url, "t0ken", clock.sleep), gateway
 
     yield make
     for gateway in made:
         gateway.__exit__(None, None, None)
+
+
+def new_client(*arguments: Any, **options: Any) -> GatewayClient:
+    return closed_later(GatewayClient(*arguments, **options))
 
 
 Make = Callable[..., tuple[GatewayClient, ScriptedGateway]]
@@ -138,7 +145,7 @@ def test_a_token_can_not_smuggle_in_headers(token: str) -> None:
 
 def test_a_gateway_may_be_below_a_path_and_gets_the_token(scripted: Make) -> None:
     _, gateway = scripted(content(BODY))
-    client = GatewayClient(gateway.url + "/store/", "t0ken")
+    client = new_client(gateway.url + "/store/", "t0ken")
     assert fetched(client) == BODY
     assert gateway.lines == ["GET /store/objects/photos/a"]
     assert gateway.asked[0].headers["authorization"] == "Bearer t0ken"
@@ -237,8 +244,9 @@ def test_a_conditional_upload_is_sent_once(scripted: Make) -> None:
 
 def refuse_early(listener: socket.socket) -> None:
     """Refuse one request before its body came, as servers do, and close."""
+    listener.settimeout(PATIENCE_SECONDS)
     sock, _ = listener.accept()
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE_SECONDS)
     with sock:
         receive_head(sock, b"")
         closing = ["Connection: close"]
@@ -252,10 +260,10 @@ def test_an_answer_that_comes_before_the_body_is_understood() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=refuse_early, args=(listener,))
         thread.start()
-        client = GatewayClient(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        with pytest.raises(RefusedError, match="Too large"):
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with GatewayClient(url) as client, pytest.raises(RefusedError, match="Too l"):
             client.put("photos/a", bytes(2**23))
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
 
 
 # Downloads
@@ -437,7 +445,7 @@ def test_a_sentence_of_a_gateway_can_not_play_with_the_terminal(scripted: Make) 
 
 
 def test_where_no_gateway_is_nobody_waits(clock: Clock) -> None:
-    client = GatewayClient(f"http://127.0.0.1:{free_port()}", sleep=clock.sleep)
+    client = new_client(f"http://127.0.0.1:{free_port()}", sleep=clock.sleep)
     with pytest.raises(ClientError, match="is it running"):
         client.head("photos/a")
     assert clock.pauses == []
@@ -445,7 +453,7 @@ def test_where_no_gateway_is_nobody_waits(clock: Clock) -> None:
 
 def test_a_gateway_that_was_there_is_waited_for(clock: Clock) -> None:
     with ScriptedGateway(content(BODY)) as gateway:
-        client = GatewayClient(gateway.url, sleep=clock.sleep)
+        client = new_client(gateway.url, sleep=clock.sleep)
         fetched(client)
     with pytest.raises(ClientError, match="is it running"):
         client.head("photos/a")
@@ -471,15 +479,38 @@ def test_a_gateway_that_goes_away_in_an_upload_is_waited_for(
             gateway.__exit__(None, None, None)
         clock.sleep(seconds)
 
-    client = GatewayClient(gateway.url, sleep=sleep)
+    client = new_client(gateway.url, sleep=sleep)
     with pytest.raises(ClientError, match="is it running"):
         client.put("photos/a", BODY)
     assert clock.pauses == list(PAUSES_SECONDS)
 
 
+def test_a_client_that_is_closed_closes_its_connections() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE_SECONDS)
+        answered: list[bytes] = []
+
+        def answer_and_read_on() -> None:
+            sock, _ = listener.accept()
+            sock.settimeout(PATIENCE_SECONDS)
+            with sock:
+                receive_head(sock, b"")
+                sock.sendall(json_reply([]).raw)
+                answered.append(sock.recv(1))
+
+        thread = threading.Thread(target=answer_and_read_on)
+        thread.start()
+        with GatewayClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            assert client.buckets() == []
+            assert answered == []
+        thread.join(PATIENCE_SECONDS)
+    assert answered == [b""]
+
+
 def speak_no_tls(listener: socket.socket) -> None:
+    listener.settimeout(PATIENCE_SECONDS)
     sock, _ = listener.accept()
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE_SECONDS)
     with sock:
         sock.recv(2**16)
         sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -489,10 +520,10 @@ def test_tls_to_what_speaks_none_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=speak_no_tls, args=(listener,))
         thread.start()
-        client = GatewayClient(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        client = new_client(f"https://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(ClientError, match="TLS"):
             client.buckets()
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
 
 
 # Lists

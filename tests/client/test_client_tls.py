@@ -16,6 +16,7 @@ import pytest
 from amazin.client.client import GatewayClient
 from amazin.client.http import PAUSES_SECONDS
 from amazin.errors import ClientError, RefusedError
+from tests.support.cleanup import closed_later
 from tests.support.faulty import receive_head
 from tests.support.scripted_gateway import (
     Reply,
@@ -45,7 +46,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     try:
         made = subprocess.run(
-            [*command.split(), "-keyout", "-"], check=True, capture_output=True
+            [*command.split(), "-keyout", "-"],
+            check=True,
+            capture_output=True,
+            timeout=SECONDS,
         )
     except FileNotFoundError:
         pytest.skip("no openssl to make a certificate with")
@@ -116,7 +120,7 @@ STORED = json_reply(info("a", BODY), 201)
 
 
 def client_of(url: str, pauses: list[float]) -> GatewayClient:
-    return GatewayClient(url, sleep=pauses.append)
+    return closed_later(GatewayClient(url, sleep=pauses.append))
 
 
 @pytest.mark.usefixtures("_trusted")

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amazin.cluster.bucket_listing import (
@@ -21,7 +21,7 @@ from amazin.cluster.bucket_listing import (
 from amazin.errors import NodeError, NodeProtocolError, NoSuchKeyError
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
-from tests.model.test_stored_names import KEYS, PIECES, TEXTS, cut, is_taken
+from tests.support.hostile_keys import KEYS, PIECES, TEXTS, cut, expected, is_taken
 
 BUCKET = "photos"
 OTHERS = {
@@ -79,19 +79,6 @@ class MemorySource:
         return Found(self.objects[name.key])
 
 
-def expected(
-    keys: Iterable[str], prefix: str, after: str, recursive: bool = True
-) -> list[str]:
-    """Return what a listing must give, the plain way."""
-    found = set()
-    for key in keys:
-        if key.startswith(prefix):
-            end = key.find("/", len(prefix))
-            found.add(key if recursive or end < 0 else key[: end + 1])
-    behind = after.encode(errors="surrogatepass")
-    return sorted((k for k in found if k.encode() > behind), key=str.encode)
-
-
 def listed(source: MemorySource, *asked: str, recursive: bool = True) -> list[str]:
     entries = list_keys(source, BUCKET, *asked, recursive=recursive)
     return [entry.key for entry in entries]
@@ -107,7 +94,6 @@ LONG_KEYS = st.builds(
 SETS = st.sets(SMALL_KEYS, max_size=30) | st.sets(KEYS | LONG_KEYS, max_size=12)
 
 
-@settings(max_examples=400)
 @given(SETS, st.data(), st.booleans(), st.booleans())
 def test_a_listing_is_what_a_sorted_list_gives(
     keys: set[str], data: st.DataObject, recursive: bool, tells_headers: bool
@@ -180,7 +166,7 @@ def source_info(source: MemorySource) -> ObjectInfo:
 
 
 def test_behind_a_common_prefix_it_goes_on_without_reading_it() -> None:
-    keys = [*many(50_000), *many(50_000, "b/"), *many(3, "a-"), "b", "c/1", "c/2", "d"]
+    keys = [*many(10_000), *many(10_000, "b/"), *many(3, "a-"), "b", "c/1", "c/2", "d"]
     source = MemorySource(keys)
     wanted = ["a-000000", "a-000001", "a-000002", "a/", "b", "b/", "c/", "d"]
     assert listed(source, recursive=False) == wanted
@@ -188,10 +174,10 @@ def test_behind_a_common_prefix_it_goes_on_without_reading_it() -> None:
 
 
 def test_a_place_within_a_common_prefix_is_not_read() -> None:
-    source = MemorySource([*many(50_000), "b"])
+    source = MemorySource([*many(10_000), "b"])
     assert listed(source, "", "a/000007", recursive=False) == ["b"]
     assert listed(source, "", "a/", recursive=False) == ["b"]
-    assert listed(source, "a/0", "a/049998") == ["a/049999"]
+    assert listed(source, "a/0", "a/009998") == ["a/009999"]
     assert source.reads <= 10
 
 

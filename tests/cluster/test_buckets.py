@@ -15,7 +15,8 @@ from amazin.model.bodies import HeldBody
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
 from tests.support.answers import told
-from tests.support.world import Bytes, World, any_replicas, skip, world_of
+from tests.support.fakes import skip
+from tests.support.world import Bytes, World, any_replicas, world_of
 
 BUCKET = "photos"
 MARKER_NAME = marker_name(BUCKET)

@@ -15,8 +15,11 @@ from amazin.settings.settings import Settings
 from gateway import Gateway
 from tests.support.app import Answer, call, make_app
 
-ROUNDS = 25
+PATIENCE_SECONDS = 30.0
 any_replicas = pytest.mark.parametrize("replicas", [1, 2])
+some_rounds = pytest.mark.parametrize(
+    "rounds", [5, pytest.param(50, marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def gateways(tmp_path: Path, replicas: int) -> tuple[Gateway, Gateway]:
 
 def at_once(*acts: Callable[[], Any]) -> list[Any]:
     """Do all of this in threads that start together; returns what they return."""
-    barrier = threading.Barrier(len(acts))
+    barrier = threading.Barrier(len(acts), timeout=PATIENCE_SECONDS)
 
     def begin(act: Callable[[], Any]) -> Any:
         barrier.wait()
@@ -47,10 +50,11 @@ def keys_of(answer: Answer) -> list[str]:
 
 
 @any_replicas
+@some_rounds
 def test_no_acknowledged_object_is_in_a_removed_bucket(
-    gateways: tuple[Gateway, Gateway],
+    gateways: tuple[Gateway, Gateway], rounds: int
 ) -> None:
-    for number in range(ROUNDS):
+    for number in range(rounds):
         bucket = f"bucket-{number}"
         call(gateways[0], "POST", f"/buckets/{bucket}")
 
@@ -87,14 +91,15 @@ def test_no_acknowledged_object_is_in_a_removed_bucket(
 
 
 @any_replicas
+@some_rounds
 def test_the_same_key_written_and_deleted_at_once(
-    gateways: tuple[Gateway, Gateway],
+    gateways: tuple[Gateway, Gateway], rounds: int
 ) -> None:
     """Bucket and key are made and removed by two gateways: nothing is ever 5xx."""
     statuses: set[int] = set()
 
     def turn(app: Gateway) -> None:
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for method, path, body in (
                 ("POST", "/buckets/photos", None),
                 ("PUT", "/objects/photos/a/b", b"%d" % number),
@@ -142,11 +147,14 @@ def test_the_default_bucket_is_made_by_many_first_uploads(
 
 
 @any_replicas
-def test_listings_while_others_write(gateways: tuple[Gateway, Gateway]) -> None:
+@some_rounds
+def test_listings_while_others_write(
+    gateways: tuple[Gateway, Gateway], rounds: int
+) -> None:
     """What is there all the time is listed exactly once, whatever comes and goes."""
     first, second = gateways
     call(first, "POST", "/buckets/photos")
-    constant = [f"k/{number:03}" for number in range(0, 120, 2)]
+    constant = [f"k/{number:03}" for number in range(0, 60, 2)]
     for key in constant:
         assert call(first, "PUT", f"/objects/photos/{key}", b"x").status == 201
     is_over = threading.Event()
@@ -154,15 +162,15 @@ def test_listings_while_others_write(gateways: tuple[Gateway, Gateway]) -> None:
     def write() -> None:
         number = 1
         while not is_over.is_set():
-            key = f"/objects/photos/k/{number % 120:03}"
+            key = f"/objects/photos/k/{number % 60:03}"
             call(second, "PUT", key, b"y")
             call(second, "DELETE", key)
-            call(second, "PUT", f"/objects/photos/{constant[number % 60]}", b"z")
+            call(second, "PUT", f"/objects/photos/{constant[number % 30]}", b"z")
             number += 2
 
     def read() -> None:
         try:
-            for _ in range(30):
+            for _ in range(rounds):
                 keys = keys_of(call(first, "GET", "/objects/photos/list"))
                 assert keys == sorted(set(keys))
                 assert set(constant) <= set(keys)

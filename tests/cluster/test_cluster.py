@@ -23,6 +23,7 @@ from amazin.errors import (
 )
 from amazin.model.objects import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
 from tests.support.fakes import FakeDisk
+from tests.support.waiting import await_that
 from tests.support.world import (
     BROKEN,
     LONG,
@@ -36,7 +37,6 @@ from tests.support.world import (
     any_read,
     any_replicas,
     read,
-    wait_until,
     whole,
     world_with,
 )
@@ -611,5 +611,5 @@ def test_probing_ends_with_the_nodes_recovery() -> None:
     with pytest.raises(NodeUnreachableError):
         world.read()
     world.ranked[0].failing = None
-    wait_until(lambda: not world.member(world.ranked[0]).is_skipped)
+    await_that(lambda: not world.member(world.ranked[0]).is_skipped)
     assert world.read() == b"hello"

@@ -11,6 +11,7 @@ from amazin.cluster.cluster import MAX_ATTEMPTS
 from amazin.errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError
 from amazin.membership.transitions import forget
 from amazin.model.objects import Stamp
+from tests.support.fakes import skip
 from tests.support.world import (
     BROKEN,
     CHUNKS,
@@ -29,7 +30,6 @@ from tests.support.world import (
     fail_at,
     has_tombstone,
     labels,
-    skip,
     stream,
     world_of,
     world_with,

@@ -14,26 +14,19 @@ from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectName
 from amazin.nodes.build import node_builder
+from tests.support.cleanup import closed_later
+from tests.support.fakes import FakeDiscovery
 
-GATEWAYS, ROUNDS = 4, 5
-
-
-class FixedDiscovery:
-    """Nodes that never change."""
-
-    def __init__(self, specs: list[NodeSpec]) -> None:
-        self._specs = specs
-
-    def find(self) -> list[NodeSpec]:
-        """See `Discovery`."""
-        return self._specs
+GATEWAYS = 4
+PATIENCE_SECONDS = 30.0
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_nobody_is_refused_because_others_form_the_cluster(
-    tmp_path: Path, replicas: int
+    tmp_path: Path, replicas: int, rounds: int
 ) -> None:
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         folders = [tmp_path / f"{turn}-{number}" for number in range(3)]
         for folder in folders:
             folder.mkdir()
@@ -49,23 +42,23 @@ def test_nobody_is_refused_because_others_form_the_cluster(
 def make_cluster(specs: list[NodeSpec], replicas: int) -> Cluster:
     """Return a gateway's, which looks at the nodes when it is asked for anything."""
     membership = Membership(
-        FixedDiscovery(specs),
+        FakeDiscovery(*specs),
         node_builder(TimeLimits()),
         60.0,
         DesiredNodes(replicas, {}),
         is_watching=False,
     )
-    return Cluster(membership)
+    return Cluster(closed_later(membership))
 
 
 def write_at_once(clusters: list[Cluster]) -> list[Exception]:
     """Have each store an object; return what was raised."""
     failures: list[Exception] = []
-    barrier = threading.Barrier(len(clusters))
+    barrier = threading.Barrier(len(clusters), timeout=PATIENCE_SECONDS)
 
     def write(number: int) -> None:
-        barrier.wait()
         try:
+            barrier.wait()
             name = ObjectName("store", f"k{number}")
             clusters[number].put(name, HeldBody(b"cat"), {})
         except Exception as exc:  # noqa: BLE001 - told by the assertion
@@ -78,5 +71,5 @@ def write_at_once(clusters: list[Cluster]) -> list[Exception]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
     return failures

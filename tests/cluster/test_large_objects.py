@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tracemalloc
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from amazin.api.routes import all_routes
-from amazin.api.services import Services
-from amazin.cluster.cluster import Cluster
 from amazin.cluster.large_objects import LONGEST_UPLOAD_NS, LargeObjectStore
 from amazin.errors import (
     BodyError,
@@ -33,18 +27,25 @@ from amazin.errors import (
     NotSupportedError,
     PreconditionError,
 )
-from amazin.membership.membership import Membership
 from amazin.model.headers import MAX_METADATA_BYTES, require_fit
-from amazin.model.manifest import PARTS_HEADER, Outline, outline_of
+from amazin.model.manifest import PARTS_HEADER, outline_of
 from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.model.stored_names import PARTS, blob_name, part_name
-from amazin.nodes.interface import Node
-from amazin.settings.settings import Settings
-from amazin.web.spool import SpoolRoom
-from gateway import Gateway
 from tests.support.answers import told
-from tests.support.app import FixedMembership, call, call_chunked, folder_nodes
 from tests.support.fakes import FakeDisk
+from tests.support.large_objects import (
+    BODY,
+    OTHER,
+    PART,
+    SMALL,
+    CrashError,
+    calm,
+    chunked,
+    crash_at,
+    outline_on,
+    stored_parts,
+    tag,
+)
 from tests.support.world import (
     BROKEN,
     CHUNKS,
@@ -59,37 +60,6 @@ from tests.support.world import (
     stream,
     world_of,
 )
-
-PART = 1000
-BODY = bytes(range(256)) * 10
-OTHER = BODY[::-1]
-SMALL = b"small"
-
-
-def tag(body: bytes) -> str:
-    return hashlib.md5(body).hexdigest()
-
-
-def chunked(world: World, part_bytes: int = PART) -> LargeObjectStore:
-    """Return what a gateway with CHUNK_BYTES has."""
-    return LargeObjectStore(world.cluster, part_bytes, lambda: world.now_ns)
-
-
-def stored_parts(world: World) -> set[ObjectName]:
-    """Return all parts that lie on any node."""
-    return {
-        name
-        for disk in world.disks.values()
-        for name in disk.data
-        if name.key.startswith(PARTS)
-    }
-
-
-def outline_on(world: World, name: ObjectName = NAME) -> Outline:
-    """Return how the object lies in parts."""
-    found = outline_of(world.cluster.head(name).info)
-    assert found
-    return found
 
 
 def part_range(
@@ -157,10 +127,6 @@ def test_objects_in_parts_are_read_where_none_are_made_any_more() -> None:
     assert read(off.get(NAME)) == OTHER
 
 
-CUT = settings(max_examples=60, deadline=None)
-
-
-@CUT
 @given(st.integers(1, 400), st.integers(1, 900), st.data())
 def test_any_range_is_the_slice_that_it_names(
     part_bytes: int, size: int, data: Any
@@ -655,28 +621,6 @@ def test_no_one_node_holds_an_object_in_parts() -> None:
 # Crashes and failures at every step.
 
 
-class CrashError(BaseException):
-    """The process ends here."""
-
-
-def crash_at(world: World, step: int) -> Callable[[], bool]:
-    """Let the process end at a step of the nodes' work; returns whether it did."""
-    seen = 0
-    happened = False
-
-    def count() -> None:
-        nonlocal seen, happened
-        seen += 1
-        if seen > step:
-            happened = True
-            raise CrashError
-
-    for disk in world.disks.values():
-        for method in ("put", "write", "commit", "head"):
-            disk.before[method] = count
-    return lambda: happened
-
-
 STEPS = [
     ("put", CHUNK_BYTES // 2),
     ("commit", CHUNK_BYTES // 2),
@@ -685,13 +629,6 @@ STEPS = [
     ("commit", CHUNK_BYTES + 1000),
 ]
 """Where parts are sent whole, and where they are sent as they come."""
-
-
-def calm(world: World) -> None:
-    for disk in world.disks.values():
-        disk.before.clear()
-        disk.failures.clear()
-        disk.failing = None
 
 
 @any_replicas
@@ -779,197 +716,6 @@ def test_with_one_copy_a_node_that_fails_in_a_part_fails_the_upload(
             cluster.put(NAME, stream(*CHUNKS), {})
         calm(world)
         assert read(cluster.get(NAME)) == SMALL
-
-
-# As clients see it.
-
-
-def app_with(nodes: Iterable[Node], part_bytes: int, **given: Any) -> Gateway:
-    """Return an application on these nodes, which stores parts of this size."""
-    settings = Settings(chunk_bytes=part_bytes, **given)
-    cluster = Cluster(cast(Membership, FixedMembership(nodes, settings.replicas)))
-    spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
-    return Gateway(all_routes(settings), Services(cluster, settings, spool))
-
-
-KEPT = {"Content-Type": "text/plain", "X-Colour": "blue", "Cache-Control": "no-cache"}
-RANGES = ["0-0", "-1", "999-1000", "1000-", "0-2559", "2559-9999", "-99999", "500-2400"]
-CONDITIONS: list[tuple[str, str]] = [
-    ("If-Match", f'"{tag(BODY)}"'),
-    ("If-Match", '"x"'),
-    ("If-None-Match", f'"{tag(BODY)}"'),
-    ("If-None-Match", "*"),
-    ("If-Modified-Since", "Sun, 06 Nov 2044 08:49:37 GMT"),
-    ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT"),
-    ("Range", "bytes=2560-"),
-    *[("Range", f"bytes={text}") for text in RANGES],
-]
-REQUESTS: list[tuple[Any, ...]] = [
-    ("POST", "/buckets/photos"),
-    ("PUT", "/object/big", BODY, KEPT),
-    ("PUT", "/objects/photos/a/big.bin", BODY, KEPT),
-    ("GET", "/object/big"),
-    ("HEAD", "/object/big"),
-    *[
-        (method, f"/{path}", None, {name: value})
-        for method in ("GET", "HEAD")
-        for path in ("object/big", "objects/photos/a/big.bin")
-        for name, value in CONDITIONS
-    ],
-    (
-        "GET",
-        "/object/big",
-        None,
-        {"Range": "bytes=998-1001", "If-Range": f'"{tag(BODY)}"'},
-    ),
-    ("GET", "/object/big", None, {"Range": "bytes=998-1001", "If-Range": '"x"'}),
-    ("GET", "/objects/photos/list"),
-    ("PUT", "/objects/photos/copy", b"", {"X-Copy-Source": "/photos/a/big.bin"}),
-    ("GET", "/objects/photos/copy"),
-    ("GET", "/objects/photos/list?recursive=true&limit=1"),
-    ("DELETE", "/buckets/photos"),
-    ("PUT", "/object/big", OTHER, {"If-Match": f'"{tag(OTHER)}"'}),
-    ("PUT", "/object/big", OTHER, {"If-Match": f'"{tag(BODY)}"'}),
-    ("PUT", "/object/big", BODY, {"If-None-Match": "*"}),
-    ("GET", "/object/big"),
-    ("PUT", "/object/big", b"tiny", {"If-Match": f'"{tag(OTHER)}"'}),
-    ("GET", "/object/big"),
-    ("DELETE", "/object/big"),
-    ("GET", "/object/big"),
-    ("HEAD", "/object/big"),
-    ("DELETE", "/objects/photos/a/big.bin"),
-    ("DELETE", "/objects/photos/copy"),
-    ("GET", "/objects/photos/list"),
-    ("DELETE", "/buckets/photos"),
-]
-
-
-def test_clients_see_no_difference(tmp_path: Path) -> None:
-    """Every answer is what it is without parts, but for times and ids."""
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "parts").mkdir()
-    nodes = folder_nodes(tmp_path / "parts")
-    plain = app_with(folder_nodes(tmp_path / "plain"), 0)
-    parts = app_with(nodes, PART)
-    for request in REQUESTS:
-        one, other = (call(app, *request) for app in (plain, parts))
-        assert one.status == other.status, request
-        for name in ("Last-Modified", "X-Request-Id"):
-            assert (name in one.headers) == (name in other.headers)
-            del one.headers[name], other.headers[name]
-        if b"last_modified" in one.body:
-            assert timeless(one.json) == timeless(other.json)
-            continue
-        assert one.headers.items() == other.headers.items(), request
-        if b'"requestId"' not in one.body:
-            assert one.body == other.body, request
-    listed = [key for node in nodes for key, _ in node.list_objects("store", PARTS)]
-    assert listed, "there were parts, and nobody removed them"
-
-
-def timeless(value: Any) -> Any:
-    """Return what is told of objects but for their times."""
-    rows = value if isinstance(value, list) else [value]
-    return [{k: v for k, v in row.items() if k != "last_modified"} for row in rows]
-
-
-def test_lists_tell_of_whole_objects(tmp_path: Path) -> None:
-    app = app_with(folder_nodes(tmp_path), PART)
-    call(app, "POST", "/buckets/photos")
-    stored = call(app, "PUT", "/objects/photos/big", BODY, KEPT).json
-    assert call(app, "GET", "/objects/photos/list").json == [stored]
-    assert (stored["size"], stored["etag"]) == (len(BODY), tag(BODY))
-
-
-def test_an_archive_has_the_bytes_of_large_objects(tmp_path: Path) -> None:
-    app = app_with(folder_nodes(tmp_path), PART)
-    call(app, "POST", "/buckets/photos")
-    call(app, "PUT", "/objects/photos/big", BODY)
-    call(app, "PUT", "/objects/photos/small", SMALL)
-    answer = call(app, "GET", "/archive/photos")
-    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
-        assert archive.namelist() == ["big", "small"]
-        assert archive.read("big") == BODY
-
-
-def test_uploads_of_unknown_length_become_parts_too(tmp_path: Path) -> None:
-    nodes = folder_nodes(tmp_path)
-    app = app_with(nodes, PART)
-    assert call_chunked(app, "/object/big", BODY).status == 201
-    assert call(app, "GET", "/object/big").body == BODY
-    listed = [key for node in nodes for key, _ in node.list_objects("store", PARTS)]
-    assert len(listed) == 3
-
-
-def test_clients_can_neither_forge_nor_see_what_says_where_parts_are(
-    tmp_path: Path,
-) -> None:
-    app = app_with(folder_nodes(tmp_path), PART)
-    stored = call(app, "PUT", "/object/big", BODY, KEPT)
-    nodes = folder_nodes(tmp_path)
-    (manifest,) = [
-        info for node in nodes for key, info in node.list_objects("store", "big")
-    ]
-    forged = {
-        "X-Amazin-Parts": manifest.headers[PARTS_HEADER],
-        "X-Amazin-Owner": "YQ==",
-    }
-    assert stored.status == call(app, "PUT", "/object/lie", SMALL, forged).status
-    assert call(app, "GET", "/object/lie").body == SMALL
-    for path in ("/object/big", "/object/lie"):
-        answer = call(app, "GET", path)
-        assert not [name for name in answer.headers if "amazin" in name.lower()]
-    call(app, "POST", "/buckets/photos")
-    call(app, "PUT", "/objects/photos/big", BODY)
-    call(app, "PUT", "/objects/photos/copy", b"", {"X-Copy-Source": "/photos/big"})
-    call(app, "DELETE", "/objects/photos/big")
-    assert call(app, "GET", "/objects/photos/copy").body == BODY
-
-
-def test_an_upload_that_does_not_fit_is_the_clients_mistake(tmp_path: Path) -> None:
-    app = app_with(folder_nodes(tmp_path), PART)
-    headers = {"X-A": "a" * 1850}
-    assert call(app, "PUT", "/object/a", BODY[:PART], headers).status == 201
-    answer = call(app, "PUT", "/object/a", BODY, headers)
-    assert (answer.status, answer.code) == (400, "MetadataTooLarge")
-    assert call(app, "GET", "/object/a").body == BODY[:PART]
-
-
-def test_a_download_that_lacks_a_part_is_503_or_breaks(tmp_path: Path) -> None:
-    nodes = folder_nodes(tmp_path)
-    app = app_with(nodes, PART)
-    call(app, "PUT", "/object/big", BODY)
-    keys = [
-        (node, key) for node in nodes for key, _ in node.list_objects("store", PARTS)
-    ]
-    for node, key in sorted(keys, key=lambda row: row[1], reverse=True):
-        node.start_delete(ObjectName("store", key)).wait()
-        if key.endswith("000000"):
-            answer = call(app, "GET", "/object/big")
-            assert answer.status == 503
-            assert answer.headers["Retry-After"]
-        else:
-            with pytest.raises(NodeError):
-                call(app, "GET", "/object/big")
-    assert call(app, "HEAD", "/object/big").status == 200
-
-
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(st.integers(1, 900), st.integers(1, 3000), st.data())
-def test_any_range_over_http_is_what_it_names(
-    tmp_path: Path, part_bytes: int, size: int, data: Any
-) -> None:
-    app = app_with(folder_nodes(tmp_path), part_bytes)
-    body = (BODY * 2)[:size]
-    call(app, "PUT", "/object/any", body)
-    first = data.draw(st.integers(0, size - 1))
-    last = data.draw(st.integers(first, 2 * size))
-    answer = call(app, "GET", "/object/any", None, {"Range": f"bytes={first}-{last}"})
-    assert (answer.status, answer.body) == (206, body[first : last + 1])
 
 
 @any_replicas

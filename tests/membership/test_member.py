@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,24 +23,22 @@ from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node, Pending, Upload
+from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDisk, FakeNode
+from tests.support.waiting import await_that
 from tests.support.world import fail_at
 
 A = NodeSpec("a", "http://a:9000")
 THING = ObjectName("store", "abc")
 LABEL = Label(Stamp(1, 1))
-PATIENCE_SECONDS = 10.0
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def member_of(disk: FakeDisk, spec: NodeSpec = A) -> Member:
-    return Member(spec, FakeNode(spec, disk), first_pause_seconds=0.01)
+    return new_member(spec, FakeNode(spec, disk))
+
+
+def new_member(spec: NodeSpec, node: Node, first_pause_seconds: float = 0.01) -> Member:
+    return closed_later(Member(spec, node, first_pause_seconds))
 
 
 def filled(failing: BaseException | None = None) -> FakeDisk:
@@ -123,10 +120,10 @@ def test_a_failing_node_is_skipped_until_it_answers_a_probe(
     with pytest.raises(NodeUnreachableError):
         member.store(lambda node: pytest.fail("asked"), ())
     assert disk.calls.count("head") == 1
-    wait_until(lambda: disk.calls.count("check") > 1)
+    await_that(lambda: disk.calls.count("check") > 1)
     assert member.is_skipped
     disk.failing = None
-    wait_until(lambda: not member.is_skipped)
+    await_that(lambda: not member.is_skipped)
     check(member)
 
 
@@ -165,13 +162,12 @@ def test_an_upload_that_fails_is_noted_too(
         raise NodeTimeoutError("x")
 
     disk.before[moment] = fail
-    member = Member(A, FakeNode(A, disk), first_pause_seconds=60.0)
+    member = new_member(A, FakeNode(A, disk), first_pause_seconds=60.0)
     with pytest.raises(NodeTimeoutError) as caught:
         send(member)
     assert caught.value.node == "a"
     assert member.is_skipped
     assert disk.objects[THING][1] == b""
-    member.retire()
 
 
 @pytest.mark.parametrize("send", [put_in_halves, put, store, upload], ids=named)
@@ -216,9 +212,9 @@ def test_a_node_with_a_bug_is_probed_on() -> None:
         check(member)
     disk.failing = ZeroDivisionError("a bug")
     checks = disk.calls.count("check")
-    wait_until(lambda: disk.calls.count("check") > checks + 1)
+    await_that(lambda: disk.calls.count("check") > checks + 1)
     disk.failing = None
-    wait_until(lambda: not member.is_skipped)
+    await_that(lambda: not member.is_skipped)
 
 
 def probes(spec: NodeSpec) -> list[threading.Thread]:
@@ -235,7 +231,7 @@ def test_a_replaced_node_is_probed_no_more() -> None:
         check(member)
     assert len(probes(spec)) == 1
     member.retire()
-    wait_until(lambda: not probes(spec))
+    await_that(lambda: not probes(spec))
     with pytest.raises(NodeTimeoutError):
         member.wait(question)  # was under way when the member was replaced
     with pytest.raises(NodeUnreachableError):
@@ -245,7 +241,7 @@ def test_a_replaced_node_is_probed_no_more() -> None:
 
 def test_a_node_that_is_known_to_be_down_is_not_probed() -> None:
     spec = replace(A, endpoint=None)
-    member = Member(spec, AbsentNode("a"), first_pause_seconds=0.01)
+    member = new_member(spec, AbsentNode("a"))
     for _ in range(2):
         with pytest.raises(NodeUnreachableError, match="not running"):
             check(member)
@@ -258,7 +254,6 @@ def test_a_hundred_failures_start_one_probe() -> None:
     for _ in range(100):
         member.note_failure(NodeTimeoutError("x"))
     assert len(probes(spec)) == 1
-    member.retire()
 
 
 # Nodes that lost their disk.
@@ -302,7 +297,6 @@ def test_a_lost_node_that_fails_is_skipped() -> None:
     for start in (member.ask, member.call, member.upload):
         with pytest.raises(NodeUnreachableError):
             start(lambda node: pytest.fail("asked"), even_lost=True)
-    member.retire()
 
 
 def test_that_it_lost_its_disk_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,14 +30,15 @@ from amazin.membership.membership import (
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.roster_store import ROSTER_NAME
 from amazin.membership.transitions import DesiredNodes, RosterView, settle
-from amazin.model.node_specs import NodeSpec
+from amazin.model.node_specs import Discovery, NodeSpec
 from amazin.model.objects import ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
-from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
+from tests.support.cleanup import closed_later
+from tests.support.fakes import FakeClock, FakeDiscovery, FakeDisk, FakeNode
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
-PATIENCE_SECONDS = 10.0
 REFRESH_SECONDS = 5.0
 WAIT_SECONDS = WAIT_REFRESHES * REFRESH_SECONDS
 FRESH_SECONDS = FRESH_SHARE * WAIT_SECONDS
@@ -66,25 +68,26 @@ class Builder:
         return node
 
 
-def follow(*specs: NodeSpec) -> tuple[Membership, FakeDiscovery, Builder]:
+def follow(
+    *specs: NodeSpec, is_watching: bool = False
+) -> tuple[Membership, FakeDiscovery, Builder]:
     discovery, builder = FakeDiscovery(*specs), Builder()
-    membership = Membership(
-        discovery, builder, 60.0, first_list_seconds=5.0, first_pause_seconds=0.01
+    membership = new_membership(
+        discovery, builder, first_pause_seconds=0.01, is_watching=is_watching
     )
     membership.snapshot()
     return membership, discovery, builder
 
 
+def new_membership(
+    discovery: Discovery, builder: Builder, seconds: float = 60.0, **options: Any
+) -> Membership:
+    return closed_later(Membership(discovery, builder, seconds, **options))
+
+
 def endpoints(membership: Membership) -> dict[str, str | None]:
     members = membership.snapshot().members
     return {name: member.spec.endpoint for name, member in members.items()}
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def check(member: Member) -> None:
@@ -95,7 +98,7 @@ def check(member: Member) -> None:
 
 
 def test_the_first_question_waits_for_the_first_list() -> None:
-    membership, _, _ = follow(A, B)
+    membership, _, _ = follow(A, B, is_watching=True)
     assert endpoints(membership) == {"a": A.endpoint, "b": B.endpoint}
     assert membership.snapshot().problem == ""
 
@@ -103,17 +106,17 @@ def test_the_first_question_waits_for_the_first_list() -> None:
 def test_the_first_question_does_not_wait_for_ever() -> None:
     discovery = FakeDiscovery(A)
     discovery.gate.clear()
-    membership = Membership(discovery, Builder(), 60.0, first_list_seconds=0.05)
+    membership = new_membership(discovery, Builder(), first_list_seconds=0.05)
     snapshot = membership.snapshot()
     assert not snapshot.members
     assert snapshot.problem
     discovery.gate.set()
-    wait_until(lambda: membership.snapshot().members)
+    await_that(lambda: membership.snapshot().members)
 
 
 def test_nothing_is_asked_before_the_first_question() -> None:
     discovery = FakeDiscovery(A)
-    Membership(discovery, Builder(), 60.0)
+    new_membership(discovery, Builder())
     assert discovery.finds == 0
 
 
@@ -228,41 +231,32 @@ def test_a_list_of_which_a_node_cannot_be_built_keeps_the_last_one() -> None:
 
 
 def test_the_thread_survives_everything() -> None:
-    membership, discovery, _ = follow()
+    membership, discovery, _ = follow(is_watching=True)
     for error in (DiscoveryError("x"), KeyError("x"), RecursionError("x")):
         discovery.error = error
         waits = discovery.waits
         discovery.wake()
-        wait_until(lambda waits=waits: discovery.waits > waits)
+        await_that(lambda waits=waits: discovery.waits > waits)
     discovery.error = None
     discovery.specs = [A]
     discovery.wake()
-    wait_until(lambda: membership.snapshot().members)
+    await_that(lambda: membership.snapshot().members)
 
 
 def test_the_thread_survives_a_node_with_a_bug() -> None:
-    membership, discovery, builder = follow(A)
+    membership, discovery, builder = follow(A, is_watching=True)
     builder.disks["a"].failing = ZeroDivisionError("a bug")
     waits = discovery.waits
     discovery.wake()
-    wait_until(lambda: discovery.waits > waits)
+    await_that(lambda: discovery.waits > waits)
     builder.disks["a"].failing = None
     discovery.specs = [A, B]
     discovery.wake()
-    wait_until(lambda: "b" in membership.snapshot().members)
+    await_that(lambda: "b" in membership.snapshot().members)
 
 
 class Sleepless(FakeDiscovery):
     """A discovery of which only `find` works."""
-
-    def __init__(self, *specs: NodeSpec) -> None:
-        super().__init__(*specs)
-        self.is_over = threading.Event()
-
-    def find(self) -> list[NodeSpec]:
-        if self.is_over.is_set():
-            threading.Event().wait()  # leaves the thread in peace
-        return super().find()
 
     def wait(self, seconds: float) -> None:
         self.waits += 1
@@ -273,10 +267,8 @@ def test_a_discovery_that_cannot_wait_is_asked_now_and_then(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     discovery = Sleepless(A)
-    membership = Membership(discovery, Builder(), 0.01)
-    membership.snapshot()
-    wait_until(lambda: discovery.finds > 2)
-    discovery.is_over.set()
+    new_membership(discovery, Builder(), 0.01).snapshot()
+    await_that(lambda: discovery.finds > 2)
     assert caplog.text.count("can't wait for changes") == 1
 
 
@@ -285,20 +277,16 @@ class Plain:
 
     def __init__(self) -> None:
         self.finds = 0
-        self.is_over = threading.Event()
 
     def find(self) -> list[NodeSpec]:
-        if self.is_over.is_set():
-            threading.Event().wait()  # leaves the thread in peace
         self.finds += 1
         return [A]
 
 
 def test_a_discovery_without_wait_is_asked_periodically() -> None:
     discovery = Plain()
-    Membership(discovery, Builder(), 0.01).snapshot()
-    wait_until(lambda: discovery.finds > 2)
-    discovery.is_over.set()
+    new_membership(discovery, Builder(), 0.01).snapshot()
+    await_that(lambda: discovery.finds > 2)
 
 
 def test_a_problem_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -324,34 +312,20 @@ def test_of_many_that_want_a_fresh_list_one_reads_it() -> None:
     membership, discovery, _ = follow(A)
     discovery.gate.clear()
     finds = discovery.finds
-    threads = [threading.Thread(target=membership.refresh) for _ in range(10)]
-    for thread in threads:
-        thread.start()
+    threads = run(*[membership.refresh] * 10)
     discovery.gate.set()
-    for thread in threads:
-        thread.join()
+    join(threads)
     assert finds < discovery.finds <= finds + 10
-    assert not any(thread.is_alive() for thread in threads)
 
 
 # The roster.
-
-
-class Clock:
-    """Stands still unless it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class World:
     """Disks, and processes that look at them."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.disks: dict[str, FakeDisk] = {}
 
     def process(
@@ -382,8 +356,13 @@ class Process:
     ) -> None:
         self.discovery = FakeDiscovery(*specs)
         self.builder = Builder(world.disks)
-        self.membership = Membership(
-            self.discovery, self.builder, REFRESH_SECONDS, desired, clock=world.clock
+        self.membership = new_membership(
+            self.discovery,
+            self.builder,
+            REFRESH_SECONDS,
+            desired=desired,
+            clock=world.clock,
+            is_watching=False,
         )
         self.membership.snapshot()
 
@@ -721,7 +700,7 @@ def test_who_forms_while_others_refresh_forms_all_the_same() -> None:
     assert reached.wait(PATIENCE_SECONDS)
     results: list[Snapshot] = []
     threads += run(*[lambda: results.append(process.membership.bootstrap())] * 5)
-    wait_until(lambda: process.membership._may_bootstrap)
+    await_that(lambda: process.membership._may_bootstrap)
     gate.set()
     join(threads)
     assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"] * 5
@@ -738,7 +717,7 @@ def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None
         process.builder.before = lambda spec: None
         process.discovery.specs = [A, B, C]
         threads.extend(run(lambda: results.append(process.membership.bootstrap())))
-        wait_until(lambda: process.membership._may_bootstrap)
+        await_that(lambda: process.membership._may_bootstrap)
 
     process.builder.before = form_meanwhile
     process.discovery.specs = [replace(A, secret_key="new")]
@@ -751,7 +730,7 @@ def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None
 
 
 def test_a_forked_process_follows_by_itself() -> None:
-    membership, discovery, builder = follow(A)
+    membership, discovery, builder = follow(A, is_watching=True)
     disk = builder.disks["a"]
     disk.failing = NodeTimeoutError("x")
     member = membership.snapshot().members["a"]
@@ -774,9 +753,25 @@ def test_a_forked_process_follows_by_itself() -> None:
         finally:
             os._exit(status)
     membership._refresh_lock.release()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exit_code(child) == 0
     assert membership.snapshot().members["a"] is member
-    member.retire()
+
+
+def exit_code(child: int) -> int:
+    """Wait for a process, which is killed if it takes long."""
+    found = (0, 0)
+
+    def has_ended() -> bool:
+        nonlocal found
+        found = os.waitpid(child, os.WNOHANG)
+        return bool(found[0])
+
+    try:
+        await_that(has_ended)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        found = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(found[1])
 
 
 def test_a_forked_process_looks_for_itself() -> None:

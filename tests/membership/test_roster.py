@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amazin.errors import RosterError
@@ -55,7 +55,6 @@ def test_sizes(replicas: int, count: int, home_size: int, read_count: int) -> No
     assert few.read_count == read_count
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 60))
 def test_what_is_read_and_what_is_written_always_share_a_node(
     replicas: int, count: int
@@ -68,7 +67,6 @@ def test_what_is_read_and_what_is_written_always_share_a_node(
         assert replicas + few.read_count == home_size + 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 12), st.binary())
 def test_a_home_is_the_beginning_of_the_ranking(
     replicas: int, count: int, hash_key: bytes
@@ -198,7 +196,6 @@ rosters = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(rosters, st.text(min_size=1))
 def test_what_was_stored_is_read(roster: Roster, holder: str) -> None:
     data = roster.dump(holder)
@@ -206,7 +203,6 @@ def test_what_was_stored_is_read(roster: Roster, holder: str) -> None:
     assert Roster.load(data, holder) == roster
 
 
-@settings(deadline=None)
 @given(st.sampled_from([SETTLED, ANNOUNCED, OPEN, UNSETTLED, NEW]))
 def test_every_state_is_read_as_it_was_stored(roster: Roster) -> None:
     assert Roster.load(roster.dump("a"), "a") == roster
@@ -354,7 +350,6 @@ generations = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(generations, max_size=6), st.data())
 def test_the_order_of_the_copies_never_matters(
     copies: list[Roster], data: st.DataObject

@@ -14,20 +14,10 @@ from amazin.membership.roster_store import MAX_BYTES, ROSTER_NAME, RosterStore, 
 from amazin.membership.transitions import DesiredNodes, RosterView, forget, settle, step
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, ObjectName
-from tests.support.fakes import FakeDisk, FakeNode
+from tests.support.fakes import FakeClock, FakeDisk, FakeNode
 
 WAIT_SECONDS = 20.0
 THING = ObjectName("store", "abc")
-
-
-class Clock:
-    """Stands still unless it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Gateway:
@@ -36,7 +26,7 @@ class Gateway:
     def __init__(
         self,
         disks: Mapping[str, FakeDisk],
-        clock: Clock,
+        clock: FakeClock,
         desired: DesiredNodes | None,
         **weights: float,
     ) -> None:
@@ -65,7 +55,7 @@ class World:
 
     def __init__(self, names: str = "abc") -> None:
         self.disks = {name: FakeDisk() for name in names}
-        self.clock = Clock()
+        self.clock = FakeClock()
 
     def gateway(self, names: str = "", replicas: int = 2, **weights: float) -> Gateway:
         return self._gateway(names, DesiredNodes(replicas, {}), weights)

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amazin.errors import RosterError
@@ -595,7 +595,6 @@ def take_forget(data: st.DataObject, roster: Roster) -> Roster:
     return new
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_whatever_happens_no_object_gets_out_of_sight(data: st.DataObject) -> None:
     with_data = data.draw(st.sampled_from(["", "a"]))
@@ -606,7 +605,6 @@ def test_whatever_happens_no_object_gets_out_of_sight(data: st.DataObject) -> No
         roster = take(data, roster)
 
 
-@settings(deadline=None)
 @given(wanted_sets, st.permutations(list(POOL)))
 def test_everybody_sees_the_same_in_the_same_copies(
     wanted: NodeSet, order: list[str]
@@ -731,7 +729,6 @@ def test_where_no_set_is_known_nothing_is_granted_yet() -> None:
     assert desired.wanted(ABC, [*offers("ab"), *offers("c", 0.0)]).names == set("ab")
 
 
-@settings(deadline=None)
 @given(wanted_sets, wanted_sets)
 def test_a_granted_wish_is_never_asked_for_again(one: NodeSet, other: NodeSet) -> None:
     """Two gateways that disagree come to rest, whoever was first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,13 +11,13 @@ import pytest
 from amazin.cluster.large_objects import LONGEST_UPLOAD_NS
 from amazin.errors import BodyError, NodeError, NoSuchKeyError, PreconditionError
 from amazin.model.manifest import OWNER_HEADER, PARTS_HEADER, outline_of, owner_header
-from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import Label, ObjectName, Stamp
 from amazin.model.stored_names import PARTS, part_name
-from amazin.repair.objects import KeyRepair
-from amazin.repair.orphan_parts import PART_NS, _PartUsage
+from amazin.repair.orphan_parts import PART_NS
 from amazin.repair.report import Options, Report, fields, summary, to_do
 from amazin.repair.run import Repair
-from tests.cluster.test_large_objects import (
+from tests.support.fakes import FakeDisk
+from tests.support.large_objects import (
     BODY,
     OTHER,
     SMALL,
@@ -27,14 +28,14 @@ from tests.cluster.test_large_objects import (
     outline_on,
     stored_parts,
 )
-from tests.proof.mutants import replaced
-from tests.support.fakes import FakeUpload
 from tests.support.world import (
     A_LONG_TIME,
     BROKEN,
     NAME,
     Bytes,
+    Once,
     World,
+    act_at,
     any_replicas,
     read,
     stream,
@@ -217,15 +218,13 @@ def test_a_manifest_that_one_node_has_of_a_failed_upload_keeps_its_parts() -> No
     cluster = chunked(world)
     cluster.put(NAME, stream(OTHER), {})
     target = [disk for disk in world.ranked if NAME in disk.data]
-    real = FakeUpload._commit
-
-    def commit(upload: FakeUpload) -> ObjectInfo:
-        if upload._name == NAME and upload._disk is not target[0]:
-            raise BROKEN
-        return real(upload)
-
-    with replaced(FakeUpload, "_commit", commit), pytest.raises(NodeError):
+    others = [disk for disk in world.ranked if disk is not target[0]]
+    for disk in others:
+        disk.before_object["commit", NAME] = refuse
+    with pytest.raises(NodeError):
         cluster.put(NAME, stream(BODY), {})
+    for disk in others:
+        disk.before_object.clear()
     new = outline_of(target[0].objects[NAME][0])
     assert new
     assert new.size == len(BODY)
@@ -241,17 +240,14 @@ def test_a_manifest_anywhere_keeps_its_parts() -> None:
     world = world_of(1)
     cluster = chunked(world)
     cluster.put(NAME, stream(BODY), {})
-    info, body = world.ranked[0].objects[NAME]
+    manifest = world.ranked[0].objects[NAME]
     cluster.put(NAME, stream(SMALL), {})
     last = world.ranked[-1]
-    last.put(NAME, body)
-    last.objects[NAME] = (info, body)
-
-    real = KeyRepair.mend
-    with replaced(KeyRepair, "mend", lambda *arguments: None):  # it stays there
-        assert collect(world).parts == 0
+    # After the objects were looked at, which would have removed it.
+    act_at(last, "list", lambda: last.objects.update({NAME: manifest}), skip=1)
+    assert collect(world).parts == 0
+    assert last.objects[NAME] == manifest
     assert len(stored_parts(world)) == 3
-    assert KeyRepair.mend is real
     assert collect(world).parts == 3
 
 
@@ -268,17 +264,25 @@ def test_what_can_not_be_understood_keeps_its_parts() -> None:
     assert collect(world).parts == 3
 
 
-@pytest.mark.parametrize("method, failures", [("_is_needed", 2), ("delete", 1)])
+def refuse_to_judge(disk: FakeDisk) -> None:
+    disk.before_object["head", NAME] = refuse
+
+
+def refuse_to_delete(disk: FakeDisk) -> None:
+    disk.before["delete"] = refuse
+
+
+@pytest.mark.parametrize(
+    ("fail", "failures"), [(refuse_to_judge, 2), (refuse_to_delete, 1)]
+)
 def test_a_node_that_fails_meanwhile_keeps_what_it_may_know(
-    method: str, failures: int
+    fail: Callable[[FakeDisk], None], failures: int
 ) -> None:
     world = world_with_garbage(1)
     kept = stored_parts(world)
     for disk in world.disks.values():
-        disk.before["delete"] = refuse
-    judge = refuse if method == "_is_needed" else _PartUsage._is_needed
-    with replaced(_PartUsage, "_is_needed", judge):
-        report = collect(world)
+        fail(disk)
+    report = collect(world)
     assert (report.parts, report.failures) == (0, failures)
     assert not report.is_well
     assert report.problems == [f"Parts that need another run: {failures}"]
@@ -289,15 +293,7 @@ def test_a_node_that_fails_meanwhile_keeps_what_it_may_know(
 
 def test_a_listing_that_breaks_ends_the_collection() -> None:
     world = world_with_garbage(1)
-
-    lists = [0]
-
-    def second_time() -> None:
-        lists[0] += 1
-        if lists[0] == 2:
-            refuse()
-
-    world.ranked[0].before["list"] = second_time
+    act_at(world.ranked[0], "list", refuse, skip=1)
     report = collect(world)
     assert report.parts == 0
     assert report.problems == ["Not all parts were looked at: no"]
@@ -306,16 +302,10 @@ def test_a_listing_that_breaks_ends_the_collection() -> None:
 
 def test_a_change_of_the_set_of_nodes_ends_the_collection() -> None:
     world = world_with_garbage(1)
-    real, checks = KeyRepair.check, [0]
-
-    def check(key_repair: KeyRepair) -> None:
-        checks[0] += 1
-        if checks[0] == 3:  # the first is at the walk's end
-            world.announce()
-        real(key_repair)
-
-    with replaced(KeyRepair, "check", check):
-        report = collect(world)
+    announce = Once(world.announce)
+    for disk in world.ranked:
+        disk.before["delete"] = announce
+    report = collect(world)
     assert report.problems == ["Not all parts were looked at: the set of nodes changed"]
     assert report.parts == 1
     assert len(stored_parts(world)) == 5
@@ -494,26 +484,31 @@ def test_a_listing_of_objects_never_shows_parts() -> None:
         chunked(world).head(ObjectName("store", PARTS))
 
 
-@pytest.mark.parametrize("when", ["walk", "collection", "judgement"])
-def test_a_node_whose_volume_goes_away_meanwhile_keeps_the_parts(when: str) -> None:
+def at_the_walk(disk: FakeDisk) -> None:
+    disk.before["list"] = disk.wipe
+
+
+def at_the_collection(disk: FakeDisk) -> None:
+    act_at(disk, "list", disk.wipe, skip=1)
+
+
+def at_the_judgement(disk: FakeDisk) -> None:
+    disk.before_object["head", NAME] = disk.wipe
+
+
+@pytest.mark.parametrize(
+    "lose", [at_the_walk, at_the_collection, at_the_judgement], ids=lambda f: f.__name__
+)
+def test_a_node_whose_volume_goes_away_meanwhile_keeps_the_parts(
+    lose: Callable[[FakeDisk], None],
+) -> None:
     world = world_of(1)
     chunked(world).put(NAME, stream(BODY), {})
     disk = next(disk for disk in world.disks.values() if NAME in disk.data)
     objects, buckets = dict(disk.objects), set(disk.buckets)
-    owner, method = {
-        "walk": (Repair, "_walk"),
-        "collection": (Repair, "_collect"),
-        "judgement": (_PartUsage, "_is_needed"),
-    }[when]
-    real = getattr(owner, method)
-
-    def unmount(*arguments: object) -> object:
-        disk.objects.clear()
-        disk.buckets.clear()
-        return real(*arguments)
-
-    with replaced(owner, method, unmount):
-        report = collect(world)
+    lose(disk)
+    report = collect(world)
+    assert disk.objects == {}
     assert (report.parts, report.is_well) == (0, False)
     disk.objects.update(objects)
     disk.buckets.update(buckets)

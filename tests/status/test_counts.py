@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from amazin.cluster.cluster import TOMBSTONE
@@ -14,8 +15,8 @@ from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, Stamp
 from amazin.model.stored_names import MARKERS, PARTS
 from amazin.status.counts import RETRY_SECONDS, Count, Counting, total
-
-PATIENCE_SECONDS = 20.0
+from tests.support.cleanup import closed_later
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 
 class ListedNode:
@@ -33,7 +34,7 @@ def counting_of(
 ) -> Counting:
     node: Any = ListedNode(entries)
     member = Member(NodeSpec("a", "http://a:1"), node)
-    return Counting(lambda name: member, **options)
+    return closed_later(Counting(lambda name: member, **options))
 
 
 INFO = ObjectInfo(7, "x", 1)
@@ -85,7 +86,7 @@ def test_all_nodes_are_counted_at_once() -> None:
 
 def test_a_count_stays_until_the_next_is_complete_and_has_its_age() -> None:
     now, pauses, answers = [100.0], list[float](), [2, NodeTimeoutError("silent"), 3]
-    steps, results = threading.Semaphore(0), threading.Semaphore(0)
+    seen: list[tuple[int, str, float | None]] = []
 
     def entries() -> Iterator[tuple[str, ObjectInfo]]:
         answer = answers.pop(0)
@@ -95,20 +96,15 @@ def test_a_count_stays_until_the_next_is_complete_and_has_its_age() -> None:
             raise answer
         yield from ((str(number), INFO) for number in range(1, answer))
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds: float) -> bool:
         pauses.append(seconds)
-        results.release()
-        steps.acquire()
+        count = counting.counts()["a"]
+        seen.append((count.objects, count.problem, counting.age(count)))
+        return not answers
 
     counting = counting_of(entries, repeats=True, clock=lambda: now[0], sleep=sleep)
     counting.begin(["a"])
-    seen = []
-    for _ in range(3):
-        results.acquire(timeout=PATIENCE_SECONDS)
-        count = counting.counts()["a"]
-        seen.append((count.objects, count.problem, counting.age(count)))
-        if len(seen) < 3:
-            steps.release()
+    assert counting.wait(PATIENCE_SECONDS)
     assert seen == [(2, "", 0), (2, "", 10), (3, "", 0)]
     assert pauses == [100.0, RETRY_SECONDS, 100.0]
 
@@ -132,15 +128,19 @@ def test_what_has_been_counted_up_to_now_is_shown_as_such() -> None:
     assert counting.wait(PATIENCE_SECONDS)
 
 
-def test_a_closed_counting_leaves_no_thread() -> None:
-    def entries() -> Iterator[tuple[str, ObjectInfo]]:
-        while True:
-            yield "a", INFO
+def test_counting_again_and_again_ends_when_it_is_closed() -> None:
+    counting = counting_of(lambda: iter([("a", INFO)]), repeats=True)
+    counting.begin(["a"])
+    await_that(lambda: counting.counts()["a"].ended_at)
+    assert not counting.wait(0)
+    counting.close()
+    assert counting.wait(0)
 
-    endless = counting_of(entries)
-    pausing = counting_of(lambda: iter([("a", INFO)]), repeats=True)
-    for counting in (endless, pausing):
-        counting.begin(["a"])
-        assert not counting.wait(0)
-        counting.close()
-        assert counting.wait(0)
+
+def test_a_count_that_is_closed_in_the_middle_is_no_count() -> None:
+    counting = counting_of(lambda: ((str(number), INFO) for number in count(1)))
+    counting.begin(["a"])
+    await_that(lambda: counting.counts()["a"].objects)
+    counting.close()
+    assert counting.wait(0)
+    assert counting.age(counting.counts()["a"]) is None

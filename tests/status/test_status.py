@@ -43,13 +43,13 @@ from amazin.status.nodes import (
     statuses,
 )
 from amazin.status.observer import Counted, Observer, Status
-from tests.cli.test_cluster_commands import KEYS, Lab, read_terminal, run
+from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
 from tests.support.gateway_process import nodes_setting
+from tests.support.lab import KEYS, Lab, read_terminal, run
 from tests.support.servers import MinioServer
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.world import World
-
-PATIENCE_SECONDS = 20.0
 
 
 def shown(lab: Lab, *options: str) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def test_each_node_has_what_lies_on_it(tmp_path: Path) -> None:
     for name, count in held.items():
         assert table[name][:3] == ["up", "1", "settled"]
         assert table[name][4:] == [f"{5 * count} bytes", "0", "0", *percents(count)]
-    assert table["total"] == ["80", "400 bytes", "0", "0"]
+    assert table["total"] == ["40", "200 bytes", "0", "0"]
     assert re.search(r"^Balance: from -\d.*%.*to \+\d.*placement", result.stdout, re.M)
 
 
 def percents(count: int) -> list[str]:
-    """Return share and due of one of three nodes with so many of 80 copies."""
-    return [f"{count / 80:.1%}", "33.3%"]
+    """Return share and due of one of three nodes with so many of 40 copies."""
+    return [f"{count / 40:.1%}", "33.3%"]
 
 
 def test_json_says_the_same(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_json_says_the_same(tmp_path: Path) -> None:
     held = {name: len(keys) for name, keys in lab.held().items()}
     counts = by_name(found, "count")
     assert {name: count["objects"] for name, count in counts.items()} == held
-    assert by_name(found, "share") == {n: count / 80 for n, count in held.items()}
+    assert by_name(found, "share") == {n: count / 40 for n, count in held.items()}
     assert by_name(found, "due") == dict.fromkeys(held, 1 / 3)
     assert found["total"] == {
-        "objects": 80,
-        "bytes": 400,
+        "objects": 40,
+        "bytes": 200,
         "tombstones": 0,
         "markers": 0,
         "parts": 0,
@@ -266,7 +266,7 @@ def test_a_node_that_can_not_be_listed_is_not_well() -> None:
     world.disks["node-2"].before["list"] = lambda: (_ for _ in ()).throw(
         NodeError("the disk has a bad sector")
     )
-    counting = Counting(world.membership.snapshot().members.get)
+    counting = closed_later(Counting(world.membership.snapshot().members.get))
     observer = Observer(world.membership, counting)
     observer.look()
     assert counting.wait(PATIENCE_SECONDS)
@@ -438,7 +438,7 @@ def test_what_is_watched_is_shown_again_and_again(tmp_path: Path) -> None:
     with lab.start(*arguments, **pipes) as process:
         rounds = (json.loads(line) for line in process.stdout or ())
         counted = next(r for r in rounds if by_name(r, "share")["node-1"] is not None)
-        assert counted["total"]["objects"] == 80
+        assert counted["total"]["objects"] == 40
         lab.take_away("node-2")
         away = next(r for r in rounds if not r["is_well"])
         assert away["problems"] == ["node-2: the folder is not there"]
@@ -475,7 +475,7 @@ def test_a_terminal_shows_the_table_in_its_place(tmp_path: Path) -> None:
         os.close(theirs)
         seen = ""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while "80" not in seen and time.monotonic() < deadline:
+        while "200 bytes" not in seen and time.monotonic() < deadline:
             seen += os.read(ours, 65536).decode()
         process.send_signal(signal.SIGINT)
         seen += read_terminal(ours)

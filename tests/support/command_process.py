@@ -1,4 +1,4 @@
-"""`amazin blob-server`, `api-server` and `serve` as processes of their own."""
+"""The `amazin` command, and the servers that it starts, as processes of their own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.support.gateway_process import ServerProcess, free_port
+from tests.support.gateway_process import ServerProcess
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def command_environ(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
@@ -44,6 +48,24 @@ MAIN = (
 )
 
 
+@contextmanager
+def started(
+    arguments: Sequence[str], environ: Mapping[str, str], **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `amazin` meanwhile; it is to end by itself, and is killed otherwise."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "amazin.cli", *arguments],
+        cwd=PROJECT,
+        env=environ,
+        **options,
+    ) as process:
+        try:
+            yield process
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            process.kill()
+
+
 class CommandProcess(ServerProcess):
     """A command that serves; `port` is where it says that it lives."""
 
@@ -62,7 +84,7 @@ class CommandProcess(ServerProcess):
     def kill(self) -> None:
         """End it and its workers as a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(PATIENCE_SECONDS)
         self._process = None
 
 

@@ -50,6 +50,10 @@ class FakeDisk:
     """Those that were given up; "" is the end of an upload."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """Called when the answer to this method is waited for."""
+    before_object: dict[tuple[str, ObjectName], Callable[[], object]] = field(
+        default_factory=dict
+    )
+    """The same for a `get`, `head` or `commit` of one object."""
     commit_is_lost: bool = False
     """Whether an upload is stored, but the answer fails."""
     is_silent: bool = False
@@ -199,6 +203,7 @@ class FakeUpload:
     def _commit(self) -> ObjectInfo:
         if not self._disk.commit_is_lost:
             self._disk.answer("commit")
+        self._disk.before_object.get(("commit", self._name), skip)()
         self._judge()
         body = b"".join(self._pieces)
         assert len(body) == self._length
@@ -239,7 +244,8 @@ class FakeNode:
         if bucket not in self.disk.buckets:
             raise NoSuchBucketError("NoSuchBucket")
 
-    def _find(self, name: ObjectName) -> tuple[ObjectInfo, bytes]:
+    def _find(self, method: str, name: ObjectName) -> tuple[ObjectInfo, bytes]:
+        self.disk.before_object.get((method, name), skip)()
         self._require_bucket(name.bucket)
         try:
             return self.disk.objects[name]
@@ -254,7 +260,7 @@ class FakeNode:
         if_match: str | None = None,
     ) -> Pending[FakeContent]:
         def work() -> FakeContent:
-            info, body = self._find(name)
+            info, body = self._find("get", name)
             if if_match and if_match != info.etag:
                 raise PreconditionError("changed")
             content = FakeContent(info, body, byte_range, self.disk.breaks_at)
@@ -265,7 +271,7 @@ class FakeNode:
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
         method = "head" if name.bucket in DATA_BUCKETS else "look"
-        return self._ask(method, lambda: self._find(name)[0])
+        return self._ask(method, lambda: self._find("head", name)[0])
 
     def start_upload(
         self,
@@ -355,6 +361,26 @@ class FakeNode:
         self.is_closed = True
 
 
+def memory_nodes(count: int = 3) -> list[FakeNode]:
+    """Return empty nodes with their buckets; one that fails is asked again at once."""
+    names = [f"node-{number}" for number in range(1, count + 1)]
+    # Without an endpoint a failure is not remembered: no probe, no thread.
+    return [
+        FakeNode(NodeSpec(name, None), FakeDisk(buckets={*DATA_BUCKETS}))
+        for name in names
+    ]
+
+
+class FakeClock:
+    """Stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeDiscovery:
     """Says what it is told to; wakes up when told so."""
 
@@ -376,7 +402,7 @@ class FakeDiscovery:
 
     def wait(self, seconds: float) -> None:
         self.waits += 1
-        self._awake.acquire()
+        self._awake.acquire(timeout=PATIENCE_SECONDS)
 
     def wake(self) -> None:
         self._awake.release()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -21,7 +20,9 @@ from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Sta
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from hashing import Ranker
+from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
+from tests.support.waiting import await_that
 
 MOST_NODES = 6
 REFRESH_SECONDS = 5.0
@@ -115,14 +116,16 @@ class World:
 
     def new_membership(self, replicas: int) -> Membership:
         """Return what another gateway knows of the same nodes."""
-        return Membership(
+        membership = Membership(
             self.discovery,
             self._build,
             REFRESH_SECONDS,
             DesiredNodes(replicas, {}),
             first_pause_seconds=0.01,
             clock=lambda: self.time,
+            is_watching=False,
         )
+        return closed_later(membership)
 
     def _build(self, spec: NodeSpec) -> Node:
         if spec.endpoint is None:
@@ -160,7 +163,7 @@ class World:
             disk.failing, disk.is_silent = None, False
             disk.failures.clear()
             member = self.member(disk)
-            wait_until(lambda member=member: not member.is_skipped)
+            await_that(lambda member=member: not member.is_skipped)
 
     # The set of nodes
 
@@ -281,29 +284,22 @@ def put_tombstone(disk: FakeDisk, nanoseconds: int = 500, epoch: int = 0) -> Non
     disk.store(NAME, b"".join(TOMBSTONE.chunks()), label)
 
 
-def fail_at(disk: FakeDisk, method: str, error: NodeError, skip: int = 0) -> None:
-    """Let a node fail for good when it comes to this."""
+def act_at(
+    disk: FakeDisk, method: str, act: Callable[[], object], skip: int = 0
+) -> None:
+    """Let something happen once, when a node has been asked this so many times."""
     calls = itertools.count()
 
-    def fail() -> None:
+    def count() -> None:
         if next(calls) == skip:
-            disk.failing = error
+            act()
 
-    disk.before[method] = fail
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for another thread."""
-    pause = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        pause.wait(0.005)
-    pytest.fail("it did not happen")
+    disk.before[method] = count
 
 
-def skip() -> None:
-    """Nothing happens."""
+def fail_at(disk: FakeDisk, method: str, error: NodeError, skip: int = 0) -> None:
+    """Let a node fail for good when it comes to this."""
+    act_at(disk, method, lambda: setattr(disk, "failing", error), skip)
 
 
 class Once:
