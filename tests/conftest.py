@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from amazin.settings.load import KNOWN
+from tests.support.cleanup import close_all
 from tests.support.leaks import Holdings, left_since
 from tests.support.servers import (
     MinioServer,
@@ -53,6 +54,7 @@ def nothing_is_left() -> Iterator[None]:
     """
     before = Holdings.now()
     yield
+    close_all()
     assert left_since(before) == []
 
 

@@ -32,6 +32,7 @@ from amazin.settings.settings import Settings
 from amazin.web.messages import Route
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
+from tests.support.cleanup import closed_later
 
 
 class FixedMembership:
@@ -58,6 +59,11 @@ class FixedMembership:
 
     def refresh(self) -> None:
         """The list is what it was."""
+
+    def close(self) -> None:
+        """Close the nodes."""
+        for member in self._snapshot.members.values():
+            member.close()
 
 
 def make_app(
@@ -90,7 +96,7 @@ def folder_nodes(path: Path, count: int = 3) -> list[FolderNode]:
     nodes = []
     for name in names:
         (path / name).mkdir(exist_ok=True)
-        nodes.append(FolderNode(name, path / name))
+        nodes.append(closed_later(FolderNode(name, path / name)))
         for bucket in DATA_BUCKETS:
             nodes[-1].make_bucket(bucket)
     return nodes

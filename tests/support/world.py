@@ -21,6 +21,7 @@ from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Sta
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from hashing import Ranker
+from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
 
 MOST_NODES = 6
@@ -115,14 +116,16 @@ class World:
 
     def new_membership(self, replicas: int) -> Membership:
         """Return what another gateway knows of the same nodes."""
-        return Membership(
+        membership = Membership(
             self.discovery,
             self._build,
             REFRESH_SECONDS,
             DesiredNodes(replicas, {}),
             first_pause_seconds=0.01,
             clock=lambda: self.time,
+            is_watching=False,
         )
+        return closed_later(membership)
 
     def _build(self, spec: NodeSpec) -> Node:
         if spec.endpoint is None:
