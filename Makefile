@@ -1,5 +1,6 @@
 # make run       the gateway on three folders, no Docker needed
 # make test      all tests that can run on this machine, but what takes minutes
+# make thorough  what takes long for good, and made up input in quantity
 # make itest     the tests with real MinIO servers, with containers, and of broken rules
 # make e2etests  files go through a running gateway (GATEWAY_URL) and come back
 # make lint      ruff, mypy, and which way imports run
@@ -11,14 +12,14 @@
 # make nodes     three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
-.PHONY: help run test itest e2etests lint format tools generate bench bench-failures \
+.PHONY: help run test thorough itest e2etests lint format tools generate bench bench-failures \
 	bench-placement chaos nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PYTEST_ARGS ?= -m "not containers and not proof"
+PYTEST_ARGS ?= -m "not containers and not proof and not slow"
 CHAOS_ARGS ?= --operations 5000 --kills 20
 
 help:
@@ -42,6 +43,10 @@ run: $(VENV)/run
 test: $(VENV)/develop
 	@echo 'Left out is what takes minutes (containers, broken rules); "make itest" runs it.'
 	PYTHONDEVMODE=1 $(BIN)/pytest $(PYTEST_ARGS)
+
+thorough: $(VENV)/develop
+	$(BIN)/pytest -m "(slow or hypothesis) and not integration and not containers and not proof" \
+		--hypothesis-profile thorough
 
 itest: $(VENV)/develop
 	PYTHONDEVMODE=1 REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers or proof"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from amazin.settings.load import KNOWN
 from tests.support.cleanup import close_all
@@ -35,6 +36,11 @@ _OF_OTHERS = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "CDPATH", "PYTHONPATH"),
 )
 """Variables that programs under test heed, beside the settings."""
+
+# Of made up input everyday runs see little, and `--hypothesis-profile thorough` much.
+settings.register_profile("everyday", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=500, deadline=None)
+settings.load_profile("everyday")
 
 
 def pytest_configure() -> None:

@@ -16,7 +16,7 @@ from amazin.cluster.bucket_listing import PATIENCE, SORTED_AT_ONCE, Entry, list_
 from amazin.errors import NodeError, NodeProtocolError, NoSuchKeyError
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
-from tests.model.test_stored_names import KEYS, PIECES, TEXTS, cut, is_taken
+from tests.support.hostile_keys import KEYS, PIECES, TEXTS, cut, is_taken
 
 BUCKET = "photos"
 OTHERS = {
