@@ -7,7 +7,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -19,7 +19,7 @@ from amazin.api import buckets
 from amazin.api.archive import Members, Names, zipped
 from amazin.errors import NodeError, NodeProtocolError
 from amazin.model.objects import CHUNK_BYTES
-from amazin.nodes.interface import NodeObject
+from amazin.nodes.interface import Node, NodeObject
 from amazin.settings.settings import Settings
 from amazin.web.streaming import START_BYTES
 from gateway import Gateway
@@ -30,9 +30,9 @@ MODIFIED = 784_111_777
 
 
 @pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+def app(nodes: list[Node], request: pytest.FixtureRequest) -> Gateway:
     """An application with an empty bucket."""
-    app = make_app(tmp_path, Settings(replicas=request.param), routes=buckets.ROUTES)
+    app = make_app(nodes, Settings(replicas=request.param), routes=buckets.ROUTES)
     assert call(app, "POST", "/buckets/photos").status == 201
     return app
 
@@ -193,9 +193,7 @@ def test_names_are_safe_and_tell_the_key(keys: set[str]) -> None:
 # Breaking
 
 
-def test_an_object_deleted_meanwhile_is_left_out(tmp_path: Path) -> None:
-    app = make_app(tmp_path, routes=buckets.ROUTES)
-    call(app, "POST", "/buckets/photos")
+def test_an_object_deleted_meanwhile_is_left_out(app: Gateway) -> None:
     for key in ("a", "b", "c"):
         put(app, key, bytes(CHUNK_BYTES * 2))
     environ = {"wsgi.url_scheme": "http", "SERVER_NAME": "x", "SERVER_PORT": "80"}

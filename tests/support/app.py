@@ -33,6 +33,7 @@ from amazin.web.messages import Route
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 from tests.support.cleanup import closed_later
+from tests.support.fakes import memory_nodes
 
 
 class FixedMembership:
@@ -67,7 +68,7 @@ class FixedMembership:
 
 
 def make_app(
-    nodes: Iterable[Node] | Path,
+    nodes: Iterable[Node] | Path | None = None,
     settings: Settings | None = None,
     *,
     routes: Iterable[Route] | None = None,
@@ -77,9 +78,11 @@ def make_app(
 ) -> Gateway:
     """Return an application on these nodes, or on three folders made in a path.
 
-    With a membership the nodes are those that it knows.
+    Without any it is on three nodes in memory. With a membership the nodes are those that it knows.
     """
-    if isinstance(nodes, Path):
+    if nodes is None:
+        nodes = memory_nodes()
+    elif isinstance(nodes, Path):
         nodes = folder_nodes(nodes)
     settings = settings or Settings()
     if membership is None:

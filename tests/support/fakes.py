@@ -352,6 +352,16 @@ class FakeNode:
         self.is_closed = True
 
 
+def memory_nodes(count: int = 3) -> list[FakeNode]:
+    """Return empty nodes with their buckets; one that fails is asked again at once."""
+    names = [f"node-{number}" for number in range(1, count + 1)]
+    # Without an endpoint a failure is not remembered: no probe, no thread.
+    return [
+        FakeNode(NodeSpec(name, None), FakeDisk(buckets={*DATA_BUCKETS}))
+        for name in names
+    ]
+
+
 class FakeDiscovery:
     """Says what it is told to; wakes up when told so."""
 
