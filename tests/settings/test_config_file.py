@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amazin.errors import SettingsError
@@ -474,7 +474,6 @@ PIECES = st.one_of(
 @example("%YAML 1.1111111111111111111\n--- \n")
 @example('server: {port: "\\xZZ"}')
 @example("discovery: consul\naccess: signed\nsigning_secret: 12345678")
-@settings(max_examples=600, deadline=None)
 def test_any_text_is_settings_or_an_error_that_says_why(text: str) -> None:
     with suppress(SettingsError):
         found = from_given(parse(text, "config.yaml"))
@@ -482,7 +481,6 @@ def test_any_text_is_settings_or_an_error_that_says_why(text: str) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_settings_or_an_error(content: bytes) -> None:
     path = Path(f"/proc/self/fd/{_memory_file(content)}")
     try:

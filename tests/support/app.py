@@ -76,16 +76,16 @@ def make_app(
     spool: SpoolRoom | None = None,
     membership: Membership | None = None,
 ) -> Gateway:
-    """Return an application on these nodes, or on three folders made in a path.
+    """Return an application on these nodes, or else on three in memory.
 
-    Without any it is on three nodes in memory. With a membership the nodes are those that it knows.
+    A path: on three folders made there. With a membership the nodes are those that it
+    knows.
     """
-    if nodes is None:
-        nodes = memory_nodes()
-    elif isinstance(nodes, Path):
+    if isinstance(nodes, Path):
         nodes = folder_nodes(nodes)
     settings = settings or Settings()
     if membership is None:
+        nodes = memory_nodes() if nodes is None else nodes
         fixed = FixedMembership(nodes, settings.replicas, problem)
         membership = cast(Membership, fixed)
     spool = spool or SpoolRoom(settings.spool_dir, settings.spool_bytes)
