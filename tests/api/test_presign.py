@@ -35,6 +35,7 @@ from tests.support.gateway_process import GatewayProcess, ask, nodes_setting
 from tests.support.servers import Server
 
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
+PATIENCE_SECONDS = 30.0
 HOST = {"Host": "gateway:3000"}
 BEARER = {"Authorization": "Bearer token"}
 HOSTILE = (
@@ -437,7 +438,9 @@ def curl(url: str, *options: str) -> bytes:
     if program is None:
         pytest.skip("no curl")
     command = [program, "--silent", "--show-error", "--fail", *options, url]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        command, timeout=PATIENCE_SECONDS, check=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 @pytest.mark.parametrize("key", HOSTILE)

@@ -17,7 +17,7 @@ import pytest
 from tests.support.gateway_process import ServerProcess, free_port
 from tests.support.installed import environ
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 OURS = ("cli", "discovery", "errors", "gateway", "hashing", "nodes", "settings")
 """Modules of ours, and rooms of the package."""
