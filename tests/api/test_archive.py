@@ -19,20 +19,21 @@ from amazin.api import buckets
 from amazin.api.archive import Members, Names, zipped
 from amazin.errors import NodeError, NodeProtocolError
 from amazin.model.objects import CHUNK_BYTES
-from amazin.nodes.interface import Node, NodeObject
+from amazin.nodes.interface import NodeObject
 from amazin.settings.settings import Settings
 from amazin.web.streaming import START_BYTES
 from gateway import Gateway
-from tests.support.app import Content, call, content, make_app
+from tests.support.app import Content, Site, call, content, make_app
 
 MODIFIED = 784_111_777
 """When the objects of `content` were modified: Sun, 06 Nov 1994 08:49:37 GMT."""
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(nodes: list[Node], request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with an empty bucket."""
-    app = make_app(nodes, Settings(replicas=request.param), routes=buckets.ROUTES)
+    settings = Settings(replicas=site.replicas)
+    app = make_app(site.nodes, settings, routes=buckets.ROUTES)
     assert call(app, "POST", "/buckets/photos").status == 201
     return app
 

@@ -15,7 +15,7 @@ from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from tests.support.app import Answer, Input, call, call_chunked, make_app
+from tests.support.app import Answer, Input, Site, call, call_chunked, make_app
 
 MIB = 2**20
 BODY = b"hello, world"
@@ -59,10 +59,10 @@ def app_on(nodes: list[Node], replicas: int = 1, **changes: bool | str) -> Gatew
     return make_app(nodes, settings, routes=ROUTES)
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(nodes: list[Node], request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with the bucket `photos`, with one or two replicas."""
-    app = app_on(nodes, request.param)
+    app = app_on(*site)
     assert call(app, "POST", "/buckets/photos").status == 201
     return app
 

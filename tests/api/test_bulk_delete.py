@@ -15,16 +15,17 @@ from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from tests.support.app import Answer, Input, call, make_app
+from tests.support.app import Answer, Input, Site, call, make_app
 
 NODES = [f"node-{number}" for number in range(1, 4)]
 PATH = "/objects/photos/delete"
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(nodes: list[Node], request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with a bucket of three objects."""
-    app = make_app(nodes, Settings(replicas=request.param), routes=buckets.ROUTES)
+    settings = Settings(replicas=site.replicas)
+    app = make_app(site.nodes, settings, routes=buckets.ROUTES)
     call(app, "POST", "/buckets/photos")
     for key in ("a", "a/b", "c"):
         assert call(app, "PUT", f"/objects/photos/{key}", b"x").status == 201

@@ -12,7 +12,7 @@ from amazin.model.objects import CHUNK_BYTES
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
-from tests.support.app import Answer, Input, call, call_chunked, make_app
+from tests.support.app import Answer, Input, Site, call, call_chunked, make_app
 from tests.support.fakes import FakeNode, memory_nodes
 
 MIB = 2**20
@@ -20,11 +20,11 @@ LONG_KEY = "k" * 1024
 GIVEN = {"Content-Type": "text/x-y", "X-Colour": "blue", "Cache-Control": "no-store"}
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(nodes: list[Node], request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with two buckets and an object."""
-    settings = Settings(replicas=request.param, max_object_bytes=2 * MIB)
-    app = make_app(nodes, settings, routes=buckets.ROUTES)
+    settings = Settings(replicas=site.replicas, max_object_bytes=2 * MIB)
+    app = make_app(site.nodes, settings, routes=buckets.ROUTES)
     for bucket in ("photos", "other"):
         call(app, "POST", f"/buckets/{bucket}")
     assert call(app, "PUT", "/objects/photos/a/b", b"hello", GIVEN).status == 201

@@ -32,6 +32,7 @@ from tests.support.app import (
     Content,
     Input,
     ScriptedNode,
+    Site,
     an_object,
     call,
     call_chunked,
@@ -54,10 +55,10 @@ def app_on(nodes: list[Node], replicas: int) -> Gateway:
     return make_app(nodes, settings)
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(nodes: list[Node], request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application on three nodes, with one or two replicas of each object."""
-    return app_on(nodes, request.param)
+    return app_on(*site)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
@@ -65,6 +65,13 @@ class FixedMembership:
         """Close the nodes."""
         for member in self._snapshot.members.values():
             member.close()
+
+
+class Site(NamedTuple):
+    """Nodes, and how many copies of an object they are to keep."""
+
+    nodes: list[Node]
+    replicas: int
 
 
 def make_app(
