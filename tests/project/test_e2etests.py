@@ -23,7 +23,7 @@ from tests.support.paths import PROJECT
 Change = Callable[[WSGIEnvironment], None]
 Headers = list[tuple[str, str]]
 TOOLS = ("bash", "curl", "wc", "grep", "diff")
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 50.0
 
 
 @pytest.fixture

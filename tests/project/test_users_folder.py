@@ -92,7 +92,7 @@ class Installed:
             env=self._environ(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=50,
             check=False,
         )
 

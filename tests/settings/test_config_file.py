@@ -518,7 +518,7 @@ def test_a_wrong_file_ends_the_start_with_one_sentence(
         env={"PATH": os.environ["PATH"], "CONFIG": str(file)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=50,
         check=False,
     )
     expected = f"Settings: {file}:2: signing_secret: can't be used: expected 8 charac"
