@@ -113,7 +113,9 @@ def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedB
     return body
 
 
-def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
+def drain(
+    environ: WSGIEnvironment, most: int = DRAIN_BYTES, seconds: float = DRAIN_SECONDS
+) -> bool:
     """Read the rest of a body, up to a limit; return whether the end was reached.
 
     A client that is still sending when the connection closes sees a broken pipe instead
@@ -122,17 +124,19 @@ def drain(environ: WSGIEnvironment, most: int = DRAIN_BYTES) -> bool:
     """
     try:
         unread = unread_length(environ)
-        return unread == 0 or _drained(environ, unread, most)
+        return unread == 0 or _drained(environ, unread, most, seconds)
     except (BodyError, LateError, HTTPError, OSError):
         return False
     finally:
         limit_reading(environ, math.inf)  # the next request has its own deadline
 
 
-def _drained(environ: WSGIEnvironment, unread: int | None, most: int) -> bool:
+def _drained(
+    environ: WSGIEnvironment, unread: int | None, most: int, seconds: float
+) -> bool:
     sock = environ.get("gunicorn.socket")
     timeout = sock.gettimeout() if sock else None
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + seconds
     limit_reading(environ, deadline)
     if sock:
         sock.settimeout(DRAIN_SILENCE_SECONDS)

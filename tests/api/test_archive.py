@@ -7,7 +7,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -23,16 +23,17 @@ from amazin.nodes.interface import NodeObject
 from amazin.settings.settings import Settings
 from amazin.web.streaming import START_BYTES
 from gateway import Gateway
-from tests.support.app import Content, call, content, make_app
+from tests.support.app import Content, Site, call, content, make_app
 
 MODIFIED = 784_111_777
 """When the objects of `content` were modified: Sun, 06 Nov 1994 08:49:37 GMT."""
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with an empty bucket."""
-    app = make_app(tmp_path, Settings(replicas=request.param), routes=buckets.ROUTES)
+    settings = Settings(replicas=site.replicas)
+    app = make_app(site.nodes, settings, routes=buckets.ROUTES)
     assert call(app, "POST", "/buckets/photos").status == 201
     return app
 
@@ -193,9 +194,7 @@ def test_names_are_safe_and_tell_the_key(keys: set[str]) -> None:
 # Breaking
 
 
-def test_an_object_deleted_meanwhile_is_left_out(tmp_path: Path) -> None:
-    app = make_app(tmp_path, routes=buckets.ROUTES)
-    call(app, "POST", "/buckets/photos")
+def test_an_object_deleted_meanwhile_is_left_out(app: Gateway) -> None:
     for key in ("a", "b", "c"):
         put(app, key, bytes(CHUNK_BYTES * 2))
     environ = {"wsgi.url_scheme": "http", "SERVER_NAME": "x", "SERVER_PORT": "80"}

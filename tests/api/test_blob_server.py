@@ -11,12 +11,16 @@ import pytest
 
 from amazin.api.blob_server import FolderServices, routes
 from amazin.blobs.folder_store import BlobFolder
+from amazin.cluster.uploads import Stored
 from amazin.errors import NodeFullError
+from amazin.model.bodies import Body
 from amazin.serving.blob_apps import ByPort
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
+from amazin.web.streaming import START_BYTES
 from gateway import Gateway
 from tests.support.app import Answer, Input, call
+from tests.support.cleanup import closed_later
 
 CAT = b"a cat"
 TAG = f'"{md5(CAT).hexdigest()}"'
@@ -25,9 +29,13 @@ CHUNKED = {"Transfer-Encoding": "chunked"}
 
 def make_app(path: Path, settings: Settings | None = None) -> Gateway:
     """Return a blob server on a folder."""
-    settings = settings or Settings()
-    services = FolderServices(BlobFolder(path), settings, SpoolRoom(str(path), 0))
-    return Gateway(routes(settings), services)
+    return serving(BlobFolder(path), settings or Settings())
+
+
+def serving(blobs: BlobFolder, settings: Settings) -> Gateway:
+    """Return a blob server of these blobs, which are closed at the end of the test."""
+    services = FolderServices(blobs, settings, SpoolRoom("nowhere", 0))
+    return closed_later(Gateway(routes(settings), services))
 
 
 @pytest.fixture
@@ -170,12 +178,15 @@ def test_an_upload_without_a_length_is_refused(app: Gateway) -> None:
     assert call(app, "POST", "/blob/mia").code == "LengthRequired"
 
 
-def test_a_full_disk_is_507(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
+class FullFolder(BlobFolder):
+    """A folder on a disk that has no room."""
+
+    def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         raise NodeFullError("full")
 
-    app = make_app(tmp_path)
-    monkeypatch.setattr("amazin.nodes.folder.uploads.FolderUpload.write", refuse)
+
+def test_a_full_disk_is_507(tmp_path: Path) -> None:
+    app = serving(FullFolder(tmp_path), Settings())
     answer = post(app, "mia")
     assert (answer.status, answer.code) == (507, "NodeFull")
     assert call(app, "GET", "/blobs").json == []
@@ -210,9 +221,8 @@ def test_the_list_has_all_ids_in_order(tmp_path: Path, app: Gateway) -> None:
     assert call(app, "HEAD", "/blobs").body == b""
 
 
-def test_a_long_list_is_streamed(app: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amazin.nodes.folder.node._BATCH_KEYS", 10)
-    ids = [f"{number:04}" + "x" * 200 for number in range(100)]
+def test_a_long_list_is_streamed(app: Gateway) -> None:
+    ids = [f"{number:04}" + "x" * 250 for number in range(START_BYTES // 250 + 1)]
     for blob_id in ids:
         post(app, blob_id)
     for path in ("/blobs", "/blobs?details"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from amazin.membership.member import Member
 from amazin.model.bodies import Body
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
-from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 from amazin.serving.blob_apps import ServerServices
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
@@ -34,9 +35,9 @@ HTTP_1_1 = {"SERVER_PROTOCOL": "HTTP/1.1"}
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Gateway:
-    """A gateway on three folders."""
-    return make_app(tmp_path, ON)
+def app(nodes: list[Node]) -> Gateway:
+    """A gateway on three nodes."""
+    return make_app(nodes, ON)
 
 
 def upload(
@@ -55,8 +56,8 @@ def upload(
     return call(app, "POST", "/upload", stream, headers, environ=environ)
 
 
-def test_the_routes_are_served_where_the_setting_says_so(tmp_path: Path) -> None:
-    app = make_app(tmp_path)
+def test_the_routes_are_served_where_the_setting_says_so() -> None:
+    app = make_app()
     assert upload(app).code == "NoSuchRoute"
     assert call(app, "GET", f"/fetch/{ID}").code == "NoSuchRoute"
 
@@ -117,16 +118,12 @@ def test_only_headers_of_its_own_are_kept(app: Gateway) -> None:
 
 
 def test_the_same_content_is_stored_once_with_its_first_headers(
-    tmp_path: Path, app: Gateway
+    nodes: list[Node], app: Gateway
 ) -> None:
     assert upload(app, headers={"X-Name": "first"}).status == 200
     assert upload(app, headers={"X-Name": "second"}).status == 200
     assert upload(app).status == 200
     assert call(app, "GET", f"/fetch/{ID}").headers["X-Name"] == "first"
-    nodes = [
-        FolderNode(f"node-{number}", tmp_path / f"node-{number}")
-        for number in (1, 2, 3)
-    ]
     assert sum(len(list(node.list_objects("store"))) for node in nodes) == 1
 
 
@@ -160,8 +157,8 @@ def test_a_body_that_is_cut_off_is_not_stored(app: Gateway) -> None:
     assert call(app, "GET", f"/fetch/{ID}").code == "NoSuchObject"
 
 
-def test_a_body_above_the_limit_is_refused(tmp_path: Path) -> None:
-    app = make_app(tmp_path, Settings(blob_api=True, max_object_bytes=10))
+def test_a_body_above_the_limit_is_refused() -> None:
+    app = make_app(settings=Settings(blob_api=True, max_object_bytes=10))
     assert upload(app).code == "ObjectTooLarge"
     assert upload(app, chunked=True).code == "ObjectTooLarge"
     assert call(app, "GET", f"/fetch/{ID}").status == 404
@@ -171,7 +168,7 @@ def test_without_room_for_the_body_it_is_507_and_the_room_comes_back(
     tmp_path: Path,
 ) -> None:
     room = SpoolRoom(str(tmp_path), len(BODY))
-    app = make_app(tmp_path, ON, spool=room)
+    app = make_app(settings=ON, spool=room)
     assert upload(app, BODY + b"!").code == "SpoolFull"
     for _ in range(3):
         assert upload(app).status == 200
@@ -227,9 +224,9 @@ def test_other_methods_are_405(app: Gateway, method: str) -> None:
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
-def test_access_rules_hold(tmp_path: Path) -> None:
+def test_access_rules_hold() -> None:
     settings = Settings(blob_api=True, access="signed", api_tokens=("sesame",))
-    app = make_app(tmp_path, settings)
+    app = make_app(settings=settings)
     assert upload(app).code == "NoCredentials"
     assert call(app, "GET", f"/fetch/{ID}").code == "NoCredentials"
     token = {"Authorization": "Bearer sesame"}
@@ -243,7 +240,7 @@ class OldServer:
     def __init__(self, *pieces: Any) -> None:
         """It has one blob, of these pieces; an exception among them is raised."""
         self._info = ObjectInfo(UNKNOWN_SIZE, "", 0, None, {"X-Name": "cat"})
-        self._member = Member(NodeSpec("old", None), FolderNode("old", Path("none")))
+        self._member = Member(NodeSpec("old", None), AbsentNode("old"))
         self.content = Content(self._info, list(pieces))
 
     def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
@@ -258,9 +255,9 @@ class OldServer:
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[SpoolRoom]:
+def room(tmp_path: Path) -> SpoolRoom:
     """Room for bodies."""
-    yield SpoolRoom(str(tmp_path), 2**20)
+    return SpoolRoom(str(tmp_path), 2**20)
 
 
 def old_app(room: SpoolRoom, *pieces: Any) -> tuple[Gateway, OldServer]:

@@ -1,10 +1,9 @@
-"""The bucket API, on three folders: what a client is promised, request by request."""
+"""The bucket API, on three nodes: what a client is promised, request by request."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -12,10 +11,11 @@ import pytest
 from amazin.api import buckets, objects
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from tests.support.app import Answer, Input, call, call_chunked, folder_nodes, make_app
+from tests.support.app import Answer, Input, Site, call, call_chunked, make_app
 
 MIB = 2**20
 BODY = b"hello, world"
@@ -48,30 +48,29 @@ HOSTILE_KEYS = [
 ]
 
 
-def app_on(path: Path, replicas: int = 1, **changes: bool | str) -> Gateway:
-    """Return an application on three folders, for objects up to 1 MiB."""
+def app_on(nodes: list[Node], replicas: int = 1, **changes: bool | str) -> Gateway:
+    """Return an application on three nodes, for objects up to 1 MiB."""
     settings = Settings(
         replicas=replicas,
         max_object_bytes=MIB,
         spool_bytes=4 * MIB,
-        spool_dir=str(path),
         **changes,  # type: ignore[arg-type]
     )
-    return make_app(path, settings, routes=ROUTES)
+    return make_app(nodes, settings, routes=ROUTES)
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with the bucket `photos`, with one or two replicas."""
-    app = app_on(tmp_path, request.param)
+    app = app_on(*site)
     assert call(app, "POST", "/buckets/photos").status == 201
     return app
 
 
 @pytest.fixture
-def single(tmp_path: Path) -> Gateway:
+def single(nodes: list[Node]) -> Gateway:
     """An application with one replica and no bucket."""
-    return app_on(tmp_path)
+    return app_on(nodes)
 
 
 def put(
@@ -259,9 +258,7 @@ def test_a_bad_key_is_422(app: Gateway, path: str) -> None:
         assert (answer.status, answer.code) == (422, "InvalidKey")
 
 
-def test_too_large_an_upload_is_refused_before_anything_is_looked_at(
-    tmp_path: Path,
-) -> None:
+def test_too_large_an_upload_is_refused_before_anything_is_looked_at() -> None:
     nodes = [AbsentNode(name) for name in NODES]  # any look would be 503
     settings = Settings(max_object_bytes=MIB)
     app = make_app(nodes, settings, routes=ROUTES)
@@ -295,14 +292,14 @@ def test_one_segment_is_a_key_of_the_default_bucket(single: Gateway) -> None:
     assert call(single, "GET", "/objects/cat.txt").code == "NoSuchObject"
 
 
-def test_its_name_is_a_setting(tmp_path: Path) -> None:
-    app = app_on(tmp_path, default_bucket="mine")
+def test_its_name_is_a_setting(nodes: list[Node]) -> None:
+    app = app_on(nodes, default_bucket="mine")
     assert call(app, "PUT", "/objects/cat.txt", BODY).status == 201
     assert call(app, "GET", "/objects/mine/cat.txt").body == BODY
 
 
-def test_it_is_made_only_where_that_is_wanted(tmp_path: Path) -> None:
-    app = app_on(tmp_path, auto_create_default_bucket=False)
+def test_it_is_made_only_where_that_is_wanted(nodes: list[Node]) -> None:
+    app = app_on(nodes, auto_create_default_bucket=False)
     answer = call(app, "PUT", "/objects/cat.txt", BODY)
     assert (answer.status, answer.code) == (404, "NoSuchBucket")
     call(app, "POST", "/buckets/default")
@@ -330,10 +327,10 @@ class ActingInput(Input):
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("bucket", ["photos", "default"])
 def test_an_upload_into_a_bucket_removed_meanwhile(
-    tmp_path: Path, replicas: int, bucket: str
+    nodes: list[Node], replicas: int, bucket: str
 ) -> None:
     """It is not acknowledged; the default bucket is made again."""
-    app, other = app_on(tmp_path, replicas), app_on(tmp_path, replicas)
+    app, other = app_on(nodes, replicas), app_on(nodes, replicas)
     call(app, "POST", f"/buckets/{bucket}")
     removals: list[int] = []
 
@@ -454,10 +451,8 @@ def test_a_query_that_is_wrong_is_400(app: Gateway, query: str) -> None:
 
 
 def test_what_a_signature_adds_to_a_query_is_not_for_the_listing(
-    tmp_path: Path,
+    app: Gateway,
 ) -> None:
-    app = app_on(tmp_path)
-    call(app, "POST", "/buckets/photos")
     answer = call(app, "GET", "/objects/photos/list?X-Amz-Meta=1&x-amz-meta=2")
     assert answer.json == []
 
@@ -473,22 +468,18 @@ def down_node(bucket: str, keys: list[str]) -> str:
     return min(homes - {marker})
 
 
-def without(path: Path, name: str, replicas: int) -> Gateway:
+def without(nodes: list[Node], name: str, replicas: int) -> Gateway:
     """Return the same application while one node is away."""
-    nodes = [
-        AbsentNode(node.name) if node.name == name else node
-        for node in folder_nodes(path)
-    ]
-    settings = Settings(replicas=replicas, spool_dir=str(path))
-    return make_app(nodes, settings, routes=ROUTES)
+    left = [AbsentNode(node.name) if node.name == name else node for node in nodes]
+    return make_app(left, Settings(replicas=replicas), routes=ROUTES)
 
 
-def test_a_listing_is_503_rather_than_short(tmp_path: Path) -> None:
-    app = app_on(tmp_path)
+def test_a_listing_is_503_rather_than_short(nodes: list[Node]) -> None:
+    app = app_on(nodes)
     call(app, "POST", "/buckets/photos")
     for key in TREE:
         put(app, key)
-    app = without(tmp_path, down_node("photos", TREE), 1)
+    app = without(nodes, down_node("photos", TREE), 1)
     for path in ("/objects/photos/list", "/buckets", "/archive/photos"):
         answer = call(app, "GET", path)
         assert (answer.status, answer.code) == (503, "NodeUnreachable")
@@ -497,20 +488,20 @@ def test_a_listing_is_503_rather_than_short(tmp_path: Path) -> None:
     assert call(app, "HEAD", "/buckets/photos").status == 200
 
 
-def test_replicas_cover_a_missing_node(tmp_path: Path) -> None:
-    app = app_on(tmp_path, 2)
+def test_replicas_cover_a_missing_node(nodes: list[Node]) -> None:
+    app = app_on(nodes, 2)
     call(app, "POST", "/buckets/photos")
     for key in TREE:
         put(app, key)
-    app = without(tmp_path, down_node("photos", TREE), 2)
+    app = without(nodes, down_node("photos", TREE), 2)
     assert listed(app) == TREE
     assert call(app, "GET", "/buckets").json == ["photos"]
 
 
 def test_a_missing_object_is_404_though_its_bucket_is_not_known_now(
-    tmp_path: Path,
+    nodes: list[Node],
 ) -> None:
-    app = app_on(tmp_path)
+    app = app_on(nodes)
     call(app, "POST", "/buckets/photos")
     ranker = Ranker(dict.fromkeys(NODES, 1.0))
     marker = ranker.rank(marker_name("photos").hash_key)[0]
@@ -519,7 +510,7 @@ def test_a_missing_object_is_404_though_its_bucket_is_not_known_now(
         for number in range(100)
         if ranker.rank(stored_name("photos", f"{number}")[0].hash_key)[0] != marker
     )
-    app = without(tmp_path, marker, 1)
+    app = without(nodes, marker, 1)
     answer = call(app, "GET", f"/objects/photos/{key}")
     assert (answer.status, answer.code) == (404, "NoSuchObject")
     answer = call(app, "PUT", f"/objects/photos/{key}", BODY)

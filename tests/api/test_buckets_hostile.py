@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 
@@ -36,10 +35,9 @@ QUERIES = [
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Gateway:
+def app() -> Gateway:
     """An application with a bucket of three objects."""
-    settings = Settings(spool_dir=str(tmp_path), auto_create_default_bucket=False)
-    app = make_app(tmp_path, settings)
+    app = make_app(settings=Settings(auto_create_default_bucket=False))
     assert call(app, "POST", "/buckets/photos").status == 201
     for key in KEYS:
         assert call(app, "PUT", f"/objects/photos/{key}", b"x").status == 201

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,19 +11,21 @@ from amazin.api import buckets
 from amazin.api.bulk_delete import MAX_BYTES, MAX_KEYS
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.nodes.build import AbsentNode
+from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from hashing import Ranker
-from tests.support.app import Answer, Input, call, folder_nodes, make_app
+from tests.support.app import Answer, Input, Site, call, make_app
 
 NODES = [f"node-{number}" for number in range(1, 4)]
 PATH = "/objects/photos/delete"
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with a bucket of three objects."""
-    app = make_app(tmp_path, Settings(replicas=request.param), routes=buckets.ROUTES)
+    settings = Settings(replicas=site.replicas)
+    app = make_app(site.nodes, settings, routes=buckets.ROUTES)
     call(app, "POST", "/buckets/photos")
     for key in ("a", "a/b", "c"):
         assert call(app, "PUT", f"/objects/photos/{key}", b"x").status == 201
@@ -152,8 +153,8 @@ def test_a_body_without_a_length_or_cut_short_is_refused(app: Gateway) -> None:
     assert (answer.status, answer.code) == (400, "IncompleteBody")
 
 
-def test_a_node_that_fails_keeps_only_its_own_objects(tmp_path: Path) -> None:
-    app = make_app(tmp_path, routes=buckets.ROUTES)
+def test_a_node_that_fails_keeps_only_its_own_objects(nodes: list[Node]) -> None:
+    app = make_app(nodes, routes=buckets.ROUTES)
     call(app, "POST", "/buckets/photos")
     ranker = Ranker(dict.fromkeys(NODES, 1.0))
 
@@ -163,11 +164,8 @@ def test_a_node_that_fails_keeps_only_its_own_objects(tmp_path: Path) -> None:
     keys = [f"{number}" for number in range(20)]
     marker = ranker.rank(marker_name("photos").hash_key)[0]
     down = min({home(key) for key in keys} - {marker})
-    nodes = [
-        AbsentNode(node.name) if node.name == down else node
-        for node in folder_nodes(tmp_path)
-    ]
-    answer = delete(make_app(nodes, routes=buckets.ROUTES), keys)
+    left = [AbsentNode(node.name) if node.name == down else node for node in nodes]
+    answer = delete(make_app(left, routes=buckets.ROUTES), keys)
     assert answer.status == 200
     assert answer.json["deleted"] == [key for key in keys if home(key) != down]
     assert [error["key"] for error in answer.json["errors"]] == [

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from amazin.api import buckets
-from amazin.model.objects import CHUNK_BYTES, ObjectInfo
-from amazin.nodes.folder.node import FolderNode
+from amazin.model.objects import CHUNK_BYTES
+from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from gateway import Gateway
-from tests.support.app import Answer, Input, call, call_chunked, folder_nodes, make_app
+from tests.support.app import Answer, Input, Site, call, call_chunked, make_app
+from tests.support.fakes import FakeNode, memory_nodes
 
 MIB = 2**20
 LONG_KEY = "k" * 1024
 GIVEN = {"Content-Type": "text/x-y", "X-Colour": "blue", "Cache-Control": "no-store"}
 
 
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+@pytest.fixture
+def app(site: Site) -> Gateway:
     """An application with two buckets and an object."""
-    settings = Settings(
-        replicas=request.param, max_object_bytes=2 * MIB, spool_dir=str(tmp_path)
-    )
-    app = make_app(tmp_path, settings, routes=buckets.ROUTES)
+    settings = Settings(replicas=site.replicas, max_object_bytes=2 * MIB)
+    app = make_app(site.nodes, settings, routes=buckets.ROUTES)
     for bucket in ("photos", "other"):
         call(app, "POST", f"/buckets/{bucket}")
     assert call(app, "PUT", "/objects/photos/a/b", b"hello", GIVEN).status == 201
@@ -141,18 +139,17 @@ def test_a_copy_has_no_body(app: Gateway) -> None:
     assert call(app, "PUT", "/objects/other/c/d", b"", headers).status == 201
 
 
-def test_what_is_larger_than_allowed_is_not_copied(tmp_path: Path) -> None:
-    app = make_app(tmp_path, routes=buckets.ROUTES)
+def test_what_is_larger_than_allowed_is_not_copied(nodes: list[Node]) -> None:
+    app = make_app(nodes, routes=buckets.ROUTES)
     call(app, "POST", "/buckets/photos")
     call(app, "PUT", "/objects/photos/a/b", b"hello")
-    app = make_app(tmp_path, Settings(max_object_bytes=4), routes=buckets.ROUTES)
+    app = make_app(nodes, Settings(max_object_bytes=4), routes=buckets.ROUTES)
     answer = copy(app, target="/objects/photos/c")
     assert (answer.status, answer.code) == (413, "ObjectTooLarge")
 
 
-def test_a_copy_can_be_conditional(tmp_path: Path) -> None:
-    settings = Settings(spool_dir=str(tmp_path))
-    app = make_app(tmp_path, settings, routes=buckets.ROUTES)
+def test_a_copy_can_be_conditional(nodes: list[Node]) -> None:
+    app = make_app(nodes, routes=buckets.ROUTES)
     call(app, "POST", "/buckets/photos")
     call(app, "PUT", "/objects/photos/a/b", bytes(MIB))
     condition = {"If-None-Match": "*"}
@@ -162,8 +159,8 @@ def test_a_copy_can_be_conditional(tmp_path: Path) -> None:
     assert len(call(app, "GET", "/objects/photos/c").body) == MIB
 
 
-class TurningNode(FolderNode):
-    """A folder in which the source is overwritten once it is open."""
+class TurningNode(FakeNode):
+    """A node on which the source is overwritten once it is open."""
 
     app: Gateway | None = None
 
@@ -184,16 +181,15 @@ class TurningNode(FolderNode):
 
 @pytest.mark.parametrize("size", [5, MIB])
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_one_version_is_copied(tmp_path: Path, replicas: int, size: int) -> None:
-    settings = Settings(replicas=replicas, spool_dir=str(tmp_path))
-    other = make_app(tmp_path, settings, routes=buckets.ROUTES)
+def test_one_version_is_copied(replicas: int, size: int) -> None:
+    settings = Settings(replicas=replicas)
+    nodes = memory_nodes()
+    other = make_app(nodes, settings, routes=buckets.ROUTES)
     call(other, "POST", "/buckets/photos")
     call(other, "PUT", "/objects/photos/a/b", bytes(size))
-    nodes = [
-        TurningNode(name, tmp_path / name) for name in ("node-1", "node-2", "node-3")
-    ]
-    app = make_app(nodes, settings, routes=buckets.ROUTES)
-    for node in nodes:
+    turning = [TurningNode(node.spec, node.disk) for node in nodes]
+    app = make_app(turning, settings, routes=buckets.ROUTES)
+    for node in turning:
         node.app = other
     assert copy(app, target="/objects/photos/c").status == 201
     assert call(app, "GET", "/objects/photos/a/b").body == bytes([7]) * MIB
@@ -201,51 +197,15 @@ def test_one_version_is_copied(tmp_path: Path, replicas: int, size: int) -> None
     assert copied == bytes(size)
 
 
-def test_a_source_that_breaks_off_stores_nothing(tmp_path: Path) -> None:
+def test_a_source_that_breaks_off_stores_nothing() -> None:
     """The node says that there is more than it has."""
-
-    class ShortNode(FolderNode):
-        def start_get(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
-            pending = super().start_get(*arguments, **options)  # type: ignore[arg-type]
-            return Shortened(pending)
-
-    app = make_app(tmp_path, routes=buckets.ROUTES)
+    nodes = memory_nodes()
+    app = make_app(nodes, routes=buckets.ROUTES)
     call(app, "POST", "/buckets/photos")
     call(app, "PUT", "/objects/photos/a/b", bytes(MIB))
-    names = [node.name for node in folder_nodes(tmp_path)]
-    nodes = [ShortNode(name, tmp_path / name) for name in names]
-    answer = copy(make_app(nodes, routes=buckets.ROUTES), target="/objects/photos/c")
+    for node in nodes:
+        for name, (info, body) in node.disk.objects.items():
+            node.disk.objects[name] = (info, body[:CHUNK_BYTES])
+    answer = copy(app, target="/objects/photos/c")
     assert (answer.status, answer.code) == (502, "NodeNonsense")
     assert call(app, "GET", "/objects/photos/c").status == 404
-
-
-class Shortened:
-    """A download that ends after its first piece."""
-
-    info: ObjectInfo
-
-    def __init__(self, pending: object) -> None:
-        self._pending = pending
-        self._content: object = None
-        self._is_read = False
-
-    def is_ready(self, timeout: float) -> bool:
-        return True
-
-    def cancel(self) -> None:
-        self._pending.cancel()  # type: ignore[attr-defined]
-
-    def wait(self) -> Shortened:
-        self._content = self._pending.wait()  # type: ignore[attr-defined]
-        self.info = self._content.info  # type: ignore[attr-defined]
-        return self
-
-    def read(self) -> bytes:
-        if self._is_read:
-            return b""
-        self._is_read = True
-        piece: bytes = self._content.read()  # type: ignore[attr-defined]
-        return piece
-
-    def close(self) -> None:
-        self._content.close()  # type: ignore[attr-defined]

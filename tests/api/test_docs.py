@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -52,9 +51,9 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Gateway:
-    """An application on folders, closed to strangers."""
-    return make_app(tmp_path, Settings(access="signed", api_tokens=("x",)))
+def app() -> Gateway:
+    """An application that is closed to strangers."""
+    return make_app(settings=Settings(access="signed", api_tokens=("x",)))
 
 
 @pytest.fixture
@@ -96,8 +95,8 @@ def test_another_tag_gets_it_and_a_malformed_one_400(app: Gateway, path: str) ->
 
 
 @pytest.mark.parametrize("health_path", ["/alive", "/a b: #{'\"\u00fc}"])
-def test_it_names_the_path_that_was_set(tmp_path: Path, health_path: str) -> None:
-    app = make_app(tmp_path, Settings(health_path=health_path))
+def test_it_names_the_path_that_was_set(health_path: str) -> None:
+    app = make_app(settings=Settings(health_path=health_path))
     document = parsed(call(app, "GET", "/openapi.yaml").body)
     assert {health_path, health_path + "/ready"} <= document["paths"].keys()
     assert not {"/health", "/health/ready"} & document["paths"].keys()

@@ -8,18 +8,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amazin.settings.settings import Settings
 from gateway import Gateway
 from tests.support.app import Answer, BrokenInput, Input, call, make_app
 
-FUZZ = settings(
-    max_examples=400,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 LIMIT, SPOOL = 4096, 3000
 CODES = {
     400: {
@@ -102,11 +97,9 @@ BREAKS = st.sampled_from([None, None, ConnectionResetError(), ValueError("x")])
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
-    """An application on three folders, with little room."""
-    folder = tmp_path_factory.mktemp("nodes")
-    limits = Settings(max_object_bytes=LIMIT, spool_bytes=SPOOL, spool_dir=str(folder))
-    return make_app(folder, limits)
+def app() -> Gateway:
+    """An application with little room."""
+    return make_app(settings=Settings(max_object_bytes=LIMIT, spool_bytes=SPOOL))
 
 
 def ask(app: Gateway, stream: Input, environ: Mapping[str, Any]) -> Answer:
@@ -132,7 +125,6 @@ def check(answer: Answer, method: str) -> None:
         assert all(" " <= char != "\x7f" for char in name + value)
 
 
-@FUZZ
 @given(METHODS, PATHS, HEADERS, OWN_HEADERS, FRAMINGS, BODIES, BREAKS)
 def test_any_request_gets_an_answer_of_the_contract(
     app: Gateway,
@@ -149,7 +141,6 @@ def test_any_request_gets_an_answer_of_the_contract(
     ask(app, stream, {**request, **own_headers, **headers, **framing})
 
 
-@FUZZ
 @given(HEADERS, FRAMINGS, BODIES, BREAKS)
 @example({}, {"CONTENT_LENGTH": "5"}, b"1234", None)
 @example({}, {"CONTENT_LENGTH": "5"}, b"123456", None)
@@ -176,7 +167,6 @@ def test_an_upload_is_stored_whole_or_not_at_all(
     assert stored.json["etag"] == hashlib.md5(found.body).hexdigest()
 
 
-@FUZZ
 @given(HEADERS, BODIES)
 def test_a_download_is_the_object_or_the_part_it_says(
     app: Gateway, headers: dict[str, str], body: bytes
@@ -201,7 +191,6 @@ def test_a_download_is_the_object_or_the_part_it_says(
         assert int(size) == len(body)
 
 
-@FUZZ
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 @example("a" * 32)
 @example("a" * 33)

@@ -1,10 +1,10 @@
-"""The object API, on three folders: what a client is promised, request by request."""
+"""The object API, on three nodes: what a client is promised, request by request."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
@@ -32,14 +32,15 @@ from tests.support.app import (
     Content,
     Input,
     ScriptedNode,
+    Site,
     an_object,
     call,
     call_chunked,
     content,
-    folder_nodes,
     make_app,
     scripted,
 )
+from tests.support.fakes import memory_nodes
 from tests.support.world import World
 
 MIB = 2**20
@@ -48,27 +49,30 @@ BODY = bytes(range(256)) * 4
 ETAG = f'"{hashlib.md5(BODY).hexdigest()}"'
 
 
-def app_on_folders(path: Path, replicas: int) -> Gateway:
+def app_on(nodes: list[Node], replicas: int) -> Gateway:
     """Return an application for objects up to 1 MiB, spooling 2 MiB."""
-    settings = Settings(
-        replicas=replicas,
-        max_object_bytes=MIB,
-        spool_bytes=2 * MIB,
-        spool_dir=str(path),
-    )
-    return make_app(path, settings)
-
-
-@pytest.fixture(params=[1, 2], ids=["r=1", "r=2"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
-    """An application on three folders, with one or two replicas of each object."""
-    return app_on_folders(tmp_path, request.param)
+    settings = Settings(replicas=replicas, max_object_bytes=MIB, spool_bytes=2 * MIB)
+    return make_app(nodes, settings)
 
 
 @pytest.fixture
-def single(tmp_path: Path) -> Gateway:
-    """An application on three folders that keeps one copy of each object."""
-    return app_on_folders(tmp_path, 1)
+def app(site: Site) -> Gateway:
+    """An application on three nodes, with one or two replicas of each object."""
+    return app_on(*site)
+
+
+@pytest.fixture
+def single(nodes: list[Node]) -> Gateway:
+    """An application on three nodes that keeps one copy of each object."""
+    return app_on(nodes, 1)
+
+
+@pytest.fixture
+def idle() -> Iterator[Gateway]:
+    """An application whose node must not be asked."""
+    app, node = scripted()
+    yield app
+    node.close()
 
 
 def put(app: Gateway, body: bytes = BODY, path: str = "/object/abc") -> Answer:
@@ -223,9 +227,9 @@ BAD_IDS += [
 
 @pytest.mark.parametrize("object_id", BAD_IDS, ids=ascii)
 @pytest.mark.parametrize("method", ["PUT", "GET", "HEAD", "DELETE"])
-def test_bad_ids_are_422(app: Gateway, method: str, object_id: str) -> None:
+def test_bad_ids_are_422(idle: Gateway, method: str, object_id: str) -> None:
     stream = Input(BODY)
-    answer = call(app, method, "/object/" + quote(object_id), stream)
+    answer = call(idle, method, "/object/" + quote(object_id), stream)
     assert answer.status == 422
     assert stream.was_read == 0
     if method != "HEAD":
@@ -233,8 +237,8 @@ def test_bad_ids_are_422(app: Gateway, method: str, object_id: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["%ff", "%C0%AF", "%ED%A0%80", "%80abc"])
-def test_ids_that_are_not_utf8_are_422(app: Gateway, path: str) -> None:
-    assert call(app, "GET", "/object/" + path).status == 422
+def test_ids_that_are_not_utf8_are_422(idle: Gateway, path: str) -> None:
+    assert call(idle, "GET", "/object/" + path).status == 422
 
 
 @pytest.mark.parametrize(
@@ -253,8 +257,8 @@ def test_ids_that_are_not_utf8_are_422(app: Gateway, path: str) -> None:
         "/object%2F/a",
     ],
 )
-def test_other_paths_are_unknown_routes(app: Gateway, path: str) -> None:
-    answer = call(app, "GET", path)
+def test_other_paths_are_unknown_routes(idle: Gateway, path: str) -> None:
+    answer = call(idle, "GET", path)
     assert (answer.status, answer.code) == (404, "NoSuchRoute")
 
 
@@ -278,9 +282,9 @@ class Unready(Input):
         return super().read(size)
 
 
-def test_an_upload_above_the_limit_is_413_before_it_is_read(tmp_path: Path) -> None:
+def test_an_upload_above_the_limit_is_413_before_it_is_read() -> None:
     stream = Unready(BODY)
-    app = make_app(tmp_path, Settings(max_object_bytes=1023))
+    app = make_app(settings=Settings(max_object_bytes=1023))
 
     def watched(environ, start_response):  # type: ignore[no-untyped-def]
         response = app(environ, start_response)
@@ -367,9 +371,8 @@ def test_a_chunked_upload_above_the_limit_is_413(app: Gateway) -> None:
     assert_same_object(app)
 
 
-def test_the_spool_is_shared_and_its_room_comes_back(tmp_path: Path) -> None:
-    settings = Settings(spool_bytes=MIB, spool_dir=str(tmp_path))
-    app = make_app(tmp_path, settings)
+def test_the_spool_is_shared_and_its_room_comes_back() -> None:
+    app = make_app(settings=Settings(spool_bytes=MIB))
     for _ in range(3):
         assert call_chunked(app, "/object/abc", bytes(MIB)).status == 201
         answer = call_chunked(app, "/object/abc", bytes(MIB + 1))
@@ -379,10 +382,9 @@ def test_the_spool_is_shared_and_its_room_comes_back(tmp_path: Path) -> None:
     assert_same_object(app, bytes(MIB))
 
 
-def test_the_spools_room_comes_back_when_the_node_fails(tmp_path: Path) -> None:
+def test_the_spools_room_comes_back_when_the_node_fails() -> None:
     node = ScriptedNode([("put", NodeError("gone"))] * 3)
-    settings = Settings(spool_bytes=MIB, spool_dir=str(tmp_path))
-    app = make_app([cast(Node, node)], settings)
+    app = make_app([cast(Node, node)], Settings(spool_bytes=MIB))
     for _ in range(3):
         assert call_chunked(app, "/object/abc", bytes(MIB)).status == 503
     node.close()
@@ -536,9 +538,9 @@ def test_an_upload_only_if_there_is_none_after_a_delete(single: Gateway) -> None
 
 @pytest.mark.parametrize("condition", [{"If-None-Match": "*"}, {"If-Match": ETAG}])
 def test_a_conditional_upload_of_several_copies_is_501(
-    tmp_path: Path, condition: dict[str, str]
+    nodes: list[Node], condition: dict[str, str]
 ) -> None:
-    app = app_on_folders(tmp_path, 2)
+    app = app_on(nodes, 2)
     put(app)
     broken = BrokenInput(b"", ConnectionResetError())  # not read before it is refused
     headers = {"Content-Length": "3", **condition}
@@ -637,11 +639,9 @@ def test_what_a_failed_node_comes_to(
     node.close()
 
 
-def test_a_node_that_does_not_answer_is_503_for_its_own_objects_only(
-    tmp_path: Path,
-) -> None:
+def test_a_node_that_does_not_answer_is_503_for_its_own_objects_only() -> None:
     down = ScriptedNode([("get", NodeUnreachableError("down"))], "down")
-    nodes = [*folder_nodes(tmp_path), cast(Node, down)]
+    nodes = [*memory_nodes(), cast(Node, down)]
     app = make_app(nodes)
     ranker = Ranker(dict.fromkeys((node.name for node in nodes), 1.0))
     homes = {
@@ -656,20 +656,17 @@ def test_a_node_that_does_not_answer_is_503_for_its_own_objects_only(
 
 
 def test_with_two_replicas_a_node_that_does_not_answer_goes_unnoticed(
-    tmp_path: Path,
+    nodes: list[Node],
 ) -> None:
-    folders = folder_nodes(tmp_path)
-    down = AbsentNode(folders[0].name)
-    app = make_app(folders, Settings(replicas=2))
+    down = AbsentNode(nodes[0].name)
+    app = make_app(nodes, Settings(replicas=2))
+    without_one = make_app([down, *nodes[1:]], Settings(replicas=2))
     put(app)
-    app = make_app([down, *folders[1:]], Settings(replicas=2))
-    assert_same_object(app)
-    put(app, b"new")
-    app = make_app(folders, Settings(replicas=2))
+    assert_same_object(without_one)
+    put(without_one, b"new")
     assert_same_object(app, b"new")
     assert call(app, "DELETE", "/object/abc").status == 204
-    app = make_app([down, *folders[1:]], Settings(replicas=2))
-    assert_same_object(app, None)
+    assert_same_object(without_one, None)
 
 
 @pytest.mark.parametrize("pieces", [[NodeError("x")], [b""], [b"1234567"]])
@@ -767,8 +764,8 @@ def test_while_the_set_of_nodes_is_not_known_everything_is_503(method: str) -> N
         assert answer.code == "NoNodes"
 
 
-def test_too_few_nodes_for_the_replicas_are_503_and_say_so(tmp_path: Path) -> None:
-    app = make_app(folder_nodes(tmp_path, 2), Settings(replicas=3))
+def test_too_few_nodes_for_the_replicas_are_503_and_say_so() -> None:
+    app = make_app(memory_nodes(2), Settings(replicas=3))
     stream = Input(BODY)
     answer = call(app, "PUT", "/object/abc", stream, {"Content-Length": "1024"})
     assert (answer.status, answer.code) == (503, "NoNodes")

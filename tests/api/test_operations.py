@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -34,8 +33,8 @@ def test_liveness_is_exactly_this_and_asks_no_node() -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
-def test_head_has_the_headers_of_get(path: str, tmp_path: Path) -> None:
-    app = make_app(tmp_path)
+def test_head_has_the_headers_of_get(path: str) -> None:
+    app = make_app()
     got, head = (call(app, method, path) for method in ("GET", "HEAD"))
     for headers in (got.headers, head.headers):
         del headers["X-Request-Id"]
@@ -43,8 +42,8 @@ def test_head_has_the_headers_of_get(path: str, tmp_path: Path) -> None:
     assert head.headers.items() == got.headers.items()
 
 
-def test_ready_names_the_nodes_in_order(tmp_path: Path) -> None:
-    answer = call(make_app(tmp_path), "GET", "/health/ready?all")
+def test_ready_names_the_nodes_in_order() -> None:
+    answer = call(make_app(), "GET", "/health/ready?all")
     assert answer.status == 200
     assert answer.body == (
         b'{"status":"UP","nodes":[{"name":"node-1","state":"up"},'
@@ -109,18 +108,16 @@ def test_ready_says_why_nodes_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("path", ["/alive", "/a.b+c(d"])
-def test_the_path_can_be_set_and_readiness_is_below_it(
-    tmp_path: Path, path: str
-) -> None:
-    app = make_app(tmp_path, Settings(health_path=path))
+def test_the_path_can_be_set_and_readiness_is_below_it(path: str) -> None:
+    app = make_app(settings=Settings(health_path=path))
     assert call(app, "GET", path).body == b'{"status":"UP"}'
     assert call(app, "GET", path + "/ready").status == 200
     for other in ("/health", "/health/ready", path.replace(".", "x") + "x"):
         assert call(app, "GET", other).status == 404
 
 
-def test_nobody_needs_a_token_to_ask(tmp_path: Path) -> None:
-    app = make_app(tmp_path, Settings(access="signed", api_tokens=("x",)))
+def test_nobody_needs_a_token_to_ask() -> None:
+    app = make_app(settings=Settings(access="signed", api_tokens=("x",)))
     for path in ("/health", "/health/ready"):
         for method in ("GET", "HEAD"):
             assert call(app, method, path).status == 200

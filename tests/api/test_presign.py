@@ -18,7 +18,6 @@ from botocore.config import Config
 from amazin.api.presign import MAX_BODY_BYTES, seconds_of
 from amazin.membership.membership import Membership
 from amazin.model.node_specs import NodeSpec
-from amazin.nodes.folder.node import FolderNode
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SigningKey, signed_url
@@ -36,6 +35,7 @@ from tests.support.gateway_process import GatewayProcess, ask, nodes_setting
 from tests.support.servers import Server
 
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
+PATIENCE_SECONDS = 30.0
 HOST = {"Host": "gateway:3000"}
 BEARER = {"Authorization": "Bearer token"}
 HOSTILE = (
@@ -53,16 +53,15 @@ HOSTILE = (
 )
 
 
-def app_on(nodes: Path | list[Node], **values: Any) -> Gateway:
+def app_with(**values: Any) -> Gateway:
     """Return an application with a signing secret, unless `values` say otherwise."""
-    settings = Settings(**{"signing_secret": KEY.secret, **values})
-    return make_app(nodes, settings)
+    return make_app(settings=Settings(**{"signing_secret": KEY.secret, **values}))
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Gateway:
-    """An application on folders."""
-    return app_on(tmp_path)
+def app() -> Gateway:
+    """An application with a signing secret."""
+    return app_with()
 
 
 def order(
@@ -108,15 +107,15 @@ def test_the_answer(app: Gateway) -> None:
     assert KEY.secret not in answer.body.decode()
 
 
-def test_one_segment_is_a_key_of_the_default_bucket(tmp_path: Path) -> None:
-    app = app_on(tmp_path, default_bucket="backups")
+def test_one_segment_is_a_key_of_the_default_bucket() -> None:
+    app = app_with(default_bucket="backups")
     answer = order(app, path="/presigned-url/a.txt").json
     assert (answer["bucket"], answer["key"]) == ("backups", "a.txt")
     assert urlsplit(answer["url"]).path == "/objects/backups/a.txt"
 
 
-def test_urls_are_made_with_the_public_address(tmp_path: Path) -> None:
-    app = app_on(tmp_path, public_url="https://storage.example.com")
+def test_urls_are_made_with_the_public_address() -> None:
+    app = app_with(public_url="https://storage.example.com")
     for host in ("inner:80", "not a host"):
         url = order(app, headers={"Host": host}).json["url"]
         assert url.startswith("https://storage.example.com/objects/photos/a?")
@@ -134,8 +133,8 @@ def test_hosts(app: Gateway, host: str) -> None:
     assert url.startswith(f"http://{host}/objects/")
 
 
-def test_without_a_secret_there_are_no_urls(tmp_path: Path) -> None:
-    answer = order(app_on(tmp_path, signing_secret=""))
+def test_without_a_secret_there_are_no_urls() -> None:
+    answer = order(app_with(signing_secret=""))
     assert (answer.status, answer.code) == (501, "NotSupported")
     assert "SIGNING_SECRET" in answer.json["error"]
 
@@ -341,17 +340,17 @@ def test_names_are_checked(app: Gateway, path: str, code: str) -> None:
 # Access
 
 
-def test_making_a_url_wants_a_token(tmp_path: Path) -> None:
-    app = app_on(tmp_path, access="signed", api_tokens="token")
+def test_making_a_url_wants_a_token() -> None:
+    app = app_with(access="signed", api_tokens=("token",))
     answer = order(app)
     assert (answer.status, answer.code) == (401, "NoCredentials")
     assert order(app, headers={"Authorization": "Bearer other"}).status == 403
     assert order(app, headers=BEARER).status == 200
 
 
-def test_no_url_makes_urls(tmp_path: Path) -> None:
+def test_no_url_makes_urls() -> None:
     """Not even one that was signed for just that."""
-    app = app_on(tmp_path, access="signed", api_tokens="token")
+    app = app_with(access="signed", api_tokens=("token",))
     base, path = "http://gateway:3000", "/presigned-url/photos/a"
     url = signed_url(KEY, "POST", base, path, 60, time.time())
     answer = follow(app, url, "POST", b'{"method": "GET"}')
@@ -362,9 +361,9 @@ def test_no_url_makes_urls(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=["open", "signed"])
-def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+def shop(request: pytest.FixtureRequest) -> Gateway:
     """An application, open or signed, with the bucket `photos`."""
-    app = app_on(tmp_path, access=request.param, api_tokens="token")
+    app = app_with(access=request.param, api_tokens=("token",))
     assert call(app, "POST", "/buckets/photos", b"", BEARER).status == 201
     return app
 
@@ -439,7 +438,9 @@ def curl(url: str, *options: str) -> bytes:
     if program is None:
         pytest.skip("no curl")
     command = [program, "--silent", "--show-error", "--fail", *options, url]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        command, timeout=PATIENCE_SECONDS, check=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 @pytest.mark.parametrize("key", HOSTILE)
@@ -503,11 +504,8 @@ def test_a_folder_has_no_url(tmp_path: Path) -> None:
     assert str(tmp_path) not in answer.json["error"]
 
 
-def test_what_does_not_exist_has_no_direct_url(tmp_path: Path) -> None:
-    node = FolderNode("node-1", tmp_path)
-    node.make_bucket("store")
-    app = app_on([cast(Node, node)], presign="direct")
-    answer = order(app)
+def test_what_does_not_exist_has_no_direct_url() -> None:
+    answer = order(app_with(presign="direct"))
     assert (answer.status, answer.code) == (404, "NoSuchObject")
 
 

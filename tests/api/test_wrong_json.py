@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amazin.api import buckets, presign
@@ -15,11 +14,6 @@ from amazin.settings.settings import Settings
 from gateway import Gateway
 from tests.support.app import Answer, call, make_app
 
-FUZZ = settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 BATCHES = ("/objects/photos/delete", "/objects/delete")
 PRESIGNERS = ("/presigned-url/photos/a/b.txt", "/presigned-url/a.txt")
 POSTS = (*BATCHES, *PRESIGNERS)
@@ -131,11 +125,11 @@ JSON = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+def app() -> Gateway:
     """An application that has the objects `KEPT`."""
     routes = (*buckets.ROUTES, *presign.ROUTES)
     settings = Settings(signing_secret="correct horse battery staple")
-    app = make_app(tmp_path_factory.mktemp("nodes"), settings, routes=routes)
+    app = make_app(settings=settings, routes=routes)
     assert call(app, "POST", "/buckets/photos").status == 201
     for path in KEPT:
         assert call(app, "PUT", path, b"kept").status == 201
@@ -176,7 +170,6 @@ def test_what_is_no_order_of_a_url(app: Gateway, path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("path", POSTS)
-@FUZZ
 @given(value=JSON)
 @example(value={"keys": []})
 @example(value={"method": "GET", "expiry": "1m0.5s"})
@@ -192,7 +185,6 @@ def test_any_json_is_done_or_refused(app: Gateway, path: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize("path", POSTS)
-@FUZZ
 @given(body=st.binary(max_size=200))
 def test_any_bytes_are_refused(app: Gateway, path: str, body: bytes) -> None:
     answer = post(app, path, body)
@@ -201,8 +193,8 @@ def test_any_bytes_are_refused(app: Gateway, path: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"bucket":1}', b"\xff" * 4096])
-def test_making_a_bucket_takes_no_notice_of_a_body(tmp_path: Path, body: bytes) -> None:
-    app = make_app(tmp_path, routes=buckets.ROUTES)
+def test_making_a_bucket_takes_no_notice_of_a_body(body: bytes) -> None:
+    app = make_app(routes=buckets.ROUTES)
     assert post(app, "/buckets/photos", body).status == 201
 
 

@@ -38,6 +38,7 @@ from bench.targets import ABSENT, FAULTY, MET, MISSED, UNCLEAR, Target, find_tar
 from tests.support.paths import PROJECT
 from tests.support.servers import find_binary
 
+PATIENCE_SECONDS = 30.0
 NAMES = ("nginx", "haproxy", "node", "gunicorn")
 Answerer = Callable[[bytes], bytes]
 Serve = Callable[[Answerer], int]
@@ -77,8 +78,10 @@ def serve() -> Iterator[Serve]:
 
         def start(answer: Answerer) -> int:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            thread = threading.Thread(target=accept, args=(listener, answer))
+            thread.start()
+            stack.callback(thread.join, PATIENCE_SECONDS)
             stack.callback(listener.shutdown, socket.SHUT_RDWR)
-            threading.Thread(target=accept, args=(listener, answer)).start()
             port: int = listener.getsockname()[1]
             return port
 
@@ -89,6 +92,7 @@ def accept(listener: socket.socket, answer: Answerer) -> None:
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
+            connection.settimeout(PATIENCE_SECONDS)
             threading.Thread(target=converse, args=(connection, answer)).start()
 
 
@@ -410,7 +414,8 @@ def test_cpu_and_memory_of_this_process_can_be_read() -> None:
 def test_the_cpu_of_what_has_ended_counts() -> None:
     before = total_cpu([os.getpid()])
     burn = "import time\nwhile time.process_time() < 0.3: pass"
-    subprocess.run([sys.executable, "-c", burn], check=True)
+    command = [sys.executable, "-c", burn]
+    subprocess.run(command, timeout=PATIENCE_SECONDS, check=True)
     assert 0.25 <= total_cpu([os.getpid()]) - before < 1.5
 
 
@@ -420,6 +425,7 @@ def test_a_load_that_is_none_is_refused() -> None:
         cwd=PROJECT,
         capture_output=True,
         text=True,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 2
@@ -441,6 +447,7 @@ def test_a_fake_node_forgets_a_ready_answer_when_its_object_changes() -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(300)
 def test_a_short_comparison_has_no_errors(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     command = [sys.executable, "-m", "bench", "--rounds", "1", "--seconds", "0.2"]
@@ -453,6 +460,7 @@ def test_a_short_comparison_has_no_errors(tmp_path: Path) -> None:
         env={**os.environ, **minio},
         capture_output=True,
         text=True,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -33,6 +33,7 @@ from bench.steps import Peer as AnsweredPeer
 from bench.steps import steps
 from tests.support.ports import free_port
 
+PATIENCE_SECONDS = 30.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
 SERVE = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port={port})"
 IS_ANSWERED = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -81,7 +82,7 @@ def running(server: Node) -> Iterator[Node]:
         yield server
     finally:
         end(server)
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
 
 
 def end(server: Node) -> None:
@@ -105,7 +106,7 @@ def behind(listener: socket.socket) -> Iterator[Callable[[Callable[[], None]], i
         def start(work: Callable[[], None]) -> int:
             thread = threading.Thread(target=work)
             thread.start()
-            stack.callback(thread.join)
+            stack.callback(thread.join, PATIENCE_SECONDS)
             return int(listener.getsockname()[1])
 
         yield start

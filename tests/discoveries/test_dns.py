@@ -180,8 +180,10 @@ def test_a_name_without_records_is_an_error(server: DnsServer, name: str) -> Non
 
 def test_a_server_that_is_silent_is_given_up(server: DnsServer) -> None:
     server.is_silent = True
+    settings = Settings(discovery="dns", dns_name="nodes.example")
+    hasty = DnsDiscovery(settings, lambda: server.resolver(0.2))
     with pytest.raises(DiscoveryError, match=r"^DNS does not answer$"):
-        dns_discovery(server, "nodes.example").find()
+        hasty.find()
     server.is_silent = False
     server.records["nodes.example.", A] = ["10.0.0.2"]
     assert len(dns_discovery(server, "nodes.example").find()) == 1

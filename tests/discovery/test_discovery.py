@@ -24,10 +24,29 @@ from amazin.settings.converters import nodes
 from amazin.settings.load import from_environ
 from amazin.settings.settings import Settings
 from discovery import DockerDiscovery, load_discovery
+from tests.support.cleanup import closed_later
 
 GATEWAY_ID = "0123456789abcdef" * 4
 
 OWN = "tests.support.own_discovery"
+PATIENCE_SECONDS = 30.0
+
+
+class FakeEvents:
+    """A stream of the daemon's events, as its client shows it."""
+
+    def __init__(self) -> None:
+        self._coming: queue.Queue[Any] = queue.Queue()
+
+    def put(self, event: Any) -> None:
+        """Let an event happen; None: the stream ends."""
+        self._coming.put(event)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(lambda: self._coming.get(timeout=PATIENCE_SECONDS), None)
+
+    def close(self) -> None:
+        self.put(None)
 
 
 class FakeDaemon:
@@ -40,7 +59,7 @@ class FakeDaemon:
         self.asked: list[str] = []
         self.error: Exception | None = None
         self.connected = self.closed = 0
-        self.stream: queue.Queue[Any] = queue.Queue()
+        self.stream = FakeEvents()
 
     def connect(self, base_url: str) -> FakeDaemon:
         assert base_url == "unix:///daemon"
@@ -67,11 +86,11 @@ class FakeDaemon:
         self.asked.append("networks")
         return [{"Id": id_} for id_ in self.existing_networks]
 
-    def events(self, *, since: int, filters: Any, decode: bool) -> Iterator[Any]:
+    def events(self, *, since: int, filters: Any, decode: bool) -> FakeEvents:
         assert decode and abs(since - time.time()) < 10
         assert filters["type"] == ["container", "network"]
         self._fail()
-        return iter(self.stream.get, None)
+        return self.stream
 
     def _fail(self) -> None:
         if self.error:
@@ -121,7 +140,8 @@ def on_host(daemon: FakeDaemon, tmp_path: Path) -> DockerDiscovery:
 
 def docker_discovery(daemon: FakeDaemon, mountinfo: Path) -> DockerDiscovery:
     connect: Any = daemon.connect
-    return DockerDiscovery("amazin-node", 9000, "unix:///daemon", connect, mountinfo)
+    found = DockerDiscovery("amazin-node", 9000, "unix:///daemon", connect, mountinfo)
+    return closed_later(found)
 
 
 def in_network(name: str, id_: str, ip: str = "10.9.9.9") -> dict[str, Any]:
@@ -411,11 +431,18 @@ def event(kind: str = "container", **attributes: str) -> dict[str, Any]:
     return {"Type": kind, "Actor": {"Attributes": attributes}}
 
 
+def listening_to(daemon: FakeDaemon, pause_seconds: float) -> DaemonEvents:
+    connect: Any = daemon.connect
+    events = DaemonEvents(
+        lambda: connect("unix:///daemon"), "amazin-node", pause_seconds
+    )
+    return closed_later(events)
+
+
 @pytest.fixture
 def events(daemon: FakeDaemon) -> DaemonEvents:
-    connect: Any = daemon.connect
-    listening = DaemonEvents(lambda: connect("unix:///daemon"), "amazin-node", 0.01)
-    listening.wait(30)  # the first hint: what happened before anyone listened
+    listening = listening_to(daemon, 0.01)
+    listening.wait(PATIENCE_SECONDS)  # the first hint: what happened before
     return listening
 
 
@@ -423,6 +450,10 @@ def seconds(call: Callable[[], None]) -> float:
     start = time.monotonic()
     call()
     return time.monotonic() - start
+
+
+def assert_ends_soon(wait: Callable[[float], None]) -> None:
+    assert seconds(lambda: wait(PATIENCE_SECONDS)) < PATIENCE_SECONDS / 3
 
 
 @pytest.mark.parametrize(
@@ -436,8 +467,8 @@ def seconds(call: Callable[[], None]) -> float:
 def test_an_event_ends_the_wait(
     daemon: FakeDaemon, events: DaemonEvents, hint: dict[str, Any]
 ) -> None:
-    threading.Timer(0.05, daemon.stream.put, [hint]).start()
-    assert seconds(lambda: events.wait(30)) < 10
+    daemon.stream.put(hint)
+    assert_ends_soon(events.wait)
 
 
 def test_events_of_strangers_do_not(daemon: FakeDaemon, events: DaemonEvents) -> None:
@@ -450,27 +481,37 @@ def test_a_stream_that_ends_is_opened_again(
 ) -> None:
     for ending in (None, {"nonsense": 1}):
         daemon.stream.put(ending)
-        assert seconds(lambda: events.wait(30)) < 10
+        assert_ends_soon(events.wait)
     assert (daemon.connected, daemon.closed) == (3, 2)
 
 
 def test_without_a_daemon_the_wait_is_just_a_pause(daemon: FakeDaemon) -> None:
     daemon.error = DockerException("no daemon")
-    connect: Any = daemon.connect
-    listening = DaemonEvents(lambda: connect("unix:///daemon"), "amazin-node", 0.05)
+    listening = listening_to(daemon, 0.05)
     assert seconds(lambda: listening.wait(0.2)) >= 0.2
     assert daemon.connected <= 5  # no busy loop
     daemon.error = None
-    assert seconds(lambda: listening.wait(30)) < 10
+    assert_ends_soon(listening.wait)
+
+
+def test_who_has_closed_it_listens_no_more(
+    daemon: FakeDaemon, events: DaemonEvents
+) -> None:
+    events.close()
+    assert (daemon.connected, daemon.closed) == (1, 1)
+    daemon.stream.put(event(name="shop-amazin-node-1"))
+    assert seconds(lambda: events.wait(0.1)) >= 0.1
 
 
 def test_a_wait_can_be_ended_from_another_thread(
     daemon: FakeDaemon, in_container: DockerDiscovery
 ) -> None:
     assert isinstance(in_container, WatchingDiscovery)
-    in_container.wait(30)
-    threading.Timer(0.05, in_container.wake).start()
-    assert seconds(lambda: in_container.wait(30)) < 10
+    in_container.wait(PATIENCE_SECONDS)
+    waker = threading.Timer(0.05, in_container.wake)
+    waker.start()
+    assert_ends_soon(in_container.wait)
+    waker.join(PATIENCE_SECONDS)
 
 
 # Lists

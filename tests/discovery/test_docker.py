@@ -12,8 +12,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from docker.errors import DockerException
 from amazin.discoveries.docker_daemon import DAEMON_ERRORS, DaemonEvents, connect_daemon
 from amazin.errors import DiscoveryError
 from discovery import DockerDiscovery
+from tests.support.cleanup import closed_later
 
 pytestmark = pytest.mark.containers
 
 IMAGE = "debian:bookworm-slim"
+PATIENCE_SECONDS = 30.0
 BASE_URL = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
 
@@ -64,7 +67,7 @@ class Engine:
                 made.remove(force=True) if hasattr(made, "image") else made.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
     try:
         connect_daemon(BASE_URL).close()
@@ -94,32 +97,18 @@ def network(engine: Engine) -> Any:
 
 
 @pytest.fixture
-def discovery(
-    engine: Engine, network: Any, tmp_path: Path
-) -> Iterator[DockerDiscovery]:
-    gateway = engine.container("gateway", network)
-    with ExitStack() as stack:
-        yield inside(gateway, engine, tmp_path, stack)
+def discovery(engine: Engine, network: Any, tmp_path: Path) -> DockerDiscovery:
+    return inside(engine.container("gateway", network), engine, tmp_path)
 
 
 def inside(
-    gateway: Any,
-    engine: Engine,
-    folder: Path,
-    stack: ExitStack,
-    base_url: str = BASE_URL,
+    gateway: Any, engine: Engine, folder: Path, base_url: str = BASE_URL
 ) -> DockerDiscovery:
     """Return the discovery of a gateway in that container."""
     mountinfo = folder / "mountinfo"
     mountinfo.write_text(f"1 1 0:1 /containers/{gateway.id}/hosts /etc/hosts rw -\n")
-    clients = []
-
-    def connect(url: str) -> docker.APIClient:
-        clients.append(connect_daemon(url))
-        return clients[-1]
-
-    stack.callback(lambda: [client.close() for client in clients])
-    return DockerDiscovery(engine.selector, 9000, base_url, connect, mountinfo)
+    found = DockerDiscovery(engine.selector, 9000, base_url, None, mountinfo)
+    return closed_later(found)
 
 
 def ip_of(container: Any, network: Any) -> str:
@@ -201,8 +190,7 @@ def test_a_stopped_node_of_a_network_made_anew_is_known_by_the_networks_name(
     engine.container("b", engine.network("other")).kill()
     old.remove()
     gateway = engine.container("gateway", engine.network("again"))
-    with ExitStack() as stack:
-        assert endpoints(inside(gateway, engine, tmp_path, stack)) == {"a": None}
+    assert endpoints(inside(gateway, engine, tmp_path)) == {"a": None}
 
 
 def test_a_gateway_on_the_host_takes_them_all(
@@ -211,22 +199,17 @@ def test_a_gateway_on_the_host_takes_them_all(
     other = engine.network("other")
     nodes = {"a": (engine.container("a", network), network)}
     nodes["b"] = (engine.container("b", other), other)
-    client = connect_daemon(BASE_URL)
-    try:
-        no_mountinfo = tmp_path / "none"
-        on_host = DockerDiscovery(
-            engine.selector, 9000, BASE_URL, lambda url: client, no_mountinfo
-        )
-        assert endpoints(on_host) == {
-            name: f"http://{ip_of(*node)}:9000" for name, node in nodes.items()
-        }
-    finally:
-        client.close()
+    no_mountinfo = tmp_path / "none"
+    on_host = DockerDiscovery(engine.selector, 9000, BASE_URL, None, no_mountinfo)
+    assert endpoints(closed_later(on_host)) == {
+        name: f"http://{ip_of(*node)}:9000" for name, node in nodes.items()
+    }
 
 
 def test_a_change_ends_the_wait_at_once(engine: Engine, network: Any) -> None:
     node = engine.container("a", network)
-    events = DaemonEvents(lambda: connect_daemon(BASE_URL), engine.selector)
+    connect = partial(connect_daemon, BASE_URL)
+    events = closed_later(DaemonEvents(connect, engine.selector))
     events.wait(10)
     while events.changed.wait(1):  # what `since` still repeats
         events.changed.clear()
@@ -241,7 +224,7 @@ def test_a_change_ends_the_wait_at_once(engine: Engine, network: Any) -> None:
         waiting.start()
         start = time.monotonic()
         change()
-        waiting.join()
+        waiting.join(PATIENCE_SECONDS)
         print(f"{change.__name__}: woken {1000 * (woken[0] - start):.0f} ms after")
         assert woken[0] - start < 3
         while events.changed.wait(1):
@@ -254,17 +237,26 @@ class Relay:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.open: list[socket.socket] = []
+        self.threads: list[threading.Thread] = []
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(str(path))
         self.listening.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
 
-    def cut(self) -> None:
+    def close(self) -> None:
         self.path.unlink()
         for one in (self.listening, *self.open):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(PATIENCE_SECONDS)
+        for one in (self.listening, *self.open):
             one.close()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self.threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -274,7 +266,7 @@ class Relay:
                 far.connect(BASE_URL.removeprefix("unix://"))
                 self.open += near, far
                 for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+                    self._start(self._pass, *ends)
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -291,19 +283,17 @@ def test_a_daemon_that_goes_away_and_comes_back(
     engine.container("a", network, start=False)
     gateway = engine.container("gateway", network)
     path = tmp_path / "docker.sock"
-    with ExitStack() as stack:
-        discovery = inside(gateway, engine, tmp_path, stack, f"unix://{path}")
-        with pytest.raises(DiscoveryError, match="does not answer"):
-            discovery.find()
-        for _ in range(2):
-            relay = Relay(path)
+    discovery = inside(gateway, engine, tmp_path, f"unix://{path}")
+    with pytest.raises(DiscoveryError, match="does not answer"):
+        discovery.find()
+    for _ in range(2):
+        with closing(Relay(path)):
             assert endpoints(discovery) == {"a": None}
             discovery.wait(10)  # the listener is connected, or will be
-            relay.cut()
-            with pytest.raises(DiscoveryError, match="does not answer"):
-                discovery.find()
-            start = time.monotonic()
-            discovery.wait(0.1)  # may hold one more hint
-            discovery.wait(0.5)
-            assert time.monotonic() - start >= 0.5
+        with pytest.raises(DiscoveryError, match="does not answer"):
+            discovery.find()
+        start = time.monotonic()
+        discovery.wait(0.1)  # may hold one more hint
+        discovery.wait(0.5)
+        assert time.monotonic() - start >= 0.5
     gc.collect()  # sockets that the SDK forgets when it can't reconnect

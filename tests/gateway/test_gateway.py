@@ -6,7 +6,6 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -443,7 +442,7 @@ def test_the_setting_reaches_the_log(access: list[dict[str, Any]]) -> None:
 # The smallest environ that PEP 3333 allows
 
 
-def test_a_request_with_nothing_but_what_is_required(tmp_path: Path) -> None:
+def test_a_request_with_nothing_but_what_is_required() -> None:
     environ = {
         "REQUEST_METHOD": "GET",
         "SERVER_NAME": "x",
@@ -455,7 +454,7 @@ def test_a_request_with_nothing_but_what_is_required(tmp_path: Path) -> None:
     def start_response(status: str, *_: Any) -> Any:
         statuses.append(status)
 
-    response: Any = make_app(tmp_path)(environ, start_response)
+    response: Any = make_app()(environ, start_response)
     error = json.loads(b"".join(response))
     response.close()
     assert (statuses, error["code"]) == (["404 Not Found"], "NoSuchRoute")

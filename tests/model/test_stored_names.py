@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amazin.membership import roster_store
@@ -67,7 +67,6 @@ def test_a_stored_name_is_one_keys_only(key: str, bucket: str) -> None:
     assert key_of(name.key, headers, bucket) == key
 
 
-@settings(max_examples=500)
 @given(relatives())
 def test_names_of_one_form_sort_as_their_keys_do(keys: tuple[str, str]) -> None:
     low, high = sorted(keys, key=str.encode)
@@ -82,7 +81,6 @@ def test_names_of_one_form_sort_as_their_keys_do(keys: tuple[str, str]) -> None:
         assert names[0].encode() < names[1].encode()
 
 
-@settings(max_examples=500)
 @given(relatives())
 def test_no_name_is_a_directory_above_another(keys: tuple[str, str]) -> None:
     names = {name_of(key) for key in keys} | {name_of(keys[0] + "/" + keys[1])}
@@ -94,7 +92,6 @@ def test_no_name_is_a_directory_above_another(keys: tuple[str, str]) -> None:
 # What nodes take.
 
 
-@settings(max_examples=500)
 @given(KEYS, st.sampled_from([BUCKET, LONGEST_BUCKET]))
 def test_every_node_takes_a_name(key: str, bucket: str) -> None:
     name = name_of(key, bucket)
@@ -173,7 +170,6 @@ def test_the_longest_names_of_each_form() -> None:
 # What is asked of a listing.
 
 
-@settings(max_examples=500)
 @given(relatives(), TEXTS, st.integers(0, 40))
 def test_a_prefix_keeps_all_keys_that_begin_with_it(
     keys: tuple[str, str], other: str, size: int
@@ -194,7 +190,6 @@ def test_a_prefix_keeps_all_keys_that_begin_with_it(
                     assert text.startswith(asked)
 
 
-@settings(max_examples=500)
 @given(relatives(), TEXTS, st.integers(0, 40))
 def test_a_floor_is_below_all_keys_from_there_on(
     keys: tuple[str, str], other: str, size: int

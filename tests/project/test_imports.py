@@ -18,6 +18,7 @@ from tests.support.paths import PROJECT
 LINT_IMPORTS = Path(sysconfig.get_path("scripts")) / "lint-imports"
 LIBRARIES = {"consul", "dns", "docker", "gevent", "minio", "requests", "yaml"}
 """What takes long to load, and is needed for one discovery, or some calls."""
+PATIENCE_SECONDS = 50.0
 FIXED = {"discovery", "gateway", "hashing", "wsgi"}
 
 
@@ -71,7 +72,7 @@ def test_an_import_the_wrong_way_is_found(
         [tmp_path / "scripts" / "lint-imports", LINT_IMPORTS],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 1, done.stderr
@@ -89,6 +90,7 @@ def loaded_by(statement: str, folder: Path, **settings: str) -> set[str]:
         cwd=folder,
         env=settings,
         capture_output=True,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     return {name.partition(".")[0] for name in json.loads(done.stdout)}

@@ -117,6 +117,7 @@ def run(
         env=environ(programs),
         capture_output=True,
         text=True,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -152,7 +153,6 @@ def wait_for(port: int, path: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
 
 
-@pytest.mark.integration
 def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -163,7 +163,6 @@ def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == ours
 
 
-@pytest.mark.integration
 def test_the_wheel_takes_no_other_name_and_says_what_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [about] = {Path(name).parts[0] for name in archive.namelist()} - {
@@ -182,7 +181,7 @@ def test_the_wheel_takes_no_other_name_and_says_what_it_is(wheel: Path) -> None:
     }
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_command_runs_from_anywhere(programs: Path, empty: Path) -> None:
     done = run(programs, empty, "version", "--json")
     shown = json.loads(done.stdout)
@@ -199,7 +198,7 @@ def test_the_command_runs_from_anywhere(programs: Path, empty: Path) -> None:
     assert not list(empty.iterdir())
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [("amazin", "serve"), ("python", "-m", "gunicorn", "wsgi:app")]
 )
@@ -229,13 +228,14 @@ def test_the_gateway_serves_from_an_empty_folder(
             cwd=empty,
             env=settings,
             capture_output=True,
+            timeout=PATIENCE_SECONDS,
             check=True,
         )
         assert json.loads(status.stdout)["total"]["objects"] == 1
     assert not list(empty.iterdir())
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_blobs_are_served_from_an_empty_folder(programs: Path, empty: Path) -> None:
     port, store = free_port(), empty.parent / "blobs"
     command = [str(programs / "amazin"), "blob-server"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 from amazin.api.routes import all_routes
 from amazin.settings.settings import Settings
@@ -45,10 +44,8 @@ def test_every_route_of_the_readme_is_served() -> None:
             ), f"{method} {path}"
 
 
-def test_the_answers_that_the_readme_shows_are_those_of_the_gateway(
-    tmp_path: Path,
-) -> None:
-    app = make_app(tmp_path)
+def test_the_answers_that_the_readme_shows_are_those_of_the_gateway() -> None:
+    app = make_app()
     body = (PROJECT / "LICENSE").read_bytes()
     for method, path, sent in (
         ("PUT", "/object/licence", body),

@@ -18,7 +18,7 @@ from tests.support.gateway_process import ServerProcess
 from tests.support.installed import environ
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 OURS = ("cli", "discovery", "errors", "gateway", "hashing", "nodes", "settings")
 """Modules of ours, and rooms of the package."""
@@ -93,7 +93,7 @@ class Installed:
             env=self._environ(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=50,
             check=False,
         )
 

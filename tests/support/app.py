@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
@@ -33,6 +33,7 @@ from amazin.web.messages import Route
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 from tests.support.cleanup import closed_later
+from tests.support.fakes import memory_nodes
 
 
 class FixedMembership:
@@ -66,8 +67,15 @@ class FixedMembership:
             member.close()
 
 
+class Site(NamedTuple):
+    """Nodes, and how many copies of an object they are to keep."""
+
+    nodes: list[Node]
+    replicas: int
+
+
 def make_app(
-    nodes: Iterable[Node] | Path,
+    nodes: Iterable[Node] | Path | None = None,
     settings: Settings | None = None,
     *,
     routes: Iterable[Route] | None = None,
@@ -75,14 +83,16 @@ def make_app(
     spool: SpoolRoom | None = None,
     membership: Membership | None = None,
 ) -> Gateway:
-    """Return an application on these nodes, or on three folders made in a path.
+    """Return an application on these nodes, or else on three in memory.
 
-    With a membership the nodes are those that it knows.
+    A path: on three folders made there. With a membership the nodes are those that it
+    knows.
     """
     if isinstance(nodes, Path):
         nodes = folder_nodes(nodes)
     settings = settings or Settings()
     if membership is None:
+        nodes = memory_nodes() if nodes is None else nodes
         fixed = FixedMembership(nodes, settings.replicas, problem)
         membership = cast(Membership, fixed)
     spool = spool or SpoolRoom(settings.spool_dir, settings.spool_bytes)

@@ -13,6 +13,8 @@ import dns.rrset
 from dns.rdatatype import RdataType
 from dns.resolver import Resolver
 
+PATIENCE_SECONDS = 10.0
+
 
 class DnsServer:
     """Speaks UDP and TCP on one port; knows no name until told."""
@@ -27,23 +29,20 @@ class DnsServer:
         """Whether answers over UDP hold nothing but a hint to use TCP."""
         self.questions: list[tuple[str, str]] = []
         """Name and type of each, in order."""
-        self._tcp = socket.create_server(("127.0.0.1", 0))
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._tcp, self._udp = sockets_of_one_port()
         self._port = self._tcp.getsockname()[1]
-        self._udp.bind(("127.0.0.1", self._port))
         self._threads = [
             threading.Thread(target=work) for work in (self._serve_udp, self._serve_tcp)
         ]
         for thread in self._threads:
             thread.start()
 
-    def resolver(self) -> Resolver:
-        """Return a resolver that asks this server and is in a hurry."""
+    def resolver(self, patience_seconds: float = PATIENCE_SECONDS) -> Resolver:
+        """Return a resolver that asks this server, for so long."""
         resolver = Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
         resolver.port = self._port
-        resolver.timeout = 0.2
-        resolver.lifetime = 1.0
+        resolver.timeout = resolver.lifetime = patience_seconds
         return resolver
 
     def close(self) -> None:
@@ -52,7 +51,7 @@ class DnsServer:
             farewell.sendto(b"", ("127.0.0.1", self._port))
         self._tcp.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join()
+            thread.join(PATIENCE_SECONDS)
         self._udp.close()
         self._tcp.close()
 
@@ -71,6 +70,7 @@ class DnsServer:
                 sock, _ = self._tcp.accept()
             except OSError:
                 return
+            sock.settimeout(PATIENCE_SECONDS)
             with sock, sock.makefile("rwb") as stream:
                 data = stream.read(int.from_bytes(stream.read(2), "big"))
                 answer = self._answer(data)
@@ -95,3 +95,18 @@ class DnsServer:
         elif all(name != known for known, _ in self.records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer
+
+
+def sockets_of_one_port() -> tuple[socket.socket, socket.socket]:
+    """Return sockets for TCP and UDP, of which the second may find its port taken."""
+    for _ in range(100):
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+    raise AssertionError("no port is free for both")

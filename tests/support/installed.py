@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.support.paths import PROJECT
 
 PACKAGE_FOLDER = "amazin"
+PATIENCE_SECONDS = 300.0
 METADATA = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -33,14 +34,17 @@ def install(wheel: Path, folder: Path) -> Path:
 
     Dependencies are those of the tests.
     """
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True
-    )
+    command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
+    subprocess.run(command, timeout=PATIENCE_SECONDS, check=True)
     python = str(folder / "bin" / "python")
     pip("install", "-q", str(wheel), python=python)
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.run(
-        [python, "-c", where], capture_output=True, text=True, check=True
+        [python, "-c", where],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     ).stdout.strip()
     paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     (Path(packages) / "dependencies.pth").write_text("\n".join(sorted(paths)))
@@ -52,7 +56,11 @@ def pip(*arguments: str, python: str = sys.executable) -> None:
     command = [sys.executable, "-m", "pip", "--python", python, *arguments]
     options = ["--no-deps", "--no-index", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, timeout=300, check=False
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,6 +20,7 @@ from amazin.web.messages import Request, variable
 from gateway import Gateway
 from tests.support.answers import told
 from tests.support.app import Answer, call, make_app, make_environ
+from tests.support.fakes import memory_nodes
 
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
 BASE = "http://gateway:3000"
@@ -28,16 +29,21 @@ TOKENS = ("first-token", "second/token==", "t\u00f6ken")
 BEARER = {"Authorization": "Bearer first-token"}
 
 
-def settings_with(access: str = "signed", **values: str) -> Settings:
+def settings_with(access: str = "signed", **values: Any) -> Settings:
     """Return settings with tokens and a secret, unless they say otherwise."""
     given = {"api_tokens": TOKENS, "signing_secret": KEY.secret, **values}
-    return Settings(access=access, **given)  # type: ignore[arg-type]
+    return Settings(access=access, **given)
+
+
+def app_with(access: str = "signed", **values: Any) -> Gateway:
+    """Return an application with these settings."""
+    return make_app(settings=settings_with(access, **values))
 
 
 @pytest.fixture(params=["open", "signed"])
-def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
-    """An application on folders that holds two objects; open, and signed."""
-    app = make_app(tmp_path, settings_with(request.param))
+def app(request: pytest.FixtureRequest) -> Gateway:
+    """An application that holds two objects; open, and signed."""
+    app = app_with(request.param)
     for name in ("abc", "other"):
         answer = call(app, "PUT", f"/object/{name}", name.encode(), BEARER)
         assert answer.status == 201
@@ -45,9 +51,9 @@ def app(tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
 
 
 @pytest.fixture
-def signed_app(tmp_path: Path) -> Gateway:
-    """An application on empty folders that wants a token or a signed URL."""
-    return make_app(tmp_path, settings_with())
+def signed_app() -> Gateway:
+    """An application on empty nodes that wants a token or a signed URL."""
+    return app_with()
 
 
 def url_of(
@@ -123,14 +129,14 @@ def test_each_token_opens_everything(signed_app: Gateway, authorization: str) ->
 
 
 @pytest.mark.parametrize("given", ["", " ", ",", "first-token"])
-def test_no_tokens_open_nothing(tmp_path: Path, given: str) -> None:
-    app = make_app(tmp_path, settings_with(api_tokens=()))
+def test_no_tokens_open_nothing(given: str) -> None:
+    app = app_with(api_tokens=())
     answer = call(app, "GET", PATH, None, {"Authorization": f"Bearer {given}"})
     assert (answer.status, answer.code) == (403, "UnknownToken")
 
 
-def test_an_open_gateway_asks_for_no_token(tmp_path: Path) -> None:
-    app = make_app(tmp_path, settings_with("open"))
+def test_an_open_gateway_asks_for_no_token() -> None:
+    app = app_with("open")
     for authorization in ("Bearer wrong", "Basic x", ""):
         headers = {"Authorization": authorization}
         assert call(app, "PUT", PATH, b"body", headers).status == 201
@@ -199,8 +205,8 @@ def test_what_is_no_signature_is_no_credential(app: Gateway) -> None:
 
 
 @pytest.mark.parametrize("access", ["open", "signed"])
-def test_without_a_secret_no_url_is_verified(tmp_path: Path, access: str) -> None:
-    app = make_app(tmp_path, settings_with(access, signing_secret=""))
+def test_without_a_secret_no_url_is_verified(access: str) -> None:
+    app = app_with(access, signing_secret="")
     answer = follow(app, url_of())
     assert (answer.status, answer.code) == (501, "NotSupported")
     assert "SIGNING_SECRET" in answer.json["error"]
@@ -208,19 +214,20 @@ def test_without_a_secret_no_url_is_verified(tmp_path: Path, access: str) -> Non
     assert follow(app, empty).status == 501
 
 
-def test_gateways_with_one_secret_accept_each_others_urls(tmp_path: Path) -> None:
-    apps = [make_app(tmp_path, settings_with(access)) for access in ("signed", "open")]
+def test_gateways_with_one_secret_accept_each_others_urls() -> None:
+    nodes = memory_nodes()
+    apps = [make_app(nodes, settings_with(access)) for access in ("signed", "open")]
     assert follow(apps[0], url_of("PUT"), "PUT", b"shared").status == 201
     assert [follow(app, url_of()).body for app in apps] == [b"shared"] * 2
-    other = make_app(tmp_path, settings_with(signing_secret="another"))
+    other = app_with(signing_secret="another")
     assert follow(other, url_of()).code == "SignatureMismatch"
-    other = make_app(tmp_path, settings_with(signing_key_id="another"))
+    other = app_with(signing_key_id="another")
     assert follow(other, url_of()).code == "UnknownKeyId"
 
 
-def test_the_public_address_is_accepted(tmp_path: Path) -> None:
+def test_the_public_address_is_accepted() -> None:
     public = "https://storage.example.com"
-    app = make_app(tmp_path, settings_with(public_url=public))
+    app = app_with(public_url=public)
     stored = follow(app, url_of("PUT", base=public), "PUT", b"x", "inner:80")
     assert stored.status == 201
     assert follow(app, url_of(base=public), host="storage.example.com").body == b"x"

@@ -24,7 +24,6 @@ from amazin.web.bodies import (
     ChunkedBody,
     StreamedBody,
     drain,
-    open_body,
     stream_body,
 )
 from amazin.web.framing import DEADLINE
@@ -35,6 +34,7 @@ from tests.support.app import BrokenInput, Input
 MOST = 8 * 2**20
 MIB = 2**20
 ROOM = 4 * MIB
+PATIENCE_SECONDS = 10.0
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
 
 
@@ -60,13 +60,9 @@ def free_bytes(room: SpoolRoom) -> int:
     return low
 
 
-def refusal(room: SpoolRoom, limit: int = MIB, **environ: Any) -> tuple[int, str]:
-    """Return how a body is refused; nothing of it must have been read."""
-    stream = Input(b"unread" * 10)
-    with pytest.raises(HTTPError) as error:
-        open_body({"wsgi.input": stream, **environ}, limit, room)
-    assert stream.was_read == 0
-    return error.value.status, error.value.code
+def chunks_of(stream: Input, limit: int = MIB, **environ: Any) -> Iterator[bytes]:
+    """Return the pieces of a request's body, not read yet."""
+    return iter(stream_body({"wsgi.input": stream, **environ}, limit).chunks())
 
 
 # Framing
@@ -99,17 +95,21 @@ def refusal(room: SpoolRoom, limit: int = MIB, **environ: Any) -> tuple[int, str
     ids=str,
 )
 def test_bodies_that_are_refused_before_they_are_read(
-    room: SpoolRoom, environ: dict[str, Any], status: int, code: str
+    environ: dict[str, Any], status: int, code: str
 ) -> None:
-    assert refusal(room, **environ) == (status, code)
+    stream = Input(b"unread" * 10)
+    with pytest.raises(HTTPError) as error:
+        stream_body({"wsgi.input": stream, **environ}, MIB)
+    assert (error.value.status, error.value.code) == (status, code)
+    assert stream.was_read == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, MIB])
-def test_a_body_of_known_length_is_streamed(room: SpoolRoom, size: int) -> None:
+def test_a_body_of_known_length_is_streamed(size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
     stream = Input(data + b"the next request")
     environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(size)}
-    body = open_body(environ, MIB, room)
+    body = stream_body(environ, MIB)
     assert (body.length, stream.was_read) == (size, 0)
     chunks = list(body.chunks())
     assert b"".join(chunks) == data
@@ -118,9 +118,9 @@ def test_a_body_of_known_length_is_streamed(room: SpoolRoom, size: int) -> None:
     body.close()
 
 
-def test_a_length_with_zeros_in_front_is_a_number(room: SpoolRoom) -> None:
+def test_a_length_with_zeros_in_front_is_a_number() -> None:
     environ = {"wsgi.input": Input(b"12345"), "CONTENT_LENGTH": "0" * 50 + "5"}
-    assert open_body(environ, MIB, room).length == 5
+    assert stream_body(environ, MIB).length == 5
 
 
 def test_a_stream_can_restart_until_it_was_read() -> None:
@@ -131,11 +131,11 @@ def test_a_stream_can_restart_until_it_was_read() -> None:
     assert StreamedBody(Input(), 0).can_restart()
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_body_that_ends_early_is_an_error(room: SpoolRoom, whole: bool) -> None:
-    environ = {"wsgi.input": Input(bytes(MIB - 1)), "CONTENT_LENGTH": str(MIB)}
+@pytest.mark.parametrize("is_spooled", [False, True])
+def test_a_body_that_ends_early_is_an_error(room: SpoolRoom, is_spooled: bool) -> None:
+    chunks = chunks_of(Input(bytes(MIB - 1)), CONTENT_LENGTH=str(MIB))
     with pytest.raises(BodyError, match="ended 1 bytes before"):
-        list(open_body(environ, MIB, room, whole=whole).chunks())
+        room.spool(chunks) if is_spooled else list(chunks)
 
 
 class ServersOwnError(Exception):
@@ -147,11 +147,10 @@ class ServersOwnError(Exception):
 )
 @pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": str(MIB)}, CHUNKED])
 def test_a_body_that_can_not_be_read_is_an_error(
-    room: SpoolRoom, error: Exception, framing: dict[str, Any]
+    error: Exception, framing: dict[str, Any]
 ) -> None:
-    environ = {"wsgi.input": BrokenInput(bytes(300_000), error), **framing}
     with pytest.raises(BodyError) as raised:
-        list(open_body(environ, MIB, room).chunks())
+        list(chunks_of(BrokenInput(bytes(300_000), error), **framing))
     assert raised.value.__cause__ is error
 
 
@@ -163,35 +162,18 @@ def test_a_chunked_body_is_spooled_and_can_be_read_again(
     room: SpoolRoom, size: int
 ) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    body = open_body({"wsgi.input": Input(data), **CHUNKED}, ROOM, room)
+    body = room.spool(chunks_of(Input(data), ROOM, **CHUNKED))
     assert (body.length, body.can_restart()) == (size, True)
     for _ in range(2):
         assert b"".join(body.chunks()) == data
     body.close()
 
 
-def test_a_whole_body_is_spooled_before_it_is_returned(room: SpoolRoom) -> None:
+def test_of_a_spooled_body_nothing_more_is_read(room: SpoolRoom) -> None:
     stream = Input(bytes(MIB) + b"the next request")
-    environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(MIB)}
-    body = open_body(environ, MIB, room, whole=True)
+    body = room.spool(chunks_of(stream, CONTENT_LENGTH=str(MIB)))
     assert (stream.was_read, body.length) == (MIB, MIB)
     body.close()
-
-
-@pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": str(MIB)}, CHUNKED])
-def test_an_observer_sees_every_byte_while_it_is_spooled(
-    room: SpoolRoom, framing: dict[str, Any]
-) -> None:
-    data = bytes(range(256)) * (MIB // 256)
-    seen: list[bytes] = []
-    environ = {"wsgi.input": Input(data), **framing}
-    body = open_body(environ, MIB, room, observe=seen.append)
-    assert b"".join(seen) == data
-    assert len(seen) == MIB // CHUNK_BYTES
-    assert b"".join(body.chunks()) == data
-    assert len(seen) == MIB // CHUNK_BYTES
-    body.close()
-    assert free_bytes(room) == ROOM
 
 
 def test_a_chunked_body_can_be_read_as_it_arrives() -> None:
@@ -214,13 +196,13 @@ def test_a_chunked_body_above_the_limit_is_413_and_gives_its_room_back(
 ) -> None:
     stream = Input(bytes(2 * MIB))
     with pytest.raises(HTTPError) as error:
-        open_body({"wsgi.input": stream, **CHUNKED}, MIB, room)
+        room.spool(chunks_of(stream, **CHUNKED))
     assert error.value.status == 413
     assert stream.was_read <= MIB + CHUNK_BYTES
 
 
 def test_a_chunked_body_of_exactly_the_limit_is_taken(room: SpoolRoom) -> None:
-    body = open_body({"wsgi.input": Input(bytes(MIB)), **CHUNKED}, MIB, room)
+    body = room.spool(chunks_of(Input(bytes(MIB)), **CHUNKED))
     assert body.length == MIB
     body.close()
 
@@ -369,15 +351,19 @@ def test_the_time_of_a_request_ends_with_it(size: int) -> None:
     assert receive(SimpleNamespace(sock=sock)) == b"next"
 
 
+class TimelyUnreader(SocketUnreader):
+    """What gunicorn reads from in our workers."""
+
+    chunk = timely(SocketUnreader.chunk)
+
+
 class DribblingClient:
     """Sends a byte each 20 ms to what gunicorn reads from, for at most 5 s."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        receive = timely(SocketUnreader.chunk)
-        monkeypatch.setattr(SocketUnreader, "chunk", receive)
+    def __init__(self) -> None:
         self.sock, self._client = socket.socketpair()
         self.sock.settimeout(60.0)
-        self.unreader = SocketUnreader(self.sock)
+        self.unreader = TimelyUnreader(self.sock)
         stream = Body(LengthReader(self.unreader, 10_000))
         self.environ = {
             "CONTENT_LENGTH": "10000",
@@ -396,14 +382,14 @@ class DribblingClient:
 
     def close(self) -> None:
         self._is_over.set()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
         self.sock.close()
         self._client.close()
 
 
 @pytest.fixture
-def dribbling(monkeypatch: pytest.MonkeyPatch) -> Iterator[DribblingClient]:
-    client = DribblingClient(monkeypatch)
+def dribbling() -> Iterator[DribblingClient]:
+    client = DribblingClient()
     yield client
     client.close()
 
@@ -418,12 +404,9 @@ def test_a_body_that_dribbles_ends_at_the_deadline(dribbling: DribblingClient) -
     assert dribbling.sock.gettimeout() == 60.0
 
 
-def test_draining_what_dribbles_ends(
-    dribbling: DribblingClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("amazin.web.bodies.DRAIN_SECONDS", 0.3)
+def test_draining_what_dribbles_ends(dribbling: DribblingClient) -> None:
     begun = time.monotonic()
-    assert not drain(dribbling.environ)
+    assert not drain(dribbling.environ, seconds=0.3)
     assert 0.3 <= time.monotonic() - begun < 3
 
 
