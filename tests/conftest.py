@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from amazin.settings.load import KNOWN
+from tests.support.examples import register_profiles
 from tests.support.leaks import Holdings, left_since
 from tests.support.servers import (
     MinioServer,
@@ -26,6 +27,7 @@ from tests.support.servers import (
 )
 
 S = TypeVar("S", bound=Server)
+register_profiles()
 
 _OF_OTHERS = (
     *("AMAZIN_URL", "CONFIG", "LOG_DEBUG", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY"),
