@@ -18,7 +18,7 @@ from bench.gateways import GUNICORN, make_gateway
 from bench.nodes import gateway_settings, wait_until_ready, wait_until_settled
 from bench.processes import MemoryWatch, beside
 from tests.support.gateway_process import ask
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 NODE_COUNTS = (3, 100)
 STREAMS = 16

@@ -24,7 +24,7 @@ from bench.nodes import (
     wait_until_settled,
 )
 from tests.support.gateway_process import nodes_setting
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 NODES = 3
 OBJECT_PATH = "/object/{key}"

@@ -15,7 +15,8 @@ from amazin.model.objects import ObjectName
 from bench.counting import CountingProxy
 from bench.processes import cpu
 from tests.support.gateway_process import GatewayProcess, ask, nodes_setting
-from tests.support.servers import MinioServer, free_port
+from tests.support.ports import free_port
+from tests.support.servers import MinioServer
 
 WORKERS = 2
 REFRESH_SECONDS = 5

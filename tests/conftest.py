@@ -18,13 +18,8 @@ import pytest
 from amazin.settings.load import KNOWN
 from tests.support.examples import register_profiles
 from tests.support.leaks import Holdings, left_since
-from tests.support.servers import (
-    MinioServer,
-    Server,
-    VersityServer,
-    find_binary,
-    free_port,
-)
+from tests.support.ports import free_port
+from tests.support.servers import MinioServer, Server, VersityServer, find_binary
 
 S = TypeVar("S", bound=Server)
 register_profiles()

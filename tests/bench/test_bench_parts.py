@@ -31,7 +31,7 @@ from bench.programs import (
 )
 from bench.steps import Peer as AnsweredPeer
 from bench.steps import steps
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
 SERVE = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port={port})"

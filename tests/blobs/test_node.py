@@ -46,7 +46,7 @@ from tests.support.old_sos import (
     old_server,
     old_upload,
 )
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 LIMITS = TimeLimits(connect=2.0, answer=2.0, transfer=5.0)
 SHORT = TimeLimits(connect=0.5, answer=0.2, transfer=0.5)

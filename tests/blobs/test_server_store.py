@@ -49,7 +49,7 @@ from gateway import Gateway
 from tests.support.answers import told
 from tests.support.app import Answer, call
 from tests.support.old_sos import KINDS, OldBlobServer, old_server
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 T = TypeVar("T")
 LIMITS = TimeLimits(connect=1.0, answer=2.0, transfer=5.0)

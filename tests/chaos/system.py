@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tests.chaos.tally import WORKER_SECONDS, Tally
 from tests.support.gateway_process import GatewayProcess, ask, nodes_setting
-from tests.support.servers import MinioServer, free_port
+from tests.support.ports import free_port
+from tests.support.servers import MinioServer
 
 GATEWAYS = 2
 NOTICE_SECONDS = 15.0

@@ -29,8 +29,8 @@ from amazin.model.bodies import HeldBody
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
-from tests.support.gateway_process import free_port
 from tests.support.old_sos import OldBlobServer
+from tests.support.ports import free_port
 
 
 class ThreadingServer(ThreadingMixIn, WSGIServer):

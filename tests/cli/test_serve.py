@@ -10,7 +10,7 @@ import pytest
 from amazin.blobs.sos_conf import BlobServer
 from amazin.cli.api_server import start_lines
 from tests.support.command_process import CommandProcess, run
-from tests.support.gateway_process import free_port
+from tests.support.ports import free_port
 
 URLS = "http://a:1,http://b:2"
 

@@ -22,6 +22,7 @@ from amazin.cli.trees import place_of
 from amazin.client import http as client_http
 from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
 from amazin.errors import ClientError
+from tests.support.ports import free_port
 from tests.support.scripted_gateway import (
     Asked,
     Reply,
@@ -35,7 +36,6 @@ from tests.support.scripted_gateway import (
     reply,
     store,
 )
-from tests.support.servers import free_port
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]

@@ -18,6 +18,7 @@ from amazin.client.objects import path_of
 from amazin.client.streams import md5
 from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
 from tests.support.faulty import receive_head
+from tests.support.ports import free_port
 from tests.support.scripted_gateway import (
     Asked,
     Reply,
@@ -31,7 +32,6 @@ from tests.support.scripted_gateway import (
     reply,
     store,
 )
-from tests.support.servers import free_port
 
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]

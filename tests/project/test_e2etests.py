@@ -17,8 +17,9 @@ import pytest
 
 from tests.support.app import make_app
 from tests.support.command_process import run
-from tests.support.gateway_process import GatewayProcess, free_port
+from tests.support.gateway_process import GatewayProcess
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 Change = Callable[[WSGIEnvironment], None]
 Headers = list[tuple[str, str]]

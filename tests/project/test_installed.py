@@ -23,9 +23,10 @@ import pytest
 
 from amazin.cli.main import COMMANDS
 from amazin.cli.version import PACKAGE, release
-from tests.support.gateway_process import ask, free_port
+from tests.support.gateway_process import ask
 from tests.support.installed import METADATA, PACKAGE_FOLDER, environ
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 30.0
 LIBRARY = PROJECT / PACKAGE_FOLDER / "client" / "__init__.py"

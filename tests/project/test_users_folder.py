@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_process import ServerProcess, free_port
+from tests.support.gateway_process import ServerProcess
 from tests.support.installed import environ
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 

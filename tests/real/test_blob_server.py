@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_process import CommandProcess, blob_server, run
-from tests.support.gateway_process import ask, free_port, resident_peak_kib
+from tests.support.gateway_process import ask, resident_peak_kib
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 

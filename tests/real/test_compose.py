@@ -21,8 +21,9 @@ from tests.support.compose import (
     run,
     wait_until_ready,
 )
-from tests.support.gateway_process import ask, free_port
+from tests.support.gateway_process import ask
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.containers
 

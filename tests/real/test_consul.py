@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.gateway_process import GatewayProcess
-from tests.support.servers import MinioServer, Server, find_binary, free_port
+from tests.support.ports import free_port
+from tests.support.servers import MinioServer, Server, find_binary
 
 pytestmark = pytest.mark.integration
 

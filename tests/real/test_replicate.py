@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_process import Answer, ask, free_port
+from tests.support.gateway_process import Answer, ask
 from tests.support.old_sos import KINDS, SOS, OldBlobServer
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 

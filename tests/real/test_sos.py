@@ -16,7 +16,7 @@ from typing import Protocol
 import pytest
 
 from tests.support.command_process import CommandProcess, blob_server
-from tests.support.gateway_process import ask, free_port
+from tests.support.gateway_process import ask
 from tests.support.old_sos import (
     KINDS,
     SOS,
@@ -27,6 +27,7 @@ from tests.support.old_sos import (
     request,
     start_sos,
 )
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -26,8 +26,8 @@ from amazin.serving.registration import (
 )
 from amazin.settings.settings import Settings
 from tests.support.fake_consul import FakeAgent
-from tests.support.gateway_process import free_port
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.gateway_process import ServerProcess, free_port
+from tests.support.gateway_process import ServerProcess
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 
 def command_environ(home: Path, settings: Mapping[str, str]) -> dict[str, str]:

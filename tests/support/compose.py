@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway_process import Answer, ask, free_port
+from tests.support.gateway_process import Answer, ask
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 COMPOSE = {"v1": ("docker-compose",), "v2": ("docker", "compose")}
 

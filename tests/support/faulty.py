@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from tests.support.memory_s3 import Answer, Request, answer, error
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 10.0
 PIECE_BYTES = 2**16

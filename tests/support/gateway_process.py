@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Self
 
 from amazin.model.node_specs import NodeSpec
 from tests.support.paths import PROJECT
+from tests.support.ports import free_port
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "gunicorn": ("-m", "gunicorn", "wsgi:app"),
@@ -23,14 +23,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "wsgiref": ("-m", "tests.support.wsgiref_server"),
 }
 """How each server is started: Python's arguments."""
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def nodes_setting(specs: Iterable[NodeSpec]) -> str:

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 SOS = os.environ.get("SOS", "")
 KINDS = ("stand-in", "sos") if SOS else ("stand-in",)

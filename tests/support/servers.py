@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import http.client
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -178,15 +176,3 @@ def find_binary(variable: str, program: str) -> str:
     if os.environ.get("REQUIRE_INTEGRATION") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, below those that outgoing connections take."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
