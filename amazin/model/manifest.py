@@ -16,7 +16,7 @@ import json
 import re
 import secrets
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -61,6 +61,11 @@ class Span:
         return self.length == self.size
 
 
+def new_upload_id() -> str:
+    """Return what no other upload is named."""
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True)
 class Outline:
     """How an object lies in parts."""
@@ -71,13 +76,15 @@ class Outline:
     md5: str
 
     @classmethod
-    def new(cls, part_bytes: int, size: int) -> Outline:
+    def new(
+        cls, part_bytes: int, size: int, new_id: Callable[[], str] = new_upload_id
+    ) -> Outline:
         """Begin an upload; its MD5 is not known yet.
 
         The parts are larger than `part_bytes` where there would be too many.
         """
         least = -(-size // MAX_PARTS)
-        return cls(secrets.token_hex(16), max(part_bytes, least), size, _NO_MD5)
+        return cls(new_id(), max(part_bytes, least), size, _NO_MD5)
 
     @classmethod
     def parse(cls, text: str) -> Outline | None:
