@@ -50,6 +50,7 @@ from tests.support.answers import told
 from tests.support.app import Answer, call
 from tests.support.old_sos import KINDS, OldBlobServer, old_server
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 LIMITS = TimeLimits(connect=1.0, answer=2.0, transfer=5.0)
@@ -112,7 +113,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 
 class WsgirefServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+    """A thread for each connection; closing it waits for them."""
 
 
 class WsgirefHandler(WSGIRequestHandler):
@@ -130,7 +131,8 @@ class OurServer:
         folder.mkdir()
         settings = Settings()
         spool = SpoolRoom(str(folder), 0)
-        services = FolderServices(BlobFolder(folder), settings, spool)
+        self._store = BlobFolder(folder)
+        services = FolderServices(self._store, settings, spool)
         self._app = Gateway(routes(settings), services)
         self.cut_at: int | None = None
         self.is_failing = False
@@ -167,8 +169,9 @@ class OurServer:
 
     def stop(self) -> None:
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
         self._server.server_close()
+        self._store.close()
 
 
 @pytest.fixture
