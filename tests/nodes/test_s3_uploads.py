@@ -139,7 +139,7 @@ def test_a_stream_moves_to_a_new_connection_before_its_first_byte(
     with playing(first, [TAKE_REQUEST, STORED]) as (node, peer):
         upload = begin(node, LARGE)
         closed.set()
-        time.sleep(0.1)
+        assert peer.ended.acquire(timeout=5)
         upload.write(bytes(LARGE))
         assert upload.start_commit().wait().etag == "0123"
     assert peer.lines == ["GET /store/amazin.probe", "PUT /store/abc"]
@@ -156,7 +156,6 @@ def test_an_interim_answer_in_the_middle_of_a_stream_means_nothing(
     with playing(script) as (node, _):
         upload = begin(node, LARGE)
         assert told.wait(5)
-        time.sleep(0.1)
         upload.write(bytes(LARGE - 1))
         upload.write(b"1")
         written.set()
@@ -171,7 +170,6 @@ def test_an_interim_answer_may_come_in_pieces() -> None:
         upload = begin(node, LARGE)
         assert told.wait(5)
         threading.Timer(0.2, seen.set).start()
-        time.sleep(0.1)
         upload.write(bytes(LARGE))
         written.set()
         assert upload.start_commit().wait().etag == "0123"
@@ -183,7 +181,6 @@ def test_an_interim_answer_that_never_ends_fails_the_upload() -> None:
     with playing([TAKE_REQUEST, s3_answer(), *begun]) as (node, _):
         upload = begin(node, LARGE)
         assert told.wait(5)
-        time.sleep(0.1)
         with pytest.raises(NodeTimeoutError):
             upload.write(bytes(LARGE))
 
@@ -195,7 +192,6 @@ def test_what_follows_an_interim_answer_counts() -> None:
     with playing(script) as (node, _):
         upload = begin(node, 2 * LARGE)
         assert told.wait(5)
-        time.sleep(0.1)
         with pytest.raises(NodeFullError):
             upload.write(bytes(LARGE))
 
