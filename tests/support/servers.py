@@ -93,7 +93,7 @@ class Server(ABC):
         """End it as a power cut would (SIGKILL). Harmless if it doesn't run."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(START_SECONDS)
             self._process = None
 
     def stop(self) -> None:
