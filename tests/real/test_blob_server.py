@@ -234,12 +234,8 @@ def test_it_ends_when_told_to(server: CommandProcess) -> None:
 def test_files_of_the_current_folder_are_not_taken_for_ours(tmp_path: Path) -> None:
     for name in ("settings", "errors", "api", "gateway", "gunicorn_knobs", "gunicorn"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
-    server = blob_server(tmp_path, "store")
-    try:
-        server.start()
+    with blob_server(tmp_path, "store") as server:
         assert end(begin(server, "mia", CAT))[0] == 200
-    finally:
-        server.stop()
 
 
 # The api-server

@@ -23,9 +23,8 @@ from urllib.parse import quote, unquote, urlencode
 import pytest
 
 from amazin.web.streaming import START_BYTES
-from tests.cluster.test_bucket_listing import expected
-from tests.model.test_stored_names import PIECES, cut
 from tests.support.gateway_process import Answer, GatewayProcess, nodes_setting
+from tests.support.hostile_keys import PIECES, cut, expected
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.integration

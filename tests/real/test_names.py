@@ -19,8 +19,7 @@ from amazin.model.stored_names import stored_name
 from amazin.nodes.folder.node import FolderNode
 from amazin.nodes.interface import Node, Pending
 from amazin.nodes.s3.node import S3Node
-from tests.cluster.test_bucket_listing import expected
-from tests.model.test_stored_names import PIECES, cut
+from tests.support.hostile_keys import PIECES, cut, expected
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.integration

@@ -566,6 +566,7 @@ sys.exit(status)
 """Runs a program, and prints the most memory that it had, in KiB."""
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["ours", KINDS[-1]])
 def test_ten_thousand_of_a_hundred_thousand_take_no_memory(
     kind: str, new_server: NewServer, tmp_path: Path

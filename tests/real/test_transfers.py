@@ -29,7 +29,7 @@ MAX_RESIDENT_KIB = 100 * 1024
 PATIENCE_SECONDS = 60.0
 MEASURED = """
 import sys
-from cli import main
+from amazin.cli.main import main
 main(sys.argv[1:], standalone_mode=False)
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -64,11 +64,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     """A gateway on folders."""
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "data").mkdir()
-    process = GatewayProcess(folder, {**SETTINGS, "DATA_DIR": str(folder / "data")})
-    try:
-        yield process.start()
-    finally:
-        process.stop()
+    settings = {**SETTINGS, "DATA_DIR": str(folder / "data")}
+    with GatewayProcess(folder, settings) as process:
+        yield process
 
 
 @pytest.fixture
@@ -389,16 +387,12 @@ def test_a_closed_gateway_wants_a_token(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     closed = {"ACCESS": "signed", "API_TOKENS": "t0ken"}
     settings = {**SETTINGS, **closed, "DATA_DIR": str(tmp_path / "data")}
-    process = GatewayProcess(tmp_path, settings)
-    try:
-        process.start()
+    with GatewayProcess(tmp_path, settings) as process:
         refused = amazin(process, "put", "-", "cat1", data=b"x")
         assert refused.returncode == 1
         assert b"AMAZIN_TOKEN" in refused.stderr
         assert b"AMAZIN_TOKEN" in amazin(process, "ls", "--token", "wrong").stderr
         well(process, "put", "-", "cat1", "--token", "t0ken", data=b"x")
-    finally:
-        process.stop()
 
 
 def test_a_reader_that_has_enough_is_no_error(
