@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import random
 import socket
 import time
@@ -80,20 +81,20 @@ def require_broken_download(gateway: GatewayProcess) -> None:
 
     The gateway's nodes are folders in `data` beside its log.
     """
-    body = random.Random(3).randbytes(24 * MIB)
+    body = random.Random(3).randbytes(24 * MIB + 7)
     put(gateway, "broken", body)
-    connection = gateway.connect()
-    connection.request("GET", "/object/broken")
-    response = connection.getresponse()
-    got = response.read(MIB)
     files = (gateway.log.parent / "data").rglob("*")
-    with max(files, key=lambda path: path.stat().st_size).open("r+b") as file:
-        file.truncate(18 * MIB)
-    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)) as broken:
-        response.read()
+    (file,) = (path for path in files if path.stat().st_size == len(body))
+    with closing(gateway.connect()) as connection:
+        connection.request("GET", "/object/broken")
+        response = connection.getresponse()
+        got = response.read(MIB)
+        os.truncate(file, 18 * MIB)
+        broken_off = (http.client.IncompleteRead, ConnectionResetError)
+        with pytest.raises(broken_off) as broken:
+            response.read()
     if isinstance(broken.value, http.client.IncompleteRead):
         got += broken.value.partial
-    connection.close()
     assert len(got) < len(body)
     assert body.startswith(got)
     assert gateway.ask("DELETE", "/object/broken").status == 204
