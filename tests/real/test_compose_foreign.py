@@ -10,7 +10,7 @@ import pytest
 from tests.support.compose import COMPOSE, Stack, require_engine
 from tests.support.gateway_process import GatewayProcess
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 
 def test_a_compose_file_that_knows_nothing_of_us_works_unchanged() -> None:
