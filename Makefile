@@ -1,7 +1,6 @@
 # make run       the gateway on three folders, no Docker needed
-# make test      all tests that can run on this machine, but what takes minutes
-# make thorough  what takes long for good, and made up input in quantity
-# make itest     the tests with real MinIO servers, with containers, and of broken rules
+# make test      everyday's tests: all that need nothing but Python, in three minutes
+# make itest     all other tests: real servers, containers, what takes long, broken rules
 # make e2etests  files go through a running gateway (GATEWAY_URL) and come back
 # make lint      ruff, mypy, and which way imports run
 # make format    the code as ruff has it
@@ -12,14 +11,15 @@
 # make nodes     three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
-.PHONY: help run test thorough itest e2etests lint format tools generate bench bench-failures \
-	bench-placement chaos nodes
+.PHONY: help run test itest itest-thorough itest-real itest-containers itest-proof \
+	e2etests lint format tools generate bench bench-failures bench-placement chaos nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PYTEST_ARGS ?= -m "not containers and not proof and not slow"
+PYTEST := PYTHONDEVMODE=1 $(BIN)/pytest
+EVERYDAY := not integration and not containers and not slow and not proof
 CHAOS_ARGS ?= --operations 5000 --kills 20
 
 help:
@@ -40,16 +40,29 @@ $(VENV)/develop: $(VENV)/run requirements-dev.txt
 run: $(VENV)/run
 	@DISCOVERY="$${DISCOVERY:-folders}" VENV=$(VENV) exec scripts/run
 
+# On every core; a module's tests share what it starts, so they stay together.
 test: $(VENV)/develop
-	@echo 'Left out is what takes minutes (containers, broken rules); "make itest" runs it.'
-	PYTHONDEVMODE=1 $(BIN)/pytest $(PYTEST_ARGS)
+	@echo "Everyday's tests: what needs nothing but Python, and takes no minutes."
+	@$(PYTEST) -n auto --dist loadscope -m "$(EVERYDAY)" $(PYTEST_ARGS)
 
-thorough: $(VENV)/develop
-	$(BIN)/pytest -m "(slow or hypothesis) and not integration and not containers and not proof" \
-		--hypothesis-profile thorough
+itest: itest-thorough itest-real itest-containers itest-proof
 
-itest: $(VENV)/develop
-	PYTHONDEVMODE=1 REQUIRE_INTEGRATION=1 REQUIRE_CONTAINERS=1 $(BIN)/pytest -m "integration or containers or proof"
+itest-thorough: $(VENV)/develop
+	@echo "What takes long for good: all faults at all places, races, many made up inputs."
+	@$(PYTEST) -n auto --dist loadscope --hypothesis-profile thorough \
+		-m "(slow or hypothesis) and not (integration or containers or proof)"
+
+itest-real: $(VENV)/develop
+	@echo "Real servers: MinIO, versitygw and Consul, killed and frozen."
+	@REQUIRE_INTEGRATION=1 $(PYTEST) -n auto --dist loadscope -m integration
+
+itest-containers: $(VENV)/develop
+	@echo "Containers: the product as compose starts it."
+	@REQUIRE_CONTAINERS=1 $(PYTEST) -m containers
+
+itest-proof: $(VENV)/develop
+	@echo "Broken rules: each rule is broken on purpose, and the promise has to notice."
+	@$(PYTEST) -n auto -m proof
 
 e2etests:
 	@exec scripts/e2etests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -45,10 +46,10 @@ def import_blobs(store: str, source: Path | None, is_json: bool) -> None:
     else may write to the folder meanwhile; `amazin blob-server` may serve the store.
     Stop it at any time, and begin it again.
     """
-    folder = opened_folder(store)
     if source and source.resolve() == Path(store).resolve():
         source = None
-    report = ran(folder, source)
+    with closing(opened_folder(store)) as folder:
+        report = ran(folder, source)
     if is_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:

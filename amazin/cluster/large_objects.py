@@ -42,6 +42,7 @@ from amazin.model.manifest import (
     Outline,
     Span,
     as_whole,
+    new_upload_id,
     outline_of,
     owner_header,
     require_understood,
@@ -63,12 +64,14 @@ class LargeObjectStore:
         cluster: Cluster,
         chunk_bytes: int,
         clock_ns: Callable[[], int] = time.time_ns,
+        new_upload_id: Callable[[], str] = new_upload_id,
     ) -> None:
         """`chunk_bytes`: 0 stores nothing in parts, but reads objects that are."""
         self._cluster = cluster
         self._lookup = cluster.lookup
         self._chunk_bytes = chunk_bytes
         self._clock_ns = clock_ns
+        self._new_upload_id = new_upload_id
         self.delete = cluster.delete
         self.require_conditional = cluster.require_conditional
 
@@ -243,7 +246,7 @@ class LargeObjectStore:
         if_match: str | None,
         if_absent: bool,
     ) -> Stored:
-        outline = Outline.new(self._chunk_bytes, body.length)
+        outline = Outline.new(self._chunk_bytes, body.length, self._new_upload_id)
         require_fit({**headers, PARTS_HEADER: str(outline)})
         self._refuse_early(name, if_match, if_absent)
         begin_ns = self._clock_ns()

@@ -95,18 +95,17 @@ class RosterStore:
         view = self._read_view(members)
         for _ in range(MAX_ROUNDS):
             new = self._due(view, specs, may_bootstrap)
-            if new:
-                is_done = self.decide(new, view, members)
-                if is_done:
-                    log.info("the set of nodes changes: %s", describe(new))
-            elif view.roster and view.outdated:
+            is_done = new is not None and self.decide(new, view, members)
+            if new and is_done:
+                log.info("the set of nodes changes: %s", describe(new))
+            elif view.roster and view.outdated:  # also while no step can be taken
                 recorded = [
                     self._record(name, view.roster, members) for name in view.outdated
                 ]
                 is_done = all(recorded)
-            elif self.looked_at in self._lost_since.values():
+            elif new is None and self.looked_at in self._lost_since.values():
                 is_done = True
-            else:
+            elif new is None:
                 break
             before, view = view, self._read_view(members)
             if view == before and not is_done:

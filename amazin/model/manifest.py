@@ -17,7 +17,7 @@ import json
 import re
 import secrets
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,9 +29,9 @@ PARTS_HEADER = "X-Amazin-Parts"
 OWNER_HEADER = "X-Amazin-Owner"
 """Header of a part: the stored key of its object, in URL-safe Base64."""
 MAX_PARTS = 10_000
-"""Of one object. Its manifest stays below `MAX_MANIFEST_BYTES`."""
+"""The maximum number of parts of an object, so that its manifest stays small."""
 MAX_MANIFEST_BYTES = CHUNK_BYTES
-"""So that it is stored as a small body is: whole, and in one request."""
+"""The largest manifest, which is written whole and in one request, as a small body."""
 
 _MD5_BYTES = 16
 _NO_MD5 = "0" * 32
@@ -64,6 +64,11 @@ class Span:
         return self.length == self.size
 
 
+def new_upload_id() -> str:
+    """Return an identifier that no other upload has."""
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True)
 class Outline:
     """How an object is divided into parts: the value of `X-Amazin-Parts`."""
@@ -74,13 +79,15 @@ class Outline:
     md5: str
 
     @classmethod
-    def new(cls, part_bytes: int, size: int) -> Outline:
+    def new(
+        cls, part_bytes: int, size: int, new_id: Callable[[], str] = new_upload_id
+    ) -> Outline:
         """Return the outline of a new upload, without its MD5, which is not known yet.
 
         Parts are larger than `part_bytes` if there would be more than `MAX_PARTS`.
         """
         least = -(-size // MAX_PARTS)
-        return cls(secrets.token_hex(16), max(part_bytes, least), size, _NO_MD5)
+        return cls(new_id(), max(part_bytes, least), size, _NO_MD5)
 
     @classmethod
     def parse(cls, text: str) -> Outline | None:

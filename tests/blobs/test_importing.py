@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
-from errno import ENOSPC, EXDEV
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from errno import ENOSPC
 from hashlib import md5, sha1
 from pathlib import Path
 from typing import NoReturn
@@ -18,16 +17,32 @@ from typing import NoReturn
 import pytest
 from click.testing import CliRunner, Result
 
-from amazin.blobs import importing
 from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.importing import Import
+from amazin.blobs.sos_folder import SosFolder
+from amazin.cli.common import FailureError
+from amazin.cli.import_blobs import ran
 from amazin.cli.main import main
+from amazin.errors import NodeError
 from amazin.model.bodies import HeldBody
-from amazin.nodes.folder import uploads as folder_uploads
-from amazin.nodes.folder.index import put
+from amazin.nodes.folder.node import FolderNode
 from tests.support.paths import PROJECT
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 HEADERS = {"X-Name": "Mia"}
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Path], BlobFolder]]:
+    """A function that opens a folder of blobs, which is closed at the end."""
+    with ExitStack() as stack:
+        yield lambda path: stack.enter_context(closing(BlobFolder(path)))
+
+
+@pytest.fixture
+def store(tmp_path: Path, opened: Callable[[Path], BlobFolder]) -> BlobFolder:
+    """The blobs in the test's folder."""
+    return opened(tmp_path)
 
 
 def run(arguments: list[str]) -> Result:
@@ -52,11 +67,8 @@ def imported(store: BlobFolder, source: Path | None = None) -> Import:
 
 def read(store: BlobFolder, blob_id: str) -> bytes:
     """Return the bytes of a blob of ours."""
-    content = store.get(blob_id).content
-    try:
+    with closing(store.get(blob_id).content) as content:
         return b"".join(iter(content.read, b""))
-    finally:
-        content.close()
 
 
 def old_files(path: Path) -> list[str]:
@@ -68,8 +80,9 @@ def old_files(path: Path) -> list[str]:
     )
 
 
-def test_blobs_of_the_store_are_moved_without_their_bytes(tmp_path: Path) -> None:
-    store = BlobFolder(tmp_path)
+def test_blobs_of_the_store_are_moved_without_their_bytes(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     leave(tmp_path, "mia", b"a cat", HEADERS)
     leave(tmp_path, "none", b"")
     inode = (tmp_path / "mia").stat().st_ino
@@ -87,9 +100,11 @@ def test_blobs_of_the_store_are_moved_without_their_bytes(tmp_path: Path) -> Non
     assert inode in files
 
 
-def test_blobs_of_another_folder_are_copied_and_stay(tmp_path: Path) -> None:
+def test_blobs_of_another_folder_are_copied_and_stay(
+    opened: Callable[[Path], BlobFolder], tmp_path: Path
+) -> None:
     (tmp_path / "store").mkdir()
-    store = BlobFolder(tmp_path / "store")
+    store = opened(tmp_path / "store")
     leave(tmp_path / "old", "mia", b"a cat", HEADERS)
     for number in range(2):
         report = imported(store, tmp_path / "old").report
@@ -102,8 +117,9 @@ def test_blobs_of_another_folder_are_copied_and_stay(tmp_path: Path) -> None:
     assert read(store, "mia") == b"a cat"
 
 
-def test_a_blob_with_other_bytes_stays_where_it_is(tmp_path: Path) -> None:
-    store = BlobFolder(tmp_path)
+def test_a_blob_with_other_bytes_stays_where_it_is(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     store.put("mia", HeldBody(b"a cat"), {})
     store.put("max", HeldBody(b"a dog"), HEADERS)
     leave(tmp_path, "mia", b"a dog")
@@ -116,16 +132,19 @@ def test_a_blob_with_other_bytes_stays_where_it_is(tmp_path: Path) -> None:
     assert store.head("max").info.headers == HEADERS
 
 
-def test_broken_headers_keep_a_blob_where_it_is(tmp_path: Path) -> None:
-    store = BlobFolder(tmp_path)
+def test_broken_headers_keep_a_blob_where_it_is(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     leave(tmp_path, "mia", b"a cat")
     (tmp_path / "mia.json").write_text("{")
     assert "no JSON" in imported(store).report.failures["mia"]
     assert old_files(tmp_path) == ["mia", "mia.json"]
 
 
-def test_a_file_with_another_name_is_copied(tmp_path: Path) -> None:
-    store = BlobFolder(tmp_path / ".")
+def test_a_file_with_another_name_is_copied(
+    opened: Callable[[Path], BlobFolder], tmp_path: Path
+) -> None:
+    store = opened(tmp_path / ".")
     leave(tmp_path, "mia", b"a cat")
     (tmp_path / "Backup").hardlink_to(tmp_path / "mia")
     assert imported(store).report.imported == 1
@@ -134,21 +153,24 @@ def test_a_file_with_another_name_is_copied(tmp_path: Path) -> None:
 
 
 def test_where_there_are_no_hard_links_blobs_are_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: BlobFolder, tmp_path: Path
 ) -> None:
-    def refuse(*_: object) -> NoReturn:
-        raise OSError(EXDEV, "no links here")
+    class Linkless(FolderNode):
+        """A node on a file system without links."""
 
-    store = BlobFolder(tmp_path)
+        def adopt(self, *_: object) -> NoReturn:
+            raise NodeError("the folder failed: EPERM")
+
     leave(tmp_path, "mia", b"a cat")
-    monkeypatch.setattr(folder_uploads.Path, "hardlink_to", refuse)
-    assert imported(store).report.imported == 1
-    assert old_files(tmp_path) == []
-    assert read(store, "mia") == b"a cat"
+    with closing(Linkless("store", tmp_path)) as store.node:
+        assert imported(store).report.imported == 1
+        assert old_files(tmp_path) == []
+        assert read(store, "mia") == b"a cat"
 
 
-def test_headers_left_by_a_stopped_import_are_removed(tmp_path: Path) -> None:
-    store = BlobFolder(tmp_path)
+def test_headers_left_by_a_stopped_import_are_removed(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     leave(tmp_path, "mia", b"a cat", HEADERS)
     imported(store)
     for name in ("mia", "max"):
@@ -157,21 +179,17 @@ def test_headers_left_by_a_stopped_import_are_removed(tmp_path: Path) -> None:
     assert old_files(tmp_path) == ["max.json"]
 
 
-def test_two_imports_at_once_lose_nothing(tmp_path: Path) -> None:
-    names = [f"blob{number:03}" for number in range(100)]
+def test_two_imports_at_once_lose_nothing(
+    store: BlobFolder, opened: Callable[[Path], BlobFolder], tmp_path: Path
+) -> None:
+    names = [f"blob{number:03}" for number in range(60)]
     for name in names:
         leave(tmp_path, name, name.encode(), HEADERS)
-    works = [Import(BlobFolder(tmp_path)) for _ in range(3)]
-    threads = [
-        threading.Thread(target=work.run, args=(names, lambda: None)) for work in works
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    works = [Import(opened(tmp_path)) for _ in range(3)]
+    with ThreadPoolExecutor(len(works)) as crowd:
+        list(crowd.map(lambda work: work.run(names, lambda: None), works))
     assert [work.report.failures for work in works] == [{}, {}, {}]
-    assert sum(work.report.imported for work in works) == 100
-    store = BlobFolder(tmp_path)
+    assert sum(work.report.imported for work in works) == 60
     for name in names:
         assert read(store, name) == name.encode()
         assert store.head(name).info.headers == HEADERS
@@ -179,78 +197,84 @@ def test_two_imports_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_it_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: BlobFolder, tmp_path: Path
 ) -> None:
     def refuse(*_: object) -> NoReturn:
         raise OSError(ENOSPC, "full")
 
-    BlobFolder(tmp_path).node.close()
     leave(tmp_path, "mia", b"a cat")
-    monkeypatch.setattr(folder_uploads, "sync_folder", refuse)
-    result = run(["-store", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "full" in result.output
-    assert old_files(tmp_path) == ["mia"]
+    (tmp_path / "Backup").hardlink_to(tmp_path / "mia")  # so it is copied
+    with closing(FolderNode("store", tmp_path, write=refuse)) as store.node:
+        with pytest.raises(FailureError, match="full"):
+            ran(store, None)
+        assert old_files(tmp_path) == ["Backup", "mia"]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_what_is_stopped_around_the_commit_is_begun_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+def test_what_is_stopped_before_the_commit_is_begun_again(
+    store: BlobFolder, tmp_path: Path
 ) -> None:
-    class StoppedError(BaseException):
-        """Stands for a power cut."""
-
-    def stop(*arguments: object) -> NoReturn:
-        raise StoppedError
-
-    store = BlobFolder(tmp_path)
     leave(tmp_path, "mia", b"a cat", HEADERS)
-    place = (
-        (folder_uploads, "put") if when == "before" else (importing.SosFolder, "remove")
-    )
-    with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr(*place, stop)
-        imported(store)
+    (tmp_path / "content" / "ab").mkdir()
+    (tmp_path / "content" / "ab" / ("ab" * 16)).hardlink_to(tmp_path / "mia")
     assert read(store, "mia") == b"a cat"
-    assert folder_uploads.put is put
-    report = imported(BlobFolder(tmp_path)).report
-    assert (report.imported, report.already) == ((1, 0) if when == "before" else (0, 1))
+    report = imported(store).report
+    assert (report.imported, report.already) == (1, 0)
     assert old_files(tmp_path) == []
     assert store.head("mia").info.headers == HEADERS
 
 
-def test_what_is_killed_is_begun_again(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    for number in range(400):
-        leave(
-            store, f"blob{number:03}", b"%d" % number * 100, {"X-Number": str(number)}
-        )
-    command = [sys.executable, "-m", "amazin.cli", "import-blobs", "-store", str(store)]
-    for _ in range(3):
+def test_what_is_stopped_after_the_commit_is_begun_again(
+    store: BlobFolder, tmp_path: Path
+) -> None:
+    class StoppedError(BaseException):
+        """Stands for a power cut."""
+
+    class Old(SosFolder):
+        """What is stored elsewhere is not removed any more."""
+
+        def remove(self, blob_id: str) -> NoReturn:
+            raise StoppedError
+
+    leave(tmp_path, "mia", b"a cat", HEADERS)
+    store.old, old = Old(tmp_path), store.old
+    with pytest.raises(StoppedError):
+        imported(store)
+    store.old = old
+    assert read(store, "mia") == b"a cat"
+    report = imported(store).report
+    assert (report.imported, report.already) == (0, 1)
+    assert old_files(tmp_path) == []
+    assert store.head("mia").info.headers == HEADERS
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_what_is_killed_is_begun_again(
+    opened: Callable[[Path], BlobFolder], tmp_path: Path, kills: int
+) -> None:
+    place, count = tmp_path / "store", 100 + 50 * kills
+    for number in range(count):
+        headers = {"X-Number": str(number)}
+        leave(place, f"blob{number:04}", b"%d" % number * 100, headers)
+    command = [sys.executable, "-m", "amazin.cli", "import-blobs", "-store", str(place)]
+    for _ in range(kills):
         process = subprocess.Popen(
             command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        left = len(old_files(store))
-        wait_until(lambda left=left: len(old_files(store)) < left - 40)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        left = len(old_files(place))
+        try:
+            await_that(lambda left=left: len(old_files(place)) < left - 40)
+        finally:
+            process.kill()
+            process.wait(PATIENCE_SECONDS)
     done = subprocess.run(
-        [*command, "--json"], cwd=PROJECT, capture_output=True, check=True
+        [*command, "--json"], cwd=PROJECT, capture_output=True, check=True, timeout=60
     )
     assert json.loads(done.stdout)["failures"] == {}
-    assert old_files(store) == []
-    blobs = BlobFolder(store)
-    for number in range(400):
-        assert read(blobs, f"blob{number:03}") == b"%d" % number * 100
-        assert blobs.head(f"blob{number:03}").info.headers == {"X-Number": str(number)}
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until it is so."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    assert old_files(place) == []
+    blobs = opened(place)
+    for number in range(count):
+        assert read(blobs, f"blob{number:04}") == b"%d" % number * 100
+        assert blobs.head(f"blob{number:04}").info.headers == {"X-Number": str(number)}
 
 
 def test_the_command_says_what_it_did(tmp_path: Path) -> None:
@@ -296,9 +320,10 @@ def test_the_part_of_a_blob_is_not_imported(tmp_path: Path) -> None:
     assert (tmp_path / blob_id).read_bytes() == b"a c"
 
 
-def test_a_damaged_blob_goes_once_a_whole_copy_is_stored(tmp_path: Path) -> None:
+def test_a_damaged_blob_goes_once_a_whole_copy_is_stored(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     blob_id = sha1(b"a cat").hexdigest()
-    store = BlobFolder(tmp_path)
     leave(tmp_path, blob_id, b"a c", HEADERS)
     assert run(["-store", str(tmp_path)]).exit_code == 1
     store.put(blob_id, HeldBody(b"a cat"), {})
@@ -309,10 +334,11 @@ def test_a_damaged_blob_goes_once_a_whole_copy_is_stored(tmp_path: Path) -> None
     assert run(["-store", str(tmp_path)]).exit_code == 0
 
 
-def test_a_damaged_blob_stays_where_what_is_stored_is_wrong_too(tmp_path: Path) -> None:
+def test_a_damaged_blob_stays_where_what_is_stored_is_wrong_too(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     """A blob server takes any bytes under any id."""
     blob_id = sha1(b"a cat").hexdigest()
-    store = BlobFolder(tmp_path)
     store.put(blob_id, HeldBody(b"a dog"), {})
     leave(tmp_path, blob_id, b"a c", HEADERS)
     report = imported(store).report
@@ -322,19 +348,22 @@ def test_a_damaged_blob_stays_where_what_is_stored_is_wrong_too(tmp_path: Path) 
     assert (tmp_path / blob_id).read_bytes() == b"a c"
 
 
-def test_a_whole_blob_stays_where_what_is_stored_is_wrong(tmp_path: Path) -> None:
+def test_a_whole_blob_stays_where_what_is_stored_is_wrong(
+    store: BlobFolder, tmp_path: Path
+) -> None:
     blob_id = sha1(b"a cat").hexdigest()
-    store = BlobFolder(tmp_path)
     store.put(blob_id, HeldBody(b"a dog"), {})
     leave(tmp_path, blob_id, b"a cat")
     assert "never change" in imported(store).report.failures[blob_id]
     assert old_files(tmp_path) == [blob_id]
 
 
-def test_a_damaged_blob_of_another_folder_stays_there(tmp_path: Path) -> None:
+def test_a_damaged_blob_of_another_folder_stays_there(
+    opened: Callable[[Path], BlobFolder], tmp_path: Path
+) -> None:
     blob_id = sha1(b"a cat").hexdigest()
     (tmp_path / "store").mkdir()
-    store = BlobFolder(tmp_path / "store")
+    store = opened(tmp_path / "store")
     store.put(blob_id, HeldBody(b"a cat"), {})
     leave(tmp_path / "old", blob_id, b"a c")
     report = imported(store, tmp_path / "old").report

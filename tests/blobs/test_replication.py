@@ -2,269 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amazin.blobs.replication import work as replication_work
 from amazin.blobs.replication.lists import Blob, Copy, merged, read_list, write_list
 from amazin.blobs.replication.mirrors import PATIENCE
 from amazin.blobs.replication.run import Options, Replication, Stage
-from amazin.blobs.replication.work import Report
+from amazin.blobs.replication.work import MAX_PROBLEMS, Report
 from amazin.errors import (
     NodeError,
     NodeFullError,
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
-    NoSuchKeyError,
-    PreconditionError,
     RepairError,
 )
-from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName
-
-T = TypeVar("T")
-PIECE = 4
-A, B, C = "http://a:1", "http://b:2", "http://c:3"
-
-
-def sha1(data: bytes) -> str:
-    return hashlib.sha1(data).hexdigest()
-
-
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
-
-
-class Answered(Generic[T]):
-    """A `Pending` that works when it is waited for."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-
-    def is_ready(self, timeout: float) -> bool:
-        return True
-
-    def wait(self) -> T:
-        return self._work()
-
-    def cancel(self) -> None:
-        pass
-
-
-class Content:
-    """See `NodeObject`."""
-
-    def __init__(self, server: FakeServer, data: bytes, info: ObjectInfo) -> None:
-        self.info = info
-        self._server = server
-        self._file = io.BytesIO(data)
-        self.is_closed = False
-
-    def read(self) -> bytes:
-        self._server.before("read")
-        if self._server.breaks_at <= self._file.tell():
-            raise NodeProtocolError("the node's answer is cut off")
-        return self._file.read(PIECE)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-class Upload:
-    """See `Upload`."""
-
-    def __init__(
-        self,
-        server: FakeServer,
-        blob_id: str,
-        length: int | None,
-        headers: Mapping[str, str],
-    ) -> None:
-        self._server = server
-        self._id = blob_id
-        self._length = length
-        self._headers = headers
-        self._data = b""
-        self.is_over = False
-
-    def write(self, chunk: bytes) -> None:
-        self._server.before("write")
-        self.take(chunk)
-
-    def take(self, chunk: bytes) -> None:
-        self._data += chunk
-
-    def start_commit(self) -> Answered[ObjectInfo]:
-        return Answered(self._commit)
-
-    def _commit(self) -> ObjectInfo:
-        self._server.before("commit")
-        self.is_over = True
-        assert self._length in (None, len(self._data))
-        self._server.store(self._id, self._data, self._headers)
-        return ObjectInfo(len(self._data), "", 0)
-
-    def abort(self) -> None:
-        self.is_over = True
-
-
-@dataclass
-class FakeServer:
-    """A blob server in memory."""
-
-    is_old: bool = False
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    headers: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
-    scripts: dict[str, Callable[[], object]] = field(default_factory=dict)
-    """Called when this is asked, and may raise."""
-    breaks_at: int = 10**9
-    opened: list[Content] = field(default_factory=list)
-    uploads: list[Upload] = field(default_factory=list)
-    is_closed: bool = False
-
-    def before(self, call: str) -> None:
-        self.calls.append(call)
-        if call in self.scripts:
-            self.scripts[call]()
-
-    def put(self, data: bytes, blob_id: str = "", **headers: str) -> str:
-        blob_id = blob_id or sha1(data)
-        self.blobs[blob_id] = data
-        self.headers[blob_id] = headers
-        return blob_id
-
-    def store(self, blob_id: str, data: bytes, headers: Mapping[str, str]) -> None:
-        if not self.is_old and blob_id in self.blobs:
-            if self.blobs[blob_id] != data:
-                raise PreconditionError("the server holds other bytes under this id")
-            return
-        self.blobs[blob_id] = data
-        self.headers[blob_id] = headers
-
-    def ids(self) -> Iterator[str]:
-        self.before("list")
-        yield from sorted(self.blobs)
-        self.before("end of list")
-
-    def details(self) -> Iterator[tuple[str, int, str]] | None:
-        if self.is_old and self.blobs:
-            return None
-        return ((name, len(self.blobs[name]), self.etag(name)) for name in self.ids())
-
-    def etag(self, blob_id: str) -> str:
-        return md5(self.blobs[blob_id])
-
-    def start_get(self, name: ObjectName) -> Answered[Content]:
-        def work() -> Content:
-            self.before("get")
-            if name.key not in self.blobs:
-                raise NoSuchKeyError("the server has no such blob")
-            data = self.blobs[name.key]
-            size = UNKNOWN_SIZE if self.is_old else len(data)
-            info = ObjectInfo(size, "", 0, None, self.headers.get(name.key, {}))
-            self.opened.append(Content(self, data, info))
-            return self.opened[-1]
-
-        return Answered(work)
-
-    def start_head(self, name: ObjectName) -> Answered[ObjectInfo]:
-        def work() -> ObjectInfo:
-            self.before("head")
-            if name.key not in self.blobs:
-                raise NoSuchKeyError("the server has no such blob")
-            return ObjectInfo(UNKNOWN_SIZE, "", 0)
-
-        return Answered(work)
-
-    def start_put(
-        self, name: ObjectName, data: bytes, label: Label, headers: Mapping[str, str]
-    ) -> Answered[ObjectInfo]:
-        self.before("put")
-        upload = Upload(self, name.key, len(data), headers)
-        upload.take(data)
-        return upload.start_commit()
-
-    def start_upload(
-        self,
-        name: ObjectName,
-        length: int | None,
-        label: Label,
-        headers: Mapping[str, str],
-    ) -> Upload:
-        self.before("put")
-        self.uploads.append(Upload(self, name.key, length, headers))
-        return self.uploads[-1]
-
-    def start_check(self) -> Answered[None]:
-        return Answered(lambda: self.before("check"))
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-def raising(error: BaseException) -> Callable[[], object]:
-    """Return a script that fails so, always."""
-
-    def fail() -> object:
-        raise error
-
-    return fail
-
-
-def dying_at(call: int, server: FakeServer) -> Callable[[], object]:
-    """Return a script by which, from its n-th call on, nothing is answered."""
-    calls = iter(range(1, 10**9))
-
-    def maybe_die() -> None:
-        if next(calls) >= call:
-            dead = raising(NodeUnreachableError("no connection to the node"))
-            names = ("get", "head", "put", "read", "write", "commit", "check", "list")
-            server.scripts = dict.fromkeys(names, dead)
-            dead()
-
-    return maybe_die
-
-
-class Run:
-    """A replication of these servers, and what it said."""
-
-    def __init__(
-        self,
-        servers: Mapping[str, FakeServer],
-        *,
-        groups: Mapping[str, Sequence[str]] | None = None,
-        is_check: bool = False,
-        jobs: int = 4,
-        tell: Callable[[Stage], object] | None = None,
-    ) -> None:
-        self.blocks: list[list[str]] = []
-        self.lock = threading.Lock()
-        options = Options(jobs, is_check)
-        run = Replication(lambda url: servers[url], options, self.say, tell)
-        self.report: Report = run.run(groups or {"default": list(servers)})
-        for server in servers.values():
-            assert all(upload.is_over for upload in server.uploads)
-            assert all(content.is_closed for content in server.opened)
-
-    def say(self, lines: Sequence[str]) -> None:
-        with self.lock:
-            self.blocks.append(list(lines))
-
-    @property
-    def lines(self) -> list[str]:
-        return [line for block in self.blocks for line in block]
-
+from tests.support.fake_blob_server import (
+    PIECE,
+    A,
+    B,
+    C,
+    FakeServer,
+    ManyBlobs,
+    Run,
+    dying_at,
+    md5,
+    raising,
+    sha1,
+)
 
 kinds = pytest.mark.parametrize("is_old", [True, False], ids=["old", "ours"])
 
@@ -330,25 +100,20 @@ def test_only_what_lists_cannot_tell_is_read(
     assert Blob(blob_id, tuple(copies)).must_be_read() is must_be_read
 
 
-def test_an_etag_that_is_no_md5_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, old = FakeServer(), FakeServer()
+def test_an_etag_that_is_no_md5_tells_nothing() -> None:
+    ours, old = FakeServer(), FakeServer(shown_etag="12-ab")
     ours.put(b"same", "custom")
     old.put(b"same", "custom")
-    monkeypatch.setattr(old, "etag", lambda blob_id: "12-ab")
     run = Run({A: ours, B: old})
     assert run.report.is_well
     assert "read" in ours.calls
 
 
 @pytest.mark.parametrize("etag", ["", "12-ab"])
-def test_two_unknown_etags_are_not_the_same(
-    etag: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two = FakeServer(), FakeServer()
+def test_two_unknown_etags_are_not_the_same(etag: str) -> None:
+    one, two = FakeServer(shown_etag=etag), FakeServer(shown_etag=etag)
     one.put(b"first", "custom")
     two.put(b"other", "custom")
-    for server in (one, two):
-        monkeypatch.setattr(server, "etag", lambda blob_id: etag)
     assert Run({A: one, B: two}).report.differing == 1
 
 
@@ -769,15 +534,15 @@ def test_a_silent_server_costs_its_time_limit_a_few_times_only() -> None:
     assert report.left_out.keys() == {B}
 
 
-def test_no_more_sentences_than_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication_work, "MAX_PROBLEMS", 10)
+def test_no_more_sentences_than_can_be_read() -> None:
     source, target = FakeServer(), FakeServer()
-    for number in range(30):
+    count = MAX_PROBLEMS // 2 + 50
+    for number in range(count):
         source.put(b"wrong", sha1(b"%d" % number))
     report = Run({A: source, B: target}).report
-    assert len(report.problems) == 10
-    assert report.more_problems == 50
-    assert (report.damaged, report.failures) == (30, 30)
+    assert len(report.problems) == MAX_PROBLEMS
+    assert report.more_problems == 100
+    assert (report.damaged, report.failures) == (count, count)
 
 
 def test_no_room_for_lists_ends_it_with_a_sentence() -> None:
@@ -906,39 +671,6 @@ def test_progress_counts_what_there_is_to_do() -> None:
 # Size
 
 
-class ManyBlobs(FakeServer):
-    """Has so many small blobs, none in memory; takes others and forgets them."""
-
-    def __init__(self, numbers: range) -> None:
-        super().__init__()
-        self._numbers = numbers
-
-    def before(self, call: str) -> None:
-        pass
-
-    def ids(self) -> Iterator[str]:
-        return (f"{number:08}" for number in self._numbers)
-
-    def details(self) -> Iterator[tuple[str, int, str]]:
-        return ((blob_id, 8, md5(b"")) for blob_id in self.ids())
-
-    def start_get(self, name: ObjectName) -> Answered[Content]:
-        info = ObjectInfo(8, "", 0)
-        return Answered(lambda: Content(self, name.key.encode(), info))
-
-    def start_upload(
-        self,
-        name: ObjectName,
-        length: int | None,
-        label: Label,
-        headers: Mapping[str, str],
-    ) -> Upload:
-        return Upload(self, name.key, length, headers)
-
-    def store(self, blob_id: str, data: bytes, headers: Mapping[str, str]) -> None:
-        assert data == blob_id.encode()
-
-
 def peak(numbers: range, missing: int) -> tuple[int, Report]:
     """Return the most memory that a run took, and its report."""
     servers = {A: ManyBlobs(numbers), B: ManyBlobs(numbers[missing:])}
@@ -958,11 +690,14 @@ def test_memory_does_not_grow_with_the_number_of_blobs() -> None:
     assert many < few + 2**18
 
 
-def test_a_hundred_thousand_blobs_with_nothing_missing_take_seconds() -> None:
-    servers = {url: ManyBlobs(range(100_000)) for url in (A, B, C)}
+@pytest.mark.parametrize(
+    "count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)]
+)
+def test_many_blobs_with_nothing_missing_take_seconds(count: int) -> None:
+    servers = {url: ManyBlobs(range(count)) for url in (A, B, C)}
     start = time.monotonic()
     report = Replication(lambda url: servers[url], Options()).run(
         {"default": [A, B, C]}
     )
-    assert report.blobs == 100_000
+    assert report.blobs == count
     assert time.monotonic() - start < 10

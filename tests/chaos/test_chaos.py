@@ -383,6 +383,7 @@ def test_the_first_line_of_the_report_sums_up() -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("replicas", "operations", "kills"), [(2, 3000, 12), (3, 2000, 8)]
 )

@@ -578,6 +578,18 @@ def test_a_node_that_was_away_is_brought_the_newest() -> None:
 GARBAGE = [b"", b"{}", b"[" * 100_000, b"x" * (MAX_BYTES + 1)]
 
 
+def test_a_node_is_brought_the_newest_though_a_due_step_can_not_be_taken() -> None:
+    world = settled()
+    newer = replace(world.agreed(), generation=world.agreed().generation + 1)
+    for name in "ab":
+        world.store(name, newer)
+    world.add("d")  # which is to join
+    world.down("a")  # which decides
+    view = world.gateway().follow()
+    assert world.copies("bc") == [newer, newer]
+    assert view.is_confirmed
+
+
 @pytest.mark.parametrize("data", GARBAGE, ids=["empty", "none", "deep", "long"])
 def test_a_node_whose_copy_cannot_be_read_is_silent(
     data: bytes, caplog: pytest.LogCaptureFixture

@@ -9,6 +9,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -203,61 +204,61 @@ SIZES = {1: 3, 2: 3, 3: 5}
 """How many nodes there are, by replicas."""
 
 
-REAL_FAULTS = (
+FEW = (
     "refused",
     "request reset in its body",
     "request reset at its last byte",
     "done but answer lost",
     "half a body",
     "503",
-    "silent",
 )
+REAL_FAULTS = (*FEW, "silent")
 """With real servers some are enough: a proxy's faults are the same in front of both."""
+QUICK = tuple(fault.name for fault in FAULTS if not fault.is_slow)
+MOST = (*QUICK, "silent", "silent in its body", "just in time")
 
 
-def table(faults: Sequence[Fault], *replicas: int) -> pytest.MarkDecorator:
-    """Run a test with each fault, on sites of so many replicas.
+def rows(faults: Sequence[Fault], everyday: Sequence[str], *replicas: int) -> list[Any]:
+    """Return kind of nodes, replicas and fault, each with its mark.
 
-    Slow faults and real servers only with the least replicas.
+    Everyday's are these faults at nodes in memory, with the least replicas. Slow faults
+    are tried with these only, and real servers too.
     """
     least, *_ = replicas
-    rows = [
-        pytest.param(("memory", r), fault, id=f"{fault}-memory-{r}")
-        for r in replicas
-        for fault in faults
-        if r == least or not fault.is_slow
-    ]
-    real = pytest.mark.integration
-    rows += [
-        pytest.param(("minio", least), fault, marks=real, id=f"{fault}-minio-{least}")
-        for fault in faults
-        if fault.name in REAL_FAULTS
-    ]
-    return pytest.mark.parametrize("site, fault", rows, indirect=["site"])
+    found = []
+    for r, fault in itertools.product(replicas, faults):
+        if r == least or not fault.is_slow:
+            marks = [] if r == least and fault.name in everyday else [pytest.mark.slow]
+            name = f"{fault}-memory-{r}"
+            found.append(pytest.param(("memory", r), fault, marks=marks, id=name))
+    for fault in faults:
+        if fault.name in REAL_FAULTS:
+            mark, name = pytest.mark.integration, f"{fault}-minio-{least}"
+            found.append(pytest.param(("minio", least), fault, marks=mark, id=name))
+    return found
 
 
-def real_too(faults: Sequence[Fault]) -> pytest.MarkDecorator:
+def table(
+    faults: Sequence[Fault], *replicas: int, everyday: Sequence[str] = QUICK
+) -> pytest.MarkDecorator:
+    """Run a test with each fault, on sites of so many replicas."""
+    found = rows(faults, everyday, *replicas)
+    return pytest.mark.parametrize("site, fault", found, indirect=["site"])
+
+
+def repair_table(faults: Sequence[Fault]) -> pytest.MarkDecorator:
     """The same for `repair_site`."""
-    rows = [pytest.param("memory", fault, id=f"{fault}-memory") for fault in faults]
-    real = pytest.mark.integration
-    rows += [
-        pytest.param("minio", fault, marks=real, id=f"{fault}-minio")
-        for fault in faults
-        if fault.name in REAL_FAULTS
-    ]
-    return pytest.mark.parametrize("repair_site, fault", rows, indirect=["repair_site"])
+    found = rows(faults, FEW, 2)
+    return pytest.mark.parametrize(
+        "repair_site, fault", found, indirect=["repair_site"]
+    )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     kind, replicas = request.param
     with new_site(request, kind, replicas, SIZES[replicas]) as site:
         yield site
-
-
-@pytest.fixture(autouse=True)
-def short_error_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amazin.nodes.s3.answers.ERROR_BODY_SECONDS", 1.0)
 
 
 def bad_nodes(count: int) -> list[str]:
@@ -325,7 +326,7 @@ def test_a_fault_at_one_kind_of_request_is_not_noticed(
     check_all_well(site, cases, outcomes, bad)
 
 
-@table(FAULTS, 2, 3)
+@table(FAULTS, 2, 3, everyday=MOST)
 def test_nodes_that_fail_at_everything_are_not_noticed(
     site: Site, fault: Fault
 ) -> None:
@@ -442,7 +443,7 @@ def check_lie(site: Site, fault: Fault) -> None:
 # Two gateways, one of which reaches a node badly.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bad_way(site: Site) -> Iterator[Site]:
     with site.beside() as beside:
         yield beside
@@ -555,7 +556,8 @@ def check_mended(site: Site, found: Damage, report: Report) -> None:
 @pytest.fixture
 def repair_site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """Four nodes for two replicas, so that one node is in the way."""
-    with new_site(request, request.param, 2, 4) as site:
+    kind, replicas = request.param
+    with new_site(request, kind, replicas, 4) as site:
         yield site
 
 
@@ -571,7 +573,7 @@ def repair_badly(
         assert site.hits > hits
 
 
-@real_too(AIMED)
+@repair_table(AIMED)
 def test_a_repair_that_fails_at_some_objects_says_so_and_harms_none(
     repair_site: Site, fault: Fault
 ) -> None:
@@ -594,12 +596,18 @@ LISTING_FAULTS = [
 ]
 
 
-LISTINGS = [(fault, 0) for fault in LISTING_FAULTS] + [
-    (fault, 1) for fault in LISTING_FAULTS if fault.name in REAL_FAULTS
+def at_page(fault: Fault, page: int) -> Any:
+    is_everyday = fault in (LISTING_TOO_SHORT,) or fault.name in FEW
+    marks = [] if is_everyday else [pytest.mark.slow]
+    return pytest.param(fault, page, marks=marks, id=f"{fault}-{page}")
+
+
+LISTINGS = [at_page(fault, 0) for fault in LISTING_FAULTS] + [
+    at_page(fault, 1) for fault in LISTING_FAULTS if fault.name in REAL_FAULTS
 ]
 
 
-@pytest.mark.parametrize("fault, page", LISTINGS, ids=str)
+@pytest.mark.parametrize("fault, page", LISTINGS)
 def test_a_listing_that_breaks_is_no_shorter_one(fault: Fault, page: int) -> None:
     with Site([MemoryS3() for _ in range(4)], 2) as site:
         found = damage(site)
@@ -617,9 +625,9 @@ def test_a_listing_that_breaks_is_no_shorter_one(fault: Fault, page: int) -> Non
 
 def test_a_listing_may_take_longer_than_connecting() -> None:
     with Site([MemoryS3() for _ in range(3)], 2) as site:
-        slow = Fault("slow", late(0.5), frozenset(("list",)))
+        slow = Fault("slow", late(0.25), frozenset(("list",)))
         site.fail(site.proxies, slow)
-        assert site.repair(TimeLimits(connect=0.25, answer=5, transfer=5)).is_well
+        assert site.repair(TimeLimits(connect=0.125, answer=5, transfer=5)).is_well
 
 
 REMOVAL_FAULTS = [
@@ -627,7 +635,7 @@ REMOVAL_FAULTS = [
 ]
 
 
-@real_too(REMOVAL_FAULTS)
+@repair_table(REMOVAL_FAULTS)
 def test_a_tombstone_whose_removal_fails_still_counts(
     repair_site: Site, fault: Fault
 ) -> None:
@@ -645,7 +653,7 @@ def test_a_tombstone_whose_removal_fails_still_counts(
     check_unharmed(site, found)
 
 
-@pytest.mark.parametrize("repair_site", ["memory"], indirect=True)
+@pytest.mark.parametrize("repair_site", [("memory", 2)], indirect=True)
 def test_a_tombstone_that_is_in_its_place_goes_in_time(repair_site: Site) -> None:
     site = repair_site
     name = site.new_name((), ())

@@ -9,15 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amazin.errors import NodeProtocolError
+from amazin.errors import NodeAccessError, NodeError, NodeProtocolError
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.client import S3Client
 from amazin.nodes.s3.sdk import steps_behind
-from tests.nodes.test_s3 import LIMITS, listing, s3_answer
-from tests.support.peers import TAKE_REQUEST, Peer
+from tests.support.peers import TAKE_REQUEST, Peer, answer
+from tests.support.s3_peers import (
+    LIMITS,
+    MODIFIED_NS,
+    OBJECT,
+    error,
+    listing,
+    playing,
+    s3_answer,
+)
 
-MODIFIED_NS = 1_698_832_800 * 10**9
 NAMES = st.lists(st.sampled_from(["a", "b", "/", " ", ".", "0", "\U0010ffff"]))
 
 
@@ -127,3 +134,37 @@ def test_requests_are_signed_for_the_nodes_region() -> None:
     client = S3Client(replace(spec, region="eu-x-1"), LIMITS)
     head = client.request_head("GET", ObjectName("store", "a"))
     assert b"/eu-x-1/s3/aws4_request" in head
+
+
+def test_a_listing() -> None:
+    with playing([TAKE_REQUEST, s3_answer(body=listing("a", "b"))]) as (node, peer):
+        found = list(node.list_objects("store", "p", "after"))
+    assert found == [(key, ObjectInfo(5, "0123", MODIFIED_NS)) for key in "ab"]
+    assert "prefix=p" in peer.lines[0]
+    assert "start-after=after" in peer.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (s3_answer(body=b"<not xml"), NodeProtocolError),
+        (s3_answer(body=b"<Other/>"), NodeProtocolError),
+        (s3_answer(body=b""), NodeProtocolError),
+        (s3_answer(body=listing("a").replace(b"2023-", b"x")), NodeProtocolError),
+        (s3_answer(body=listing("a").replace(b">5<", b">many<")), NodeProtocolError),
+        (answer("200 OK", b"<html/>"), NodeProtocolError),
+        (error("403 Forbidden", "AccessDenied"), NodeAccessError),
+        (error("503 Service Unavailable", "SlowDown"), NodeError),
+        (error("412 Precondition Failed", "PreconditionFailed"), NodeProtocolError),
+        (b"nonsense\r\n\r\n", NodeError),
+        (OBJECT[:-3], NodeError),
+    ],
+)
+def test_a_listing_that_fails_raises(data: bytes, kind: type[NodeError]) -> None:
+    with playing([TAKE_REQUEST, data]) as (node, _), pytest.raises(kind):
+        list(node.list_objects("store"))
+
+
+def test_a_missing_bucket_lists_nothing() -> None:
+    with playing([TAKE_REQUEST, error("404 Not Found", "NoSuchBucket")]) as (node, _):
+        assert list(node.list_objects("store")) == []

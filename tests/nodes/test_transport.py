@@ -33,6 +33,7 @@ from amazin.nodes.transport.pool import (
     ConnectionPool,
 )
 from amazin.nodes.transport.response import MAX_INTERIM_RESPONSES, Response, parse_head
+from tests.support.examples import examples
 from tests.support.paths import PROJECT
 from tests.support.peers import RESET, STAY_SILENT, TAKE_REQUEST, Peer, Step, answer
 
@@ -146,7 +147,7 @@ def test_pieces_may_be_cut_anywhere(size: int) -> None:
         sender.start()
         response.receive_head(time.monotonic() + SECONDS)
         assert response.read_all(SECONDS) == b"hello \r\n0\r\n\r\nend"
-        sender.join()
+        sender.join(SECONDS)
 
 
 def test_headers_of_one_name_are_joined() -> None:
@@ -464,7 +465,7 @@ def test_what_comes_is_readable_and_stays() -> None:
         sender.start()
         for seconds in (SECONDS, SECONDS, 0):
             assert connection.wait_readable(seconds)
-        sender.join()
+        sender.join(SECONDS)
         assert connection.receive(time.monotonic() + SECONDS) == b"hello"
         assert not connection.wait_readable(0)
 
@@ -558,7 +559,7 @@ def dribbling(first: bytes, data: bytes) -> Iterator[Connection]:
     with closing(Connection(ours)) as connection:
         yield connection
         stop.set()
-        thread.join()
+        thread.join(SECONDS)
     theirs.close()
 
 
@@ -643,6 +644,7 @@ def tls_pair(tmp_path: Path) -> Iterator[tuple[Connection, ssl.SSLSocket]]:
             [*command.split(), "-keyout", key, "-out", certificate],
             check=True,
             capture_output=True,
+            timeout=60,
         )
     except FileNotFoundError:
         pytest.skip("no openssl to make a certificate with")
@@ -657,7 +659,7 @@ def tls_pair(tmp_path: Path) -> Iterator[tuple[Connection, ssl.SSLSocket]]:
     )
     thread.start()
     with closing(Connection(client.wrap_socket(ours))) as connection:
-        thread.join()
+        thread.join(SECONDS)
         with ends[0] as end:
             yield connection, end
 
@@ -707,7 +709,7 @@ SOUP = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=3)).map(b"".join)
 METHODS = st.sampled_from(["GET", "HEAD", "PUT"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(4))
 @given(SOUP | st.binary(), METHODS)
 @example(b"", "GET")
 def test_anything_is_an_answer_or_an_error(data: bytes, method: str) -> None:
@@ -720,7 +722,7 @@ def test_anything_is_an_answer_or_an_error(data: bytes, method: str) -> None:
         assert data.endswith(body)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(4))
 @given(st.binary() | SOUP)
 def test_any_head_is_parsed_or_refused(head: bytes) -> None:
     try:
@@ -732,7 +734,7 @@ def test_any_head_is_parsed_or_refused(head: bytes) -> None:
         assert not set("\r\n\x00") & set(name + value)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(4))
 @given(
     st.sampled_from(sorted(WHOLE)),
     st.integers(min_value=0),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.proof.machine import PromiseMachine
 from tests.proof.mutants import MUTANTS
-from tests.proof.test_promise import PromiseMachine
 
 MOST_EXAMPLES = 3000
 pytestmark = pytest.mark.proof

@@ -32,15 +32,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         "API_TOKENS": "token,token-two",
         "SIGNING_SECRET": KEY.secret,
     }
-    gateway = GatewayProcess(folder, settings)
-    try:
-        gateway.start()
+    with GatewayProcess(folder, settings) as gateway:
         assert gateway.ask("POST", "/buckets/photos", b"", BEARER).status == 201
         for path in (PATH, "/objects/photos/secret", "/object/abc"):
             assert gateway.ask("PUT", path, path.encode(), BEARER).status == 201
         yield gateway
-    finally:
-        gateway.stop()
 
 
 def target(

@@ -99,7 +99,7 @@ def stores(
         yield stores
     finally:
         for process in [*gateways, *nodes]:
-            process.stop()
+            process.kill()
 
 
 @pytest.fixture

@@ -25,9 +25,10 @@ from tests.support.gateway_process import ask
 from tests.support.paths import PROJECT
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 MIB = 2**20
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
@@ -218,7 +219,7 @@ def test_everything_recreated_while_clients_write_loses_nothing(stack: Stack) ->
         for writer in writers:
             writer.stop.set()
         for writer in writers:
-            writer.join()
+            writer.join(PATIENCE_SECONDS)
         wait_until_ready(port)
         for writer in writers:
             found = [writer.check(key) for key in writer.acknowledged]
@@ -249,7 +250,7 @@ def test_stopping_the_gateway_lets_a_running_download_end(stack: Stack) -> None:
         assert b"".join(got) == body
         connection.close()
     finally:
-        stopping.join()
+        stopping.join(PATIENCE_SECONDS)
         state = inspect(gateway)["State"]
         stack.compose("up", "-d", "--no-build")
     assert state["ExitCode"] == 0

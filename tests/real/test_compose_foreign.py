@@ -10,7 +10,7 @@ import pytest
 from tests.support.compose import COMPOSE, Stack, require_engine
 from tests.support.gateway_process import GatewayProcess
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 
 def test_a_compose_file_that_knows_nothing_of_us_works_unchanged() -> None:
@@ -42,8 +42,7 @@ def test_a_daemon_that_is_missing_at_the_start_is_waited_for(tmp_path: Path) -> 
         "DOCKER_HOST": f"unix://{daemon}",
         "STORAGE_INSTANCES_SELECTOR": "amazin-test-nothing-is-called-so",
     }
-    gateway = GatewayProcess(tmp_path, settings).start()
-    try:
+    with GatewayProcess(tmp_path, settings) as gateway:
         answer = gateway.ask("PUT", "/object/early", b"x")
         assert (answer.status, b"Docker" in answer.body) == (503, True)
         assert str(daemon).encode() not in answer.body
@@ -53,5 +52,3 @@ def test_a_daemon_that_is_missing_at_the_start_is_waited_for(tmp_path: Path) -> 
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert gateway.ask("GET", "/object/early").status == 503
-    finally:
-        gateway.stop()

@@ -133,7 +133,7 @@ def start(tmp_path: Path, consul: ConsulServer) -> Iterator[Start]:
 
     yield start_one
     for gateway in started:
-        gateway.stop()
+        gateway.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -245,7 +245,7 @@ def test_nobody_is_sent_to_a_gateway_that_finishes_its_transfers(
         assert connection.getresponse().status == 201
     finally:
         connection.close()
-    stopping.join()
+    stopping.join(PATIENCE_SECONDS)
 
 
 def test_nodes_come_go_and_fail_in_consul(

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -53,23 +52,18 @@ class Site(NamedTuple):
     folder: Path
 
     def gateway(self, **settings: str) -> GatewayProcess:
-        """Return a gateway that was started; its end is the caller's."""
-        gateway = GatewayProcess(self.folder, {**self.settings, **settings})
-        return gateway.start()
+        """Return a gateway, not started."""
+        return GatewayProcess(self.folder, {**self.settings, **settings})
 
     def repair(self, days: float = 0.0) -> Report:
         """Run a repair some days from now."""
         build = node_builder(Settings().node_limits)
-        membership = Membership(
-            FakeDiscovery(*self.specs), build, 100.0, None, is_watching=False
-        )
-        membership.snapshot()
         later = time.time_ns() + int(days * DAY_NS)
-        try:
+        with Membership(
+            FakeDiscovery(*self.specs), build, 100.0, None, is_watching=False
+        ) as membership:
+            membership.snapshot()
             return Repair(membership, Options(), lambda: later).run()
-        finally:
-            for member in membership.snapshot().members.values():
-                member.retire()
 
     def parts(self) -> int:
         """Count the parts that lie on the nodes, each copy of them."""
@@ -130,8 +124,7 @@ def curl(*arguments: str) -> bytes:
 
 
 def test_a_large_file_goes_in_and_out_by_curl(site: Site, body: Path) -> None:
-    gateway = site.gateway()
-    try:
+    with site.gateway() as gateway:
         url = f"http://127.0.0.1:{gateway.port}/object/large"
         curl("-T", str(body), url)  # so that all is imported
         before = resident_peak_kib(gateway.workers()[0])
@@ -155,8 +148,6 @@ def test_a_large_file_goes_in_and_out_by_curl(site: Site, body: Path) -> None:
         assert report.part_bytes == replicas * SIZE
         assert site.parts() == 51 * replicas
         assert curl(url) == data
-    finally:
-        gateway.stop()
 
 
 def send_part_of(port: int, path: str, length: int, data: bytes) -> socket.socket:
@@ -179,18 +170,13 @@ def test_a_gateway_that_is_killed_in_an_upload_leaves_the_old_object(
 ) -> None:
     data, old = body.read_bytes(), os.urandom(3 * PART)
     replicas = int(site.settings["REPLICAS"])
-    gateway = site.gateway()
-    try:
+    with site.gateway() as gateway:
         assert gateway.ask("PUT", "/object/x", old).status == 201
         assert site.parts() == 3 * replicas
         with send_part_of(gateway.port, "/object/x", SIZE, data[: 7 * PART + 500_000]):
             wait_until(lambda: site.parts() == 10 * replicas)
-            os.killpg(gateway.process.pid, signal.SIGKILL)
-            gateway.process.wait()
-    finally:
-        gateway.stop()
-    gateway = site.gateway()
-    try:
+            gateway.kill()
+    with site.gateway() as gateway:
         assert gateway.ask("GET", "/object/x").body == old
         early, late = site.repair(days=0.9), site.repair(days=1.1)
         assert (early.is_well, early.parts) == (True, 0)
@@ -199,29 +185,23 @@ def test_a_gateway_that_is_killed_in_an_upload_leaves_the_old_object(
         assert gateway.ask("GET", "/object/x").body == old
         assert gateway.ask("PUT", "/object/x", data).status == 201
         assert gateway.ask("GET", "/object/x").body == data
-    finally:
-        gateway.stop()
 
 
 def test_an_upload_that_is_cut_off_is_not_stored(site: Site) -> None:
     old = os.urandom(2 * PART + 1)
-    gateway = site.gateway()
-    try:
+    with site.gateway() as gateway:
         assert gateway.ask("PUT", "/object/x", old).status == 201
         with send_part_of(gateway.port, "/object/x", SIZE, bytes(2 * PART)) as sock:
             sock.shutdown(socket.SHUT_WR)
             assert b" 400 " in sock.recv(100)
         assert gateway.ask("GET", "/object/x").body == old
         assert site.repair(days=2).parts == 2
-    finally:
-        gateway.stop()
 
 
 def test_conditions_buckets_and_lists_know_large_objects(site: Site) -> None:
     data = os.urandom(3 * PART + 17)
     etag = hashlib.md5(data).hexdigest()
-    gateway = site.gateway()
-    try:
+    with site.gateway() as gateway:
         assert gateway.ask("POST", "/buckets/photos").status == 201
         path = "/objects/photos/a%20b/" + "k" * 300
         long_path = "/objects/photos/" + "%0A" * 1000
@@ -246,19 +226,13 @@ def test_conditions_buckets_and_lists_know_large_objects(site: Site) -> None:
         assert site.repair(days=2).is_well
         assert gateway.ask("GET", long_path).body == data
         assert gateway.ask("GET", path).status == 404
-    finally:
-        gateway.stop()
 
 
 def test_off_again_what_lies_in_parts_is_read_and_replaced(site: Site) -> None:
     data = os.urandom(2 * PART + 1)
-    gateway = site.gateway()
-    try:
+    with site.gateway() as gateway:
         assert gateway.ask("PUT", "/object/x", data).status == 201
-    finally:
-        gateway.stop()
-    gateway = site.gateway(CHUNK_BYTES="0")
-    try:
+    with site.gateway(CHUNK_BYTES="0") as gateway:
         assert gateway.ask("GET", "/object/x").body == data
         part = {"Range": f"bytes={PART - 5}-{PART + 5}"}
         answer = gateway.ask("GET", "/object/x", None, part)
@@ -267,15 +241,12 @@ def test_off_again_what_lies_in_parts_is_read_and_replaced(site: Site) -> None:
         assert gateway.ask("GET", "/object/x").body == data[::-1]
         assert site.repair(days=2).parts == 3
         assert site.parts() == 0
-    finally:
-        gateway.stop()
 
 
 @pytest.mark.parametrize("site", ["MinIO"], indirect=True)
 def test_a_node_may_die_in_the_middle_of_a_download(site: Site) -> None:
     data = os.urandom(30 * PART)
-    gateway = site.gateway()
-    try:
+    with site.gateway() as gateway:
         assert gateway.ask("PUT", "/object/x", data).status == 201
         for server in site.servers:
             connection = gateway.connect()
@@ -288,5 +259,3 @@ def test_a_node_may_die_in_the_middle_of_a_download(site: Site) -> None:
             assert got == data
             server.start()
             wait_until(lambda: gateway.ask("GET", "/health/ready?all").status == 200)
-    finally:
-        gateway.stop()

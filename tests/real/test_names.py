@@ -50,17 +50,15 @@ class NodeSource:
 
 
 @pytest.fixture(scope="module", params=["minio_server", "versity_server", "folder"])
-def node(
+def new_node(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Node]:
+) -> Callable[[], Node]:
+    """A function that returns the node of this kind; its end is the caller's."""
     if request.param == "folder":
-        found: Node = FolderNode("node", tmp_path_factory.mktemp("node"))
-    else:
-        server: Server = request.getfixturevalue(request.param)
-        found = S3Node(server.spec("node"), LIMITS)
-    with closing(found):
-        found.make_bucket("store")
-        yield found
+        folder = tmp_path_factory.mktemp("node")
+        return lambda: FolderNode("node", folder)
+    server: Server = request.getfixturevalue(request.param)
+    return lambda: S3Node(server.spec("node"), LIMITS)
 
 
 def hostile_keys() -> list[str]:
@@ -106,17 +104,25 @@ def start_put(node: Node, key: str) -> Pending[ObjectInfo]:
 
 
 @pytest.fixture(scope="module")
-def full_node(node: Node) -> Node:
-    """The node with one object for each key; folders write in `wait`, so in threads."""
+def new_full_node(new_node: Callable[[], Node]) -> Callable[[], Node]:
+    """The same, with one object for each key; folders write in `wait`: in threads."""
 
     def put(keys: list[str]) -> int:
         questions = (lambda key=key: start_put(node, key) for key in keys)
         return sum(1 for _ in several_at_once(questions))
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with closing(new_node()) as node, ThreadPoolExecutor(THREADS) as pool:
+        node.make_bucket("store")
         shares = [KEYS[start::THREADS] for start in range(THREADS)]
         assert sum(pool.map(put, shares)) == COUNT
-    return node
+    return new_node
+
+
+@pytest.fixture
+def full_node(new_full_node: Callable[[], Node]) -> Iterator[Node]:
+    """The node with all keys."""
+    with closing(new_full_node()) as node:
+        yield node
 
 
 def test_every_key_is_found_under_its_name(full_node: Node) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import os
 import random
 import signal
 import socket
@@ -61,9 +62,8 @@ def gateway(
     settings: dict[str, str],
 ) -> Iterator[GatewayProcess]:
     """A gateway that serves all tests of this module."""
-    process = GatewayProcess(tmp_path_factory.mktemp("gateway"), settings).start()
-    yield process
-    process.stop()
+    with GatewayProcess(tmp_path_factory.mktemp("gateway"), settings) as process:
+        yield process
 
 
 @pytest.fixture(autouse=True)
@@ -400,6 +400,7 @@ class CheckingClient:
         self._expected.pop(key, None)
 
 
+@pytest.mark.timeout(180)
 def test_64_clients_with_200_operations_each_find_every_byte(
     gateway: GatewayProcess,
 ) -> None:
@@ -447,11 +448,11 @@ def test_500_dribbling_clients_do_not_delay_a_normal_one(
 # The largest object
 
 
+@pytest.mark.timeout(300)
 def test_5_gib_go_up_and_down_in_constant_memory(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    gateway = GatewayProcess(tmp_path, settings).start()
-    try:
+    with GatewayProcess(tmp_path, settings) as gateway:
         wait_until_ready(gateway)
         before = {pid: resident_peak_kib(pid) for pid in gateway.workers()}
         block, blocks = object_bytes(4 * MIB), 5 * 2**30 // (4 * MIB)
@@ -473,8 +474,6 @@ def test_5_gib_go_up_and_down_in_constant_memory(
         connection.close()
         growth = [resident_peak_kib(pid) - kib for pid, kib in before.items()]
         assert max(growth) < 32 * 1024
-    finally:
-        gateway.stop()
 
 
 # Several gateways
@@ -483,8 +482,7 @@ def test_5_gib_go_up_and_down_in_constant_memory(
 def test_two_gateways_and_a_restarted_one_agree_on_every_key(
     tmp_path: Path, gateway: GatewayProcess, settings: dict[str, str]
 ) -> None:
-    other = GatewayProcess(tmp_path, settings).start()
-    try:
+    with GatewayProcess(tmp_path, settings) as other:
         keys = [f"agree{number}" for number in range(60)]
         for key in keys:
             assert gateway.ask("PUT", f"/object/{key}", key.encode()).status == 201
@@ -498,8 +496,6 @@ def test_two_gateways_and_a_restarted_one_agree_on_every_key(
                 assert one.ask("GET", f"/object/{key}").body == b"2" + key.encode()
             assert other.ask("DELETE", f"/object/{key}").status == 204
             assert gateway.ask("GET", f"/object/{key}").status == 404
-    finally:
-        other.stop()
 
 
 def test_each_object_lies_on_exactly_one_node(
@@ -525,8 +521,7 @@ def test_each_object_lies_on_exactly_one_node(
 def test_a_running_download_is_finished_when_the_gateway_is_stopped(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    gateway = GatewayProcess(tmp_path, settings).start()
-    try:
+    with GatewayProcess(tmp_path, settings) as gateway:
         body = object_bytes(32 * MIB)
         assert gateway.ask("PUT", "/object/graceful", body).status == 201
         connection = gateway.connect()
@@ -538,16 +533,12 @@ def test_a_running_download_is_finished_when_the_gateway_is_stopped(
         assert got + response.read() == body
         connection.close()
         assert gateway.process.wait(timeout=10) == 0
-    finally:
-        gateway.stop()
 
 
 def test_interrupting_the_process_group_ends_it_cleanly(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    import os
-
-    gateway = GatewayProcess(tmp_path, settings).start()
-    os.killpg(gateway.process.pid, signal.SIGINT)
-    assert gateway.process.wait(timeout=10) == 0
-    assert "Traceback" not in gateway.log.read_text()
+    with GatewayProcess(tmp_path, settings) as gateway:
+        os.killpg(gateway.process.pid, signal.SIGINT)
+        assert gateway.process.wait(timeout=10) == 0
+        assert "Traceback" not in gateway.log.read_text()

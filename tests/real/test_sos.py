@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -11,21 +10,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from tests.support.command_process import CommandProcess, blob_server
+from tests.support.blob_processes import RunningServer, server_of, sha1
+from tests.support.command_process import CommandProcess
 from tests.support.gateway_process import ask
 from tests.support.old_sos import (
     KINDS,
     SOS,
-    OldBlobServer,
     await_port,
     old_replicate,
     old_upload,
     request,
-    start_sos,
 )
 from tests.support.ports import free_port
 
@@ -44,79 +41,13 @@ MIXTURES = [
 ]
 
 
-def sha1(data: bytes) -> str:
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
-
-
-class Server(Protocol):
-    """A blob server of any kind, with its folder and port for life."""
-
-    url: str
-
-    def start(self) -> None:
-        """Start it, and return when it answers."""
-
-    def kill(self) -> None:
-        """End it as a power cut would. Harmless if it doesn't run."""
-
-
-class Ours:
-    def __init__(self, folder: Path, store: str) -> None:
-        self._command = blob_server(folder, store, WORKERS="1")
-        self._is_running = False
-        self.url = f"http://127.0.0.1:{self._command.port}"
-
-    def start(self) -> None:
-        self._command.start()
-        self._is_running = True
-
-    def kill(self) -> None:
-        if self._is_running:
-            self._is_running = False
-            self._command.kill()
-
-
-class StandIn:
-    def __init__(self, folder: Path, store: str) -> None:
-        self._folder, self._port = folder / store, free_port()
-        self._server: OldBlobServer | None = None
-        self.url = f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        self._server = OldBlobServer(self._folder, self._port)
-
-    def kill(self) -> None:
-        if self._server:
-            self._server.stop()
-            self._server = None
-
-
-class Program:
-    def __init__(self, folder: Path, store: str) -> None:
-        self._folder, self._port = folder / store, free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        self._process, _ = start_sos(self._folder, self._port)
-
-    def kill(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
-MAKERS = {"ours": Ours, "stand-in": StandIn, "sos": Program}
-
-
 @pytest.fixture(params=MIXTURES, ids="-".join)
 def servers(
     request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[Sequence[Server]]:
+) -> Iterator[Sequence[RunningServer]]:
     """Two blob servers of one group."""
-    servers: list[Server] = [
-        MAKERS[kind](tmp_path, f"store{number}")
+    servers = [
+        server_of(kind, tmp_path / f"store{number}")
         for number, kind in enumerate(request.param)
     ]
     try:
@@ -131,7 +62,9 @@ def servers(
 class Api:
     """Our api-server over blob servers, each blob on `replicas` of them."""
 
-    def __init__(self, folder: Path, servers: Sequence[Server], replicas: int) -> None:
+    def __init__(
+        self, folder: Path, servers: Sequence[RunningServer], replicas: int
+    ) -> None:
         urls = ",".join(server.url for server in servers)
         upload, self.download = free_port(), free_port()
         self._process = CommandProcess(
@@ -180,18 +113,17 @@ class Api:
         """End it as a power cut would."""
         self._process.kill()
 
-    def close(self) -> None:
-        self._process.stop()
+    close = kill
 
 
-def ids_of(server: Server) -> list[str]:
+def ids_of(server: RunningServer) -> list[str]:
     """Return the ids that a server lists."""
     found: list[str] = json.loads(request(f"{server.url}/blobs")[2])
     return found
 
 
 def test_our_api_server_works_on_any_blob_servers(
-    servers: Sequence[Server], tmp_path: Path
+    servers: Sequence[RunningServer], tmp_path: Path
 ) -> None:
     with closing(Api(tmp_path, servers, 2)) as api:
         for data in (SMALL, b"", BIG):
@@ -208,7 +140,7 @@ def test_our_api_server_works_on_any_blob_servers(
 
 
 def test_a_download_outlives_the_server_that_it_comes_from(
-    servers: Sequence[Server], tmp_path: Path
+    servers: Sequence[RunningServer], tmp_path: Path
 ) -> None:
     with closing(Api(tmp_path, servers, 2)) as api:
         assert api.upload(BIG) == 200
@@ -220,7 +152,7 @@ def test_a_download_outlives_the_server_that_it_comes_from(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_blob_breaks_the_download(tmp_path: Path, kind: str) -> None:
-    server: Server = MAKERS[kind](tmp_path, "store")
+    server = server_of(kind, tmp_path / "store")
     server.start()
     try:
         with closing(Api(tmp_path, [server], 1)) as api:
@@ -236,7 +168,7 @@ def test_a_damaged_blob_breaks_the_download(tmp_path: Path, kind: str) -> None:
 
 
 def test_what_was_acknowledged_outlives_a_power_cut_of_a_blob_server(
-    servers: Sequence[Server], tmp_path: Path
+    servers: Sequence[RunningServer], tmp_path: Path
 ) -> None:
     with closing(Api(tmp_path, servers, 1)) as api:
         acknowledged: list[bytes] = []
@@ -268,7 +200,7 @@ def test_what_was_acknowledged_outlives_a_power_cut_of_a_blob_server(
 
 
 def test_a_power_cut_of_the_api_server_leaves_nothing_half_written(
-    servers: Sequence[Server], tmp_path: Path
+    servers: Sequence[RunningServer], tmp_path: Path
 ) -> None:
     api = Api(tmp_path, servers, 2)
     try:
@@ -304,7 +236,9 @@ def upload_in_vain(api: Api, data: bytes) -> None:
         return
 
 
-def test_the_old_programs_work_on_mixed_servers(servers: Sequence[Server]) -> None:
+def test_the_old_programs_work_on_mixed_servers(
+    servers: Sequence[RunningServer],
+) -> None:
     urls = [server.url for server in servers]
     for data in (SMALL, b"", BIG):
         assert json.loads(old_upload(urls, sha1(data), data))["size"] == len(data)
@@ -316,7 +250,7 @@ def test_the_old_programs_work_on_mixed_servers(servers: Sequence[Server]) -> No
 
 @pytest.mark.skipif(not SOS, reason="no sos: set SOS to its path")
 def test_the_old_api_server_and_replicate_work_on_mixed_servers(
-    servers: Sequence[Server], tmp_path: Path
+    servers: Sequence[RunningServer], tmp_path: Path
 ) -> None:
     urls = ",".join(server.url for server in servers)
     upload, download = free_port(), free_port()

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import select
-import signal
 import socket
 import struct
 import subprocess
@@ -29,7 +28,7 @@ MAX_RESIDENT_KIB = 100 * 1024
 PATIENCE_SECONDS = 60.0
 MEASURED = """
 import sys
-from cli import main
+from amazin.cli.main import main
 main(sys.argv[1:], standalone_mode=False)
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -64,11 +63,20 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     """A gateway on folders."""
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "data").mkdir()
-    process = GatewayProcess(folder, {**SETTINGS, "DATA_DIR": str(folder / "data")})
-    try:
-        yield process.start()
-    finally:
-        process.stop()
+    settings = {**SETTINGS, "DATA_DIR": str(folder / "data")}
+    with GatewayProcess(folder, settings) as process:
+        yield process
+
+
+@pytest.fixture
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway for one test, which may kill it, with a bucket `photos`."""
+    folder = tmp_path_factory.mktemp("mortal")
+    (folder / "data").mkdir()
+    settings = {**SETTINGS, "DATA_DIR": str(folder / "data")}
+    with GatewayProcess(folder, settings) as process:
+        assert process.ask("POST", "/buckets/photos").status == 201
+        yield process
 
 
 @pytest.fixture
@@ -315,14 +323,13 @@ def test_a_killed_upload_leaves_nothing_and_is_simply_begun_again(
 
 
 def test_downloads_survive_a_gateway_that_is_killed(
-    gateway: GatewayProcess, bucket: str, tmp_path: Path
+    mortal: GatewayProcess, tmp_path: Path
 ) -> None:
-    data = large_object(gateway, tmp_path, f"{bucket}/large")
-    process = start(gateway, "get", f"{bucket}/large", str(tmp_path / "copy"))
+    data = large_object(mortal, tmp_path, "photos/large")
+    process = start(mortal, "get", "photos/large", str(tmp_path / "copy"))
     is_hit = wait_until(lambda: partial_bytes(tmp_path) > 2**20, process)
-    os.killpg(gateway.process.pid, signal.SIGKILL)
-    gateway.process.wait()
-    gateway.start()
+    mortal.kill()
+    mortal.start()
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, err) == (0, b"")
     assert is_hit
@@ -330,21 +337,20 @@ def test_downloads_survive_a_gateway_that_is_killed(
 
 
 def test_a_tree_survives_a_gateway_that_is_killed(
-    gateway: GatewayProcess, bucket: str, tmp_path: Path
+    mortal: GatewayProcess, tmp_path: Path
 ) -> None:
     make_tree(tmp_path / "one")
-    process = start(gateway, "cp", "-r", str(tmp_path / "one"), f"{bucket}/t")
-    path = f"/objects/{bucket}/list?limit=30"
+    process = start(mortal, "cp", "-r", str(tmp_path / "one"), "photos/t")
+    path = "/objects/photos/list?limit=30"
     assert wait_until(
-        lambda: len(json.loads(gateway.ask("GET", path).body)) == 30, process
+        lambda: len(json.loads(mortal.ask("GET", path).body)) == 30, process
     )
-    os.killpg(gateway.process.pid, signal.SIGKILL)
-    gateway.process.wait()
-    gateway.start()
+    mortal.kill()
+    mortal.start()
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, err) == (0, b"")
     assert b"200 objects" in out
-    well(gateway, "cp", "-r", f"{bucket}/t", str(tmp_path / "two"))
+    well(mortal, "cp", "-r", "photos/t", str(tmp_path / "two"))
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
@@ -389,16 +395,12 @@ def test_a_closed_gateway_wants_a_token(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     closed = {"ACCESS": "signed", "API_TOKENS": "t0ken"}
     settings = {**SETTINGS, **closed, "DATA_DIR": str(tmp_path / "data")}
-    process = GatewayProcess(tmp_path, settings)
-    try:
-        process.start()
+    with GatewayProcess(tmp_path, settings) as process:
         refused = amazin(process, "put", "-", "cat1", data=b"x")
         assert refused.returncode == 1
         assert b"AMAZIN_TOKEN" in refused.stderr
         assert b"AMAZIN_TOKEN" in amazin(process, "ls", "--token", "wrong").stderr
         well(process, "put", "-", "cat1", "--token", "t0ken", data=b"x")
-    finally:
-        process.stop()
 
 
 def test_a_reader_that_has_enough_is_no_error(

@@ -42,9 +42,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         "WORKERS": "1",
         "MAX_OBJECT_BYTES": "100MiB",
     }
-    gateway = GatewayProcess(folder, settings).start()
-    yield gateway
-    gateway.stop()
+    with GatewayProcess(folder, settings) as gateway:
+        yield gateway
 
 
 def test_it_is_the_server_that_is_meant(gateway: GatewayProcess) -> None:
@@ -355,7 +354,7 @@ def logged(gateway: GatewayProcess, key: str) -> dict[str, str]:
 def test_a_download_that_nobody_takes_any_more_is_given_up(
     gateway: GatewayProcess,
 ) -> None:
-    put(gateway, "leave", bytes(64 * MIB))
+    put(gateway, "leave", bytes(24 * MIB))
     with connect(gateway) as sock:
         sock.sendall(head("GET /object/leave"))
         assert sock.recv(4096)
@@ -365,7 +364,7 @@ def test_a_download_that_nobody_takes_any_more_is_given_up(
 
 
 def test_a_slow_reader_costs_no_memory(gateway: GatewayProcess) -> None:
-    body = random.Random(4).randbytes(64 * MIB)
+    body = random.Random(4).randbytes(48 * MIB)
     put(gateway, "slow", body)
     before = [resident_peak_kib(pid) for pid in gateway.workers()]
     connections = [gateway.connect() for _ in range(4)]
@@ -403,8 +402,5 @@ def test_who_is_refused_before_being_told_to_go_on_need_not_close(
 
 def test_an_upload_that_dribbles_ends_with_its_time(tmp_path: Path) -> None:
     data = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "data"), "WORKERS": "1"}
-    gateway = GatewayProcess(tmp_path, {**data, "REQUEST_TIMEOUT": "1"}).start()
-    try:
+    with GatewayProcess(tmp_path, {**data, "REQUEST_TIMEOUT": "1"}) as gateway:
         require_timely_uploads(gateway)
-    finally:
-        gateway.stop()

@@ -41,13 +41,14 @@ def gateway(
     folder = tmp_path_factory.mktemp("gateway")
     settings = settings_for(folder)
     if request.param == "gthread":
-        gateway = GatewayProcess(folder, {**settings, **GTHREAD}).start()
-        assert "Using worker: gthread" in gateway.log.read_text()
+        with GatewayProcess(folder, {**settings, **GTHREAD}) as gateway:
+            assert "Using worker: gthread" in gateway.log.read_text()
+            yield gateway
     else:
-        gateway = GatewayProcess(folder, settings, "wsgiref").start()
-        assert gateway.ask("GET", "/health").headers["Server"].startswith("WSGIServer")
-    yield gateway
-    gateway.stop()
+        with GatewayProcess(folder, settings, "wsgiref") as gateway:
+            server = gateway.ask("GET", "/health").headers["Server"]
+            assert server.startswith("WSGIServer")
+            yield gateway
 
 
 def test_an_object_is_stored_read_in_parts_and_removed(gateway: GatewayProcess) -> None:
@@ -102,8 +103,5 @@ def test_a_broken_download_is_seen_by_the_client(gateway: GatewayProcess) -> Non
 def test_an_upload_that_dribbles_ends_with_its_time(tmp_path: Path) -> None:
     """Under gunicorn's threads, too."""
     settings = {**settings_for(tmp_path), **GTHREAD, "REQUEST_TIMEOUT": "1"}
-    gateway = GatewayProcess(tmp_path, settings).start()
-    try:
+    with GatewayProcess(tmp_path, settings) as gateway:
         require_timely_uploads(gateway)
-    finally:
-        gateway.stop()

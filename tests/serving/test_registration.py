@@ -335,9 +335,11 @@ def child(agent: FakeAgent) -> Iterator[subprocess.Popen[bytes]]:
             stdin=subprocess.PIPE,
         )
         with child:
-            agent.wait(lambda: bool(agent.services))
-            yield child
-            child.kill()
+            try:
+                agent.wait(lambda: bool(agent.services))
+                yield child
+            finally:
+                child.kill()
 
 
 def test_the_process_ends_with_its_server(

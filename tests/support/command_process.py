@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,12 +79,6 @@ class CommandProcess(ServerProcess):
         command = [sys.executable, "-P", "-c", MAIN, *arguments]
         environ = command_environ(folder, settings or {})
         super().__init__(port, folder / f"{port}.log", command, folder, environ)
-
-    def kill(self) -> None:
-        """End it and its workers as a power cut would."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE_SECONDS)
-        self._process = None
 
 
 def blob_server(folder: Path, store: str, **settings: str) -> CommandProcess:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,6 +24,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "wsgiref": ("-m", "tests.support.wsgiref_server"),
 }
 """How each server is started: Python's arguments."""
+START_SECONDS, STOP_SECONDS = 30.0, 45.0
+POLL_SECONDS = 0.02
 
 
 def nodes_setting(specs: Iterable[NodeSpec]) -> str:
@@ -77,19 +80,28 @@ class ServerProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        return self.wait()
+        try:
+            return self.wait()
+        except BaseException:
+            self.kill()
+            raise
 
     def wait(self) -> Self:
         """Wait until a worker answers."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_SECONDS
         while True:
-            try:
+            with suppress(OSError, http.client.HTTPException):
                 if self.ask("GET", "/health").status == 200:
                     return self
-            except (OSError, http.client.HTTPException):
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise AssertionError(self.log.read_text()) from None
-                time.sleep(0.05)
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AssertionError(self.log.read_text())
+            time.sleep(POLL_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -105,13 +117,19 @@ class ServerProcess:
         """Stop it; returns its exit code. Harmless if it doesn't run."""
         if self._process is None:
             return 0
+        self.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        return self.kill()
+
+    def kill(self) -> int:
+        """End it and its workers as a power cut would; returns its exit code."""
         process, self._process = self._process, None
-        process.send_signal(signal.SIGTERM)
-        try:
-            return process.wait(timeout=45)
-        except subprocess.TimeoutExpired:
+        if process is None:
+            return 0
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            return process.wait()
+        return process.wait(STOP_SECONDS)
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers."""
@@ -180,3 +198,9 @@ def resident_peak_kib(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
     raise AssertionError("no VmHWM")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process has worked."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +49,12 @@ class Holdings(NamedTuple):
         ]
 
 
-def left_since(before: Holdings) -> list[str]:
-    """Return what is left of a test, when it had the time to end."""
+def left_since(before: Holdings, kept: Set[int] = frozenset()) -> list[str]:
+    """Return what is left of a test, when it had the time to end.
+
+    `kept`: children that are not the test's, though they may have begun meanwhile.
+    """
+    before = before._replace(children=before.children | {*map(str, kept)})
     deadline = time.monotonic() + PATIENCE_SECONDS
     left = Holdings.now().left_since(before)
     if left:

@@ -66,7 +66,7 @@ class OldBlobServer:
         """Refuse connections from now on, and break those that are open."""
         self.moves.set()
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
         self._server.break_connections()
         self._server.server_close()
 
@@ -326,7 +326,7 @@ def old_server(kind: str, folder: Path, port: int = 0) -> Iterator[str]:
         yield url
     finally:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE_SECONDS)
 
 
 def start_sos(folder: Path, port: int = 0) -> tuple[subprocess.Popen[bytes], str]:

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -25,8 +26,8 @@ class Act(Enum):
     RESET = "break the connection"
 
 
-Step = bytes | Act | Callable[[], object]
-"""Bytes are sent; a callable is called: to wait for, or tell, someone."""
+Step = bytes | Act | threading.Event | Callable[[], object]
+"""Bytes are sent; an event is waited for; a callable is called, to tell someone."""
 TAKE_REQUEST, TAKE_HEAD = Act.TAKE_REQUEST, Act.TAKE_HEAD
 STAY_SILENT, RESET = Act.STAY_SILENT, Act.RESET
 
@@ -57,8 +58,11 @@ class Peer:
         self.requests: list[Request] = []
         self._errors: list[Exception] = []
         self._unplayed = [list(script) for script in scripts]
+        self.ended = threading.Semaphore(0)
+        """Is released when a connection was closed."""
         self._thread = threading.Thread(target=self._accept)
         self._is_over = threading.Event()
+        self._open: list[socket.socket] = []
 
     @property
     def url(self) -> str:
@@ -86,11 +90,19 @@ class Peer:
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._is_over.set()
-            return
+            self._give_up()
         self._thread.join(PATIENCE_SECONDS)
+        if kind is not None:
+            return
         assert not self._errors, self._errors
         assert not any(self._unplayed), f"not played: {self._unplayed}"
+
+    def _give_up(self) -> None:
+        """Accept no connection any more, and break those that are open."""
+        self._is_over.set()
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         threads = []
@@ -100,11 +112,12 @@ class Peer:
                 connection = self._next_connection()
                 if connection is None:
                     break
+                self._open.append(connection)
                 thread = threading.Thread(target=self._play, args=(connection, script))
                 thread.start()
                 threads.append(thread)
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE_SECONDS)
 
     def _next_connection(self) -> socket.socket | None:
         for _ in range(int(PATIENCE_SECONDS / 0.05)):
@@ -125,6 +138,7 @@ class Peer:
                     script.pop(0)
             except Exception as exc:  # noqa: BLE001 - reported when the context ends
                 self._errors.append(exc)
+        self.ended.release()
 
     def _act(self, connection: socket.socket, step: Step) -> None:
         if isinstance(step, bytes):
@@ -137,6 +151,8 @@ class Peer:
         elif step is Act.RESET:
             option = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        elif isinstance(step, threading.Event):
+            assert step.wait(PATIENCE_SECONDS), "nobody lets it go on"
         elif callable(step):
             step()
 

@@ -19,6 +19,7 @@ from greenlet import greenlet
 from amazin.cluster.cluster import Cluster
 from amazin.errors import (
     ConflictError,
+    LateError,
     NodeError,
     NoNodesError,
     NoSuchKeyError,
@@ -46,7 +47,7 @@ REFRESH_SECONDS = 5.0
 ABSENT = b""
 PADDING = bytes(CHUNK_BYTES)
 """Makes a body too large to be held in memory."""
-ERRORS = (NodeError, NoNodesError, ConflictError, RepairError)
+ERRORS = (NodeError, NoNodesError, ConflictError, RepairError, LateError)
 
 
 class Wire:
@@ -133,7 +134,8 @@ class WiredNode(FakeNode):
         return WiredPending(self._wire, super().start_head(name), name.bucket, "head")
 
     def start_put(self, name: ObjectName, *arguments: Any, **options: Any) -> Any:
-        self._wire.pass_on("before", name.bucket, "put")
+        # A manifest is judged when it is sent: see `part_streams.ManifestBody`.
+        self._wire.pass_on("before", name.bucket, "write")
         self._wire.note_stamp(arguments[1].stamp)
         pending = super().start_put(name, *arguments, **options)
         return WiredPending(self._wire, pending, name.bucket, "commit")
@@ -212,12 +214,13 @@ class Gateway:
             clock=lambda: world.now,
             is_watching=False,
         )
-        self.cluster = Cluster(self.membership, lambda: world.now_ns + skew_ns)
+        self.cluster = world.new_cluster(
+            self.membership, lambda: world.now_ns + skew_ns
+        )
 
     def close(self) -> None:
         """End what it started."""
-        for member in self.membership.snapshot().members.values():
-            member.retire()
+        self.membership.close()
 
 
 @dataclass
@@ -232,6 +235,7 @@ class World:
     now: float = 1000.0
     running: dict[int, tuple[greenlet, Event | None]] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
+    new_cluster: Callable[[Membership, Callable[[], int]], Any] = Cluster
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)

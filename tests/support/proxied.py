@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -53,8 +53,7 @@ class Gateway:
 
     def close(self) -> None:
         """End its threads and connections."""
-        for member in self.membership.snapshot().members.values():
-            member.retire()
+        self.membership.close()
 
     @property
     def skipped(self) -> list[str]:
@@ -98,7 +97,6 @@ class Site:
         self._ranker = Ranker(dict.fromkeys(self.proxies, 1.0))
         self._numbers = itertools.count()
         self._stack = ExitStack()
-        self._resting: dict[tuple[object, ...], list[Gateway]] = {}
 
     def __enter__(self) -> Self:
         for proxy in self.proxies.values():
@@ -112,8 +110,6 @@ class Site:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for gateway in itertools.chain(*self._resting.values()):
-            gateway.close()
         self._stack.close()
 
     def beside(self) -> Site:
@@ -126,36 +122,18 @@ class Site:
     def gateway(
         self, away: Collection[str] = (), limits: TimeLimits = PATIENT
     ) -> Iterator[Gateway]:
-        """Return a gateway that holds no node for ill, but that some are stopped."""
-        gateway = self._take(away, limits)
-        try:
+        """Begin a gateway that holds no node for ill, but that some are stopped."""
+        with closing(self._new_gateway(away, limits)) as gateway:
             yield gateway
-        finally:
-            self._put_back(gateway, away, limits)
 
     @contextmanager
     def gateways(self, count: int, limits: TimeLimits) -> Iterator[list[Gateway]]:
-        """Return several."""
-        taken = in_parallel(lambda _: self._take((), limits), range(count))
+        """Begin several."""
+        begun = in_parallel(lambda _: self._new_gateway((), limits), range(count))
         try:
-            yield taken
+            yield begun
         finally:
-            for gateway in taken:
-                self._put_back(gateway, (), limits)
-
-    def _take(self, away: Collection[str], limits: TimeLimits) -> Gateway:
-        try:
-            return self._resting.get((tuple(away), limits), []).pop()
-        except IndexError:
-            return self._new_gateway(away, limits)
-
-    def _put_back(
-        self, gateway: Gateway, away: Collection[str], limits: TimeLimits
-    ) -> None:
-        if gateway.skipped:
-            gateway.close()
-        else:
-            self._resting.setdefault((tuple(away), limits), []).append(gateway)
+            in_parallel(Gateway.close, begun)
 
     def _new_gateway(self, away: Collection[str], limits: TimeLimits) -> Gateway:
         specs = [
@@ -180,12 +158,9 @@ class Site:
 
     def repair(self, limits: TimeLimits = PATIENT, days: int = 0) -> Report:
         """Run a repair, some days from now."""
-        gateway = self._new_gateway((), limits)
-        try:
-            later = time.time_ns() + days * 24 * 3600 * 10**9
+        later = time.time_ns() + days * 24 * 3600 * 10**9
+        with self.gateway(limits=limits) as gateway:
             return Repair(gateway.membership, Options(), lambda: later).run()
-        finally:
-            gateway.close()
 
     # Names
 

@@ -23,6 +23,8 @@ from amazin.model.node_specs import NodeSpec
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
+RUNNING: set[int] = set()
+"""The process ids of those that were started, and not ended."""
 
 
 class Server(ABC):
@@ -71,6 +73,7 @@ class Server(ABC):
                 stderr=log,
                 start_new_session=True,
             )
+        RUNNING.add(self._process.pid)
         deadline = time.monotonic() + START_SECONDS
         while not self._serves():
             if not self.is_running or time.monotonic() > deadline:
@@ -93,7 +96,8 @@ class Server(ABC):
         """End it as a power cut would (SIGKILL). Harmless if it doesn't run."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(START_SECONDS)
+            RUNNING.discard(self._process.pid)
             self._process = None
 
     def stop(self) -> None:

@@ -1,63 +1,45 @@
-"""The promise, where large objects lie in parts, which `repair` collects meanwhile.
+"""The machine of the promise, where large objects lie in parts.
 
-Days pass at any moment, also in the middle of uploads and of repairs.
+`repair` collects parts meanwhile. Days pass at any moment, also in the middle of
+uploads and of repairs.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import ExitStack
-from types import SimpleNamespace
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from amazin.cluster.cluster import Cluster
 from amazin.cluster.large_objects import LargeObjectStore
-from amazin.errors import LateError
 from amazin.membership.membership import Membership
-from amazin.model import manifest
 from amazin.model.objects import ObjectName
-from tests.proof.mutants import replaced
-from tests.proof.test_promise import GATEWAYS, NUMBERS, PromiseMachine
-from tests.support import promise
+from tests.proof.machine import GATEWAYS, NUMBERS, PromiseMachine
+from tests.support.promise import World
 
 PART_BYTES = 150_000
 """Streams have two parts."""
 
 
-class ChunkedMachine(PromiseMachine):
+class PartsMachine(PromiseMachine):
     """The same, with gateways that store long bodies in parts."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def new_world(self) -> World:
+        """See `PromiseMachine`."""
         numbers = itertools.count()
 
-        def token_hex(size: int) -> str:
-            return next(numbers).to_bytes(size, "little").hex()
+        def new_upload_id() -> str:
+            return next(numbers).to_bytes(16, "little").hex()
 
         def new_cluster(
             membership: Membership, clock_ns: Callable[[], int]
         ) -> LargeObjectStore:
             cluster = Cluster(membership, clock_ns)
-            return LargeObjectStore(cluster, PART_BYTES, clock_ns)
+            return LargeObjectStore(cluster, PART_BYTES, clock_ns, new_upload_id)
 
-        with ExitStack() as stack:
-            for owner, name, value in (
-                (promise, "Cluster", new_cluster),
-                (promise, "ERRORS", (*promise.ERRORS, LateError)),
-                (manifest, "secrets", SimpleNamespace(token_hex=token_hex)),
-            ):
-                stack.enter_context(replaced(owner, name, value))
-            self._stack = stack.pop_all()
-
-    def teardown(self) -> None:
-        try:
-            super().teardown()
-        finally:
-            self._stack.close()
+        return World(new_cluster=new_cluster)
 
     at_rest = precondition(lambda self: self.world.gateways and not self.world.running)
 
@@ -104,12 +86,3 @@ class ChunkedMachine(PromiseMachine):
         self.calm(4, True)
         self.must_go_on(name, gateway, False)
         self.check()
-
-
-TestChunkedPromise = ChunkedMachine.TestCase
-TestChunkedPromise.settings = settings(
-    max_examples=150,
-    stateful_step_count=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
