@@ -22,18 +22,12 @@ def for_each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> N
         return
     pending: Queue[T | None] = Queue(threads)
     errors: list[BaseException] = []
-
-    def run() -> None:
-        while (task := pending.get()) is not None:
-            try:
-                if not errors:
-                    work(task)
-            except BaseException as exc:  # noqa: BLE001 - raised below
-                errors.append(exc)
-
     # They are daemons, so that an interruption ends the process at once: nothing that
     # they do has to be brought to an end.
-    pool = [Thread(target=run, daemon=True) for _ in range(threads)]
+    pool = [
+        Thread(target=_do_pending, args=(work, pending, errors), daemon=True)
+        for _ in range(threads)
+    ]
     for thread in pool:
         thread.start()
     try:
@@ -49,3 +43,15 @@ def for_each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> N
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _do_pending(
+    work: Callable[[T], object], pending: Queue[T | None], errors: list[BaseException]
+) -> None:
+    """Do tasks until `None` comes; after an error only take them off the queue."""
+    while (task := pending.get()) is not None:
+        try:
+            if not errors:
+                work(task)
+        except BaseException as exc:  # noqa: BLE001 - the caller's thread raises it
+            errors.append(exc)

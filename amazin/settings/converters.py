@@ -66,11 +66,8 @@ def setting(
         "is_list": is_list,
     }
     if is_list:
-        return field(
-            default_factory=partial(convert, default),
-            metadata=metadata,
-            repr=not is_secret,
-        )
+        make = partial(convert, default)
+        return field(default_factory=make, metadata=metadata, repr=not is_secret)
     return field(default=default, metadata=metadata, repr=not is_secret)
 
 
