@@ -1,4 +1,4 @@
-"""`amazin repair`: the command; how it runs: `repair/schedule.py`."""
+"""`amazin repair`: brings objects to their nodes; see `repair/schedule.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from amazin.cli.nodes import known_nodes, log_to
 from amazin.cli.progress import run_bar
 from amazin.logs import logging_config
 from amazin.repair.report import Options, Report, fields, one_line, to_do
-from amazin.repair.schedule import Job, Watch, attempt, run, wait_for_it
+from amazin.repair.schedule import Job, Watch, attempt, run, wait_until_ready
 from amazin.units import counted
 
 
@@ -76,9 +76,9 @@ def repair(
 
 
 def work(job: Job, console: Console) -> Report:
-    """Run at a terminal: show the plan first, then a progress bar."""
+    """Run at a terminal: show the result of a dry run, then a progress bar."""
     with console.status("Looking at the nodes") as status:
-        snapshot = wait_for_it(job, status.update)
+        snapshot = wait_until_ready(job, status.update)
 
         def count(report: Report) -> None:
             status.update(f"Looking at the objects: {report.objects}")
