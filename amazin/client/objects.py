@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 from amazin.client.http import Answer
 from amazin.errors import ClientError
+from amazin.model.names import RESERVED_KEY
 
-RESERVED_KEY = "list"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
