@@ -44,7 +44,7 @@ from amazin.units import counted
     "--every",
     callback=as_seconds,
     metavar="TIME",
-    help="Run for ever in this rhythm, as 1h.",
+    help="Run again and again, each this long after the last began, as 1h.",
 )
 @json_option
 def repair(
@@ -52,9 +52,9 @@ def repair(
 ) -> None:
     """Bring every object onto the nodes where it belongs.
 
-    After a node was added, is to be drained, was lost or forgotten, or has been away.
-    It may be stopped, and begun again, at any time. Exit code 1 means that something
-    is left to be done, for which standard error gives the reason.
+    Run it after a node was added, given the weight 0, lost or forgotten, or was down.
+    It can be stopped and started again at any time. Exit code 1 means that something
+    is left to be done; standard error says why.
     """
     if every and dry_run:
         raise click.UsageError("--every and --dry-run don't go together")

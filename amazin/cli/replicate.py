@@ -61,7 +61,7 @@ NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob se
     "--blob-server",
     "given",
     metavar="URL,URL",
-    help="The servers, one group; by default /etc/sos.conf and ~/.sos.conf say them.",
+    help="The servers, one group; by default those of /etc/sos.conf and ~/.sos.conf.",
 )
 @click.option(
     "--jobs",
@@ -71,7 +71,7 @@ NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob se
     help="How many blobs are copied at once.",
 )
 @click.option(
-    "--check", is_flag=True, help="Read every copy, and hold it against its name."
+    "--check", is_flag=True, help="Read every copy, and compare it with its id."
 )
 @json_option
 def replicate(
@@ -79,13 +79,12 @@ def replicate(
 ) -> None:
     """Copy blobs to every blob server of their group.
 
-    For servers of ours and of `sos`, also mixed. What is copied is held against its id,
-    if that is a SHA-1. Different contents under one id are reported, and stay as they
-    are. A server that doesn't answer is left out. It may be stopped, and begun again,
-    at any time.
+    The servers may be ours and those of `sos`. Copies are compared with the id, if that
+    is a SHA-1. Different contents under one id are reported and not changed. A server
+    that doesn't answer is left out. The run can be stopped and started again at any
+    time.
 
-    Exit code 1 means that something is left to be done, for which standard error gives
-    the reason.
+    Exit code 1 means that something is left to be done; standard error says why.
     """
     if is_verbose and is_json:
         raise click.UsageError("--verbose and --json don't go together")

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from amazin.cli.common import FailureError, MistakeError, examples
 from amazin.cli.completion import SHELLS
-from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, complaint, main
+from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, main, text_of
 from amazin.cli.version import PACKAGE, release
 from amazin.errors import HTTPError, NodeError, SettingsError
 from tests.support import command_process
@@ -258,8 +258,8 @@ def test_a_bug_of_ours_is_not_hidden() -> None:
 
 
 def test_what_the_system_refused_is_named() -> None:
-    assert complaint(OSError(28, "No space left", "/x/y")) == "/x/y: No space left"
-    assert complaint(OSError(28, "No space left", 7)) == "7: No space left"
+    assert text_of(OSError(28, "No space left", "/x/y")) == "/x/y: No space left"
+    assert text_of(OSError(28, "No space left", 7)) == "7: No space left"
 
 
 PRINTING = [["config"], ["help"], ["--help"], ["--version"], ["completion", "zsh"]]
