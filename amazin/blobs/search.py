@@ -87,7 +87,7 @@ class Search(Generic[T]):
             self._failure = self._failure or exc
 
     def _await(self, seconds: float) -> tuple[Member, T] | None:
-        """Receive answers for so long; None: no server has answered with a blob."""
+        """Receive answers for some seconds; None: none of them has the blob."""
         deadline = time.monotonic() + seconds
         while self._requests:
             for request in list(self._requests):

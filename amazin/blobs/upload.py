@@ -120,7 +120,7 @@ class Writing:
                 yield member
 
         # If the id is a SHA-1, a server with other bytes has a damaged copy: the upload
-        # goes on with other servers.
+        # continues with other servers.
         fanout = Fanout(
             draft, until_full(), tolerates_conflicts=is_sha1(self._name.key)
         )

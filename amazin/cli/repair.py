@@ -44,7 +44,7 @@ from amazin.units import counted
     "--every",
     callback=as_seconds,
     metavar="TIME",
-    help="Run again and again, each this long after the last began, as 1h.",
+    help="Run repeatedly; the time from start to start, as 1h.",
 )
 @json_option
 def repair(

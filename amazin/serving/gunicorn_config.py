@@ -39,7 +39,7 @@ SMALL_BYTES = 64 * 1024
 """Bodies up to this size are sent together with the head of the response."""
 logconfig_dict = logging_config(settings.least_level)
 accesslog = None
-"""The gateway logs each request itself."""
+"""The applications log each request themselves."""
 control_socket_disable = True
 """Nothing uses gunicorn's control socket, and it would be a file to protect."""
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
