@@ -115,7 +115,7 @@ class Commands(click.Group):
             super().__call__(*args, **kwargs)
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else bool(exc.code)
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
