@@ -47,6 +47,7 @@ from tests.support.old_sos import (
     old_upload,
 )
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 LIMITS = TimeLimits(connect=2.0, answer=2.0, transfer=5.0)
 SHORT = TimeLimits(connect=0.5, answer=0.2, transfer=0.5)
@@ -370,7 +371,7 @@ class Scripted:
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
 
 
 def http(status: int, body: bytes = b"", *lines: str) -> bytes:
