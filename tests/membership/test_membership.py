@@ -409,7 +409,7 @@ def test_to_form_a_cluster_that_is_there_changes_nothing() -> None:
     assert world.process(A, B, C).membership.bootstrap().roster == before
 
 
-def test_a_form_that_failed_is_not_made_up_for_later() -> None:
+def test_a_bootstrap_that_failed_is_not_made_up_for_later() -> None:
     world = World()
     process = world.process(A, B, C)
     world.down("c")
@@ -419,7 +419,7 @@ def test_a_form_that_failed_is_not_made_up_for_later() -> None:
     assert process.membership.bootstrap().roster
 
 
-def test_without_wishes_nothing_is_proposed_but_all_is_followed() -> None:
+def test_without_desired_nodes_nothing_is_proposed_but_all_is_followed() -> None:
     world = World()
     passive = world.passive(A, B, C)
     assert passive.membership.bootstrap().roster is None
@@ -706,20 +706,20 @@ def test_who_forms_while_others_refresh_forms_all_the_same() -> None:
     assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"] * 5
 
 
-def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None:
+def test_a_refresh_that_began_earlier_does_not_use_up_the_bootstrap() -> None:
     """It read a list that had too few nodes."""
     world = World()
     process = world.process(A)
     results: list[Snapshot] = []
     threads: list[threading.Thread] = []
 
-    def form_meanwhile(spec: NodeSpec) -> None:
+    def bootstrap_meanwhile(spec: NodeSpec) -> None:
         process.builder.before = lambda spec: None
         process.discovery.specs = [A, B, C]
         threads.extend(run(lambda: results.append(process.membership.bootstrap())))
         await_that(lambda: process.membership._may_bootstrap)
 
-    process.builder.before = form_meanwhile
+    process.builder.before = bootstrap_meanwhile
     process.discovery.specs = [replace(A, secret_key="new")]
     process.membership.refresh()
     join(threads)

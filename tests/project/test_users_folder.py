@@ -16,22 +16,10 @@ import pytest
 
 from tests.support.gateway_process import ServerProcess
 from tests.support.installed import environ
+from tests.support.planted import EVERYTHING, OURS, PLAIN_GUNICORN, plant
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
-
-OURS = ("cli", "discovery", "errors", "gateway", "hashing", "nodes", "settings")
-"""Modules of ours, and rooms of the package."""
-LIBRARIES = (
-    *("click", "consul", "dns", "docker", "minio", "requests", "urllib3", "xxhash"),
-    "yaml",
-)
-SERVER = ("gevent", "greenlet", "gunicorn", "packaging")
-OPTIONAL = ("brotli", "chardet", "h2", "simplejson", "socks", "zstandard")
-"""What libraries import if it is there."""
-PLAIN_GUNICORN = (*OURS, *LIBRARIES, *OPTIONAL, "amazin")
-"""What is safe even where gunicorn itself has put the folder first."""
-EVERYTHING = (*PLAIN_GUNICORN, *SERVER, "json", "logging", "rich", "wsgi")
 
 GUNICORN = Path(sysconfig.get_path("scripts")) / "gunicorn"
 OWN_DISCOVERY = """\
@@ -57,13 +45,6 @@ from pathlib import Path
 FOLDER = Path(__file__).parent.parent / "data"
 NAMES = ["blue", "red"]
 """
-
-
-def plant(folder: Path, *names: str) -> None:
-    """Make files that nobody may import."""
-    for name in names:
-        text = f"raise SystemExit('the user\\'s file {name}.py was imported')\n"
-        (folder / f"{name}.py").write_text(text)
 
 
 @pytest.fixture
