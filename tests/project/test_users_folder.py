@@ -19,8 +19,6 @@ from tests.support.installed import environ
 from tests.support.planted import EVERYTHING, OURS, PLAIN_GUNICORN, plant
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.slow
-
 GUNICORN = Path(sysconfig.get_path("scripts")) / "gunicorn"
 OWN_DISCOVERY = """\
 import disks
@@ -110,6 +108,14 @@ def installed(programs: Path, folder: Path) -> Installed:
     return Installed(programs, folder)
 
 
+@pytest.fixture(params=["here", pytest.param("installed", marks=pytest.mark.slow)])
+def anywhere(request: pytest.FixtureRequest, folder: Path) -> Installed:
+    """Also as the tests' own environment has it, which is there at once."""
+    if request.param == "installed":
+        return Installed(request.getfixturevalue("programs"), folder)
+    return Installed(Path(sysconfig.get_path("scripts")), folder)
+
+
 def gateway_command(server: str, port: int) -> tuple[str, ...]:
     """Return how a gateway is started, by our command or by gunicorn's."""
     if server == "amazin":
@@ -121,7 +127,7 @@ def gateway_command(server: str, port: int) -> tuple[str, ...]:
 
 
 def test_a_program_gets_its_own_modules_and_our_library(
-    installed: Installed, folder: Path
+    anywhere: Installed, folder: Path
 ) -> None:
     plant(folder, *set(OURS) - {"errors", "settings"}, "xxhash", "docker", "minio")
     (folder / "errors.py").write_text("class GatewayError(Exception): own = True\n")
@@ -135,12 +141,13 @@ def test_a_program_gets_its_own_modules_and_our_library(
         "except ClientError as exc:\n"
         "    print(type(exc).__module__)\n"
     )
-    assert installed.output("python", "program.py") == "amazin.errors\n"
+    assert anywhere.output("python", "program.py") == "amazin.errors\n"
 
 
 # Our programs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "planted"), [("amazin", EVERYTHING), ("gunicorn", PLAIN_GUNICORN)]
 )
@@ -163,21 +170,22 @@ def test_a_gateway_is_ours_beside_files_of_any_name(
 
 
 def test_commands_are_ours_beside_files_of_any_name(
-    installed: Installed, folder: Path
+    anywhere: Installed, folder: Path
 ) -> None:
     plant(folder, *EVERYTHING)
     (folder / "configs").mkdir()
     (folder / "configs" / "config.yaml").write_text("replicas: 2\n")
-    assert "replicas" in installed.output("amazin", "config").lower()
-    installed.output("amazin", "version")
-    installed.output("amazin", "--help")
+    assert "replicas" in anywhere.output("amazin", "config").lower()
+    anywhere.output("amazin", "version")
+    anywhere.output("amazin", "--help")
     port, store = free_port(), str(folder.parent / "blobs")
     command = ("amazin", "blob-server", "-store", store, "-port", str(port))
-    with installed.serving(*command, port=port) as server:
+    with anywhere.serving(*command, port=port) as server:
         assert server.ask("POST", "/blob/abc", b"hello").status == 200
         assert server.ask("GET", "/blob/abc").body == b"hello"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -207,6 +215,7 @@ def test_libraries_are_never_the_users_files(
 # A discovery of the user's own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["amazin", "gunicorn"])
 @pytest.mark.parametrize("module", ["discovery", "errors", "docker", "inner.nodes"])
 def test_ones_own_discovery_may_be_called_like_a_module_of_ours(
