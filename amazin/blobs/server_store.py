@@ -32,18 +32,28 @@ MOST_DAMAGED = 10_000
 """Wrong copies that are remembered."""
 
 
+def blob_member(url: str, limits: TimeLimits) -> Member:
+    """Return a server as this process sees it, its name without a password."""
+    name = shown(url)
+    return Member(NodeSpec(name, url), BlobNode(name, url, limits))
+
+
 class ServerBlobs:
     """See `Blobs`. Thread-safe; servers that fail are skipped for a while."""
 
     def __init__(
-        self, servers: Sequence[BlobServer], limits: TimeLimits, replicas: int
+        self,
+        servers: Sequence[BlobServer],
+        limits: TimeLimits,
+        replicas: int,
+        make_member: Callable[[str, TimeLimits], Member] = blob_member,
     ) -> None:
         """Take where the servers are; none is asked yet."""
         members: dict[str, Member] = {}
         groups: dict[str, list[Member]] = {}
         for server in servers:
             if server.url not in members:
-                members[server.url] = blob_member(server.url, limits)
+                members[server.url] = make_member(server.url, limits)
             groups.setdefault(server.group, []).append(members[server.url])
         self._members = list(members.values())
         self._groups: Groups = list(groups.values())
@@ -127,12 +137,6 @@ class ServerBlobs:
 
     def __repr__(self) -> str:
         return f"<ServerBlobs {self._groups!r}>"
-
-
-def blob_member(url: str, limits: TimeLimits) -> Member:
-    """Return a server as this process sees it, its name without a password."""
-    name = shown(url)
-    return Member(NodeSpec(name, url), BlobNode(name, url, limits))
 
 
 def starting_head(name: ObjectName) -> Callable[[Node], Pending[ObjectInfo]]:
