@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,6 +33,7 @@ from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeClock, FakeDiscovery, FakeDisk, FakeNode
+from tests.support.forked import is_so_in_child
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
@@ -736,42 +734,24 @@ def test_a_forked_process_follows_by_itself() -> None:
     member = membership.snapshot().members["a"]
     with pytest.raises(NodeError):
         check(member)
-    membership._refresh_lock.acquire()  # another thread is in the middle of it
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            discovery.specs = [B]
-            snapshot = membership.snapshot()
-            is_new = snapshot.members["a"] is not member
-            is_fresh = not snapshot.members["a"].is_skipped
-            names = {name: m.spec.endpoint for name, m in snapshot.members.items()}
-            is_right = names == {"a": None, "b": B.endpoint}
-            status = 0 if is_new and is_fresh and is_right else 2
-        finally:
-            os._exit(status)
-    membership._refresh_lock.release()
-    assert exit_code(child) == 0
+
+    def follows() -> bool:
+        discovery.specs = [B]
+        discovery.gate.set()
+        snapshot = membership.snapshot()
+        is_new = snapshot.members["a"] is not member
+        is_fresh = not snapshot.members["a"].is_skipped
+        names = {name: m.spec.endpoint for name, m in snapshot.members.items()}
+        return is_new and is_fresh and names == {"a": None, "b": B.endpoint}
+
+    discovery.gate.clear()
+    begun = discovery.begun
+    refreshing = run(membership.refresh)  # it is in the middle of it
+    await_that(lambda: discovery.begun > begun)
+    assert is_so_in_child(follows)
+    discovery.gate.set()
+    join(refreshing)
     assert membership.snapshot().members["a"] is member
-
-
-def exit_code(child: int) -> int:
-    """Wait for a process, which is killed if it takes long."""
-    found = (0, 0)
-
-    def has_ended() -> bool:
-        nonlocal found
-        found = os.waitpid(child, os.WNOHANG)
-        return bool(found[0])
-
-    try:
-        await_that(has_ended)
-    except AssertionError:
-        os.kill(child, signal.SIGKILL)
-        found = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(found[1])
 
 
 def test_a_forked_process_looks_for_itself() -> None:

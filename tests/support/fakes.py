@@ -394,6 +394,7 @@ class FakeDiscovery:
     def __init__(self, *specs: NodeSpec) -> None:
         self.specs: object = list(specs)
         self.error: Exception | None = None
+        self.begun = 0
         self.finds = 0
         self.waits = 0
         self.gate = threading.Event()
@@ -401,6 +402,7 @@ class FakeDiscovery:
         self._awake = threading.Semaphore(0)
 
     def find(self) -> list[NodeSpec]:
+        self.begun += 1
         assert self.gate.wait(PATIENCE_SECONDS)
         self.finds += 1
         if self.error:
