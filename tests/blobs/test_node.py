@@ -247,7 +247,7 @@ def test_connections_are_kept(tmp_path: Path):
         for number in range(3):
             put(node, f"a{number}", BIG, None)
             get(node, f"a{number}")
-        assert len(server._server._open) == 1
+        assert server.connections == 1
         node.close()
     finally:
         server.stop()
@@ -502,9 +502,8 @@ def test_a_body_without_an_end_is_refused(scripted: Start):
 
 
 def test_what_is_no_blob_server_is_not_alive():
-    for answer in (http(200, b"hello"), http(404, b"alive")):
-        server = SameAnswer(answer)
-        server._serve = lambda sock, a=answer: sock.sendall(a)  # type: ignore[method-assign]
+    for alive in (http(200, b"hello"), http(404, b"alive")):
+        server = SameAnswer(b"", alive)
         with closing(server), closing(BlobNode("a", server.url, LIMITS)) as node:
             question = node.start_check()
             with pytest.raises(NodeProtocolError):

@@ -195,11 +195,15 @@ def answer(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+ALIVE = answer(body=b"alive", headers=["Connection: close"])
+
+
 class SameAnswer:
     """A blob server that gives one answer, whatever is asked, but `/alive`."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, alive: bytes = ALIVE) -> None:
         self._answer = answer
+        self._alive = alive
         self.heads: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -220,8 +224,7 @@ class SameAnswer:
             data += sock.recv(65536)
         head, _, rest = data.partition(b"\r\n\r\n")
         if head.startswith(b"GET /alive"):
-            answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nalive"
-            sock.sendall(answer.replace(b"\r\n\r", b"\r\nConnection: close\r\n\r"))
+            sock.sendall(self._alive)
             return
         self.heads.append(head)
         if head.startswith(b"POST"):
