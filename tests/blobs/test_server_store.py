@@ -687,6 +687,16 @@ class ChanceCopy:
         )
 
 
+def chance_copies(
+    random: Random, data: bytes, *, may_be_wrong: bool = True
+) -> list[ChanceCopy]:
+    """Return what the servers of two groups have."""
+    return [
+        ChanceCopy(random, f"{n % 2}{n}", data, may_be_wrong=may_be_wrong)
+        for n in range(random.randrange(1, 6))
+    ]
+
+
 def bare_node(name: str) -> FakeNode:
     """Return an empty blob server."""
     spec = NodeSpec(name, f"http://{name}")
@@ -755,8 +765,7 @@ def test_a_server_that_fails_to_answer_is_skipped(look: Callable[..., object]):
 def test_no_mixture_of_servers_gives_out_wrong_bytes_as_a_whole(seed: int):
     random = Random(seed)
     data = random.randbytes(random.choice((5, 200_000, 2**18, 300_000, 700_000)))
-    numbers = range(random.randrange(1, 6))
-    copies = [ChanceCopy(random, f"{n % 2}{n}", data) for n in numbers]
+    copies = chance_copies(random, data)
     store = over_fakes(copy.node(sha1(data)) for copy in copies)
     may_be_missing = all(c.is_absent and not c.is_dead for c in copies)
     given, size = b"", UNKNOWN_SIZE
@@ -779,10 +788,7 @@ def test_no_mixture_of_servers_gives_out_a_range_as_something_else(seed: int):
     """All copies are beginnings of the same bytes: a range can't be checked."""
     random = Random(seed)
     data = random.randbytes(random.choice((5, 200_000, 2**18, 300_000, 700_000)))
-    numbers = range(random.randrange(1, 6))
-    copies = [
-        ChanceCopy(random, f"{n % 2}{n}", data, may_be_wrong=False) for n in numbers
-    ]
+    copies = chance_copies(random, data, may_be_wrong=False)
     for copy in copies:
         copy.tells_only = random.random() < 0.4
     first = random.randrange(len(data))
