@@ -311,9 +311,12 @@ def test_a_port_is_waited_for(host: str) -> None:
 
 
 def test_a_port_is_not_waited_for_once_told_to_stop() -> None:
-    stopping = threading.Event()
+    port, stopping = free_port(), threading.Event()
     stopping.set()
-    wait_for_port("127.0.0.1", free_port(), stopping)
+    waiting = threading.Thread(target=wait_for_port, args=("0.0.0.0", port, stopping))
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 # The process
