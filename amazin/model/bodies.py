@@ -21,6 +21,13 @@ class Body(Protocol):
         """Whether a call of `chunks` now would yield the body from its beginning."""
 
 
+class ClosableBody(Body, Protocol):
+    """A body that may own a resource: a file, a node's connection."""
+
+    def close(self) -> None:
+        """Release the resource. Idempotent."""
+
+
 class HeldBody:
     """A small body held in memory, so that it can be sent more than once."""
 
