@@ -53,6 +53,9 @@ class HeldBody:
         """See `Body`."""
         return True
 
+    def close(self) -> None:
+        """Do nothing: the body owns nothing."""
+
 
 def digest_of(chunks: Iterable[bytes], algorithm: str) -> tuple[int, str]:
     """Read all chunks; return their size and their digest in hex."""

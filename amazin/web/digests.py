@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl
 from wsgiref.types import WSGIEnvironment
 
 from amazin.errors import HTTPError
-from amazin.model.digests import DIGEST_BYTES, Claim
+from amazin.model.bodies import HeldBody
+from amazin.model.digests import DIGEST_BYTES, CheckedBody, Claim
 
 _CHECKSUM = "x-amz-checksum-"
 _PAYLOAD = "x-amz-content-sha256"
@@ -47,6 +48,11 @@ def claims_of(environ: WSGIEnvironment) -> list[Claim]:
         if name.lower().startswith((_CHECKSUM, _PAYLOAD)):
             given.append((name.lower(), value))
     return [claim for name, value in given for claim in _read(name, value.strip(" \t"))]
+
+
+def require_claims(environ: WSGIEnvironment, data: bytes) -> None:
+    """Check what is said about a body that is known. Raises: DigestError, HTTPError."""
+    list(CheckedBody(HeldBody(data), claims_of(environ)).chunks())
 
 
 def _read(name: str, value: str) -> Iterator[Claim]:

@@ -196,6 +196,17 @@ def test_bodies_of_json_are_checked(nodes: list[Node]) -> None:
     assert shown(app, WAYS["bucket"], b"x").status == 404
 
 
+def test_a_copy_has_no_bytes_of_its_own(nodes: list[Node]) -> None:
+    app = gateway(nodes)
+    assert send(app, WAYS["bucket"], b"a cat", {}).status == 201
+    source = {"X-Copy-Source": "/photos/a/b"}
+    for body, status in ((b"", 201), (b"a cat", 400)):
+        for name, value in digests(body).items():
+            given = {**source, name: value}
+            copied = call(app, "PUT", "/objects/photos/copy", b"", given)
+            assert copied.status == status, name
+
+
 # Presigned URLs
 
 KEY_ID, SECRET = "amazin", "correct-horse-battery-staple"
