@@ -130,16 +130,14 @@ def test_what_is_true_is_stored(app: Gateway, way: Way, body: bytes) -> None:
     assert not digests(body).keys() & {*found.headers}
 
 
-@pytest.mark.parametrize("body", BODIES, ids=len)
-def test_what_is_wrong_is_400_and_nothing_is_stored(
-    app: Gateway, way: Way, body: bytes
-) -> None:
-    right, others = digests(body), digests(body + b"x")
-    for name, other in others.items():
-        answer = send(app, way, body, {**right, name: other})
-        assert (answer.status, answer.code) == (400, "BadDigest"), name
-        assert name.lower() in answer.json["error"].lower()
-        assert shown(app, way, body).status == 404
+def test_what_is_wrong_is_400_and_nothing_is_stored(app: Gateway, way: Way) -> None:
+    for body in BODIES:
+        right, others = digests(body), digests(body + b"x")
+        for name, other in others.items():
+            answer = send(app, way, body, {**right, name: other})
+            assert (answer.status, answer.code) == (400, "BadDigest"), name
+            assert name.lower() in answer.json["error"].lower()
+            assert shown(app, way, body).status == 404
 
 
 def test_what_is_malformed_is_400(app: Gateway, way: Way) -> None:
