@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -22,9 +21,8 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.model.bodies import Body, digest_of, hold_if_small
+from amazin.model.bodies import Body, digest_of, digests_of, hold_if_small
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import NodeObject
 
 Groups = Sequence[Sequence[Member]]
 """The servers of each group, in the configuration's order."""
@@ -184,14 +182,7 @@ def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str, str]:
 
     Raises: NoSuchKeyError, NodeError.
     """
-    sha1 = hashlib.sha1(usedforsecurity=False)
-
-    def chunks(content: NodeObject) -> Iterator[bytes]:
-        for chunk in iter(content.read, b""):
-            sha1.update(chunk)
-            yield chunk
-
     with closing(member.call(lambda node: node.start_get(name))) as content:
-        size, sha256 = digest_of(chunks(content), "sha256")
-    stored = Stored(member, replace(content.info, size=size))
-    return stored, sha1.hexdigest(), sha256
+        chunks = iter(content.read, b"")
+        size, (sha1, sha256) = digests_of(chunks, "sha1", "sha256")
+    return Stored(member, replace(content.info, size=size)), sha1, sha256

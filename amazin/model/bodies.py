@@ -59,11 +59,18 @@ class HeldBody:
 
 def digest_of(chunks: Iterable[bytes], algorithm: str) -> tuple[int, str]:
     """Read all chunks; return their size and their digest in hex."""
-    size, digest = 0, hashlib.new(algorithm, usedforsecurity=False)
+    size, (digest,) = digests_of(chunks, algorithm)
+    return size, digest
+
+
+def digests_of(chunks: Iterable[bytes], *algorithms: str) -> tuple[int, list[str]]:
+    """As `digest_of`, for several algorithms."""
+    size, digests = 0, [hashlib.new(name, usedforsecurity=False) for name in algorithms]
     for chunk in chunks:
         size += len(chunk)
-        digest.update(chunk)
-    return size, digest.hexdigest()
+        for digest in digests:
+            digest.update(chunk)
+    return size, [digest.hexdigest() for digest in digests]
 
 
 def hold_if_small(body: Body) -> Body:
