@@ -7,8 +7,11 @@ asked for; and the one place where errors become a sentence and an exit code.
 from __future__ import annotations
 
 import errno
+import os
+import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -101,6 +104,21 @@ EXIT_CODES = (
 
 class Commands(click.Group):
     """The commands, found when they are needed."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run as a program, which ends here.
+
+        The interpreter's own end would write once more what standard output has
+        refused, and may abort while another thread prints.
+        """
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else bool(exc.code)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return their names, in the order of the help."""

@@ -246,6 +246,8 @@ class Transport:
         """Return what an exception of urllib3 means; whether it may pass."""
         reasons = (exc, *exc.args, exc.__context__)
         is_broken = any(isinstance(reason, TLS_BROKEN) for reason in reasons)
+        if isinstance(exc, exceptions.ClosedPoolError):
+            return ClientError("The client is closed")
         if isinstance(exc, exceptions.SSLError) and not is_broken:
             return ClientError(f"{self.url}: TLS: {printable(str(exc))}")
         if isinstance(exc, NOT_CONNECTED):

@@ -79,7 +79,13 @@ def when_ready(server: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Stop the background threads of the application."""
+    """Stop the background threads of the application.
+
+    A stop signal that comes after this is late: gunicorn's handler would raise in the
+    middle of the interpreter's end, and that is logged as a stack trace.
+    """
+    for number in processes.STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     close = getattr(getattr(worker, "wsgi", None), "close", None)
     if close:
         close()

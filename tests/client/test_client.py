@@ -507,6 +507,14 @@ def test_a_client_that_is_closed_closes_its_connections() -> None:
     assert answered == [b""]
 
 
+def test_a_client_that_is_closed_says_so_at_once(clock: Clock) -> None:
+    client = new_client("http://127.0.0.1:1", sleep=clock.sleep)
+    client.close()
+    with pytest.raises(ClientError, match="The client is closed"):
+        client.buckets()
+    assert clock.pauses == []
+
+
 def speak_no_tls(listener: socket.socket) -> None:
     listener.settimeout(PATIENCE_SECONDS)
     sock, _ = listener.accept()
