@@ -127,7 +127,7 @@ def test_what_is_true_is_stored(app: Gateway, way: Way, body: bytes) -> None:
     assert answer.status == (201 if way.method == "PUT" else 200)
     found = shown(app, way, body)
     assert (found.status, found.body) == (200, body)
-    kept = {name.lower() for name in found.headers.keys()}
+    kept = {name.lower() for name in found.headers}
     assert kept.isdisjoint(name.lower() for name in digests(body))
 
 
