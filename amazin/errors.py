@@ -90,6 +90,10 @@ class BodyError(GatewayError):
     """The client's request body could not be read to its end."""
 
 
+class DigestError(BodyError):
+    """The client's bytes are not those that it says they are; the message names it."""
+
+
 class LateError(GatewayError):
     """The time limit for the whole request has passed."""
 

@@ -11,8 +11,9 @@ from amazin.api.blobs import blob_headers, content_type, stored
 from amazin.api.content import get_content, head_content
 from amazin.api.operations import health
 from amazin.blobs.folder_store import BlobFolder, Detail, quoted
-from amazin.blobs.store import MAX_HEADER_BYTES, check_id
+from amazin.blobs.store import MAX_HEADER_BYTES, check_id, is_sha1
 from amazin.cluster.uploads import Stored
+from amazin.model.digests import CheckedBody, Claim
 from amazin.model.objects import ObjectInfo
 from amazin.settings.settings import Settings
 from amazin.web.bodies import stream_body
@@ -51,10 +52,15 @@ def list_blobs(request: Request, services: FolderServices) -> Response:
 
 
 def post_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
-    """Store the body, unless the id is stored already; 200 with id and size."""
+    """Store the body, unless the id is stored already; 200 with id and size.
+
+    An id that looks like a SHA-1 must be that of the bytes.
+    """
     check_id(blob_id)
     headers = blob_headers(request.environ, MAX_HEADER_BYTES)
     body = stream_body(request.environ, services.settings.max_object_bytes)
+    if is_sha1(blob_id):
+        body = CheckedBody(body, [Claim("The id", "sha1", bytes.fromhex(blob_id))])
     copy = services.blobs.put(blob_id, body, headers)
     request.node = copy.member.name
     return stored(blob_id, copy.info.size)

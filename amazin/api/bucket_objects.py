@@ -37,6 +37,7 @@ from amazin.model.objects import ObjectInfo
 from amazin.model.stored_names import KEY_HEADER
 from amazin.nodes.interface import NodeObject
 from amazin.web.conditions import Conditions
+from amazin.web.digests import require_claims
 from amazin.web.framing import (
     DEADLINE,
     content_length,
@@ -105,6 +106,7 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
     conditions = Conditions(request.header).for_upload()
     if is_chunked(request.environ) or content_length(request.environ):
         raise invalid_source("A copy has no body")
+    require_claims(request.environ, b"")
     require_bucket(services, target.bucket)
     try:
         content = services.objects.get(source.name).content

@@ -15,10 +15,11 @@ from amazin.api.services import Services
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
 from amazin.errors import NodeProtocolError
+from amazin.model.bodies import ClosableBody
 from amazin.model.headers import require_fit
 from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject
-from amazin.web.bodies import ClosableBody, stream_body
+from amazin.web.bodies import stream_body
 from amazin.web.conditions import (
     CONDITIONAL_HEADERS,
     Conditions,

@@ -21,7 +21,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.model.bodies import Body, digest_of, hold_if_small
+from amazin.model.bodies import Body, digest_of, digests_of, hold_if_small
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 
 Groups = Sequence[Sequence[Member]]
@@ -145,16 +145,16 @@ class Writing:
             copies.append(copy)
             return
         try:
-            stored, digest = read_copy(copy.member, self._name)
+            stored, sha1, sha256 = read_copy(copy.member, self._name)
         except NoSuchKeyError:
             targets.append(copy.member)
             return
         except NodeError:
             return
-        if digest in ("", self._sha1):
+        if sha256 == self._sha256:
             copies.append(stored)
             return
-        if not is_sha1(self._name.key):
+        if not is_sha1(self._name.key) or sha1 == self._name.key:
             raise DifferentContentError
         log.warning("blob %s is damaged on %s", self._name.key, copy.member.name)
         if info.etag:
@@ -168,10 +168,9 @@ class Writing:
         return self._digest("md5")
 
     @cached_property
-    def _sha1(self) -> str:
-        """The id if it is a SHA-1, else the body's; empty if it is read only once."""
-        key = self._name.key
-        return key if is_sha1(key) else self._digest("sha1")
+    def _sha256(self) -> str:
+        """The SHA-256 of the body, as `_md5`: two contents may have one SHA-1."""
+        return self._digest("sha256")
 
     def _digest(self, algorithm: str) -> str:
         if not self._body.can_restart():
@@ -179,11 +178,12 @@ class Writing:
         return digest_of(self._body.chunks(), algorithm)[1]
 
 
-def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str]:
-    """Read a stored copy; return it, its size known now, and its SHA-1.
+def read_copy(member: Member, name: ObjectName) -> tuple[Stored, str, str]:
+    """Read a stored copy; return it, its size known now, its SHA-1 and SHA-256.
 
     Raises: NoSuchKeyError, NodeError.
     """
     with closing(member.call(lambda node: node.start_get(name))) as content:
-        size, sha1 = digest_of(iter(content.read, b""), "sha1")
-    return Stored(member, replace(content.info, size=size)), sha1
+        chunks = iter(content.read, b"")
+        size, (sha1, sha256) = digests_of(chunks, "sha1", "sha256")
+    return Stored(member, replace(content.info, size=size)), sha1, sha256

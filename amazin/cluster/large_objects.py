@@ -34,7 +34,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.membership.member import Member
-from amazin.model.bodies import Body
+from amazin.model.bodies import Body, digest_of
 from amazin.model.headers import require_fit
 from amazin.model.manifest import (
     MAX_MANIFEST_BYTES,
@@ -185,10 +185,10 @@ class LargeObjectStore:
     ) -> Stored:
         """Store an object whose name determines its bytes, unless it is stored already.
 
-        A stored object keeps its headers, and the body is not read.
+        A stored object keeps its headers. The body must be able to restart.
 
         Raises:
-            DifferentContentError: an object of another size has this name.
+            DifferentContentError: other bytes have this name.
             BodyError, NodeError, NoNodesError: as `put`.
         """
         placed = self._lookup.place_for_write(name)
@@ -199,7 +199,7 @@ class LargeObjectStore:
             return self.put(name, body, headers)
         if differ(found.copies):
             return self.put(name, body, info.headers)
-        if info.size != body.length:
+        if info.size != body.length or not self._has_bytes_of(body, name, info.etag):
             raise DifferentContentError
         placement = found.placed.placement
         require_home(placement)
@@ -208,6 +208,17 @@ class LargeObjectStore:
         if copies >= placement.replicas and self._is_whole(found.info):
             return Stored(found.member, info)
         return self.put(name, body, info.headers)
+
+    def _has_bytes_of(self, body: Body, name: ObjectName, etag: str) -> bool:
+        """Whether a stored object has the bytes of a body. Raises: as `get`.
+
+        Two contents with one SHA-1 are known, of the same size.
+        """
+        _, md5 = digest_of(body.chunks(), "md5")
+        if md5 == etag:
+            return True
+        with closing(self.get(name).content) as content:  # its ETag may be no MD5
+            return digest_of(iter(content.read, b""), "md5")[1] == md5
 
     def _put_matching(
         self, name: ObjectName, body: Body, headers: Mapping[str, str], if_match: str

@@ -21,6 +21,13 @@ class Body(Protocol):
         """Whether a call of `chunks` now would yield the body from its beginning."""
 
 
+class ClosableBody(Body, Protocol):
+    """A body that may own a resource: a file, a node's connection."""
+
+    def close(self) -> None:
+        """Release the resource. Idempotent."""
+
+
 class HeldBody:
     """A small body held in memory, so that it can be sent more than once."""
 
@@ -46,14 +53,24 @@ class HeldBody:
         """See `Body`."""
         return True
 
+    def close(self) -> None:
+        """Do nothing: the body owns nothing."""
+
 
 def digest_of(chunks: Iterable[bytes], algorithm: str) -> tuple[int, str]:
     """Read all chunks; return their size and their digest in hex."""
-    size, digest = 0, hashlib.new(algorithm, usedforsecurity=False)
+    size, (digest,) = digests_of(chunks, algorithm)
+    return size, digest
+
+
+def digests_of(chunks: Iterable[bytes], *algorithms: str) -> tuple[int, list[str]]:
+    """As `digest_of`, for several algorithms."""
+    size, digests = 0, [hashlib.new(name, usedforsecurity=False) for name in algorithms]
     for chunk in chunks:
         size += len(chunk)
-        digest.update(chunk)
-    return size, digest.hexdigest()
+        for digest in digests:
+            digest.update(chunk)
+    return size, [digest.hexdigest() for digest in digests]
 
 
 def hold_if_small(body: Body) -> Body:

@@ -1,7 +1,8 @@
 """AWS Signature Version 4 in a URL's query: signing and verifying. Pure.
 
-Bodies are not signed (`UNSIGNED-PAYLOAD`), as in every presigned URL. A client may
-escape the URL differently than the signer did: the unescaped values count.
+Bodies are usually not signed (`UNSIGNED-PAYLOAD`). Where the hash of one is, in the
+query or in a signed header, whoever reads the body compares it. A client may escape the
+URL differently than the signer did: the unescaped values count.
 
 Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters (AWS
 Signature Version 4)".
@@ -16,6 +17,7 @@ from calendar import timegm
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import product
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from amazin.errors import SignatureError
@@ -42,7 +44,8 @@ _CREDENTIAL = re.compile(r"(.{1,128})/(([0-9]{8})/[A-Za-z0-9_-]{1,64}/s3/aws4_re
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _HEADERS = re.compile(r"[a-z0-9-]+(?:;[a-z0-9-]+)*")
-_SIGNATURE = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PAYLOAD_HEADER = "x-amz-content-sha256"
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -84,6 +87,8 @@ class _Claim:
     signature: str
     query: str
     """All parameters but the signature, in canonical form."""
+    payload: str
+    """What the query says about the body: its SHA-256, or that it is not signed."""
 
 
 def signed_url(
@@ -103,7 +108,7 @@ def signed_url(
         (name, quote(value, safe=""))
         for name, value in zip(_NAMES[:-1], values, strict=True)
     )
-    text = _canonical_request(method, path, query, [("host", host)])
+    text = _canonical_request(method, path, query, [("host", host)], PAYLOAD)
     signature = _signature(key, date, scope, text)
     segments = [
         segment.replace(".", "%2E") if segment in (".", "..") else segment
@@ -160,12 +165,15 @@ def _fits(
     hosts: Iterable[str],
 ) -> bool:
     fits = False
-    for host in hosts:
+    payloads = {claim.payload}
+    if _PAYLOAD_HEADER in claim.headers:  # some signers sign its value twice
+        payloads.add(request.header(_PAYLOAD_HEADER) or "")
+    for host, payload in product(hosts, payloads):
         headers = [
             (name, host if name == "host" else request.header(name) or "")
             for name in claim.headers
         ]
-        text = _canonical_request(method, request.path, claim.query, headers)
+        text = _canonical_request(method, request.path, claim.query, headers, payload)
         expected = _signature(key, claim.date, claim.scope, text)
         fits |= hmac.compare_digest(expected, claim.signature)
     return fits
@@ -208,6 +216,7 @@ def _read_claim(query: str) -> _Claim:
         names,
         signature,
         _joined(pair for pair in pairs if pair[0] != "X-Amz-Signature"),
+        dict(pairs).get("X-Amz-Content-Sha256", PAYLOAD),
     )
 
 
@@ -220,8 +229,9 @@ def _read_values(pairs: Sequence[tuple[str, str]]) -> Sequence[str]:
         raise _malformed(f"it lacks {', '.join(missing)}")
     if given["X-Amz-Algorithm"] != ALGORITHM:
         raise _malformed(f"X-Amz-Algorithm must be {ALGORITHM}")
-    if given.get("X-Amz-Content-Sha256", PAYLOAD) != PAYLOAD:
-        raise _malformed(f"X-Amz-Content-Sha256 must be {PAYLOAD}")
+    payload = given.get("X-Amz-Content-Sha256", PAYLOAD)
+    if payload != PAYLOAD and not _SHA256.fullmatch(payload):
+        raise _malformed(f"X-Amz-Content-Sha256 must be {PAYLOAD}, or a SHA-256")
     return [unquote(given[name]) for name in _NAMES[1:]]
 
 
@@ -254,13 +264,17 @@ def _escaped_path(path: str) -> str:
 
 
 def _canonical_request(
-    method: str, path: str, query: str, headers: Sequence[tuple[str, str]]
+    method: str,
+    path: str,
+    query: str,
+    headers: Sequence[tuple[str, str]],
+    payload: str,
 ) -> str:
     names = ";".join(name for name, _ in headers)
     lines = "".join(
         f"{name}:{_BLANKS.sub(' ', value).strip(' ')}\n" for name, value in headers
     )
-    return f"{method}\n{_escaped_path(path)}\n{query}\n{lines}\n{names}\n{PAYLOAD}"
+    return f"{method}\n{_escaped_path(path)}\n{query}\n{lines}\n{names}\n{payload}"
 
 
 def _signature(key: SigningKey, date: str, scope: str, text: str) -> str:

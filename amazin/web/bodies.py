@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
 from amazin.errors import BodyError, HTTPError, LateError
-from amazin.model.bodies import Body
+from amazin.model.bodies import ClosableBody
+from amazin.model.digests import CheckedBody
 from amazin.model.objects import CHUNK_BYTES, UNKNOWN_SIZE
+from amazin.web.digests import CLAIMS, claims_of
 from amazin.web.framing import (
     DEADLINE,
     announced_length,
@@ -88,29 +89,28 @@ class ChunkedBody:
         """Do nothing: the body owns nothing."""
 
 
-class ClosableBody(Body, Protocol):
-    """A body that may own a resource: a file, a node's connection."""
-
-    def close(self) -> None:
-        """Release the resource. Idempotent."""
-
-
-def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedBody:
+def stream_body(environ: WSGIEnvironment, limit: int) -> ClosableBody:
     """Return the request's body, to be read as it arrives, for any framing.
 
-    Nothing is read before `chunks` is called.
+    Nothing is read before `chunks` is called. What arrives is checked against the
+    digests that the request has: see `CheckedBody`.
 
-    Raises: HTTPError: 400 malformed or ambiguous framing, 411 no length, 413 a
-        Content-Length above `limit` bytes, 501 unknown framing.
+    Raises: HTTPError: 400 malformed or ambiguous framing, or a malformed digest, 411 no
+        length, 413 a Content-Length above `limit` bytes, 501 unknown framing.
     """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
     length = announced_length(environ, limit)
     limit_reading(environ, deadline)
+    body: StreamedBody | ChunkedBody
     if length is None:
-        return ChunkedBody(stream, limit, deadline)
-    environ[_BODY] = body = StreamedBody(stream, length, deadline)
-    return body
+        body = ChunkedBody(stream, limit, deadline)
+    else:
+        environ[_BODY] = body = StreamedBody(stream, length, deadline)
+    if environ.keys().isdisjoint(CLAIMS) and not environ.get("QUERY_STRING"):
+        return body
+    claims = claims_of(environ)
+    return CheckedBody(body, claims) if claims else body
 
 
 def drain(

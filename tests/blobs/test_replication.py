@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import tracemalloc
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from amazin.errors import (
     NodeUnreachableError,
     RepairError,
 )
+from tests.support.collision import FIRST, SECOND, SHA1
 from tests.support.fake_blob_server import (
     PIECE,
     A,
@@ -330,10 +332,20 @@ def test_different_contents_are_reported_and_stay(olds: int, others: bytes) -> N
     assert (one.blobs["custom"], two.blobs["custom"]) == (b"first!", others)
     assert empty.blobs == {}, "nobody knows which is right"
     assert report.differing == 1
+    first, second = (sha256(data).hexdigest() for data in (b"first!", others))
     assert report.problems == [
-        f"custom has different contents: {A} has 6 bytes with the SHA-1 "
-        f"{sha1(b'first!')}, {B} has {len(others)} bytes with the SHA-1 {sha1(others)}"
+        f"custom has different contents: {A} has 6 bytes with the SHA-256 {first}, "
+        f"{B} has {len(others)} bytes with the SHA-256 {second}"
     ]
+
+
+@pytest.mark.parametrize("is_check", [False, True])
+def test_two_contents_with_one_sha1_are_different(is_check: bool) -> None:
+    one, two, empty = FakeServer(), FakeServer(), FakeServer()
+    assert one.put(FIRST) == two.put(SECOND) == SHA1
+    report = Run({A: one, B: two, C: empty}, is_check=is_check).report
+    assert (report.differing, report.damaged) == (1, 0)
+    assert empty.blobs == {}
 
 
 def test_a_damaged_copy_is_told_from_the_right_one_by_its_name() -> None:

@@ -43,6 +43,7 @@ from gateway import Gateway
 from tests.support.answers import told
 from tests.support.app import Answer, Said, call
 from tests.support.blob_servers import LIMITS, OurServer, Servers, sha1
+from tests.support.collision import FIRST, SECOND
 from tests.support.fakes import FakeDisk, FakeNode
 from tests.support.old_sos import KINDS, OldBlobServer, old_server
 from tests.support.ports import free_port
@@ -564,8 +565,7 @@ def test_a_range_of_an_old_server_never_goes_on_with_another_size(
 ):
     put(mixed(servers, ours), BIG)
     ours.is_failing = True
-    request = urllib.request.Request(f"{ours_too.url}/blob/{sha1(BIG)}", data=other)
-    urllib.request.urlopen(request).close()
+    ours_too.hold(other, sha1(BIG))
     servers.store("1a")
     servers["1a"].store(sha1(BIG), BIG, {})
     servers["1a"].cut_at = 600_000
@@ -591,9 +591,7 @@ def test_who_got_the_beginning_of_a_damaged_blob_never_gets_the_end_of_another(
 ):
     wrong = bytearray(BIG)
     wrong[10] ^= 1
-    request = urllib.request.Request(f"{ours.url}/blob/{sha1(BIG)}", data=bytes(wrong))
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
+    ours.hold(bytes(wrong), sha1(BIG))
     put(mixed(servers, ours_too), BIG)
     store = mixed(servers, ours, ours_too)
     content = store.get(sha1(BIG)).content
@@ -622,15 +620,31 @@ def test_our_server_with_other_bytes_is_passed_by(
     servers: Servers, ours: OurServer, ours_too: OurServer, wrong: bytes
 ):
     alone = mixed(servers, ours)
-    request = urllib.request.Request(f"{ours.url}/blob/{sha1(SMALL)}", data=wrong)
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
+    ours.hold(wrong, sha1(SMALL))
     store = mixed(servers, ours, ours_too)
     put(store, SMALL)
     assert get(store, sha1(SMALL))[1] == SMALL
     with pytest.raises(DifferentContentError) as caught:
         put(alone, SMALL)
     assert told(caught.value).status == 409
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("more", [b"", BIG], ids=len)
+def test_two_contents_with_one_sha1_are_never_taken_for_each_other(
+    servers: Servers, ours: OurServer, ours_too: OurServer, more: bytes, is_old: bool
+):
+    servers.store("1a")
+    first = servers["1a"] if is_old else ours
+    put(mixed(servers, first), FIRST + more)
+    store = mixed(servers, first, ours_too)
+    for _ in range(2):
+        with pytest.raises(DifferentContentError):
+            put(store, SECOND + more)
+    put(store, FIRST + more)
+    assert get(store, sha1(FIRST + more))[1] == FIRST + more
+    with pytest.raises(NoSuchKeyError):
+        get(mixed(servers, ours_too), sha1(FIRST + more))
 
 
 def test_other_bytes_on_ours_under_an_id_of_ones_own_are_refused(

@@ -313,7 +313,7 @@ def test_wrong_bytes_are_never_stored(
     mixture: Sequence[str], new_server: NewServer, replicate: Replicate
 ) -> None:
     bad, empty, good = (new_server(kind) for kind in mixture)
-    small, big = bad.put(b"wrong", sha1(b"right")), bad.put(BIG, sha1(BIG[1:]))
+    small, big = bad.hold(b"wrong", sha1(b"right")), bad.hold(BIG, sha1(BIG[1:]))
     done = replicate([bad.url, empty.url])
     assert done.returncode == 1
     assert f"{small} is damaged on {bad.url}" in done.stderr

@@ -167,6 +167,20 @@ def test_a_chunked_upload_cut_inside_a_chunk_is_never_stored(
     assert gateway.ask("GET", "/object/insidechunk").status == 404
 
 
+@pytest.mark.parametrize("size", [10, 300_000, 10 * MIB + 1])
+def test_an_upload_that_is_not_what_it_says_is_never_stored(
+    gateway: GatewayProcess, size: int
+) -> None:
+    path, old, body = f"/object/wrong{size}", b"the old object", object_bytes(size)
+    assert gateway.ask("PUT", path, old).status == 201
+    said = [hashlib.sha256(data).hexdigest() for data in (body + b"x", body)]
+    for sha256, status in zip(said, (400, 201), strict=True):
+        headers = {"x-amz-content-sha256": sha256}
+        assert gateway.ask("GET", path).body == old
+        assert gateway.ask("PUT", path, body, headers).status == status
+    assert gateway.ask("GET", path).body == body
+
+
 def test_both_framings_are_refused(gateway: GatewayProcess) -> None:
     sock = send_head(
         gateway,

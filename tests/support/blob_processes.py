@@ -12,8 +12,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
+from amazin.blobs.folder_store import BlobFolder
+from amazin.model.bodies import HeldBody
 from tests.support.gateway_process import Answer, ask
 from tests.support.old_sos import SOS, OldBlobServer
 from tests.support.paths import PROJECT
@@ -63,6 +66,10 @@ class RunningServer(ABC):
         blob_id = blob_id or sha1(data)
         assert self.ask("POST", f"/blob/{blob_id}", data, headers).status == 200
         return blob_id
+
+    def hold(self, data: bytes, blob_id: str) -> str:
+        """Have bytes that need not be those of the id, as after damage."""
+        return self.put(data, blob_id)
 
     def get(self, blob_id: str) -> bytes | None:
         answer = self.ask("GET", f"/blob/{blob_id}")
@@ -122,6 +129,15 @@ class BlobProcess(RunningServer):
         self._signal(signal.SIGCONT)
 
 
+class OurProcess(BlobProcess):
+    """One of ours, which takes no wrong bytes from clients."""
+
+    def hold(self, data: bytes, blob_id: str) -> str:
+        with closing(BlobFolder(self.folder)) as store:
+            store.put(blob_id, HeldBody(data), {})
+        return blob_id
+
+
 class StandIn(RunningServer):
     """What answers as the old program, where that isn't there."""
 
@@ -149,4 +165,4 @@ def server_of(kind: str, folder: Path) -> RunningServer:
         return StandIn(folder)
     if kind == "sos":
         return BlobProcess(folder, SOS, "blob-server")
-    return BlobProcess(folder, sys.executable, "-m", "amazin.cli", "blob-server")
+    return OurProcess(folder, sys.executable, "-m", "amazin.cli", "blob-server")

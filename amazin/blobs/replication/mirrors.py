@@ -22,7 +22,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.model.bodies import digest_of
+from amazin.model.bodies import digests_of
 from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.interface import NodeObject, Pending, Upload
 
@@ -189,16 +189,18 @@ class Mirror:
 
 
 class Digest(NamedTuple):
-    """The size in bytes and the SHA-1 in hex of a copy."""
+    """The size, the SHA-1 and the SHA-256 of a copy: two may have one SHA-1."""
 
     size: int
     sha1: str
+    sha256: str
 
 
 def read_digest(mirror: Mirror, blob_id: str) -> Digest:
     """Read a copy; return its digest. Raises: SourceError."""
     with closing(mirror.open(blob_id)) as content:
-        return Digest(*digest_of(mirror.chunks(content), "sha1"))
+        size, digests = digests_of(mirror.chunks(content), "sha1", "sha256")
+        return Digest(size, *digests)
 
 
 class BlobTransfer:

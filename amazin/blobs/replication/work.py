@@ -142,7 +142,7 @@ class Mirroring:
             wrong = [m for m, digest in digests.items() if digest.sha1 != blob_id]
             for mirror in wrong:
                 self._note_damage(blob_id, mirror)
-            return [mirror for mirror in digests if mirror not in wrong]
+                del digests[mirror]
         if len(set(digests.values())) > 1:
             self._note_difference(blob_id, digests)
             return []
@@ -154,7 +154,7 @@ class Mirroring:
 
     def _note_difference(self, blob_id: str, digests: Mapping[Mirror, Digest]) -> None:
         copies = ", ".join(
-            f"{mirror.url} has {digest.size} bytes with the SHA-1 {digest.sha1}"
+            f"{mirror.url} has {digest.size} bytes with the SHA-256 {digest.sha256}"
             for mirror, digest in digests.items()
         )
         problem = f"{blob_id} has different contents: {copies}"
