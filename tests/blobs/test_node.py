@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from amazin.blobs.node.client import BlobClient
-from amazin.blobs.node.json_stream import array_items
+from amazin.blobs.node.json_stream import array_items, longer
 from amazin.blobs.node.node import BlobNode
 from amazin.errors import (
     GatewayError,
@@ -589,6 +590,7 @@ def test_a_password_in_the_address_is_sent_and_a_path_stands_in_front(scripted: 
         b'["a","a"]',
         b'["a",{"id":"b"}]',
         b'["' + b"a" * 100_000 + b'"]',
+        b'["a",' + b" " * 100_000 + b'"b"]',
         b"<html>",
         b'["a\n"]',
     ],
@@ -596,6 +598,14 @@ def test_a_password_in_the_address_is_sent_and_a_path_stands_in_front(scripted: 
 def test_a_list_that_is_none_is_refused(scripted: Start, body: bytes):
     node, _ = scripted(http(200, body))
     with pytest.raises(NodeProtocolError):
+        list(node.ids())
+
+
+def test_an_encoded_list_is_refused(scripted: Start):
+    body = gzip.compress(b"[]")
+    answer = http(200, body).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    node, _ = scripted(answer)
+    with pytest.raises(NodeProtocolError, match="encoded"):
         list(node.ids())
 
 
@@ -637,6 +647,24 @@ def test_a_list_is_the_same_however_it_is_cut(step: int):
     data = text.encode()
     pieces = [data[i : i + step] for i in range(0, len(data), step)]
     assert list(array_items(pieces)) == ["a", {"x": [1, "]"]}, '"é,é', []]
+
+
+def test_an_item_that_comes_by_the_character_is_not_parsed_for_each():
+    """It is twice as long before it is tried again."""
+    taken, tried = [0], []
+
+    def pieces() -> Iterator[str]:
+        for character in '"' + "a" * 60_000 + '"':
+            taken[0] += 1
+            yield character
+
+    source = pieces()
+    text = next(source)
+    while len(text) < 60_002:
+        text = longer(text, source)
+        tried.append(len(text))
+    assert len(tried) < 20
+    assert taken[0] == 60_002
 
 
 def test_a_long_list_takes_no_memory():

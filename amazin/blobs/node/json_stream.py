@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from amazin.blocking import pause
 from amazin.errors import NodeProtocolError
 
 ITEM_CHARACTERS = 64 * 1024
-"""An item longer than this is refused."""
-_SPACE = " \t\r\n"
+"""An item longer than this is refused, and so is more space in front of one."""
+ITEMS_AT_ONCE = 500
+"""After so many items it is the turn of other requests."""
+_SPACE = re.compile(r"[ \t\r\n]*")
 _decode_item = json.JSONDecoder().raw_decode
 
 
@@ -27,9 +31,13 @@ def array_items(chunks: Iterable[bytes]) -> Iterator[Any]:
         raise NodeProtocolError("the node sent no JSON array")
     text, place = _skip_space(text, place + 1, pieces)
     is_over = text[place : place + 1] == "]"
+    count = 0
     while not is_over:
         item, text, place = _next_item(text, place, pieces)
         yield item
+        count += 1
+        if count % ITEMS_AT_ONCE == 0:
+            pause()
         text, place = _skip_space(text, place, pieces)
         is_over = text[place : place + 1] == "]"
         if not is_over:
@@ -49,12 +57,19 @@ def _texts(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _skip_space(text: str, place: int, pieces: Iterator[str]) -> tuple[str, int]:
-    """Return a text, and the place in it where something begins, or its end."""
+    """Return a text, and the place in it where something begins, or its end.
+
+    Raises: NodeProtocolError, if nothing begins for long.
+    """
+    skipped = 0
     while True:
-        while place < len(text):
-            if text[place] not in _SPACE:
-                return text, place
-            place += 1
+        found = _SPACE.match(text, place)
+        end = found.end() if found else place
+        skipped += end - place
+        if skipped > ITEM_CHARACTERS:
+            raise NodeProtocolError("the node sent a JSON array with too much space")
+        if end < len(text):
+            return text, end
         more = next(pieces, None)
         if more is None:
             return "", 0
@@ -72,8 +87,21 @@ def _next_item(text: str, place: int, pieces: Iterator[str]) -> tuple[Any, str, 
                 raise ValueError("too long")
             return item, text, end
         except (ValueError, RecursionError) as exc:
-            text, place = text[place:], 0
-            more = next(pieces, None) if len(text) <= ITEM_CHARACTERS else None
-            if more is None:
+            missing = text[place:]
+            text, place = longer(missing, pieces), 0
+            if text == missing:
                 raise NodeProtocolError("the node sent a malformed JSON array") from exc
-            text += more
+
+
+def longer(text: str, pieces: Iterator[str]) -> str:
+    """Return a text with those that follow, so that it is twice as long, if it may be.
+
+    So an item that comes by the character is not parsed anew for each of them.
+    """
+    if len(text) > ITEM_CHARACTERS:
+        return text
+    found, size = [text], 0
+    while size < len(text) and (more := next(pieces, None)) is not None:
+        found.append(more)
+        size += len(more)
+    return "".join(found)

@@ -255,6 +255,8 @@ def list_body(response: Response) -> Response:
         raise NodeProtocolError("what answers there is no blob server")
     if response.status != 200:
         raise error_for(response.status)
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise NodeProtocolError("the blob server's list is encoded, unasked")
     return response
 
 

@@ -180,8 +180,8 @@ class Connection:
         """Drop interim responses from the buffer; return whether nothing else arrived.
 
         RFC 9110 section 15.2: they may arrive at any time, and can be ignored. The rest
-        of a partly received one is waited for. Raises: as `receive_until`; also if there
-        are more than `MAX_INTERIM_RESPONSES`.
+        of a partly received one is waited for. Raises: as `receive_until`; also at more
+        than `MAX_INTERIM_RESPONSES`.
         """
         deadline = time.monotonic() + timeout
         for _ in range(MAX_INTERIM_RESPONSES):

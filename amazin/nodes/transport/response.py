@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from amazin.blocking import pause
 from amazin.errors import NodeProtocolError, NodeTimeoutError
@@ -179,24 +179,33 @@ class Response:
     def _line(self, deadline: float) -> bytes:
         return self._connection.receive_until(b"\r\n", deadline)
 
+    def chunks(self, timeout: float) -> Iterator[bytes]:
+        """Yield the whole body, received within `timeout` seconds.
+
+        Raises: NodeError.
+        """
+        deadline = time.monotonic() + timeout
+        while self._is_open and (data := self.read(deadline - time.monotonic())):
+            yield data
+            if time.monotonic() >= deadline:
+                self.close()
+                raise NodeTimeoutError("the node took too long for its answer")
+
     def read_all(self, timeout: float, limit: int = HEAD_BYTES) -> bytes:
         """Return the whole body of a small response, received within `timeout` seconds.
 
         Raises:
             NodeError: also if the body is longer than `limit` bytes.
         """
-        deadline = time.monotonic() + timeout
-        pieces, size = [], 0
-        while self._is_open and (data := self.read(deadline - time.monotonic())):
-            pieces.append(data)
-            size += len(data)
-            if size > limit:
+        if not self._is_open:
+            return b""
+        body = bytearray()
+        for data in self.chunks(timeout):
+            body += data
+            if len(body) > limit:
                 self.close()
                 raise NodeProtocolError("the node's answer is too long")
-            if time.monotonic() >= deadline:
-                self.close()
-                raise NodeTimeoutError("the node took too long for its answer")
-        return b"".join(pieces)
+        return bytes(body)
 
     def _finish(self) -> None:
         """End a complete response: give the connection back if it can be used again."""
