@@ -21,6 +21,7 @@ from amazin.logs import EventRecord
 from amazin.settings.converters import Network
 from amazin.web.access import require_access
 from amazin.web.bodies import drain
+from amazin.web.client_connection import reset
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
@@ -144,8 +145,8 @@ class Transfer:
             self._error = f"broken: {exc}"
             raise
         except NodeError as exc:
-            # Too late for an error response: the server breaks the connection.
-            self._error = f"broken: node {self._request.node}: {exc}"
+            self._error = f"broken: node {exc.node or self._request.node}"
+            self._error += f", key {exc.key}: {exc}" if exc.key else f": {exc}"
             raise
         self._error = ""
 
@@ -160,7 +161,11 @@ class Transfer:
         self._log()
         environ = self._request.environ
         has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
-        environ[UNREAD_BODY] = bool(has_body) and not drain(environ)
+        if self._error and self._sent:  # too late for an error response
+            reset(environ)
+            environ[UNREAD_BODY] = bool(has_body)
+        else:
+            environ[UNREAD_BODY] = bool(has_body) and not drain(environ)
 
     def _log(self) -> None:
         if not access_log.isEnabledFor(logging.INFO):

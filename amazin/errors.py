@@ -99,6 +99,8 @@ class NodeError(GatewayError):
 
     node = ""
     """The stable name of the node, once it is known; for logs."""
+    key = ""
+    """Which object it was about, in a response with many of them; for logs."""
 
 
 class NodeUnreachableError(NodeError):

@@ -29,6 +29,7 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.model.stored_names import shown
 
 PROBE_KEY = "-"
 """No object has this key. A node that answers so has the bucket; a listing would not
@@ -67,6 +68,8 @@ class Listing:
                 failures = failures + 1 if self._last == before else 1
                 if failures == MAX_ATTEMPTS:
                     if isinstance(exc, NodeError):
+                        last = ObjectName(self._bucket, self._last)
+                        exc.key = f"behind {shown(last)}" if self._last else ""
                         raise
                     raise ConflictError("the set of nodes keeps changing") from exc
 
