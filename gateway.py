@@ -13,15 +13,17 @@ import random
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
+from amazin.request_limits import client_has_left, is_late, request_deadline
 from amazin.settings.converters import Network
 from amazin.web.access import require_access
 from amazin.web.bodies import drain
-from amazin.web.client_connection import reset
+from amazin.web.client_connection import end_limit, has_left, limit_sending, reset
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
@@ -53,7 +55,9 @@ class Gateway:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         started = time.monotonic()
-        environ[DEADLINE] = started + self._timeout
+        environ[DEADLINE] = deadline = started + self._timeout
+        request_deadline.set(deadline)
+        client_has_left.set(partial(has_left, environ, started))
         request = self._read_request(environ)
         try:
             response = self._answer(request)
@@ -137,8 +141,10 @@ class Transfer:
             deadline = math.inf  # the whole body is in memory already
         try:
             for chunk in body:
-                if self._sent and time.monotonic() > deadline:
-                    raise LateError("not sent within REQUEST_TIMEOUT")
+                if deadline < math.inf:
+                    if self._sent and time.monotonic() > deadline:
+                        raise LateError("not sent within REQUEST_TIMEOUT")
+                    limit_sending(self._request.environ, deadline)
                 yield chunk
                 self._sent += len(chunk)
         except LateError as exc:
@@ -155,11 +161,15 @@ class Transfer:
         if self._is_over:
             return
         self._is_over = True
+        request_deadline.set(math.inf)
+        client_has_left.set(None)
         body = self._response.body
         if not isinstance(body, bytes) and hasattr(body, "close"):
             body.close()
         self._log()
         environ = self._request.environ
+        if environ[DEADLINE] < math.inf:
+            end_limit(environ)
         has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
         if self._error and self._sent:  # too late for an error response
             reset(environ)
@@ -231,6 +241,8 @@ def noted(request: Request, error: Exception) -> HTTPError | None:
     if isinstance(error, NodeError):
         request.node = error.node or request.node
         log.debug("node %s: %s", request.node, error)
+        if is_late():
+            error = LateError("The nodes did not answer within REQUEST_TIMEOUT")
     return as_http_error(error)
 
 

@@ -94,6 +94,10 @@ class LateError(GatewayError):
     """The time limit for the whole request has passed."""
 
 
+class ClientGoneError(LateError):
+    """The client closed its connection before the response was complete."""
+
+
 class NodeError(GatewayError):
     """A node gave no usable answer; whether it did the work is unknown."""
 

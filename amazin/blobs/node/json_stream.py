@@ -10,6 +10,7 @@ from typing import Any
 
 from amazin.blocking import pause
 from amazin.errors import NodeProtocolError
+from amazin.request_limits import require_wanted
 
 ITEM_CHARACTERS = 64 * 1024
 """An item longer than this is refused, and so is more space in front of one."""
@@ -24,6 +25,7 @@ def array_items(chunks: Iterable[bytes]) -> Iterator[Any]:
 
     Raises:
         NodeProtocolError: it is something else, is cut off, or has other items.
+        LateError: nobody waits for it any more.
     """
     pieces = _texts(chunks)
     text, place = _skip_space("", 0, pieces)
@@ -37,6 +39,7 @@ def array_items(chunks: Iterable[bytes]) -> Iterator[Any]:
         yield item
         count += 1
         if count % ITEMS_AT_ONCE == 0:
+            require_wanted()
             pause()
         text, place = _skip_space(text, place, pieces)
         is_over = text[place : place + 1] == "]"

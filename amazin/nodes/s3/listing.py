@@ -17,6 +17,7 @@ from amazin.nodes.s3.answers import require_success
 from amazin.nodes.s3.client import S3Client
 from amazin.nodes.s3.list_page import PAGE_KEYS, Page, UnreadableNameError, read_page
 from amazin.nodes.transport.response import Response
+from amazin.request_limits import require_wanted
 
 Listed = tuple[str, ObjectInfo]
 
@@ -67,6 +68,7 @@ class _Listing:
             if page.is_cut or not page.token:
                 return
             place = ("continuation-token", page.token)
+            require_wanted()
 
     def _page(self, prefix: str, after: str, place: tuple[str, str]) -> Page:
         """Ask for a page with metadata; if it can't be read, without.

@@ -7,6 +7,7 @@ slice of it: a read costs the same however much is buffered.
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import ssl
@@ -16,6 +17,7 @@ from termios import FIONREAD
 
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
 from amazin.model.objects import CHUNK_BYTES
+from amazin.request_limits import request_deadline
 
 HEAD_BYTES = 64 * 1024
 """A longer response head, chunk size line or trailer section is refused."""
@@ -68,9 +70,14 @@ class Connection:
     def send(self, data: bytes, timeout: float) -> None:
         """Send all of `data`; succeeds or fails within twice `timeout` seconds.
 
+        The request's own deadline may end it earlier.
+
         Raises:
             NodeError: it is unknown how much arrived.
         """
+        until = request_deadline.get()
+        if until < math.inf:
+            timeout = min(timeout, until - time.monotonic())
         if not 0 < timeout <= self._limit <= timeout + SLACK_SECONDS:
             self._set_limit(timeout)
         try:

@@ -19,6 +19,7 @@ from amazin.nodes.transport.connection import (
     MAX_INTERIM_RESPONSES,
     Connection,
 )
+from amazin.request_limits import request_deadline
 
 MAX_FIELDS = 512
 """A response with more headers, or with more trailers, is refused."""
@@ -118,7 +119,7 @@ class Response:
         if not self._is_open:
             return b""
         try:
-            deadline = time.monotonic() + timeout
+            deadline = min(time.monotonic() + timeout, request_deadline.get())
             if self._is_chunked:
                 return self._read_chunks(deadline)
             return self._read_some(deadline)
