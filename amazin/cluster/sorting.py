@@ -56,7 +56,7 @@ class SortedRows(Generic[T]):
             return self._calls.run(function, *arguments)
         except sqlite3.Error as exc:
             message = "A list can't be sorted now: there is no room for it"
-            raise HTTPError(503, "SortFailed", message) from exc
+            raise HTTPError(503, "SpoolFailed", message) from exc
 
     def close(self) -> None:
         """Remove the file. Idempotent."""
