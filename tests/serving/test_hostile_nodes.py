@@ -109,4 +109,4 @@ def test_a_list_that_comes_by_the_byte_holds_up_nobody(site: Hostile) -> None:
             waits.append(time.monotonic() - begun)
     assert [one.result().status for one in lists] == [200] * 2
     assert [one.result().body for one in lists] == [b"[]"] * 2
-    assert max(waits) < 3
+    assert max(waits) < 5  # on a busy machine; it was 20 s and more
