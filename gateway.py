@@ -23,7 +23,7 @@ from amazin.request_limits import client_has_left, is_late, request_deadline
 from amazin.settings.converters import Network
 from amazin.web.access import require_access
 from amazin.web.bodies import drain
-from amazin.web.client_connection import end_limit, has_left, limit_sending, reset
+from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
@@ -139,12 +139,12 @@ class Transfer:
         if isinstance(body, bytes):
             body = (body,) if body else ()
             deadline = math.inf  # the whole body is in memory already
+        if deadline < math.inf:
+            body = taken_by(deadline, body, self._request.environ)
         try:
             for chunk in body:
-                if deadline < math.inf:
-                    if self._sent and time.monotonic() > deadline:
-                        raise LateError("not sent within REQUEST_TIMEOUT")
-                    limit_sending(self._request.environ, deadline)
+                if self._sent and time.monotonic() > deadline:
+                    raise LateError("not sent within REQUEST_TIMEOUT")
                 yield chunk
                 self._sent += len(chunk)
         except LateError as exc:

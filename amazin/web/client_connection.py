@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from wsgiref.types import WSGIEnvironment
 
@@ -50,15 +51,19 @@ def has_left(environ: WSGIEnvironment, started: float) -> bool:
     return info[0] != _TCP_ESTABLISHED
 
 
-def limit_sending(environ: WSGIEnvironment, deadline: float) -> None:
-    """Let what is sent next fail if the client hasn't taken it by then.
+def taken_by(
+    deadline: float, chunks: Iterable[bytes], environ: WSGIEnvironment
+) -> Iterator[bytes]:
+    """Yield chunks; to send one fails if the client hasn't taken it by then.
 
     `deadline` is on the monotonic clock; `end_limit` ends it.
     """
     sock: socket.socket | None = environ.get("gunicorn.socket")
-    if sock is not None:
-        environ.setdefault(_TIMEOUT, sock.gettimeout())
-        sock.settimeout(max(LEAST_SECONDS, deadline - time.monotonic()))
+    for chunk in chunks:
+        if sock is not None:
+            environ.setdefault(_TIMEOUT, sock.gettimeout())
+            sock.settimeout(max(LEAST_SECONDS, deadline - time.monotonic()))
+        yield chunk
 
 
 def end_limit(environ: WSGIEnvironment) -> None:

@@ -12,7 +12,7 @@ from amazin.web.client_connection import (
     PATIENCE_SECONDS,
     end_limit,
     has_left,
-    limit_sending,
+    taken_by,
 )
 from tests.support.waiting import await_that
 
@@ -70,10 +70,10 @@ def test_a_client_has_no_longer_than_the_request(
     ours, _ = connection
     ours.settimeout(300)
     environ = {"gunicorn.socket": ours}
-    for _ in range(2):
-        limit_sending(environ, time.monotonic() + seconds)
+    chunks = [bytes(2**24)] * 2
+    for chunk in taken_by(time.monotonic() + seconds, chunks, environ):
         with pytest.raises(TimeoutError):
-            ours.sendall(bytes(2**24))
+            ours.sendall(chunk)
     end_limit(environ)
     assert ours.gettimeout() == 300
     end_limit(environ)
@@ -82,6 +82,6 @@ def test_a_client_has_no_longer_than_the_request(
 
 def test_where_there_is_no_connection_there_is_no_limit() -> None:
     environ: dict[str, object] = {}
-    limit_sending(environ, 0.0)
+    assert list(taken_by(0.0, [b"a", b"b"], environ)) == [b"a", b"b"]
     end_limit(environ)
     assert environ == {}

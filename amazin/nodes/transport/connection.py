@@ -15,6 +15,7 @@ import time
 from fcntl import ioctl
 from termios import FIONREAD
 
+from amazin.blocking import pause
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
 from amazin.model.objects import CHUNK_BYTES
 from amazin.request_limits import request_deadline
@@ -114,7 +115,7 @@ class Connection:
             self._set_limit(timeout)
         self._receipts += 1
         if not self._receipts % RECEIPTS_AT_ONCE:
-            time.sleep(0)  # as `pause`: we never wait for a node that is faster
+            pause()  # a node may be as fast as we are, so that we never wait for it
         try:
             return self._socket.recv(CHUNK_BYTES)
         except OSError as exc:
