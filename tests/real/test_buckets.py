@@ -454,7 +454,7 @@ def test_a_list_that_breaks_is_no_json(stores: Stores, gateway: GatewayProcess) 
             stores.recover()
     assert response.status == 200
     assert is_cut
-    with pytest.raises(ValueError, match="Expecting|Unterminated"):
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         json.loads(body)
     assert len(listed(gateway, bucket)) == LONG_LIST
 
