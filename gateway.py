@@ -13,14 +13,17 @@ import random
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
+from amazin.request_limits import client_has_left, is_late, request_deadline
 from amazin.settings.converters import Network
 from amazin.web.access import require_access
 from amazin.web.bodies import drain
+from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
@@ -52,7 +55,9 @@ class Gateway:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         started = time.monotonic()
-        environ[DEADLINE] = started + self._timeout
+        environ[DEADLINE] = deadline = started + self._timeout
+        request_deadline.set(deadline)
+        client_has_left.set(partial(has_left, environ, started))
         request = self._read_request(environ)
         try:
             response = self._answer(request)
@@ -134,6 +139,8 @@ class Transfer:
         if isinstance(body, bytes):
             body = (body,) if body else ()
             deadline = math.inf  # the whole body is in memory already
+        if deadline < math.inf:
+            body = taken_by(deadline, body, self._request.environ)
         try:
             for chunk in body:
                 if self._sent and time.monotonic() > deadline:
@@ -144,8 +151,8 @@ class Transfer:
             self._error = f"broken: {exc}"
             raise
         except NodeError as exc:
-            # Too late for an error response: the server breaks the connection.
-            self._error = f"broken: node {self._request.node}: {exc}"
+            self._error = f"broken: node {exc.node or self._request.node}"
+            self._error += f", key {exc.key}: {exc}" if exc.key else f": {exc}"
             raise
         self._error = ""
 
@@ -154,13 +161,21 @@ class Transfer:
         if self._is_over:
             return
         self._is_over = True
+        request_deadline.set(math.inf)
+        client_has_left.set(None)
         body = self._response.body
         if not isinstance(body, bytes) and hasattr(body, "close"):
             body.close()
         self._log()
         environ = self._request.environ
+        if environ[DEADLINE] < math.inf:
+            end_limit(environ)
         has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
-        environ[UNREAD_BODY] = bool(has_body) and not drain(environ)
+        if self._error and self._sent:  # too late for an error response
+            reset(environ)
+            environ[UNREAD_BODY] = bool(has_body)
+        else:
+            environ[UNREAD_BODY] = bool(has_body) and not drain(environ)
 
     def _log(self) -> None:
         if not access_log.isEnabledFor(logging.INFO):
@@ -226,6 +241,8 @@ def as_client_error(request: Request, error: Exception) -> HTTPError | None:
     if isinstance(error, NodeError):
         request.node = error.node or request.node
         log.debug("node %s: %s", request.node, error)
+        if is_late():
+            error = LateError("The nodes did not answer within REQUEST_TIMEOUT")
     return as_http_error(error)
 
 

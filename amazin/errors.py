@@ -98,11 +98,17 @@ class LateError(GatewayError):
     """The time limit for the whole request has passed."""
 
 
+class ClientGoneError(LateError):
+    """The client closed its connection before the response was complete."""
+
+
 class NodeError(GatewayError):
     """A node gave no usable answer; whether it did the work is unknown."""
 
     node = ""
     """The stable name of the node, once it is known; for logs."""
+    key = ""
+    """Which object it was about, in a response with many of them; for logs."""
 
 
 class NodeUnreachableError(NodeError):

@@ -16,10 +16,11 @@ from amazin.api.content import exactly
 from amazin.api.services import Services
 from amazin.api.zip_stream import FIRST_SECOND, LAST_SECOND, ZipStream
 from amazin.cluster.bucket_listing import Entry, list_keys
+from amazin.cluster.downloads import NamedObject
 from amazin.cluster.large_objects import LargeObjectStore
-from amazin.errors import BucketNotFoundError, NoSuchKeyError
+from amazin.errors import BucketNotFoundError, NodeError, NoSuchKeyError
 from amazin.model.objects import CHUNK_BYTES
-from amazin.model.stored_names import stored_name
+from amazin.model.stored_names import shown, stored_name
 from amazin.nodes.interface import NodeObject
 from amazin.web.conditions import modified_seconds
 from amazin.web.messages import Request, Response
@@ -48,9 +49,13 @@ def opened(objects: LargeObjectStore, bucket: str, entries: Iterable[Entry]) -> 
     for key, _ in entries:
         name, _ = stored_name(bucket, key)
         try:
-            content = objects.get(name).content
+            download = objects.get(name)
         except NoSuchKeyError:  # deleted since it was listed
             continue
+        except NodeError as exc:
+            exc.key = shown(name)
+            raise
+        content = NamedObject(download.content, shown(name), download.member.name)
         with closing(content):
             yield key, content
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from amazin.api.services import Services
@@ -171,14 +172,15 @@ def send(request: Request, download: Download, shown: Shown | None = None) -> Re
         size = "*" if info.size == UNKNOWN_SIZE else info.size
         status, length = 206, last - first + 1
         headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
-    elif info.size == UNKNOWN_SIZE:
-        chunks = iter(content.read, b"")
-        return Response(200, headers, DownloadBody(chunks, content))
     try:
         start = content.read()
     except BaseException:
         content.close()
         raise
+    if length == UNKNOWN_SIZE:
+        rest = iter(content.read, b"")
+        chunks: Iterator[bytes] = chain((start,) if start else (), rest)
+        return Response(status, headers, DownloadBody(chunks, content))
     if len(start) == length:
         content.close()
         return Response(status, headers, start)

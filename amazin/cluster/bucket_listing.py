@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from itertools import groupby
+from contextlib import closing
+from itertools import chain, groupby, islice
 from typing import NamedTuple, Protocol
 
+from amazin.cluster.sorting import SortedRows
 from amazin.errors import NodeProtocolError, NoSuchKeyError
 from amazin.model.names import MAX_KEY_BYTES
 from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
@@ -28,8 +30,8 @@ from amazin.model.stored_names import (
 MAX_SKIPPED_KEYS = 300
 """After this many keys with one common prefix, a new listing starts behind the
 prefix."""
-SORTED_AT_ONCE = 1000
-"""How many long keys with the same beginning are held in memory."""
+SORTED_IN_MEMORY = 1000
+"""If more long keys have the same beginning, they are sorted in a file."""
 
 
 class Entry(NamedTuple):
@@ -88,10 +90,8 @@ def list_keys(
         common = _common_prefix(after, prefix)
         first = _behind(common) if common else first
     if first.startswith(start) and len(start) <= MAX_KEY_BYTES and _is_utf8(prefix):
-        if recursive:
-            yield from _Walk(source, bucket, prefix).run(first)
-        else:
-            yield from _collapsed(_Walk(source, bucket, prefix), first)
+        with closing(_Walk(source, bucket, prefix)) as walk:
+            yield from walk.run(first) if recursive else _collapsed(walk, first)
 
 
 def _collapsed(walk: _Walk, first: bytes) -> Iterator[Entry]:
@@ -120,6 +120,9 @@ class _Walk:
         self._source = source
         self._bucket = bucket
         self._start = prefix.encode()
+        self._sorted: SortedRows[Entry] | None = None
+        self._directory = ""
+        """The directory whose keys are the sorted rows."""
 
     def run(self, first: bytes) -> Iterator[Entry]:
         """Yield the entries whose keys sort at or behind `first`."""
@@ -140,10 +143,12 @@ class _Walk:
         text = form.prefix(self.prefix, room)
         if text is None:
             return iter(())
-        floor = base + form.floor(first, room)
+        floor, start = base + form.floor(first, room), base + text
         # MinIO lists nothing if it has to start outside the prefix.
-        after = floor if floor.startswith(base + text) else ""
-        return self._source.list(base + text, after)
+        if floor.startswith(start):
+            return self._source.list(start, floor)
+        is_behind = floor.encode() > start.encode()
+        return iter(()) if is_behind else self._source.list(start, "")
 
     def _stream(self, base: str, form: Form, first: bytes) -> Iterator[Keyed]:
         """Yield the keys of a form whose stored names sort like their keys."""
@@ -164,24 +169,30 @@ class _Walk:
     def _sorted_long(self, base: str, first: bytes) -> Iterator[Keyed]:
         """Yield the keys of the long form, sorting those that have the same beginning.
 
-        Only a limited number of them is held in memory. If there are more, their
-        directory is listed again for the next ones.
+        If they are many, they stay sorted, for a listing that starts again among them.
         """
+        if self._sorted and self._directory == base + LONG.floor(first, 0):
+            yield from self._sorted.rows(first)
+            first = LONG.behind(first)
         listed = self._stored(base, LONG, first)
         for directory, names in groupby(listed, lambda row: row[0].rpartition("/")[0]):
-            group, lowest = iter(names), first
-            while True:
-                found = heapq.nsmallest(
-                    SORTED_AT_ONCE, self._long_keys(base, group, lowest)
-                )
-                yield from found
-                if len(found) < SORTED_AT_ONCE:
-                    break
-                lowest = found[-1][0] + b"\0"
-                group = self._source.list(directory + "/", "")
+            keys = self._long_keys(base, names)
+            found = sorted(islice(keys, SORTED_IN_MEMORY))
+            if len(found) < SORTED_IN_MEMORY:
+                yield from (row for row in found if row[0] >= first)
+                continue
+            self.close()
+            self._sorted, self._directory = SortedRows(chain(found, keys)), directory
+            yield from self._sorted.rows(first)
+
+    def close(self) -> None:
+        """Remove what was sorted. Idempotent."""
+        if self._sorted:
+            self._sorted.close()
+            self._sorted = None
 
     def _long_keys(
-        self, base: str, names: Iterator[tuple[str, ObjectInfo]], first: bytes
+        self, base: str, names: Iterator[tuple[str, ObjectInfo]]
     ) -> Iterator[Keyed]:
         for name, listed in names:
             info = self._with_key(name, listed)
@@ -191,7 +202,7 @@ class _Walk:
             if key is None:
                 raise NodeProtocolError("a long key is not stored as it should be")
             data = key.encode()
-            is_asked = data.startswith(self._start) and data >= first
+            is_asked = data.startswith(self._start)
             if is_asked and stored_name(self._bucket, key)[0].key == name:
                 yield data, Entry(key, info)
 

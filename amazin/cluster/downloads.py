@@ -84,3 +84,25 @@ class ResumedObject:
     def close(self) -> None:
         """See `NodeObject`."""
         self._content.close()
+
+
+class NamedObject:
+    """A `NodeObject` among many of one response: its errors say which one it is."""
+
+    def __init__(self, content: NodeObject, key: str, node: str) -> None:
+        self.info = content.info
+        self._content = content
+        self._key = key
+        self._node = node
+
+    def read(self) -> bytes:
+        """See `NodeObject`."""
+        try:
+            return self._content.read()
+        except NodeError as exc:
+            exc.key, exc.node = self._key, exc.node or self._node
+            raise
+
+    def close(self) -> None:
+        """See `NodeObject`."""
+        self._content.close()

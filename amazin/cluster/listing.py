@@ -18,7 +18,7 @@ Uses constant memory: one page of each node.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 
 from amazin.cluster.lookup import MAX_ATTEMPTS, Lookup
@@ -29,6 +29,7 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.model.stored_names import shown
 
 PROBE_KEY = "-"
 """No object has this key. A node that answers so has the bucket; a listing would not
@@ -46,6 +47,8 @@ class Listing:
         self._prefix = prefix
         self._last = after
         """The listing continues behind this key."""
+        self._failed: set[str] = set()
+        """Nodes whose listing failed: others are listed, if there are enough."""
 
     def run(self) -> Iterator[Listed]:
         """Yield keys with the info of their objects, in the order of the keys' UTF-8.
@@ -65,6 +68,8 @@ class Listing:
                 failures = failures + 1 if self._last == before else 1
                 if failures == MAX_ATTEMPTS:
                     if isinstance(exc, NodeError):
+                        last = ObjectName(self._bucket, self._last)
+                        exc.key = f"behind {shown(last)}" if self._last else ""
                         raise
                     raise ConflictError("the set of nodes keeps changing") from exc
 
@@ -90,6 +95,9 @@ class Listing:
     def _answering(self, snapshot: Snapshot, roster: Roster) -> list[Member]:
         """Return enough nodes for every key. Raises: NodeError, NoNodesError."""
         quorums = quorums_of_all(roster, snapshot.members)
+        others = [without(self._failed, quorum) for quorum in quorums]
+        if all(len(quorum.members) >= quorum.needed for quorum in others):
+            quorums = others
         probe = ObjectName(self._bucket, PROBE_KEY)
         answers = ask(quorums, lambda node: node.start_head(probe))
         return [snapshot.members[name] for name in answers]
@@ -103,6 +111,7 @@ class Listing:
                 yield key.encode(), member.name, info
         except NodeError as exc:
             member.note_failure(exc)
+            self._failed.add(member.name)
             raise
         member.head(ObjectName(self._bucket, PROBE_KEY))
 
@@ -162,6 +171,12 @@ def quorums_of_all(roster: Roster, members: Mapping[str, Member]) -> list[Quorum
         )
         for nodes in roster.sets
     ]
+
+
+def without(names: Collection[str], quorum: Quorum) -> Quorum:
+    """Return a quorum that needs as many nodes, but none of these."""
+    members = [member for member in quorum.members if member.name not in names]
+    return Quorum(members, quorum.needed)
 
 
 def present(

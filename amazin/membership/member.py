@@ -22,6 +22,7 @@ from amazin.errors import (
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.interface import Answer, Node, Pending, Upload
+from amazin.request_limits import is_late
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; the pause doubles each time."""
@@ -169,6 +170,8 @@ class Member:
         """Skip the node from now on, if this kind of failure lasts."""
         error.node = self.name
         if not isinstance(error, SKIP_AFTER) or self.spec.endpoint is None:
+            return
+        if is_late():  # the node had less than its own time
             return
         with self._lock:
             if self._is_skipped or self._is_retired.is_set():

@@ -30,6 +30,7 @@ from amazin.model.node_specs import (
     WatchingDiscovery,
 )
 from amazin.nodes.interface import Node
+from amazin.request_limits import unlimited
 
 FIRST_LIST_SECONDS = 5.0
 """How long the first requests wait for the first result of discovery."""
@@ -266,7 +267,7 @@ class Membership:
         If several callers wait for a running refresh, one of them reads for all.
         """
         seen = self._refreshes_begun
-        with self._refresh_lock:
+        with self._refresh_lock, unlimited():
             if self._refreshes_begun == seen and not self._closing.is_set():
                 self._refreshes_begun += 1
                 may_bootstrap, self._may_bootstrap = self._may_bootstrap, False

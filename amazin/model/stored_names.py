@@ -165,6 +165,14 @@ class LongForm:
         """See `Form`."""
         return _hex(first[:_LONG_BYTES])
 
+    def behind(self, first: bytes) -> bytes:
+        """Return the lowest bytes behind all keys with the beginning of this one.
+
+        `first` has at least as many bytes as keys in one directory have in common.
+        """
+        last = first[_LONG_BYTES - 1]  # never 255 in UTF-8
+        return first[: _LONG_BYTES - 1] + bytes([last + 1])
+
 
 PLAIN, HEX, LONG = PlainForm(), HexForm(), LongForm()
 FORMS: Mapping[str, Form] = {"k": PLAIN, "x": HEX, "z": LONG}

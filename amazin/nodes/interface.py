@@ -155,7 +155,9 @@ class Node(Protocol):
         """Yield (key, info) of keys that start with `prefix` and sort behind `after`.
 
         In the order of the keys' UTF-8 bytes, in constant memory. `info.headers` and
-        `info.label` may be missing. A bucket that does not exist lists as empty.
+        `info.label` may be missing. A bucket that does not exist lists as empty. What a
+        server lists is judged by `nodes/order.py`, which also ends what nobody waits
+        for any more.
         """
 
     def close(self) -> None:

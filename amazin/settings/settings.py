@@ -135,7 +135,7 @@ class Settings:
     request_timeout: float = setting(
         units.duration,
         0.0,
-        "Limit for a whole request with its bodies (408, or cut off); 0: no limit.",
+        "Limit for a request and all that it waits for (408, or cut off); 0: none.",
         unit="s",
     )
     health_path: str = setting(

@@ -26,6 +26,12 @@ def canonical_path(bucket: str, key: str = "") -> str:
     return quote(path, safe="/-_.~")
 
 
+def canonical_query(parameters: Sequence[tuple[str, str]]) -> str:
+    """Return a query as it is both sent and signed."""
+    pairs = [(quote(name, "-_.~"), quote(value, "-_.~")) for name, value in parameters]
+    return "&".join([f"{name}={value}" for name, value in sorted(pairs)])
+
+
 def derived_key(secret: str, scope: str) -> bytes:
     """Return the signing key for a scope, `day/region/service/aws4_request`."""
     key = f"AWS4{secret}".encode()
@@ -69,12 +75,16 @@ class Signer:
         self._moment = self._moment_of(0)
 
     def sign(
-        self, method: str, path: str, amz_headers: Sequence[tuple[str, str]] = ()
+        self,
+        method: str,
+        path: str,
+        amz_headers: Sequence[tuple[str, str]] = (),
+        query: str = "",
     ) -> str:
-        """Return the header lines that authorise a request without a query.
+        """Return the header lines that authorise a request.
 
-        `path` is canonical. `amz_headers` are additional `x-amz-` headers, in lower
-        case, to be sent and signed. The lines include Host and end in CRLF.
+        `path` and `query` are canonical. `amz_headers` are additional `x-amz-` headers,
+        in lower case, to be sent and signed. The lines include Host and end in CRLF.
         """
         moment = self._moment
         second = int(self._clock())
@@ -89,7 +99,7 @@ class Signer:
                 lines += f"{name}: {value}\r\n"
         else:
             names, signed, lines = moment.names, moment.signed, moment.lines
-        request = f"{method}\n{path}\n\n{signed}\n{names}\n{PAYLOAD}"
+        request = f"{method}\n{path}\n{query}\n{signed}\n{names}\n{PAYLOAD}"
         hashed = sha256(request.encode("latin-1")).hexdigest()
         signature = moment.hmac.copy()
         signature.update(hashed.encode())

@@ -5,8 +5,9 @@ that has an error status. A later failure breaks the connection: the response ne
 as if it were complete. A piece does not wait long for slow entries, such as the common
 prefixes of many keys.
 
-For an HTTP/1.0 client, the response ends with the connection, broken or not. The client
-can see that something is missing: the list has no `]`, the archive no central
+For an HTTP/1.0 client, the response ends with the connection. So a broken one ends with
+a reset (`client_connection.py`). Under servers that don't give the connection away, the
+client can see that something is missing: the list has no `]`, the archive no central
 directory.
 """
 

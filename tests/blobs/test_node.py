@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from amazin.blobs.node.client import BlobClient
 from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.node import BlobNode
 from amazin.errors import (
+    ClientGoneError,
     GatewayError,
     NodeAccessError,
     NodeError,
@@ -35,6 +38,7 @@ from amazin.model.objects import (
     ObjectName,
     Stamp,
 )
+from amazin.request_limits import client_has_left
 from tests.support.old_sos import (
     KINDS,
     SOS,
@@ -554,11 +558,30 @@ def test_a_list_that_is_none_is_refused(scripted: Start, body: bytes):
         list(node.ids())
 
 
+def test_an_encoded_list_is_refused(scripted: Start):
+    body = gzip.compress(b"[]")
+    answer = http(200, body).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    node, _ = scripted(answer)
+    with pytest.raises(NodeProtocolError, match="encoded"):
+        list(node.ids())
+
+
 @pytest.mark.parametrize("status", [404, 500, 301])
 def test_a_list_that_is_refused_is_no_empty_one(scripted: Start, status: int):
     node, _ = scripted(http(status, b"[]"))
     with pytest.raises(NodeError):
         list(node.ids())
+
+
+def test_a_list_ends_when_its_client_has_gone(scripted: Start):
+    node, _ = scripted(http(200, b"[" + b'"A",' * 9999 + b'"A"]'))
+
+    def run() -> None:
+        client_has_left.set(lambda: True)
+        with pytest.raises(ClientGoneError):
+            list(node.ids())
+
+    copy_context().run(run)
 
 
 def test_details_are_id_size_and_etag(scripted: Start):

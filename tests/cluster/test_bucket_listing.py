@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from amazin.cluster.bucket_listing import (
     MAX_SKIPPED_KEYS,
-    SORTED_AT_ONCE,
+    SORTED_IN_MEMORY,
     Entry,
     list_keys,
 )
-from amazin.errors import NodeError, NodeProtocolError, NoSuchKeyError
+from amazin.cluster.sorting import SortedRows
+from amazin.errors import HTTPError, NodeError, NodeProtocolError, NoSuchKeyError
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import marker_name, stored_name
 from tests.support.hostile_keys import KEYS, PIECES, TEXTS, cut, expected, is_taken
@@ -220,10 +221,37 @@ def long_keys(count: int) -> list[str]:
 
 @pytest.mark.parametrize("tells_headers", [True, False])
 def test_more_long_keys_with_one_beginning_than_are_held(tells_headers: bool) -> None:
-    keys = long_keys(2 * SORTED_AT_ONCE + 100)
+    keys = long_keys(2 * SORTED_IN_MEMORY + 100)
     source = MemorySource([*keys, "a", "e"], tells_headers)
     assert listed(source) == sorted([*keys, "a", "e"])
-    assert source.reads <= 4 * len(keys)
+    after = sorted(keys)[1234]
+    assert listed(source, "", after) == [*sorted(keys)[1235:], "e"]
+    assert listed(source, after[:1000]) == [after]
+
+
+@pytest.mark.parametrize(("tells_headers", "recursive"), [(True, True), (False, False)])
+def test_each_long_key_is_read_once_however_many_begin_alike(
+    tells_headers: bool, recursive: bool
+) -> None:
+    """Twice as many take twice as much, also if the listing starts again and again."""
+    for count in (2 * SORTED_IN_MEMORY, 4 * SORTED_IN_MEMORY):
+        start = "d/" * 300
+        keys = [
+            f"{start}{number // (MAX_SKIPPED_KEYS + 1):03}/{number:06}{'e' * 410}"
+            for number in range(count)
+        ]
+        source = MemorySource(keys, tells_headers)
+        found = listed(source, start, recursive=recursive)
+        assert found == expected(set(keys), start, "", recursive)
+        assert source.reads <= len(keys) + 100
+        assert source.heads <= len(keys)
+
+
+def test_where_a_list_can_not_be_sorted_it_fails() -> None:
+    rows = SortedRows([(b"a", 1)])
+    rows.close()
+    with pytest.raises(HTTPError, match="sorted"):
+        list(rows.rows(b""))
 
 
 def test_long_keys_elsewhere_are_not_looked_at() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from amazin.cluster.cluster import TOMBSTONE
 from amazin.cluster.listing import PROBE_KEY
-from amazin.errors import NodeError, NoNodesError
+from amazin.errors import NodeError, NodeProtocolError, NoNodesError
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from tests.support.fakes import FakeDisk
 from tests.support.world import (
@@ -113,6 +113,25 @@ def test_a_node_that_fails_in_the_middle_is_done_without() -> None:
     world.ranked[0].failing = BROKEN
     found += [key for key, _ in entries]
     assert found == KEYS
+
+
+def nonsense() -> None:
+    raise NodeProtocolError("the node's list is not in order")
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_a_node_that_lists_nonsense_is_done_without(turn: int) -> None:
+    world = filled(2)
+    world.ranked[turn].before["entry"] = nonsense
+    assert listed(world) == KEYS
+
+
+def test_where_every_node_is_needed_nonsense_ends_the_listing() -> None:
+    world = filled(1)
+    world.ranked[0].before["entry"] = nonsense
+    with pytest.raises(NodeProtocolError):
+        listed(world)
+    assert len([call for call in world.ranked[0].calls if call == "list"]) <= 3
 
 
 def test_a_second_one_ends_the_listing_with_an_error() -> None:

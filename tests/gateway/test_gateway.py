@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from amazin.errors import (
     DiscoveryError,
     GatewayError,
     HTTPError,
+    LateError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -289,6 +292,75 @@ def test_a_download_that_breaks_is_raised_and_logged(
     (line,) = access
     assert (line["status"], line["bytes"]) == (200, 2)
     assert line["error"] == "broken: node node-7: gone"
+
+
+def test_the_log_names_the_node_and_the_key_among_many(
+    access: list[dict[str, Any]],
+) -> None:
+    error = NodeError("gone")
+    error.node, error.key = "node-3", "photos/a"
+    with pytest.raises(NodeError):
+        call(app_of(stream(Body(b"12", error), 5)), "GET", "/x")
+    assert access[0]["error"] == "broken: node node-3, key photos/a: gone"
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end and the client's end of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname(), timeout=10)
+        ours, _ = listener.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def serve(response: Response, ours: socket.socket) -> None:
+    """Send a response's body as gunicorn does, which ends what breaks in order."""
+    environ = make_environ("GET", "/x")
+    environ["gunicorn.socket"] = ours
+    body = app_of(response)(environ, lambda *_: lambda data: None)
+    try:
+        for piece in body:
+            ours.sendall(piece)
+    except (GatewayError, ValueError):
+        pass
+    finally:
+        body.close()  # type: ignore[attr-defined]
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    "error", [NodeError("gone"), LateError("late"), ValueError("a bug")]
+)
+def test_what_breaks_ends_with_a_reset(
+    connection: tuple[socket.socket, socket.socket], error: Exception
+) -> None:
+    ours, theirs = connection
+    serve(Response(200, [], Body(b"12", error)), ours)
+    with pytest.raises(ConnectionResetError):
+        while theirs.recv(1):
+            pass
+
+
+def test_what_is_whole_ends_in_order(
+    connection: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = connection
+    serve(Response(200, [], Body(b"12", b"345")), ours)
+    received = b""
+    while data := theirs.recv(10):
+        received += data
+    assert received == b"12345"
+
+
+def test_what_fails_before_its_first_byte_is_left_to_the_server(
+    connection: tuple[socket.socket, socket.socket],
+) -> None:
+    """It has sent no header yet, and can answer with an error."""
+    ours, theirs = connection
+    serve(Response(200, [], Body(NodeError("gone"))), ours)
+    assert theirs.recv(10) == b""
 
 
 @pytest.mark.parametrize(("status", "read"), [(422, 5), (200, 5)])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 
-from amazin.errors import LateError
+from amazin.errors import LateError, NodeTimeoutError
 from amazin.model.objects import CHUNK_BYTES
+from amazin.request_limits import client_has_left, request_deadline
 from amazin.settings.settings import Settings
 from amazin.web.framing import DEADLINE
 from gateway import Gateway
@@ -76,3 +78,22 @@ def test_an_answer_that_is_here_is_sent() -> None:
     call(app, "PUT", "/object/a", b"small")
     assert call(late, "GET", "/object/a").body == b"small"
     assert call(late, "GET", "/object/none").status == 404
+
+
+@pytest.mark.parametrize("path", ["/object/a", "/objects/list", "/buckets"])
+def test_nodes_that_have_no_time_left_are_not_to_blame(path: str) -> None:
+    nodes = memory_nodes()
+    call(make_app(nodes), "PUT", "/object/a", b"small")
+    for node in nodes:
+        node.disk.failing = NodeTimeoutError("silent")
+    assert call(make_app(nodes), "GET", path).status == 503
+    answer = call(make_app(nodes, AT_ONCE), "GET", path)
+    assert (answer.status, answer.json["code"]) == (408, "RequestTimeout")
+
+
+def test_the_limit_ends_with_its_request() -> None:
+    app, late = apps()
+    call(app, "PUT", "/object/a", b"small")
+    assert call(late, "GET", "/object/a").status == 200
+    assert request_deadline.get() == math.inf
+    assert client_has_left.get() is None

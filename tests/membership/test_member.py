@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node, Pending, Upload
+from amazin.request_limits import request_deadline
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDisk, FakeNode
 from tests.support.waiting import await_that
@@ -311,3 +313,15 @@ def test_that_it_lost_its_disk_is_told_once(caplog: pytest.LogCaptureFixture) ->
 
 def test_a_member_is_called_by_its_name() -> None:
     assert repr(member_of(filled())) == "<Member a>"
+
+
+def test_a_node_is_not_blamed_for_a_request_without_time() -> None:
+    member = member_of(filled(NodeTimeoutError("silent")))
+
+    def run() -> None:
+        request_deadline.set(0.0)
+        with pytest.raises(NodeTimeoutError):
+            member.call(start_head)
+
+    copy_context().run(run)
+    assert not member.is_skipped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -23,14 +24,17 @@ from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Pending
 from amazin.nodes.s3.node import S3Node, S3Object
 from amazin.nodes.transport.connection import NoAnswerError
+from amazin.request_limits import request_deadline
 from tests.support.peers import (
     RESET,
     STAY_SILENT,
+    TAKE_HEAD,
     TAKE_REQUEST,
     Step,
 )
 from tests.support.s3_peers import (
     GOOD,
+    HEAD_OBJECT,
     LABEL,
     LIMITS,
     MODIFIED,
@@ -310,6 +314,38 @@ def test_a_silent_node_fails_a_question_within_the_answer_limit(method: str) -> 
         with pytest.raises(NodeTimeoutError):
             QUESTIONS[method](node)
         assert time.monotonic() - started < 3 * LIMITS.answer
+
+
+SLOW = TimeLimits(connect=30.0, answer=60.0, transfer=60.0)
+
+
+@pytest.mark.parametrize("method", [*QUESTIONS, "list", "body"])
+def test_a_silent_node_has_no_more_time_than_the_request(method: str) -> None:
+    started = [HEAD_OBJECT + b"hel"] if method == "body" else []
+    ask = QUESTIONS.get("GET" if method == "body" else method)
+
+    def run() -> None:
+        request_deadline.set(time.monotonic() + 0.1)
+        with pytest.raises(NodeTimeoutError):
+            ask(node) if ask else list(node.list_objects("store"))
+
+    script = [TAKE_REQUEST, *started, STAY_SILENT]
+    with playing(script, limits=SLOW) as (node, _):
+        copy_context().run(run)
+
+
+def test_a_node_that_takes_nothing_has_no_more_time_than_the_request() -> None:
+    taken = threading.Event()
+
+    def run() -> None:
+        request_deadline.set(time.monotonic() + 0.2)
+        with pytest.raises(NodeTimeoutError):
+            put(node, bytes(2**24))
+        taken.set()
+
+    script: list[Step] = [TAKE_REQUEST, s3_answer(), TAKE_HEAD, taken]
+    with playing(script, limits=SLOW) as (node, _):
+        copy_context().run(run)
 
 
 def test_nobody_listens() -> None:

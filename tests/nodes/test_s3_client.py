@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +16,8 @@ from amazin.errors import NodeAccessError, NodeError, NodeProtocolError
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.client import S3Client
-from amazin.nodes.s3.sdk import steps_behind
+from amazin.nodes.s3.list_page import PAGE_BYTES, PAGE_KEYS
+from amazin.nodes.s3.listing import list_objects, steps_behind
 from tests.support.peers import TAKE_REQUEST, Peer, answer
 from tests.support.s3_peers import (
     LIMITS,
@@ -25,6 +29,7 @@ from tests.support.s3_peers import (
     s3_answer,
 )
 
+Listed = tuple[str, ObjectInfo]
 NAMES = st.lists(st.sampled_from(["a", "b", "/", " ", ".", "0", "\U0010ffff"]))
 
 
@@ -64,8 +69,11 @@ def query(line: str) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-def client_of(peer: Peer) -> S3Client:
-    return S3Client(NodeSpec("node", peer.url, "AKID", "secret"), LIMITS)
+def listed(peer: Peer, prefix: str = "", after: str = "") -> list[Listed]:
+    """Return what a listing of the peer's bucket gives."""
+    client = S3Client(NodeSpec("node", peer.url, "AKID", "secret"), LIMITS)
+    with closing(client.pool):
+        return list(list_objects(client, "store", prefix, after))
 
 
 def with_metadata(data: bytes, *metadata: tuple[str, str]) -> bytes:
@@ -84,7 +92,7 @@ def test_a_listing_tells_what_is_stored_with_objects() -> None:
         ("X-Amz-Meta-Other", "x"),
     )
     with Peer([TAKE_REQUEST, s3_answer(body=data)]) as peer:
-        found = list(client_of(peer).list_objects("store", "", ""))
+        found = listed(peer)
     assert query(peer.lines[0])["metadata"] == "true"
     label = Label(Stamp(1_700_000_000_123_456_789, 7), 3, True)
     headers = {"Content-Type": "text/plain", "X-Name": "a b"}
@@ -94,16 +102,16 @@ def test_a_listing_tells_what_is_stored_with_objects() -> None:
 
 def test_what_a_listing_does_not_tell_is_unknown() -> None:
     with Peer([TAKE_REQUEST, s3_answer(body=listing("a"))]) as peer:
-        found = list(client_of(peer).list_objects("store", "", ""))
+        found = listed(peer)
     assert found == [("a", ObjectInfo(5, "0123", MODIFIED_NS, None, {}))]
 
 
 def test_metadata_that_is_no_xml_is_left_out() -> None:
-    first = with_metadata(listing("a"), ("X-Amz-Meta-A!b", "x"))
-    answers = [s3_answer(body=first), s3_answer(body=listing("a", "b"))]
+    first = with_metadata(listing("pb"), ("X-Amz-Meta-A!b", "x"))
+    answers = [s3_answer(body=first), s3_answer(body=listing("pb", "pc"))]
     with Peer(*[[TAKE_REQUEST, data] for data in answers]) as peer:
-        found = list(client_of(peer).list_objects("store", "p", "pa"))
-    assert [key for key, _ in found] == ["a", "b"]
+        found = listed(peer, "p", "pa")
+    assert [key for key, _ in found] == ["pb", "pc"]
     asked = [query(line) for line in peer.lines]
     assert [line["start-after"] for line in asked] == ["pa", "pa"]
     assert ["metadata" in line for line in asked] == [True, False]
@@ -114,7 +122,7 @@ def test_an_answer_that_is_no_xml_at_all_is_an_error() -> None:
         Peer(*[[TAKE_REQUEST, s3_answer(body=b"<a!b>")]] * 2) as peer,
         pytest.raises(NodeProtocolError),
     ):
-        list(client_of(peer).list_objects("store", "", ""))
+        listed(peer)
 
 
 def test_where_a_long_listing_ends_it_looks_again() -> None:
@@ -122,7 +130,7 @@ def test_where_a_long_listing_ends_it_looks_again() -> None:
     answers = [listing(*keys), listing("a/1000"), listing("a1")]
     scripts = [[TAKE_REQUEST, s3_answer(body=data)] for data in answers]
     with Peer(*scripts) as peer:
-        found = list(client_of(peer).list_objects("store", "", ""))
+        found = listed(peer)
     assert [key for key, _ in found] == [*keys, "a/1000", "a1"]
     asked = [query(line) for line in peer.lines]
     places = [(line.get("prefix", ""), line.get("start-after", "")) for line in asked]
@@ -137,11 +145,18 @@ def test_requests_are_signed_for_the_nodes_region() -> None:
 
 
 def test_a_listing() -> None:
-    with playing([TAKE_REQUEST, s3_answer(body=listing("a", "b"))]) as (node, peer):
-        found = list(node.list_objects("store", "p", "after"))
-    assert found == [(key, ObjectInfo(5, "0123", MODIFIED_NS)) for key in "ab"]
-    assert "prefix=p" in peer.lines[0]
-    assert "start-after=after" in peer.lines[0]
+    data = listing("pb", "pc")
+    with playing([TAKE_REQUEST, s3_answer(body=data)]) as (node, peer):
+        found = list(node.list_objects("store", "p", "pa ü+"))
+    assert found == [(key, ObjectInfo(5, "0123", MODIFIED_NS)) for key in ("pb", "pc")]
+    assert query(peer.lines[0]) == {
+        "encoding-type": "url",
+        "list-type": "2",
+        "max-keys": "1000",
+        "metadata": "true",
+        "prefix": "p",
+        "start-after": "pa ü+",
+    }
 
 
 @pytest.mark.parametrize(
@@ -156,6 +171,7 @@ def test_a_listing() -> None:
         (error("403 Forbidden", "AccessDenied"), NodeAccessError),
         (error("503 Service Unavailable", "SlowDown"), NodeError),
         (error("412 Precondition Failed", "PreconditionFailed"), NodeProtocolError),
+        (error("404 Not Found", "NoSuchKey"), NodeProtocolError),
         (b"nonsense\r\n\r\n", NodeError),
         (OBJECT[:-3], NodeError),
     ],
@@ -168,3 +184,88 @@ def test_a_listing_that_fails_raises(data: bytes, kind: type[NodeError]) -> None
 def test_a_missing_bucket_lists_nothing() -> None:
     with playing([TAKE_REQUEST, error("404 Not Found", "NoSuchBucket")]) as (node, _):
         assert list(node.list_objects("store")) == []
+
+
+# What a listing must not be.
+
+
+def truncated(data: bytes, token: str = "next") -> bytes:
+    """Return the page of a listing that goes on."""
+    more = b"true</IsTruncated><NextContinuationToken>" + token.encode()
+    return data.replace(
+        b"false</IsTruncated>", more + b"</NextContinuationToken>" if token else more
+    )
+
+
+def fails(pages: Sequence[bytes], prefix: str = "", after: str = "") -> None:
+    """Fail unless a listing of these pages, all of which are asked for, is refused."""
+    scripts = [step for data in pages for step in (TAKE_REQUEST, s3_answer(body=data))]
+    with Peer(scripts) as peer, pytest.raises(NodeProtocolError):
+        listed(peer, prefix, after)
+
+
+def test_pages_follow_one_another() -> None:
+    pages = [truncated(listing("a", "b")), truncated(listing("c"), "t/2"), listing("d")]
+    scripts = [step for data in pages for step in (TAKE_REQUEST, s3_answer(body=data))]
+    with Peer(scripts) as peer:
+        assert [key for key, _ in listed(peer)] == ["a", "b", "c", "d"]
+    tokens = [query(line).get("continuation-token") for line in peer.lines]
+    assert tokens == [None, "next", "t/2"]
+
+
+def test_names_are_unescaped_if_the_server_says_so() -> None:
+    page = listing("a+%C3%BC%2B")
+    url = page.replace(b"<Name>", b"<EncodingType>url</EncodingType><Name>")
+    with Peer([TAKE_REQUEST, s3_answer(body=page)]) as peer:
+        assert listed(peer)[0][0] == "a+%C3%BC%2B"
+    with Peer([TAKE_REQUEST, s3_answer(body=url)]) as peer:
+        assert listed(peer)[0][0] == "a ü+"
+
+
+PAGES = {
+    "the same for ever": [truncated(listing("a"))] * 2,
+    "the same keys": [truncated(listing("a", "b")), listing("b", "c")],
+    "back again": [truncated(listing("a", "b")), listing("a")],
+    "empty, but not the end": [truncated(listing())],
+    "no token": [truncated(listing("a"), "")],
+    "out of order": [listing("b", "a")],
+    "twice": [listing("a", "a")],
+    "a key without a name": [listing("")],
+    "a negative size": [listing("a").replace(b">5<", b">-5<")],
+    "more keys than asked": [listing(*map(str, range(100_000, 101_001)))],
+    "too long before the first key": [b"<ListBucketResult>".ljust(PAGE_BYTES + 1)],
+    "entities": [b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + listing("&a;")],
+    "a document type": [b'<!DOCTYPE x SYSTEM "http://x/">' + listing("a")],
+    "too deep": [listing("<x>" * 9 + "</x>" * 9)],
+    "cut off": [listing("a")[:-5]],
+}
+
+
+@pytest.mark.parametrize("pages", PAGES.values(), ids=PAGES)
+def test_a_listing_that_can_not_be_right_is_refused(pages: list[bytes]) -> None:
+    fails(pages)
+
+
+def test_what_was_not_asked_for_is_refused() -> None:
+    fails([listing("pb", "q")], "p", "pa")
+    fails([listing("pa")], "p", "pa")
+
+
+def test_an_encoded_list_is_refused() -> None:
+    data = gzip.compress(listing("a"))
+    script = [TAKE_REQUEST, s3_answer(body=data, headers=["Content-Encoding: gzip"])]
+    with Peer(script) as peer, pytest.raises(NodeProtocolError, match="encoded"):
+        listed(peer)
+
+
+def test_of_a_page_that_is_too_long_the_beginning_is_used() -> None:
+    """Names and metadata of legal objects can make a page longer than its bound."""
+    long = "a" * 3000
+    keys = [f"{number:04}{long}" for number in range(PAGE_KEYS)]
+    whole = s3_answer(body=listing(*keys))
+    rest = s3_answer(body=listing("z"))
+    with Peer([TAKE_REQUEST, whole], [TAKE_REQUEST, rest]) as peer:
+        found = [key for key, _ in listed(peer)]
+    assert found == [*keys[: len(found) - 1], "z"]
+    assert query(peer.lines[1])["start-after"] == found[-2]
+    assert PAGE_BYTES / 4000 < len(found) < PAGE_KEYS

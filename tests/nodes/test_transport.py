@@ -26,13 +26,24 @@ from amazin.errors import (
     NodeUnreachableError,
 )
 from amazin.model.objects import CHUNK_BYTES
-from amazin.nodes.transport.connection import HEAD_BYTES, Connection, NoAnswerError
+from amazin.nodes.transport.connection import (
+    HEAD_BYTES,
+    MAX_INTERIM_RESPONSES,
+    Connection,
+    NoAnswerError,
+)
 from amazin.nodes.transport.pool import (
     IDLE_SECONDS,
     MAX_IDLE_CONNECTIONS,
     ConnectionPool,
 )
-from amazin.nodes.transport.response import MAX_INTERIM_RESPONSES, Response, parse_head
+from amazin.nodes.transport.response import (
+    CHUNKS_AT_ONCE,
+    MAX_FIELDS,
+    SMALL_BYTES,
+    Response,
+    parse_head,
+)
 from tests.support.examples import examples
 from tests.support.paths import PROJECT
 from tests.support.peers import RESET, STAY_SILENT, TAKE_REQUEST, Peer, Step, answer
@@ -168,6 +179,52 @@ def test_a_large_body_comes_in_pieces() -> None:
         assert max(sizes) <= CHUNK_BYTES
 
 
+def pieces_of(chunks: bytes) -> list[bytes]:
+    """Return what the reads of a chunked body give, all of which has arrived."""
+    ours, theirs = socket.socketpair()
+    with closing(Connection(ours)) as connection:
+        sender = threading.Thread(target=theirs.sendall, args=(CHUNKED + chunks,))
+        sender.start()
+        response = Response(connection, "GET", lambda connection: None)
+        response.receive_head(time.monotonic() + SECONDS)
+        pieces = list(iter(lambda: response.read(SECONDS), b""))
+        sender.join(SECONDS)
+    theirs.close()
+    return pieces
+
+
+def test_small_chunks_come_many_at_a_time() -> None:
+    """Each piece becomes a system call for the client."""
+    count = 20_000
+    pieces = pieces_of(b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+    assert b"".join(pieces) == b"x" * count
+    assert len(pieces) < 2 * count / CHUNKS_AT_ONCE + 20
+
+
+def test_large_chunks_come_as_they_are() -> None:
+    chunk = b"%x\r\n%b\r\n" % (SMALL_BYTES, bytes(SMALL_BYTES))
+    pieces = pieces_of(3 * chunk + b"0\r\n\r\n")
+    assert b"".join(pieces) == bytes(3 * SMALL_BYTES)
+
+
+class OneByteSocket(socket.socket):
+    """Receives a byte at a time."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return super().recv(1, flags)
+
+
+def test_a_head_that_comes_by_the_byte_is_searched_once() -> None:
+    head = b"HTTP/1.1 200 OK\r\nA: " + b"a" * (HEAD_BYTES - 200)
+    ours, theirs = socket.socketpair()
+    slow = OneByteSocket(fileno=ours.detach())
+    with closing(theirs), closing(Connection(slow)) as connection:
+        theirs.sendall(head + b"\r\n\r\nrest")
+        found = connection.receive_until(b"\r\n\r\n", time.monotonic() + SECONDS)
+        assert found == head
+        assert connection.receive(time.monotonic() + SECONDS) == b"r"
+
+
 # Malformed answers.
 
 BAD_HEADS = {
@@ -214,6 +271,7 @@ BAD_HEADS = {
     "chunked in 1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
     "101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c",
     "too long": b"HTTP/1.1 200 OK\r\nA: " + b"a" * HEAD_BYTES,
+    "too many headers": b"HTTP/1.1 200 OK" + b"\r\nA:" * (MAX_FIELDS + 1),
 }
 
 
@@ -235,6 +293,15 @@ def test_refuses_endless_interim_answers() -> None:
         receive(interim + answer())
 
 
+def test_refuses_endless_interim_answers_to_an_upload() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(theirs), closing(Connection(ours)) as connection:
+        theirs.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * MAX_INTERIM_RESPONSES)
+        assert connection.has_input()
+        with pytest.raises(NodeProtocolError, match="interim"):
+            connection.skip_interim(SECONDS)
+
+
 BAD_CHUNKS = {
     "no size": b"\r\nhello\r\n0\r\n\r\n",
     "no hex": b"g\r\nhello\r\n0\r\n\r\n",
@@ -252,7 +319,7 @@ BAD_CHUNKS = {
     "long extension": b"5;" + b"a" * HEAD_BYTES + b"\r\nhello\r\n0\r\n\r\n",
     "bad trailer": b"5\r\nhello\r\n0\r\nno trailer\r\n\r\n",
     "folded trailer": b"5\r\nhello\r\n0\r\nA: b\r\n c\r\n\r\n",
-    "long trailers": b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * 15_000 + b"\r\n",
+    "many trailers": b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * MAX_FIELDS + b"\r\n",
     "no last chunk": b"5\r\nhello\r\n",
 }
 
@@ -540,6 +607,38 @@ assert len(ticks) > 15, ticks
 def test_under_gevent_waiting_stops_nobody() -> None:
     command = [sys.executable, "-c", UNDER_GEVENT]
     subprocess.run(command, check=True, cwd=PROJECT, timeout=30)
+
+
+FLOODED_UNDER_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import gevent, socket, sys, time
+from amazin.nodes.transport.response import Connection, Response
+
+data = sys.stdin.buffer.read()
+ours, theirs = socket.socketpair()
+gevent.spawn(theirs.sendall, data)
+response, turns = Response(Connection(ours), "GET", lambda connection: None), []
+
+def take_turns():
+    while True:
+        turns.append(1)
+        gevent.sleep(0)
+
+gevent.spawn(take_turns)
+response.receive_head(time.monotonic() + 10)
+count = len(turns)
+assert response.read_all(10) == b"x" * 20_000
+print(len(turns) - count)
+"""
+
+
+def test_under_gevent_a_flood_of_small_chunks_stops_nobody() -> None:
+    data = CHUNKED + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    command = [sys.executable, "-c", FLOODED_UNDER_GEVENT]
+    done = subprocess.run(
+        command, input=data, check=True, cwd=PROJECT, timeout=30, capture_output=True
+    )
+    assert int(done.stdout) >= 20_000 / CHUNKS_AT_ONCE
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import random
+import re
 import socket
 import struct
 import termios
@@ -343,14 +345,49 @@ def test_a_broken_download_is_seen_by_the_client(gateway: GatewayProcess) -> Non
     require_broken_download(gateway)
 
 
-def logged(gateway: GatewayProcess, key: str) -> dict[str, str]:
+CUT = random.Random(4).randbytes(24 * MIB + 9)
+"""What is cut off while it is sent; nothing else has its length."""
+
+
+def require_reset(gateway: GatewayProcess, path: str) -> None:
+    """Ask as an HTTP/1.0 client, and cut the files of `CUT` meanwhile: that is a reset.
+
+    For such a client an orderly end is that of a whole response.
+    """
+    files = (gateway.log.parent / "data").rglob("*")
+    stored = [file for file in files if file.stat().st_size == len(CUT)]
+    with connect(gateway) as sock:
+        sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        assert sock.recv(100).startswith(b"HTTP/1.")
+        for file in stored:
+            os.truncate(file, 18 * MIB)
+        with pytest.raises(ConnectionResetError):
+            while sock.recv(MIB):
+                pass
+
+
+def test_a_broken_download_ends_with_a_reset(gateway: GatewayProcess) -> None:
+    put(gateway, "reset", CUT)
+    require_reset(gateway, "/object/reset")
+    assert gateway.ask("DELETE", "/object/reset").status == 204
+
+
+def test_a_broken_archive_ends_with_a_reset(gateway: GatewayProcess) -> None:
+    assert gateway.ask("POST", "/buckets/cut-off").status == 201
+    assert gateway.ask("PUT", "/objects/cut-off/a", CUT).status == 201
+    require_reset(gateway, "/archive/cut-off")
+    line = logged(gateway, "/archive/cut-off")
+    assert re.match("broken: node [^ ]+, key cut-off/a: ", line["error"])
+    assert gateway.ask("DELETE", "/objects/cut-off/a").status == 204
+
+
+def logged(gateway: GatewayProcess, path: str) -> dict[str, str]:
     """Wait for the line of a GET in the access log."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for text in gateway.log.read_text().splitlines():
             line = json.loads(text) if text.startswith("{") else {}
-            is_it = line.get("path") == f"/object/{key}" and line["method"] == "GET"
-            if is_it:
+            if line.get("path") == path and line["method"] == "GET":
                 return line
         time.sleep(0.05)
     raise AssertionError("not logged")
@@ -363,7 +400,7 @@ def test_a_download_that_nobody_takes_any_more_is_given_up(
     with connect(gateway) as sock:
         sock.sendall(head("GET /object/leave"))
         assert sock.recv(4096)
-    line = logged(gateway, "leave")
+    line = logged(gateway, "/object/leave")
     assert line["error"] == "not sent whole"
     assert gateway.ask("DELETE", "/object/leave").status == 204
 

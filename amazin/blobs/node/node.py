@@ -16,6 +16,7 @@ from amazin.blobs.node.client import BlobClient
 from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.uploads import BlobPost, StreamedBlob, send_whole
 from amazin.blobs.store import BLOB_BUCKET, is_id
+from amazin.blocking import pause
 from amazin.errors import NodeProtocolError, NotSupportedError, PreconditionError
 from amazin.model.headers import content_range
 from amazin.model.node_specs import TimeLimits
@@ -27,6 +28,10 @@ from amazin.model.objects import (
 )
 from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.transport.response import Response
+from amazin.request_limits import require_wanted
+
+IDS_AT_ONCE = 100
+"""After so many ids of a list it is the turn of other requests."""
 
 T = TypeVar("T")
 
@@ -166,7 +171,10 @@ class BlobNode:
     def _in_order(self, items: Iterable[tuple[object, T]]) -> Iterator[T]:
         """Yield the values of valid ids, in order; warn once of an invalid one."""
         last, has_warned = "", False
-        for blob_id, value in items:
+        for count, (blob_id, value) in enumerate(items):
+            if count % IDS_AT_ONCE == 0:
+                require_wanted()
+                pause()
             if not isinstance(blob_id, str):
                 raise NodeProtocolError("the blob server sent no list of ids")
             if not is_id(blob_id):
@@ -253,6 +261,8 @@ def list_body(response: Response) -> Response:
         raise NodeProtocolError("what answers there is no blob server")
     if response.status != 200:
         raise error_for(response.status)
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise NodeProtocolError("the blob server's list is encoded, unasked")
     return response
 
 

@@ -39,6 +39,7 @@ from amazin.nodes.folder.index import (
     transaction,
 )
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
+from amazin.nodes.order import in_order
 
 _FIRST_ROWS, _BATCH_ROWS = 32, 1024
 """Rows that a listing reads at once: at first, and at most. The number doubles."""
@@ -147,7 +148,13 @@ class FolderNode:
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield (key, info) in the order of the keys' UTF-8 bytes, read in batches."""
+        """See `Node`."""
+        return in_order(self._listed(bucket, prefix, after), prefix, after)
+
+    def _listed(
+        self, bucket: str, prefix: str, after: str
+    ) -> Iterator[tuple[str, ObjectInfo]]:
+        """Yield (key, info) in the index's order, read in batches."""
         first = max(prefix.encode(), after.encode() + b"\0" if after else b"")
         end = prefix.encode() + _BEHIND_ALL
         count = _FIRST_ROWS

@@ -1,24 +1,23 @@
-"""Signed requests to one S3 server, on our own connections, and the SDK's calls.
+"""Signed requests to one S3 server, on our own connections.
 
-Knows neither the Node protocol nor uploads: `node.py` and `uploads.py` are built on
-this. The use of the SDK itself is in `sdk.py`.
+Knows neither the Node protocol nor uploads nor listings: `node.py`, `uploads.py` and
+`listing.py` are built on this. The use of the SDK is in `sdk.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from amazin.model.node_specs import NodeSpec, TimeLimits
-from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.model.objects import ObjectName
 from amazin.nodes.s3.answers import bucket_exists
 from amazin.nodes.transport.exchange import Exchange, Interpret, send_first
 from amazin.nodes.transport.pool import ConnectionPool
-from amazin.signing.sigv4 import Signer, canonical_path
-
-if TYPE_CHECKING:
-    from amazin.nodes.s3.sdk import SDK
+from amazin.nodes.transport.response import Response
+from amazin.nodes.transport.slow_exchange import SlowExchange
+from amazin.signing.sigv4 import Signer, canonical_path, canonical_query
 
 PROBE_BUCKET = "store"
 """The bucket that probes ask for; it need not exist."""
@@ -35,10 +34,11 @@ class S3Client:
         """Take the server's address and keys; nothing is connected yet."""
         self.limits = limits
         self._endpoint = urlsplit(spec.endpoint or "")
-        self._keys = (spec.access_key, spec.secret_key)
-        self._region = spec.region
+        self._spec = spec
         self.pool = ConnectionPool(self._endpoint, limits.connect)
-        self._signer = Signer(self._endpoint.netloc, *self._keys, spec.region)
+        self._signer = Signer(
+            self._endpoint.netloc, spec.access_key, spec.secret_key, spec.region
+        )
 
     def request_head(
         self,
@@ -84,22 +84,36 @@ class S3Client:
         name = ObjectName(bucket, PROBE_KEY)
         return self.ask("GET", name, bucket_exists, (), timeout)
 
+    def ask_slowly(
+        self,
+        bucket: str,
+        query: Sequence[tuple[str, str]],
+        interpret: Interpret[T],
+    ) -> SlowExchange[T]:
+        """Ask for something about a bucket, which may take a while."""
+        path, text = canonical_path(bucket), canonical_query(query)
+        lines = self._signer.sign("GET", path, (), text)
+        request = f"GET {path}?{text} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        return self._send("GET", request, interpret)
+
+    def _send(
+        self, method: str, request: bytes, interpret: Interpret[T]
+    ) -> SlowExchange[T]:
+        connection = send_first(self.pool, request, self.limits.answer)
+        return SlowExchange(self, connection, method, interpret, request)
+
     def make_bucket(self, bucket: str) -> None:
         """See `Node`."""
-        self._sdk().make_bucket(bucket, lambda: self.ask_for_bucket(bucket).wait())
-
-    def list_objects(
-        self, bucket: str, prefix: str, after: str
-    ) -> Iterator[tuple[str, ObjectInfo]]:
-        """See `Node`."""
-        return self._sdk().list_objects(bucket, prefix, after)
-
-    def _sdk(self) -> SDK:
-        # Importing it takes a third of the start-up time, and many processes never
+        # Importing the SDK takes a third of the start-up time, and many processes never
         # need it.
-        from amazin.nodes.s3.sdk import SDK
+        from amazin.nodes.s3.sdk import OwnConnections, make_bucket
 
-        return SDK(self._endpoint, self._keys, self._region, self.limits)
+        def send(method: str, request: bytes) -> Response:
+            return self._send(method, request, lambda response: response).wait()
+
+        connections = OwnConnections(send, self.limits.transfer)
+        exists = self.ask_for_bucket
+        make_bucket(self._spec, connections, bucket, lambda: exists(bucket).wait())
 
     def __repr__(self) -> str:
         return f"<S3Client of {self._endpoint.netloc}>"

@@ -1,7 +1,7 @@
 """A node that speaks S3: MinIO, versitygw and others.
 
-Requests for single objects use our own connections (`transport/`). Bucket calls and
-listings, which are rare, use the MinIO SDK.
+All requests use our own connections (`transport/`), and that for a new bucket, which is
+rare, also the MinIO SDK.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from amazin.nodes.s3.answers import (
     require_success,
 )
 from amazin.nodes.s3.client import S3Client
+from amazin.nodes.s3.listing import list_objects
 from amazin.nodes.s3.uploads import Put, StreamedUpload, send_whole
 from amazin.nodes.transport.response import Response
 
@@ -142,7 +143,7 @@ class S3Node:
         self, bucket: str, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
         """See `Node`."""
-        return self._client.list_objects(bucket, prefix, after)
+        return list_objects(self._client, bucket, prefix, after)
 
     def close(self) -> None:
         """See `Node`."""

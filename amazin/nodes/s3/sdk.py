@@ -1,166 +1,79 @@
-"""The calls that use the MinIO SDK: making a bucket, and listing one.
+"""The call that uses the MinIO SDK: making a bucket.
 
 Imports the SDK; `client.py` imports this module on the first of these calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from urllib.parse import SplitResult
-from xml.etree.ElementTree import ParseError
-from xml.parsers.expat import errors as xml_errors
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
-from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 
-from amazin.errors import (
-    NodeError,
-    NodeProtocolError,
-    NodeTimeoutError,
-    NodeUnreachableError,
-)
-from amazin.model.node_specs import TimeLimits
-from amazin.model.objects import ObjectInfo
-from amazin.nodes.s3.answers import error_for, read_label, stored_headers
+from amazin.errors import NodeProtocolError
+from amazin.model.node_specs import NodeSpec
+from amazin.nodes.s3.answers import error_for
+from amazin.nodes.transport.response import Response
 
-_PAGE_KEYS = 1000
-"""The maximum number of keys in one response of a server."""
-_UNREADABLE_NAME = xml_errors.codes[xml_errors.XML_ERROR_INVALID_TOKEN]
+Send = Callable[[str, bytes], Response]
+"""Sends a whole request with this method; returns the response when it begins."""
 
 
-class SDK:
-    """The SDK's client of one server; its exceptions are translated to node errors."""
+class OwnConnections(urllib3.PoolManager):
+    """Sends the SDK's requests on our connections.
 
-    def __init__(
-        self,
-        endpoint: SplitResult,
-        keys: tuple[str, str],
-        region: str,
-        limits: TimeLimits,
-    ) -> None:
-        """Take the server's address and keys; nothing is connected yet."""
-        self._endpoint = endpoint
-        self._keys = keys
-        self._region = region
-        self._limits = limits
-
-    def make_bucket(self, bucket: str, exists: Callable[[], bool]) -> None:
-        """Make a bucket, unless it exists; `exists` asks the server whether it does."""
-        with translated_errors():
-            try:
-                self._client().make_bucket(bucket)
-            except S3Error as exc:
-                if exc.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                    return
-                # versitygw may answer so if another client makes the bucket now.
-                if exc.response.status != 500 or not exists():
-                    raise
-
-    def list_objects(
-        self, bucket: str, prefix: str, after: str
-    ) -> Iterator[tuple[str, ObjectInfo]]:
-        """See `Node`."""
-        with translated_errors():
-            try:
-                for found in self._listed(bucket, prefix, after):
-                    yield found.object_name or "", listed_info(found)
-            except S3Error as exc:
-                if exc.code != "NoSuchBucket":
-                    raise
-
-    def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
-        """List in steps that leave nothing out.
-
-        When MinIO continues a listing after a place, which it also does within a long
-        listing, it counts the keys that it reads before that place, and may end there.
-        """
-        for directory, last in steps_behind(prefix, after):
-            count = 0
-            for found in self._pages(bucket, directory, last):
-                yield found
-                count, last = count + 1, found.object_name or last
-            if count >= _PAGE_KEYS:
-                yield from self._listed(bucket, directory, last)
-
-    def _pages(self, bucket: str, prefix: str, after: str) -> Iterator[Object]:
-        """List with metadata, which MinIO supports; after a parse error, without.
-
-        MinIO turns the names of all metadata into XML elements, also names that can't
-        be one. Only other programs than the gateway store such names.
-        """
-        for with_metadata in (True, False):
-            try:
-                for found in self._client().list_objects(
-                    bucket,
-                    prefix,
-                    recursive=True,
-                    start_after=after or None,
-                    include_user_meta=with_metadata,
-                ):
-                    after = found.object_name or after
-                    yield found
-                return
-            except ParseError as exc:
-                if exc.code != _UNREADABLE_NAME or not with_metadata:
-                    raise
-
-    def _client(self) -> Minio:
-        limits = self._limits
-        timeout = urllib3.Timeout(connect=limits.connect, read=limits.transfer)
-        return Minio(
-            self._endpoint.netloc,
-            *self._keys,
-            secure=self._endpoint.scheme == "https",
-            region=self._region,
-            http_client=urllib3.PoolManager(timeout=timeout, retries=False),
-        )
-
-
-def steps_behind(prefix: str, after: str) -> Iterator[tuple[str, str]]:
-    """Yield (prefix, after) of listings that together list the keys behind `after`.
-
-    The first lists the rest of its directory, the next the rest of the directory above,
-    and so on up to the prefix. Each starts behind the previous directory: at `a0`
-    behind `a/`. (So it leaves out a key `a0` itself; a gateway stores none there.)
+    urllib3's have no bounds: not for what a node sends, nor for how long it may take.
     """
-    if not after.startswith(prefix):
-        if after.encode() < prefix.encode():
-            yield prefix, after
-        return
-    while (end := after.rfind("/") + 1) > len(prefix):
-        yield after[:end], after
-        after = after[: end - 1] + "0"  # the character after the slash
-    yield prefix, after
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        """`seconds` is the time limit for the body of a response."""
+        super().__init__()
+        self._send = send
+        self._seconds = seconds
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = True, **options: Any
+    ) -> urllib3.HTTPResponse:
+        """See `PoolManager`. Raises: NodeError."""
+        body: bytes = options["body"] or b""
+        target = urlsplit(url)._replace(scheme="", netloc="").geturl()
+        fields = {**options["headers"], "Content-Length": str(len(body))}
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        response = self._send(method, head + body)
+        # Without its encoding a body is never unpacked.
+        headers = {**response.headers, "content-encoding": "identity"}
+        data = BytesIO(response.read_all(self._seconds))
+        return urllib3.HTTPResponse(data, headers, response.status)
 
 
-def listed_info(found: Object) -> ObjectInfo:
-    """Return the info that a listing has about an object, which may be incomplete."""
-    metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-    label = read_label(metadata)
-    if label:
-        modified_ns = label.stamp.nanoseconds
-    else:
-        modified = found.last_modified
-        modified_ns = int((modified.timestamp() if modified else 0) * 10**9)
-    headers = stored_headers(metadata)
-    return ObjectInfo(found.size or 0, found.etag or "", modified_ns, label, headers)
+def make_bucket(
+    spec: NodeSpec, connections: OwnConnections, bucket: str, exists: Callable[[], bool]
+) -> None:
+    """Make a bucket, unless it exists; `exists` asks the server whether it does.
 
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Translate the SDK's exceptions to node errors; by status, not by class."""
+    Raises: NodeError.
+    """
+    endpoint = urlsplit(spec.endpoint or "")
+    sdk = Minio(
+        endpoint.netloc,
+        spec.access_key,
+        spec.secret_key,
+        secure=endpoint.scheme == "https",
+        region=spec.region,
+        http_client=connections,
+    )
     try:
-        yield
+        sdk.make_bucket(bucket)
     except S3Error as exc:
-        raise error_for(exc.response.status, exc.code or "") from exc
-    except urllib3.exceptions.NewConnectionError as exc:
-        raise NodeUnreachableError("no connection to the node") from exc
-    except urllib3.exceptions.TimeoutError as exc:
-        raise NodeTimeoutError("the node was silent for too long") from exc
-    except urllib3.exceptions.HTTPError as exc:
-        raise NodeError("the connection to the node broke") from exc
-    except (MinioException, ValueError, ParseError) as exc:
+        if exc.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+            return
+        # versitygw may answer so if another client makes the bucket now.
+        if exc.response.status != 500 or not exists():
+            raise error_for(exc.response.status, exc.code or "") from exc
+    except (MinioException, ValueError, SyntaxError) as exc:  # the last: broken XML
         raise NodeProtocolError("the node's answer can't be understood") from exc

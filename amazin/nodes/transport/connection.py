@@ -7,6 +7,7 @@ slice of it: a read costs the same however much is buffered.
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import ssl
@@ -14,11 +15,17 @@ import time
 from fcntl import ioctl
 from termios import FIONREAD
 
+from amazin.blocking import pause
 from amazin.errors import NodeError, NodeProtocolError, NodeTimeoutError
 from amazin.model.objects import CHUNK_BYTES
+from amazin.request_limits import request_deadline
 
 HEAD_BYTES = 64 * 1024
 """A longer response head, chunk size line or trailer section is refused."""
+MAX_INTERIM_RESPONSES = 8
+"""More of them before a response, or between two pieces of an upload, are refused."""
+RECEIPTS_AT_ONCE = 64
+"""After receiving so often from one node it is the turn of other requests."""
 SLACK_SECONDS = 0.01
 """A time limit may be longer by this, if that saves a system call."""
 _INTERIM_HEAD = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}[ \r]")
@@ -39,6 +46,7 @@ class Connection:
         "_buffer",
         "_end",
         "_limit",
+        "_receipts",
         "_socket",
         "_start",
         "idle_since",
@@ -55,15 +63,22 @@ class Connection:
         broke."""
         self._limit = -1.0
         """The current timeout of the socket, in seconds."""
+        self._receipts = 0
+        """How often bytes were received."""
         self.idle_since = 0.0
         self.is_reused = False
 
     def send(self, data: bytes, timeout: float) -> None:
         """Send all of `data`; succeeds or fails within twice `timeout` seconds.
 
+        The request's own deadline may end it earlier.
+
         Raises:
             NodeError: it is unknown how much arrived.
         """
+        until = request_deadline.get()
+        if until < math.inf:
+            timeout = min(timeout, until - time.monotonic())
         if not 0 < timeout <= self._limit <= timeout + SLACK_SECONDS:
             self._set_limit(timeout)
         try:
@@ -98,6 +113,9 @@ class Connection:
             return b""
         if not 0 < timeout <= self._limit <= timeout + SLACK_SECONDS:
             self._set_limit(timeout)
+        self._receipts += 1
+        if not self._receipts % RECEIPTS_AT_ONCE:
+            pause()  # a node may be as fast as we are, so that we never wait for it
         try:
             return self._socket.recv(CHUNK_BYTES)
         except OSError as exc:
@@ -115,19 +133,32 @@ class Connection:
             NodeTimeoutError: nothing is lost; the call may be repeated.
             NodeProtocolError: no mark within `HEAD_BYTES`, or before the end.
         """
+        end = self._buffer.find(mark, self._start)
+        if end < 0:
+            end = self._gather(mark, deadline)
         start = self._start
-        while (end := self._buffer.find(mark, start)) < 0:
-            if len(self._buffer) - start > HEAD_BYTES:
-                break
-            more = self._receive(deadline - time.monotonic())
-            if not more:
-                raise NodeProtocolError("the node's answer is cut off")
-            self._buffer = self._buffer[start:] + more
-            self._start = start = 0
         if not 0 <= end - start <= HEAD_BYTES:
             raise NodeProtocolError("the node's answer has too long a head")
         self._start = end + len(mark)
         return self._buffer[start:end]
+
+    def _gather(self, mark: bytes, deadline: float) -> int:
+        """Receive until the buffer has the mark; return its place, -1: it is too far.
+
+        Each byte is copied and searched once, however few arrive at a time.
+        """
+        held, end = bytearray(self._buffer[self._start :]), -1
+        try:
+            while end < 0 and len(held) <= HEAD_BYTES:
+                more = self._receive(deadline - time.monotonic())
+                if not more:
+                    raise NodeProtocolError("the node's answer is cut off")
+                searched = max(0, len(held) - len(mark) + 1)
+                held += more
+                end = held.find(mark, searched)
+        finally:
+            self._buffer, self._start = bytes(held), 0
+        return end
 
     def has_input(self) -> bool:
         """Whether the node has sent something, or closed. Does not wait."""
@@ -157,12 +188,15 @@ class Connection:
         """Drop interim responses from the buffer; return whether nothing else arrived.
 
         RFC 9110 section 15.2: they may arrive at any time, and can be ignored. The rest
-        of a partly received one is waited for. Raises: as `receive_until`.
+        of a partly received one is waited for. Raises: as `receive_until`; also at more
+        than `MAX_INTERIM_RESPONSES`.
         """
         deadline = time.monotonic() + timeout
-        while _INTERIM_HEAD.match(self._buffer, self._start):
+        for _ in range(MAX_INTERIM_RESPONSES):
+            if not _INTERIM_HEAD.match(self._buffer, self._start):
+                return not self.has_surplus and not self._end
             self.receive_until(b"\r\n\r\n", deadline)
-        return not self.has_surplus and not self._end
+        raise NodeProtocolError("the node sent interim answers only")
 
     @property
     def has_ended(self) -> bool:

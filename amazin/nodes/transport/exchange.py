@@ -14,6 +14,7 @@ from amazin.errors import NodeError, NodeTimeoutError
 from amazin.nodes.transport.connection import Connection, NoAnswerError
 from amazin.nodes.transport.pool import ConnectionPool
 from amazin.nodes.transport.response import Response
+from amazin.request_limits import request_deadline
 
 T = TypeVar("T")
 Interpret = Callable[[Response], T]
@@ -43,7 +44,7 @@ class Exchange(Generic[T]):
         self._interpret = interpret
         self._timeout = timeout
         self._request = request if connection.is_reused else b""
-        self._deadline = time.monotonic() + timeout
+        self._deadline = min(time.monotonic() + timeout, request_deadline.get())
         self.release: Callable[[Connection], None] = pool.give_back
         """Is called with the connection when the response is complete."""
         self._is_over = False
@@ -89,7 +90,8 @@ class Exchange(Generic[T]):
     def _begin(self, connection: Connection) -> None:
         """Wait on this connection from now on."""
         self._connection = connection
-        self._deadline = time.monotonic() + self._timeout
+        until = time.monotonic() + self._timeout
+        self._deadline = min(until, request_deadline.get())
 
     def _receive_head(self, response: Response) -> None:
         response.receive_head(self._deadline)

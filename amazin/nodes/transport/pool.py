@@ -12,6 +12,7 @@ from urllib.parse import SplitResult
 
 from amazin.errors import NodeUnreachableError
 from amazin.nodes.transport.connection import Connection
+from amazin.request_limits import request_deadline
 
 MAX_IDLE_CONNECTIONS = 64
 IDLE_SECONDS = 15.0
@@ -20,6 +21,8 @@ this."""
 FRESH_SECONDS = 1.0
 """After a shorter idle time the node has hardly closed it: only the use will show
 it."""
+MIN_SECONDS = 0.01
+"""For connecting, however late the request is: 0 would mean not to wait."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing resets the connection, also when this process dies.
 
@@ -66,10 +69,10 @@ class ConnectionPool:
 
     def connect(self) -> Connection:
         """Open a new connection. Raises: NodeUnreachableError."""
+        left = max(MIN_SECONDS, request_deadline.get() - time.monotonic())
+        seconds = min(self._connect_timeout, left)
         try:
-            sock = socket.create_connection(
-                (self._host, self._port), self._connect_timeout
-            )
+            sock = socket.create_connection((self._host, self._port), seconds)
         except (OSError, UnicodeError) as exc:  # UnicodeError: an invalid host name
             raise NodeUnreachableError("no connection to the node") from exc
         try:

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from amazin.blocking import pause
 from amazin.errors import NodeProtocolError, NodeTimeoutError
 from amazin.model.objects import CHUNK_BYTES
-from amazin.nodes.transport.connection import HEAD_BYTES, Connection
+from amazin.nodes.transport.connection import (
+    HEAD_BYTES,
+    MAX_INTERIM_RESPONSES,
+    Connection,
+)
+from amazin.request_limits import request_deadline
 
-MAX_INTERIM_RESPONSES = 8
+MAX_FIELDS = 512
+"""A response with more headers, or with more trailers, is refused."""
+SMALL_BYTES = 16 * 1024
+"""A read joins chunks that are here already until it has so many bytes,"""
+CHUNKS_AT_ONCE = 500
+"""and of so many chunks at most: then it is the turn of other requests."""
 _STATUS_LINE = re.compile(
     r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?(?=\r\n|\Z)"
 )
@@ -108,15 +119,15 @@ class Response:
         if not self._is_open:
             return b""
         try:
-            return self._read_some(time.monotonic() + timeout)
+            deadline = min(time.monotonic() + timeout, request_deadline.get())
+            if self._is_chunked:
+                return self._read_chunks(deadline)
+            return self._read_some(deadline)
         except BaseException:
             self.close()
             raise
 
     def _read_some(self, deadline: float) -> bytes:
-        if self._is_chunked and not self.length and not self._next_chunk(deadline):
-            self._finish()
-            return b""
         if self.length is None:
             data = self._connection.receive(deadline)
             if not data:
@@ -133,6 +144,23 @@ class Response:
                 raise NodeProtocolError("the node sent a malformed chunk")
         return data
 
+    def _read_chunks(self, deadline: float) -> bytes:
+        """Return the next bytes; of small chunks those that were received together."""
+        data = bytearray()
+        for _ in range(CHUNKS_AT_ONCE):
+            if not self.length and not self._next_chunk(deadline):
+                self._finish()
+                break
+            piece = self._read_some(deadline)
+            if not data and len(piece) >= SMALL_BYTES:
+                return piece
+            data += piece
+            if len(data) >= SMALL_BYTES or not self._connection.has_surplus:
+                break
+        else:
+            pause()
+        return bytes(data)
+
     def _next_chunk(self, deadline: float) -> bool:
         """Read a chunk's size line; False after the last one and its trailers."""
         match = _CHUNK_SIZE.fullmatch(self._line(deadline))
@@ -141,15 +169,28 @@ class Response:
         self.length = int(match[1], 16)
         if self.length:
             return True
-        size = 0
-        while line := self._line(deadline):
-            size += len(line) + len(b"\r\n")
-            if size > HEAD_BYTES or not _FIELD.fullmatch(line.decode("latin-1")):
+        for _ in range(MAX_FIELDS):
+            line = self._line(deadline)
+            if not line:
+                return False
+            if not _FIELD.fullmatch(line.decode("latin-1")):
                 raise NodeProtocolError("the node sent malformed trailers")
-        return False
+        raise NodeProtocolError("the node sent too many trailers")
 
     def _line(self, deadline: float) -> bytes:
         return self._connection.receive_until(b"\r\n", deadline)
+
+    def chunks(self, timeout: float) -> Iterator[bytes]:
+        """Yield the whole body, received within `timeout` seconds.
+
+        Raises: NodeError.
+        """
+        deadline = time.monotonic() + timeout
+        while self._is_open and (data := self.read(deadline - time.monotonic())):
+            yield data
+            if time.monotonic() >= deadline:
+                self.close()
+                raise NodeTimeoutError("the node took too long for its answer")
 
     def read_all(self, timeout: float, limit: int = HEAD_BYTES) -> bytes:
         """Return the whole body of a small response, received within `timeout` seconds.
@@ -157,18 +198,15 @@ class Response:
         Raises:
             NodeError: also if the body is longer than `limit` bytes.
         """
-        deadline = time.monotonic() + timeout
-        pieces, size = [], 0
-        while self._is_open and (data := self.read(deadline - time.monotonic())):
-            pieces.append(data)
-            size += len(data)
-            if size > limit:
+        if not self._is_open:
+            return b""
+        body = bytearray()
+        for data in self.chunks(timeout):
+            body += data
+            if len(body) > limit:
                 self.close()
                 raise NodeProtocolError("the node's answer is too long")
-            if time.monotonic() >= deadline:
-                self.close()
-                raise NodeTimeoutError("the node took too long for its answer")
-        return b"".join(pieces)
+        return bytes(body)
 
     def _finish(self) -> None:
         """End a complete response: give the connection back if it can be used again."""
@@ -196,6 +234,8 @@ def parse_head(head: bytes) -> tuple[int, int, dict[str, str]]:
     if not match:
         raise NodeProtocolError("the node does not speak HTTP/1.1")
     fields = _NEXT_FIELD.findall(text, match.end())
+    if len(fields) > MAX_FIELDS:
+        raise NodeProtocolError("the node sent too many headers")
     if len(fields) != text.count("\r\n"):
         raise NodeProtocolError("the node sent a malformed header")
     headers: dict[str, str] = {}
