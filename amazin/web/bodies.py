@@ -22,7 +22,7 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import limit_reading
+from amazin.web.server_quirks import let_others_run, limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """Limits for reading the rest of a refused upload, so that its client sees the
@@ -176,5 +176,5 @@ def read_and_drop(
         if not data:
             return True
         size += len(data)
-        time.sleep(0)  # under gevent, lets other clients run while this one floods us
+        let_others_run()  # while this client floods us
     return False

@@ -13,6 +13,7 @@ import pytest
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
+from gunicorn.http.body import ChunkedReader
 from gunicorn.http.unreader import SocketUnreader
 
 from tests.support.paths import PROJECT
@@ -26,9 +27,11 @@ def knobs() -> Iterator[dict[str, Any]]:
     """The names that the configuration file defines."""
     default, handler = SocketUnreader.max_body_chunk, signal.getsignal(signal.SIGINT)
     response, http_date = wsgi.Response, util.http_date
+    parse_chunked = ChunkedReader.parse_chunked
     yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
     wsgi.Response = response  # type: ignore[misc]
     util.http_date = http_date
+    ChunkedReader.parse_chunked = parse_chunked
     SocketUnreader.max_body_chunk = default
     signal.signal(signal.SIGINT, handler)
 
@@ -65,6 +68,12 @@ def test_what_stays_the_same_is_worked_out_once(knobs: dict[str, Any]) -> None:
 def test_bodies_are_read_in_large_pieces(knobs: dict[str, Any]) -> None:
     knobs["post_worker_init"](Worker())
     assert SocketUnreader.max_body_chunk == 256 * 1024
+
+
+def test_small_chunks_are_read_with_pauses(knobs: dict[str, Any]) -> None:
+    plain = ChunkedReader.parse_chunked
+    knobs["post_worker_init"](Worker())
+    assert ChunkedReader.parse_chunked is not plain
 
 
 class Sock:

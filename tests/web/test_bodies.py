@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gunicorn.http.body import Body, LengthReader
-from gunicorn.http.unreader import SocketUnreader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.unreader import IterUnreader, SocketUnreader
 
 from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.objects import CHUNK_BYTES
@@ -27,7 +27,7 @@ from amazin.web.bodies import (
     stream_body,
 )
 from amazin.web.framing import DEADLINE
-from amazin.web.server_quirks import limit_reading, timely
+from amazin.web.server_quirks import PIECES_AT_ONCE, limit_reading, pausing, timely
 from amazin.web.spool import SpoolRoom
 from tests.support.app import BrokenInput, Input
 
@@ -102,6 +102,20 @@ def test_bodies_that_are_refused_before_they_are_read(
         stream_body({"wsgi.input": stream, **environ}, MIB)
     assert (error.value.status, error.value.code) == (status, code)
     assert stream.was_read == 0
+
+
+def test_many_small_chunks_are_read_with_pauses() -> None:
+    count, pauses = 10 * PIECES_AT_ONCE, list[int]()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"1\r\nx\r\n" * count
+        yield b"0\r\n\r\n"
+
+    parse = pausing(ChunkedReader.parse_chunked, lambda: pauses.append(1))
+    reader = ChunkedReader(SimpleNamespace(), IterUnreader(chunks()))
+    reader.parser = parse(reader, IterUnreader(chunks()))
+    assert reader.read(CHUNK_BYTES) == b"x" * count
+    assert len(pauses) == count / PIECES_AT_ONCE
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, MIB])
