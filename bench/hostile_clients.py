@@ -2,7 +2,7 @@
 
 `python -m bench.hostile_clients` reads an `Order` as JSON on one line, connects, says
 `ready`, and goes on until its standard input ends; then it writes how many bytes were
-taken. One thread; a connection that is closed is opened again.
+taken. One thread; a connection that is closed is opened again, unless it stalls.
 """
 
 from __future__ import annotations
@@ -52,16 +52,21 @@ def upload(line: str) -> Kind:
     return Kind(head(line, CHUNKED), b"1\r\nx\r\n" * 10_000)
 
 
-def batch(start: bytes, piece: bytes, size: int, *, stalls: bool = False) -> Kind:
-    """Return a batch delete of this size; one that stalls lacks its last bytes."""
-    opening = head("POST /objects/delete", f"Content-Length: {size}")
-    pieces = (size - len(start)) // len(piece)
-    rest = size - len(start) - pieces * len(piece)
-    end = b"" if stalls else piece[:rest]
-    return Kind(opening + start, piece, pieces, end, stalls)
-
-
 BATCH_BYTES = 4 * 2**20
+BATCH = head("POST /objects/delete", f"Content-Length: {BATCH_BYTES}")
+
+
+def batch(start: bytes, piece: bytes) -> Kind:
+    """Return whole batch deletes."""
+    pieces, rest = divmod(BATCH_BYTES - len(start), len(piece))
+    return Kind(BATCH + start, piece, pieces, piece[:rest])
+
+
+def stalled(start: bytes, piece: bytes, pieces: int) -> Kind:
+    """Return a batch delete that stops in the middle."""
+    return Kind(BATCH + start, piece, pieces, stalls=True)
+
+
 KINDS: Mapping[str, Kind] = {
     "pipelined requests": Kind(b"", head("GET /health") * 500),
     "pipelined errors": Kind(b"", head("GET /nothing") * 500),
@@ -69,14 +74,13 @@ KINDS: Mapping[str, Kind] = {
     "chunks of one byte": upload("PUT /object/chunks"),
     "refused chunks, 404": upload("PUT /nothing"),
     "refused chunks, 422": upload("PUT /object/not-an-id"),
-    "lists of lists": batch(b'{"keys":[', b"[]," * 1000, BATCH_BYTES),
-    "many short keys": batch(b'{"keys":[', b'"a",' * 1000, BATCH_BYTES),
-    "one long key": batch(b'{"keys":["', b"a" * 2**16, BATCH_BYTES),
-    "spaces": batch(b"", b" " * 2**16, BATCH_BYTES),
-    "stalled lists": batch(b'{"keys":[', b"[]," * 1000, BATCH_BYTES, stalls=True),
-    "stalled keys": batch(
-        b'{"keys":[', b'"%b",' % (b"k" * 1000), BATCH_BYTES, stalls=True
-    ),
+    "lists of lists": batch(b'{"keys":[', b"[]," * 1000),
+    "many short keys": batch(b'{"keys":[', b'"a",' * 1000),
+    "one long key": batch(b'{"keys":["', b"a" * 2**16),
+    "spaces": batch(b"", b" " * 2**16),
+    "stalled lists": stalled(b'{"keys":[', b"[]," * 1000, 700),
+    "stalled keys": stalled(b'{"keys":[', b'"%b",' % (b"k" * 1020), 990),
+    "stalled spaces": stalled(b"", b" " * 2**16, 32),
     "stalled heads": Kind(
         head("GET /health", "X: " + "x" * 8000)[:-2], b"", 0, stalls=True
     ),
@@ -111,7 +115,8 @@ class HostileClient:
             pass
         except OSError:
             self.close()
-            self._connect()
+            if not self._kind.stalls:
+                self._connect()
 
     def _send(self) -> None:
         if not self._left:
@@ -135,9 +140,10 @@ class HostileClient:
         return self._kind.start or self._next()
 
     def close(self) -> None:
-        """Break off."""
-        self._selector.unregister(self._sock)
-        self._sock.close()
+        """Break off. Idempotent."""
+        if self._sock.fileno() >= 0:
+            self._selector.unregister(self._sock)
+            self._sock.close()
 
 
 def main() -> None:

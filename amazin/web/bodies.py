@@ -29,6 +29,8 @@ DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 refusal."""
 DRAIN_SILENCE_SECONDS = 2.0
 """A client that sends nothing for this long is waiting for the response."""
+DRAIN_PIECE_BYTES = 64 * 1024
+"""Is what a worker holds of it at a time: many clients may be refused at once."""
 _BODY = "amazin.body"
 """Key in the environ: the `StreamedBody`, which may be partly read."""
 
@@ -37,9 +39,14 @@ class StreamedBody:
     """A body of known length that is read from the client as it is needed."""
 
     def __init__(
-        self, stream: InputStream, length: int, deadline: float = math.inf
+        self,
+        stream: InputStream,
+        length: int,
+        deadline: float = math.inf,
+        piece_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.length = length
+        self._piece_bytes = piece_bytes
         self._stream = stream
         self._deadline = deadline
         self.missing = length
@@ -49,7 +56,7 @@ class StreamedBody:
         """See `Body`."""
         while self.missing:
             require_time(self._deadline)
-            wanted = min(CHUNK_BYTES, self.missing)
+            wanted = min(self._piece_bytes, self.missing)
             chunk = read_some(self._stream, wanted, self._deadline)
             if not chunk:
                 raise BodyError(
@@ -72,9 +79,13 @@ class ChunkedBody:
     length = UNKNOWN_SIZE
 
     def __init__(
-        self, stream: InputStream, limit: int, deadline: float = math.inf
+        self,
+        stream: InputStream,
+        limit: int,
+        deadline: float = math.inf,
+        piece_bytes: int = CHUNK_BYTES,
     ) -> None:
-        self._chunks = limited(stream, limit, deadline)
+        self._chunks = limited(stream, limit, deadline, piece_bytes)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all bytes. Raises: HTTPError 413, BodyError, LateError."""
@@ -95,10 +106,12 @@ class ClosableBody(Body, Protocol):
         """Release the resource. Idempotent."""
 
 
-def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedBody:
+def stream_body(
+    environ: WSGIEnvironment, limit: int, piece_bytes: int = CHUNK_BYTES
+) -> StreamedBody | ChunkedBody:
     """Return the request's body, to be read as it arrives, for any framing.
 
-    Nothing is read before `chunks` is called.
+    Nothing is read before `chunks` is called, and then a piece at a time.
 
     Raises: HTTPError: 400 malformed or ambiguous framing, 411 no length, 413 a
         Content-Length above `limit` bytes, 501 unknown framing.
@@ -106,10 +119,10 @@ def stream_body(environ: WSGIEnvironment, limit: int) -> StreamedBody | ChunkedB
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
     length = announced_length(environ, limit)
-    limit_reading(environ, deadline)
+    limit_reading(environ, deadline, piece_bytes)
     if length is None:
-        return ChunkedBody(stream, limit, deadline)
-    environ[_BODY] = body = StreamedBody(stream, length, deadline)
+        return ChunkedBody(stream, limit, deadline, piece_bytes)
+    environ[_BODY] = body = StreamedBody(stream, length, deadline, piece_bytes)
     return body
 
 
@@ -137,7 +150,7 @@ def _drained(
     sock = environ.get("gunicorn.socket")
     timeout = sock.gettimeout() if sock else None
     deadline = time.monotonic() + seconds
-    limit_reading(environ, deadline)
+    limit_reading(environ, deadline, DRAIN_PIECE_BYTES)
     if sock:
         sock.settimeout(DRAIN_SILENCE_SECONDS)
     is_at_end = read_and_drop(environ["wsgi.input"], unread, most, deadline)
@@ -171,7 +184,7 @@ def read_and_drop(
     """
     size = 0
     while size < most and time.monotonic() < deadline:
-        wanted = min(CHUNK_BYTES, most if unread is None else unread - size)
+        wanted = min(DRAIN_PIECE_BYTES, most if unread is None else unread - size)
         data = read_some(stream, wanted, deadline) if wanted else b""
         if not data:
             return True

@@ -61,11 +61,14 @@ def announced_length(environ: WSGIEnvironment, limit: int) -> int | None:
 
 
 def limited(
-    stream: InputStream, limit: int, deadline: float = math.inf
+    stream: InputStream,
+    limit: int,
+    deadline: float = math.inf,
+    piece_bytes: int = CHUNK_BYTES,
 ) -> Iterator[bytes]:
     """Yield a body of unknown length. Raises: HTTPError 413, BodyError, LateError."""
     size = 0
-    while chunk := read_some(stream, CHUNK_BYTES, deadline):
+    while chunk := read_some(stream, piece_bytes, deadline):
         require_time(deadline)
         size += len(chunk)
         if size > limit:

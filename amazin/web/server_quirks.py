@@ -14,24 +14,29 @@ from typing import Any
 from weakref import WeakKeyDictionary
 from wsgiref.types import WSGIEnvironment
 
+from amazin.model.objects import CHUNK_BYTES
+
 PIECES_AT_ONCE = 16
 """So many chunks of a body are parsed, in some 0.2 ms, until other clients run."""
-_read_until = WeakKeyDictionary[Any, float]()
-"""By socket: when reading must end, on the monotonic clock."""
+_limits = WeakKeyDictionary[Any, tuple[float, int]]()
+"""By socket: when reading must end, on the monotonic clock, and the most to receive."""
 
 
-def limit_reading(environ: WSGIEnvironment, deadline: float) -> None:
+def limit_reading(
+    environ: WSGIEnvironment, deadline: float, piece_bytes: int = CHUNK_BYTES
+) -> None:
     """Let reads of the request's body fail after `deadline`; inf: no limit.
 
-    Does nothing under servers other than gunicorn.
+    Where they are of small pieces, gunicorn reads no more ahead: a client that stops
+    would have a worker keep it. Does nothing under servers other than gunicorn.
     """
     sock = environ.get("gunicorn.socket")
     if sock is None:
         return
-    if deadline < math.inf:
-        _read_until[sock] = deadline
+    if deadline < math.inf or piece_bytes < CHUNK_BYTES:
+        _limits[sock] = deadline, piece_bytes
     else:
-        _read_until.pop(sock, None)
+        _limits.pop(sock, None)
 
 
 def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -41,7 +46,11 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
     """
 
     def receive_in_time(unreader: Any, *size: Any) -> bytes:
-        if not _read_until or (until := _read_until.get(unreader.sock)) is None:
+        if not _limits or (limits := _limits.get(unreader.sock)) is None:
+            return receive(unreader, *size)
+        until, most = limits
+        size = tuple(min(wanted, most) for wanted in size if wanted)
+        if until == math.inf:
             return receive(unreader, *size)
         sock, left = unreader.sock, until - time.monotonic()
         if left <= 0:

@@ -59,14 +59,16 @@ class SpoolRoom:
         """End idle threads."""
         self.calls.close()
 
-    def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
-        """Write chunks to a file.
+    def spool(
+        self, chunks: Iterator[bytes], in_memory: int = CHUNK_BYTES
+    ) -> SpooledBody:
+        """Write chunks to a file, once they are more than `in_memory` bytes.
 
         Raises: HTTPError 507, if there is not enough space; 503, if the folder is
         unusable.
         """
         file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the body owns it
-            max_size=CHUNK_BYTES, dir=self._folder
+            max_size=in_memory, dir=self._folder
         )
         length = 0
         try:
