@@ -91,7 +91,7 @@ class BodyError(GatewayError):
 
 
 class LateError(GatewayError):
-    """The time limit for the whole request has passed."""
+    """The time limit for the whole request has passed, or its body stood still."""
 
 
 class NodeError(GatewayError):

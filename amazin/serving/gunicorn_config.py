@@ -102,6 +102,10 @@ def pre_request(worker: Any, request: Any) -> None:
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
         sock.settimeout(CLIENT_TIMEOUT_SECONDS)
+    if getattr(request, "_expected_100_continue", False):
+        from amazin.web.server_quirks import hold_continue
+
+        hold_continue(request, sock)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

@@ -22,7 +22,7 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import let_others_run, limit_reading
+from amazin.web.server_quirks import forget_continue, let_others_run, limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """Limits for reading the rest of a refused upload, so that its client sees the
@@ -136,6 +136,7 @@ def drain(
     must be closed, or else the rest would be taken for the next request.
     """
     try:
+        forget_continue(environ)
         unread = unread_length(environ)
         return unread == 0 or _drained(environ, unread, most, seconds)
     except (BodyError, LateError, HTTPError, OSError):

@@ -39,6 +39,59 @@ def limit_reading(
         _limits.pop(sock, None)
 
 
+class HeldContinue:
+    """Stands for the reader of a request's body until the first read.
+
+    gunicorn sends `100 Continue` before the application runs. Held, it is sent when the
+    body is read. If it never is, the connection closes after the response: nobody can
+    know whether the body or another request comes next.
+    """
+
+    def __init__(self, request: Any, sock: Any) -> None:
+        """`request` is gunicorn's, with `Expect: 100-continue`."""
+        self._request = request
+        self._sock = sock
+        self._reader = request.body.reader
+        self._must_close = request.must_close
+        request.must_close = True
+        request.body.reader = self
+
+    def read(self, size: int) -> bytes:
+        """Ask the client for the body, and read some of it."""
+        self.give_up()
+        self._request.must_close = self._must_close
+        self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return self._reader.read(size)  # type: ignore[no-any-return]
+
+    def give_up(self) -> None:
+        """Leave the body to its reader, and don't ask for it."""
+        self._request.body.reader = self._reader
+
+
+def hold_continue(request: Any, sock: Any) -> None:
+    """Let gunicorn send `100 Continue` not now, but when the body is read."""
+    request._expected_100_continue = False
+    if getattr(request.body.reader, "length", 1):  # chunked, or not empty
+        HeldContinue(request, sock)
+
+
+def forget_continue(environ: WSGIEnvironment) -> None:
+    """Let later reads of the body not ask the client for it any more."""
+    held = getattr(environ["wsgi.input"], "reader", None)
+    if isinstance(held, HeldContinue):
+        held.give_up()
+
+
+def limit_silence(environ: WSGIEnvironment, seconds: float) -> None:
+    """Let reads of the request's body fail when nothing comes for so long.
+
+    The server's own limit returns with the next request. Does nothing under servers
+    other than gunicorn.
+    """
+    if sock := environ.get("gunicorn.socket"):
+        sock.settimeout(seconds)
+
+
 def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
     """Wrap gunicorn's `SocketUnreader.chunk` so that it obeys `limit_reading`.
 
