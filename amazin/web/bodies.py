@@ -136,7 +136,8 @@ def drain(
     must be closed, or else the rest would be taken for the next request.
     """
     try:
-        forget_continue(environ)
+        if "HTTP_EXPECT" in environ:
+            forget_continue(environ)
         unread = unread_length(environ)
         return unread == 0 or _drained(environ, unread, most, seconds)
     except (BodyError, LateError, HTTPError, OSError):
