@@ -29,6 +29,7 @@ PAUSE_SECONDS = 0.01
 """Between the neighbour's requests."""
 PATIENCE_SECONDS = 10.0
 """So long it waits for an answer."""
+LARGE_BYTES = 32 * 2**20
 CROWD = 300
 """So many connections of the kinds that stall: they cost memory, if anything."""
 
@@ -61,7 +62,7 @@ class Suffering:
 
 @contextmanager
 def victim(folder: Path, workers: int, **settings: str) -> Iterator[GatewayProcess]:
-    """Run a gateway on folders that holds the object `small`."""
+    """Run a gateway on folders that holds the objects `small` and `large`."""
     known = {
         "DISCOVERY": "folders",
         "DATA_DIR": str(folder / "data"),
@@ -70,7 +71,8 @@ def victim(folder: Path, workers: int, **settings: str) -> Iterator[GatewayProce
         **settings,
     }
     with GatewayProcess(folder, known) as gateway:
-        assert gateway.ask("PUT", "/object/small", BODY).status == 201
+        for key, body in (("small", BODY), ("large", bytes(LARGE_BYTES))):
+            assert gateway.ask("PUT", f"/object/{key}", body).status == 201
         yield gateway
 
 

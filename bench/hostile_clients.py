@@ -74,6 +74,13 @@ KINDS: Mapping[str, Kind] = {
     "chunks of one byte": upload("PUT /object/chunks"),
     "refused chunks, 404": upload("PUT /nothing"),
     "refused chunks, 422": upload("PUT /object/not-an-id"),
+    "uploads": Kind(
+        head("PUT /object/flood", f"Content-Length: {64 * 2**20}"), b"x" * 2**20, 64
+    ),
+    "refused uploads": Kind(
+        head("PUT /nothing", f"Content-Length: {2**31}"), b"x" * 2**20, 2**11
+    ),
+    "downloads": Kind(b"", head("GET /object/large") * 10),
     "lists of lists": batch(b'{"keys":[', b"[]," * 1000),
     "many short keys": batch(b'{"keys":[', b'"a",' * 1000),
     "one long key": batch(b'{"keys":["', b"a" * 2**16),

@@ -64,6 +64,8 @@ class StreamedBody:
                 )
             self.missing -= len(chunk)
             yield chunk
+            if self.missing:
+                let_others_run()
 
     def can_restart(self) -> bool:
         """See `Body`."""
