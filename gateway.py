@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from amazin.blocking import pause
 from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
 from amazin.settings.converters import Network
@@ -24,7 +25,6 @@ from amazin.web.bodies import drain
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
-from amazin.web.server_quirks import let_others_run
 
 RETRY_AFTER = ("Retry-After", "2")
 """Is sent with every 503: a node that comes back is noticed within seconds."""
@@ -140,7 +140,7 @@ class Transfer:
                 if self._sent:
                     if time.monotonic() > deadline:
                         raise LateError("not sent within REQUEST_TIMEOUT")
-                    let_others_run()  # a fast node and a fast client never wait
+                    pause()  # a fast node and a fast client never wait
                 yield chunk
                 self._sent += len(chunk)
         except LateError as exc:

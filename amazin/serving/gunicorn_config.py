@@ -11,6 +11,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.serving import processes, registrar
@@ -98,7 +99,7 @@ def pre_request(worker: Any, request: Any) -> None:
     The limit is also the time in which it must take 256 KiB of a download, so that slow
     lines need a long one.
     """
-    time.sleep(0)  # gunicorn does not pause between requests that are here already
+    pause()  # gunicorn does not pause between requests that are here already
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
         sock.settimeout(CLIENT_TIMEOUT_SECONDS)

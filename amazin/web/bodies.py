@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 from wsgiref.types import InputStream, WSGIEnvironment
 
+from amazin.blocking import pause
 from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.bodies import Body
 from amazin.model.objects import CHUNK_BYTES, UNKNOWN_SIZE
@@ -22,7 +23,7 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import forget_continue, let_others_run, limit_reading
+from amazin.web.server_quirks import forget_continue, limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """Limits for reading the rest of a refused upload, so that its client sees the
@@ -65,7 +66,7 @@ class StreamedBody:
             self.missing -= len(chunk)
             yield chunk
             if self.missing:
-                let_others_run()
+                pause()
 
     def can_restart(self) -> bool:
         """See `Body`."""
@@ -193,5 +194,5 @@ def read_and_drop(
         if not data:
             return True
         size += len(data)
-        let_others_run()  # while this client floods us
+        pause()  # while this client floods us
     return False

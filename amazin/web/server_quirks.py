@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 from wsgiref.types import WSGIEnvironment
 
+from amazin.blocking import pause
 from amazin.model.objects import CHUNK_BYTES
 
 PIECES_AT_ONCE = 16
@@ -118,13 +119,8 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
     return receive_in_time
 
 
-def let_others_run() -> None:
-    """Under gevent, let the other clients of this worker run."""
-    time.sleep(0)
-
-
 def pausing(
-    parse: Callable[..., Iterator[bytes]], pause: Callable[[], None] = let_others_run
+    parse: Callable[..., Iterator[bytes]], pause: Callable[[], None] = pause
 ) -> Callable[..., Iterator[bytes]]:
     """Wrap gunicorn's `ChunkedReader.parse_chunked`: it pauses between many chunks."""
 

@@ -19,7 +19,7 @@ from gunicorn.http.unreader import SocketUnreader
 from tests.support.paths import PROJECT
 
 NOT_KNOBS = ("os", "processes", "registrar", "settings", "signal", "time")
-HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
+HELPERS = {"is_gateway", "load_settings", "logging_config", "pause", "whole_response"}
 
 
 @pytest.fixture
