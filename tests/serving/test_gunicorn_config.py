@@ -14,6 +14,9 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.message import Message
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
 from tests.support.paths import PROJECT
@@ -32,6 +35,8 @@ def knobs() -> Iterator[dict[str, Any]]:
     wsgi.Response = response  # type: ignore[misc]
     util.http_date = http_date
     ChunkedReader.parse_chunked = parse_chunked
+    if "max_buffer_headers" in vars(Message):
+        del Message.max_buffer_headers
     SocketUnreader.max_body_chunk = default
     signal.signal(signal.SIGINT, handler)
 
@@ -74,6 +79,20 @@ def test_small_chunks_are_read_with_pauses(knobs: dict[str, Any]) -> None:
     plain = ChunkedReader.parse_chunked
     knobs["post_worker_init"](Worker())
     assert ChunkedReader.parse_chunked is not plain
+
+
+def test_all_headers_together_have_a_limit(knobs: dict[str, Any]) -> None:
+    knobs["post_worker_init"](Worker())
+
+    def parsed(count: int) -> Any:
+        fields = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 8000) for n in range(count))
+        data = b"GET / HTTP/1.1\r\n" + fields + b"\r\n"
+        pieces = (data[at : at + 8192] for at in range(0, len(data), 8192))
+        return next(RequestParser(Config(), pieces, ("127.0.0.1", 1)))
+
+    assert len(parsed(15).headers) == 15
+    with pytest.raises(LimitRequestHeaders):
+        parsed(20)
 
 
 class Sock:
