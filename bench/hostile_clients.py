@@ -1,8 +1,9 @@
 """Hostile clients, one kind at a time, as a process of its own.
 
 `python -m bench.hostile_clients` reads an `Order` as JSON on one line, connects, says
-`ready`, and goes on until its standard input ends; then it writes how many bytes were
-taken. One thread; a connection that is closed is opened again, unless it stalls.
+`ready` (those that stall: once they do), and goes on until its standard input ends; then
+it writes how many bytes were taken. One thread; a connection that is closed is opened
+again, unless it stalls.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class HostileClient:
         self._kind = kind
         self._selector = selector
         self.taken = 0
+        self.is_still = False
+        """Whether it has stopped in the middle, or was closed there."""
         self._connect()
 
     def _connect(self) -> None:
@@ -125,7 +128,8 @@ class HostileClient:
             pass
         except OSError:
             self.close()
-            if not self._kind.stalls:
+            self.is_still = self._kind.stalls
+            if not self.is_still:
                 self._connect()
 
     def _send(self) -> None:
@@ -136,6 +140,7 @@ class HostileClient:
             self._left = self._left[count:]
             self.taken += count
         else:
+            self.is_still = True
             self._selector.modify(self._sock, selectors.EVENT_READ, self)
 
     def _next(self) -> bytes:
@@ -156,6 +161,12 @@ class HostileClient:
             self._sock.close()
 
 
+def move_all(selector: selectors.BaseSelector) -> None:
+    """Let all clients send and receive what is possible now."""
+    for key, events in selector.select(TURN_SECONDS):
+        key.data.move(events)
+
+
 def main() -> None:
     """Be the clients that standard input describes."""
     order = Order(**json.loads(sys.stdin.readline()))
@@ -163,10 +174,11 @@ def main() -> None:
     clients = [
         HostileClient(order.port, kind, selector) for _ in range(order.connections)
     ]
+    while kind.stalls and not all(client.is_still for client in clients):
+        move_all(selector)
     print("ready", flush=True)
     while not select.select([sys.stdin], [], [], 0)[0]:
-        for key, events in selector.select(TURN_SECONDS):
-            key.data.move(events)
+        move_all(selector)
     print(json.dumps({"taken": sum(client.taken for client in clients)}))
     for client in clients:
         client.close()

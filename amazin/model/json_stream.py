@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 ITEM_CHARACTERS = 64 * 1024
-"""An item longer than this is refused."""
+"""An item longer than this is refused, and so is more space in front of one."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _decode_item = json.JSONDecoder().raw_decode
 
@@ -66,9 +66,13 @@ class _Text:
 
     def next_character(self) -> str:
         """Return what comes behind any space, and stays; "" at the end."""
+        skipped = 0
         while True:
             space = _SPACE.match(self._text, self._place)
-            self._place = space.end() if space else 0
+            end = space.end() if space else self._place
+            skipped, self._place = skipped + end - self._place, end
+            if skipped > ITEM_CHARACTERS:
+                raise JsonStreamError("too much space")
             if self._place < len(self._text):
                 return self._text[self._place]
             more = next(self._pieces, None)

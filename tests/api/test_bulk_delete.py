@@ -141,7 +141,7 @@ def test_too_long_a_body_is_413(app: Gateway) -> None:
     answer = call(app, "POST", PATH, Input(b"{"), headers)
     assert (answer.status, answer.code) == (413, "BodyTooLarge")
     chunked = {"Transfer-Encoding": "chunked"}
-    long_list = b'{"keys": [' + b" " * MAX_BYTES
+    long_list = b'{"keys": [' + (b'"a",' + b" " * 5000) * (MAX_BYTES // 5000 + 1)
     environ = {"wsgi.input_terminated": True}
     answer = call(app, "POST", PATH, Input(long_list), chunked, environ=environ)
     assert (answer.status, answer.code) == (413, "BodyTooLarge")

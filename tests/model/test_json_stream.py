@@ -95,7 +95,15 @@ def endless(start: bytes, piece: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    "piece", [b"[]," * 1000, b"[" * 1000, b"9" * 1000, b'"' + b"a" * 1000, b"a" * 1000]
+    "piece",
+    [
+        b"[]," * 1000,
+        b"[" * 1000,
+        b"9" * 1000,
+        b'"' + b"a" * 1000,
+        b"a" * 1000,
+        b" " * 1000,
+    ],
 )
 def test_what_is_wrong_is_noticed_before_the_end(piece: bytes) -> None:
     with pytest.raises(JsonStreamError):
