@@ -1,9 +1,9 @@
 """Hostile clients, one kind at a time, as a process of its own.
 
 `python -m bench.hostile_clients` reads an `Order` as JSON on one line, connects, says
-`ready` (those that stall: once they do), and goes on until its standard input ends; then
-it writes how many bytes were taken. One thread; a connection that is closed is opened
-again, unless it stalls.
+`ready` (those that stall: once they do), and goes on until its standard input ends.
+Then it writes how many bytes were taken. One thread; a connection that is closed is
+opened again, unless it stalls.
 """
 
 from __future__ import annotations
