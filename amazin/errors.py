@@ -95,7 +95,7 @@ class DigestError(BodyError):
 
 
 class LateError(GatewayError):
-    """The time limit for the whole request has passed."""
+    """The time limit for the whole request has passed, or its body stood still."""
 
 
 class ClientGoneError(LateError):

@@ -41,13 +41,20 @@ class Client:
         self._socket: socket.socket | None = None
 
     def ask(self, method: str, key: str, body: bytes = b"", headers: str = "") -> int:
+        """Send one request for an object; returns the answer's status.
+
+        Raises: OSError.
+        """
+        return self.ask_path(method, f"/object/{key}", body, headers)
+
+    def ask_path(
+        self, method: str, path: str, body: bytes = b"", headers: str = ""
+    ) -> int:
         """Send one request; returns the answer's status. Raises: OSError."""
         if self._socket is None:
             self._socket = self._connect()
         length = f"Content-Length: {len(body)}\r\n" if method == "PUT" else ""
-        head = (
-            f"{method} /object/{key} HTTP/1.1\r\nHost: bench\r\n{length}{headers}\r\n"
-        )
+        head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{length}{headers}\r\n"
         try:
             self._socket.sendall(head.encode() + body)
             status, is_last = receive_answer(self._socket, method)

@@ -6,19 +6,25 @@ failure does not affect the other keys.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import closing
+from itertools import islice
 
 from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
 from amazin.errors import BucketNotFoundError, GatewayError, HTTPError
 from amazin.web.errors import as_http_error
-from amazin.web.json_body import read_json
+from amazin.web.json_body import PIECE_BYTES, read_strings
 from amazin.web.messages import Request, Response, json_response
+from amazin.web.server_quirks import limit_silence
 
 MAX_KEYS = 1000
 MAX_BYTES = 4 * 2**20
 """Of the body: 1000 keys of 1024 bytes, with an escape for each letter beyond ASCII."""
+KEYS_AT_ONCE = 32
+"""So many are written to the spool at a time."""
 AT_ONCE = 8
 """The number of keys that are deleted at the same time."""
 
@@ -26,12 +32,10 @@ AT_ONCE = 8
 def delete_objects(request: Request, services: Services, bucket: str) -> Response:
     """Delete these objects; 200 with the result for each key."""
     bucket = bucket_of(services.settings, bucket)
-    keys = keys_in(read_json(request.environ, MAX_BYTES))
-    addresses = [
-        addressed(services, bucket, key, number) for number, key in enumerate(keys, 1)
-    ]
     if not services.buckets.was_there(bucket):
         raise BucketNotFoundError
+    keys = read_keys(request, services, bucket)
+    addresses = [address_of(services.settings, bucket, key) for key in keys]
 
     def failure(address: Address) -> dict[str, str] | None:
         try:
@@ -55,28 +59,37 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
     return json_response(200, {"deleted": deleted, "errors": errors})
 
 
-def addressed(services: Services, bucket: str, key: str, number: int) -> Address:
-    """Return the object of a key. Raises: HTTPError 422, with the key's number."""
+def read_keys(request: Request, services: Services, bucket: str) -> list[str]:
+    """Return the keys in the body, without repetitions.
+
+    The first one that is wrong, or too many, ends it. They are spooled meanwhile: many
+    clients that stop in the middle must not fill the memory.
+
+    Raises: HTTPError 400, 413, 422, 507; as `read_strings`.
+    """
+    lines = checked_lines(request, services, bucket)
+    pieces = iter(lambda: b"".join(islice(lines, KEYS_AT_ONCE)), b"")
+    limit_silence(request.environ, services.settings.spool_timeout)
+    with closing(services.spool.spool(pieces, in_memory=PIECE_BYTES)) as spooled:
+        kept = b"".join(spooled.chunks()).splitlines()
+    return list(dict.fromkeys(map(json.loads, kept)))
+
+
+def checked_lines(request: Request, services: Services, bucket: str) -> Iterator[bytes]:
+    """Yield a line of JSON for each valid key. Raises: as `read_keys`."""
+    keys = read_strings(request.environ, MAX_BYTES, "keys")
+    for number, key in enumerate(keys, 1):
+        if number > MAX_KEYS:
+            message = f"At most {MAX_KEYS} keys can be deleted at once"
+            raise HTTPError(400, "TooManyKeys", message)
+        require_valid(services, bucket, key, number)
+        yield json.dumps(key).encode() + b"\n"
+
+
+def require_valid(services: Services, bucket: str, key: str, number: int) -> None:
+    """Raises: HTTPError 422, with the key's number."""
     try:
-        return address_of(services.settings, bucket, key)
+        address_of(services.settings, bucket, key)
     except HTTPError as exc:
         message = f"Key {number} of the list: {exc.message}"
         raise HTTPError(exc.status, exc.code, message) from None
-
-
-def keys_in(value: Any) -> list[str]:
-    """Return the keys in the body, without repetitions. Raises: HTTPError 400."""
-    if not isinstance(value, dict) or value.keys() != {"keys"}:
-        raise invalid('The body is a JSON object with nothing but "keys"')
-    keys = value["keys"]
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise invalid('"keys" is an array of strings')
-    if len(keys) > MAX_KEYS:
-        message = f"At most {MAX_KEYS} keys can be deleted at once"
-        raise HTTPError(400, "TooManyKeys", message)
-    return list(dict.fromkeys(keys))
-
-
-def invalid(message: str) -> HTTPError:
-    """Return the error for an invalid body."""
-    return HTTPError(400, "InvalidBody", message)

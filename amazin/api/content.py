@@ -15,7 +15,7 @@ from typing import Any
 from amazin.api.services import Services
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
-from amazin.errors import NodeProtocolError
+from amazin.errors import NodeProtocolError, NoSuchKeyError
 from amazin.model.bodies import ClosableBody
 from amazin.model.headers import require_fit
 from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
@@ -26,12 +26,14 @@ from amazin.web.conditions import (
     Conditions,
     NotModified,
     modified_seconds,
+    precondition_failed,
     selected_range,
     unsupported_condition,
 )
 from amazin.web.dates import http_date
 from amazin.web.headers import returned_headers, uploaded_headers
 from amazin.web.messages import Header, Request, Response, json_response, variable
+from amazin.web.server_quirks import limit_silence
 
 _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
@@ -90,10 +92,11 @@ def store(
     body, is_conditional = intent.body, intent.is_conditional
     try:
         if is_conditional:  # before the body is read
-            services.objects.require_conditional(name)
+            require_condition(services, name, intent)
         if is_conditional or body.length == UNKNOWN_SIZE:
             with closing(body):
-                body = services.spool.spool(iter(body.chunks()))
+                limit_silence(request.environ, services.settings.spool_timeout)
+                body = services.spool.spool(iter(body.chunks()), body.length)
         copy = services.objects.put(
             name,
             body,
@@ -105,6 +108,22 @@ def store(
         body.close()
     request.node = copy.member.name
     return copy
+
+
+def require_condition(services: Services, name: ObjectName, intent: Intent) -> None:
+    """Refuse what the object as it is now rules out. The node has the last word.
+
+    Raises: HTTPError 412; as `Cluster.require_conditional` and `Cluster.head`.
+    """
+    services.objects.require_conditional(name)
+    try:
+        etag = services.objects.head(name).info.etag
+    except NoSuchKeyError:
+        holds = intent.if_absent
+    else:
+        holds = not intent.if_absent and etag in (intent.if_match, "")
+    if not holds:
+        raise precondition_failed()
 
 
 def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qs
 
 from amazin.api.services import Services
 from amazin.settings.settings import Settings
+from amazin.web.access import has_token
 from amazin.web.messages import Request, Response, Route, json_response
 
 
@@ -17,18 +19,22 @@ def health(request: Request, services: Services) -> Response:
 
 
 def ready(request: Request, services: Services) -> Response:
-    """Readiness: asks all nodes; 200 while any answers, with `?all` while all do."""
-    states = services.cluster.states()
+    """Readiness: asks all nodes; 200 while any answers, with `?all` while all do.
+
+    The nodes are named to those who may use them.
+    """
+    states = services.states.get()
     answering = [state == "up" for state in states.values()]
     query = request.environ.get("QUERY_STRING", "")
     wants_all = "all" in parse_qs(query, keep_blank_values=True)
     is_ready = bool(answering) and (all(answering) if wants_all else any(answering))
-    body = {
-        "status": "UP" if is_ready else "DOWN",
-        "nodes": [{"name": name, "state": states[name]} for name in sorted(states)],
-    }
-    if problem := services.cluster.problem():
-        body["problem"] = problem
+    body: dict[str, Any] = {"status": "UP" if is_ready else "DOWN"}
+    if has_token(request, services.settings):
+        body["nodes"] = [
+            {"name": name, "state": states[name]} for name in sorted(states)
+        ]
+        if problem := services.cluster.problem():
+            body["problem"] = problem
     return json_response(200 if is_ready else 503, body)
 
 

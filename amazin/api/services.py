@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from amazin.api.recent import Recent
 from amazin.blobs.store import Blobs, ClusterBlobs
 from amazin.cluster.buckets import Buckets
 from amazin.cluster.cluster import Cluster
@@ -13,6 +14,9 @@ from amazin.cluster.large_objects import LargeObjectStore
 from amazin.settings.settings import Settings
 from amazin.web.messages import Served
 from amazin.web.spool import SpoolRoom
+
+STATES_SECONDS = 1.0
+"""So old may the nodes' states be: whoever asks for them needs no credentials."""
 
 
 class BlobServices(Served, Protocol):
@@ -50,3 +54,8 @@ class Services:
     def buckets(self) -> Buckets:
         """The cluster's buckets, with this process's cache."""
         return Buckets(self.cluster)
+
+    @cached_property
+    def states(self) -> Recent[dict[str, str]]:
+        """The state of each node, as `Cluster.states`."""
+        return Recent(self.cluster.states, STATES_SECONDS)

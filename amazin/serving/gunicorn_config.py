@@ -11,6 +11,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.serving import processes, registrar
@@ -35,6 +36,9 @@ CLIENT_TIMEOUT_SECONDS = 300
 """A client is disconnected if it sends nothing of a body for this long, or takes
 nothing of a download."""
 limit_request_line = 8190
+MOST_HEAD_BYTES = 128 * 1024
+"""Of all headers of a request together. gunicorn limits their number and each of them:
+800 KiB in all, for which it works 60 ms, because that grows with the square."""
 SMALL_BYTES = 64 * 1024
 """Bodies up to this size are sent together with the head of the response."""
 logconfig_dict = logging_config(settings.least_level)
@@ -103,14 +107,19 @@ def on_exit(server: Any) -> None:
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Limit, before each request, how long a client may be silent.
+    """Let other clients run, and limit how long this one may be silent.
 
-    This is also the time in which it must take 256 KiB of a download, so that slow
-    lines need a long limit.
+    The limit is also the time in which it must take 256 KiB of a download, so that slow
+    lines need a long one.
     """
+    pause()  # gunicorn does not pause between requests that are here already
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
         sock.settimeout(CLIENT_TIMEOUT_SECONDS)
+    if getattr(request, "_expected_100_continue", False):
+        from amazin.web.server_quirks import hold_continue
+
+        hold_continue(request, sock)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -130,21 +139,26 @@ def post_worker_init(worker: Any) -> None:
     Bodies are read in pieces of 256 KiB: gunicorn's 8 KiB cost a third of the speed. A
     small body is sent with its head: that saves an eighth of gunicorn's CPU time. Its
     settings, and the date within a second, are computed once: that saves a tenth. Reads
-    end at the request's deadline.
+    end at the request's deadline, and pause between many small chunks. All headers
+    together have a limit.
 
     Workers ignore SIGINT: Ctrl-C reaches the whole process group, and the master
     handles it and then stops the workers.
     """
     from gunicorn import util
-    from gunicorn.http import unreader, wsgi
+    from gunicorn.http import body, message, unreader, wsgi
 
     from amazin.web.dates import http_date
-    from amazin.web.server_quirks import timely
+    from amazin.web.server_quirks import pausing, timely
 
     if hasattr(unreader.SocketUnreader, "chunk"):
         unreader.SocketUnreader.chunk = timely(unreader.SocketUnreader.chunk)
     if hasattr(unreader.SocketUnreader, "max_body_chunk"):
         unreader.SocketUnreader.max_body_chunk = 256 * 1024
+    if hasattr(body.ChunkedReader, "parse_chunked"):
+        body.ChunkedReader.parse_chunked = pausing(body.ChunkedReader.parse_chunked)
+    fixed = property(lambda request: MOST_HEAD_BYTES, lambda request, value: None)
+    message.Message.max_buffer_headers = fixed
     if all(hasattr(wsgi.Response, name) for name in ("send_headers", "_emit_body")):
         wsgi.Response = whole_response(wsgi.Response)
     if hasattr(util, "http_date"):

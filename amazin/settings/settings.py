@@ -114,8 +114,15 @@ class Settings:
     spool_bytes: int = setting(
         units.size,
         10 * 2**30,
-        "Space in `SPOOL_DIR` per worker; uploads that need more are refused (507).",
+        "Space in `SPOOL_DIR` per worker; an upload that needs more than half of what "
+        "others leave is refused (507).",
         unit="bytes",
+    )
+    spool_timeout: float = setting(
+        units.seconds,
+        60.0,
+        "Limit for the silence of a client whose upload is held in `SPOOL_DIR` (408).",
+        unit="s",
     )
     node_connect_timeout: float = setting(
         units.seconds, 1.0, "Limit for connecting to a node.", unit="s"

@@ -63,6 +63,17 @@ def require_token(request: Request, settings: Settings) -> None:
         raise HTTPError(403, "UnknownToken", "This API token is not known here")
 
 
+def has_token(request: Request, settings: Settings) -> bool:
+    """Whether the request has an API token, or needs none."""
+    if settings.access != "signed":
+        return True
+    try:
+        require_token(request, settings)
+    except HTTPError:
+        return False
+    return True
+
+
 def signing_key(settings: Settings) -> SigningKey:
     """Return the key for the gateway's own URLs. Raises: HTTPError 501."""
     if not settings.signing_secret:

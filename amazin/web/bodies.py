@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from wsgiref.types import InputStream, WSGIEnvironment
 
+from amazin.blocking import pause
 from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.bodies import ClosableBody
 from amazin.model.digests import CheckedBody
@@ -23,13 +24,15 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import limit_reading
+from amazin.web.server_quirks import forget_continue, limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
 """Limits for reading the rest of a refused upload, so that its client sees the
 refusal."""
 DRAIN_SILENCE_SECONDS = 2.0
 """A client that sends nothing for this long is waiting for the response."""
+DRAIN_PIECE_BYTES = 64 * 1024
+"""Is what a worker holds of it at a time: many clients may be refused at once."""
 _BODY = "amazin.body"
 """Key in the environ: the `StreamedBody`, which may be partly read."""
 
@@ -38,9 +41,14 @@ class StreamedBody:
     """A body of known length that is read from the client as it is needed."""
 
     def __init__(
-        self, stream: InputStream, length: int, deadline: float = math.inf
+        self,
+        stream: InputStream,
+        length: int,
+        deadline: float = math.inf,
+        piece_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.length = length
+        self._piece_bytes = piece_bytes
         self._stream = stream
         self._deadline = deadline
         self.missing = length
@@ -50,7 +58,7 @@ class StreamedBody:
         """See `Body`."""
         while self.missing:
             require_time(self._deadline)
-            wanted = min(CHUNK_BYTES, self.missing)
+            wanted = min(self._piece_bytes, self.missing)
             chunk = read_some(self._stream, wanted, self._deadline)
             if not chunk:
                 raise BodyError(
@@ -58,6 +66,8 @@ class StreamedBody:
                 )
             self.missing -= len(chunk)
             yield chunk
+            if self.missing:
+                pause()
 
     def can_restart(self) -> bool:
         """See `Body`."""
@@ -73,9 +83,13 @@ class ChunkedBody:
     length = UNKNOWN_SIZE
 
     def __init__(
-        self, stream: InputStream, limit: int, deadline: float = math.inf
+        self,
+        stream: InputStream,
+        limit: int,
+        deadline: float = math.inf,
+        piece_bytes: int = CHUNK_BYTES,
     ) -> None:
-        self._chunks = limited(stream, limit, deadline)
+        self._chunks = limited(stream, limit, deadline, piece_bytes)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all bytes. Raises: HTTPError 413, BodyError, LateError."""
@@ -89,11 +103,13 @@ class ChunkedBody:
         """Do nothing: the body owns nothing."""
 
 
-def stream_body(environ: WSGIEnvironment, limit: int) -> ClosableBody:
+def stream_body(
+    environ: WSGIEnvironment, limit: int, piece_bytes: int = CHUNK_BYTES
+) -> ClosableBody:
     """Return the request's body, to be read as it arrives, for any framing.
 
-    Nothing is read before `chunks` is called. What arrives is checked against the
-    digests that the request has: see `CheckedBody`.
+    Nothing is read before `chunks` is called, and then a piece at a time. What arrives
+    is checked against the digests that the request has: see `CheckedBody`.
 
     Raises: HTTPError: 400 malformed or ambiguous framing, or a malformed digest, 411 no
         length, 413 a Content-Length above `limit` bytes, 501 unknown framing.
@@ -101,12 +117,12 @@ def stream_body(environ: WSGIEnvironment, limit: int) -> ClosableBody:
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
     length = announced_length(environ, limit)
-    limit_reading(environ, deadline)
+    limit_reading(environ, deadline, piece_bytes)
     body: StreamedBody | ChunkedBody
     if length is None:
-        body = ChunkedBody(stream, limit, deadline)
+        body = ChunkedBody(stream, limit, deadline, piece_bytes)
     else:
-        environ[_BODY] = body = StreamedBody(stream, length, deadline)
+        environ[_BODY] = body = StreamedBody(stream, length, deadline, piece_bytes)
     if environ.keys().isdisjoint(CLAIMS) and not environ.get("QUERY_STRING"):
         return body
     claims = claims_of(environ)
@@ -123,6 +139,8 @@ def drain(
     must be closed, or else the rest would be taken for the next request.
     """
     try:
+        if "HTTP_EXPECT" in environ:
+            forget_continue(environ)
         unread = unread_length(environ)
         return unread == 0 or _drained(environ, unread, most, seconds)
     except (BodyError, LateError, HTTPError, OSError):
@@ -137,7 +155,7 @@ def _drained(
     sock = environ.get("gunicorn.socket")
     timeout = sock.gettimeout() if sock else None
     deadline = time.monotonic() + seconds
-    limit_reading(environ, deadline)
+    limit_reading(environ, deadline, DRAIN_PIECE_BYTES)
     if sock:
         sock.settimeout(DRAIN_SILENCE_SECONDS)
     is_at_end = read_and_drop(environ["wsgi.input"], unread, most, deadline)
@@ -171,10 +189,10 @@ def read_and_drop(
     """
     size = 0
     while size < most and time.monotonic() < deadline:
-        wanted = min(CHUNK_BYTES, most if unread is None else unread - size)
+        wanted = min(DRAIN_PIECE_BYTES, most if unread is None else unread - size)
         data = read_some(stream, wanted, deadline) if wanted else b""
         if not data:
             return True
         size += len(data)
-        time.sleep(0)  # under gevent, lets other clients run while this one floods us
+        pause()  # while this client floods us
     return False

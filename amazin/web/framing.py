@@ -61,11 +61,14 @@ def announced_length(environ: WSGIEnvironment, limit: int) -> int | None:
 
 
 def limited(
-    stream: InputStream, limit: int, deadline: float = math.inf
+    stream: InputStream,
+    limit: int,
+    deadline: float = math.inf,
+    piece_bytes: int = CHUNK_BYTES,
 ) -> Iterator[bytes]:
     """Yield a body of unknown length. Raises: HTTPError 413, BodyError, LateError."""
     size = 0
-    while chunk := read_some(stream, CHUNK_BYTES, deadline):
+    while chunk := read_some(stream, piece_bytes, deadline):
         require_time(deadline)
         size += len(chunk)
         if size > limit:
@@ -83,10 +86,13 @@ def read_some(stream: InputStream, size: int, deadline: float = math.inf) -> byt
     """Read from the client.
 
     Raises: BodyError, if the connection or the framing broke; LateError, if it broke
-    after the deadline.
+    after the deadline, or nothing came for too long.
     """
     try:
         return stream.read(size)
+    except TimeoutError as exc:
+        require_time(deadline)
+        raise LateError("Nothing of the body came for too long") from exc
     except Exception as exc:  # gunicorn's parser has exceptions without a common base
         require_time(deadline)
         raise BodyError("The body could not be read to its end") from exc

@@ -1,34 +1,96 @@
 """Corrects how gunicorn reads request bodies.
 
 gunicorn's read waits until all requested bytes have arrived, however slowly.
-`limit_reading` ends such a read, in workers whose `receive` is wrapped by `timely`.
+`limit_reading` ends such a read, in workers whose `receive` is wrapped by `timely`. It
+assembles them of any number of chunks without a pause; `pausing` inserts pauses.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 from wsgiref.types import WSGIEnvironment
 
-_read_until = WeakKeyDictionary[Any, float]()
-"""By socket: when reading must end, on the monotonic clock."""
+from amazin.blocking import pause
+from amazin.model.objects import CHUNK_BYTES
+
+PIECES_AT_ONCE = 16
+"""So many chunks of a body are parsed, in some 0.2 ms, until other clients run."""
+_limits = WeakKeyDictionary[Any, tuple[float, int]]()
+"""By socket: when reading must end, on the monotonic clock, and the most to receive."""
 
 
-def limit_reading(environ: WSGIEnvironment, deadline: float) -> None:
+def limit_reading(
+    environ: WSGIEnvironment, deadline: float, piece_bytes: int = CHUNK_BYTES
+) -> None:
     """Let reads of the request's body fail after `deadline`; inf: no limit.
 
-    Does nothing under servers other than gunicorn.
+    Where they are of small pieces, gunicorn reads no more ahead: a client that stops
+    would have a worker keep it. Does nothing under servers other than gunicorn.
     """
     sock = environ.get("gunicorn.socket")
     if sock is None:
         return
-    if deadline < math.inf:
-        _read_until[sock] = deadline
+    if deadline < math.inf or piece_bytes < CHUNK_BYTES:
+        _limits[sock] = deadline, piece_bytes
     else:
-        _read_until.pop(sock, None)
+        _limits.pop(sock, None)
+
+
+class HeldContinue:
+    """Stands for the reader of a request's body until the first read.
+
+    gunicorn sends `100 Continue` before the application runs. Held, it is sent when the
+    body is read. If it never is, the connection closes after the response: nobody can
+    know whether the body or another request comes next.
+    """
+
+    def __init__(self, request: Any, sock: Any) -> None:
+        """`request` is gunicorn's, with `Expect: 100-continue`."""
+        self._request = request
+        self._sock = sock
+        self._reader = request.body.reader
+        self._must_close = request.must_close
+        request.must_close = True
+        request.body.reader = self
+
+    def read(self, size: int) -> bytes:
+        """Ask the client for the body, and read some of it."""
+        self.give_up()
+        self._request.must_close = self._must_close
+        self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return self._reader.read(size)  # type: ignore[no-any-return]
+
+    def give_up(self) -> None:
+        """Leave the body to its reader, and don't ask for it."""
+        self._request.body.reader = self._reader
+
+
+def hold_continue(request: Any, sock: Any) -> None:
+    """Let gunicorn send `100 Continue` not now, but when the body is read."""
+    request._expected_100_continue = False
+    if getattr(request.body.reader, "length", 1):  # chunked, or not empty
+        HeldContinue(request, sock)
+
+
+def forget_continue(environ: WSGIEnvironment) -> None:
+    """Let later reads of the body not ask the client for it any more."""
+    held = getattr(environ["wsgi.input"], "reader", None)
+    if isinstance(held, HeldContinue):
+        held.give_up()
+
+
+def limit_silence(environ: WSGIEnvironment, seconds: float) -> None:
+    """Let reads of the request's body fail when nothing comes for so long.
+
+    The server's own limit returns with the next request. Does nothing under servers
+    other than gunicorn.
+    """
+    if sock := environ.get("gunicorn.socket"):
+        sock.settimeout(seconds)
 
 
 def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -38,7 +100,11 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
     """
 
     def receive_in_time(unreader: Any, *size: Any) -> bytes:
-        if not _read_until or (until := _read_until.get(unreader.sock)) is None:
+        if not _limits or (limits := _limits.get(unreader.sock)) is None:
+            return receive(unreader, *size)
+        until, most = limits
+        size = tuple(min(wanted, most) for wanted in size if wanted)
+        if until == math.inf:
             return receive(unreader, *size)
         sock, left = unreader.sock, until - time.monotonic()
         if left <= 0:
@@ -51,3 +117,17 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
             sock.settimeout(timeout)
 
     return receive_in_time
+
+
+def pausing(
+    parse: Callable[..., Iterator[bytes]], pause: Callable[[], None] = pause
+) -> Callable[..., Iterator[bytes]]:
+    """Wrap gunicorn's `ChunkedReader.parse_chunked`: it pauses between many chunks."""
+
+    def parse_with_pauses(*arguments: Any) -> Iterator[bytes]:
+        for number, piece in enumerate(parse(*arguments), 1):
+            yield piece
+            if not number % PIECES_AT_ONCE:
+                pause()
+
+    return parse_with_pauses

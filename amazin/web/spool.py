@@ -1,4 +1,8 @@
-"""Holds request bodies in temporary files, with a limit for all of them together."""
+"""Holds request bodies in temporary files, with a limit for all of them together.
+
+A request may take half of what others leave: however many of them stop in the middle,
+there is room for another one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import IO
 
 from amazin.blocking import BlockingCalls
 from amazin.errors import HTTPError
-from amazin.model.objects import CHUNK_BYTES
+from amazin.model.objects import CHUNK_BYTES, UNKNOWN_SIZE
 
 log = logging.getLogger("amazin.bodies")
 
@@ -59,25 +63,36 @@ class SpoolRoom:
         """End idle threads."""
         self.calls.close()
 
-    def spool(self, chunks: Iterator[bytes]) -> SpooledBody:
-        """Write chunks to a file.
+    def spool(
+        self,
+        chunks: Iterator[bytes],
+        announced: int = UNKNOWN_SIZE,
+        in_memory: int = CHUNK_BYTES,
+    ) -> SpooledBody:
+        """Write chunks to a file, once they are more than `in_memory` bytes.
+
+        `announced` is their length, if it is known: nothing is read of what does not
+        fit.
 
         Raises: HTTPError 507, if there is not enough space; 503, if the folder is
         unusable.
         """
+        if announced > self._share(0):
+            raise spool_full(announced)
         file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the body owns it
-            max_size=CHUNK_BYTES, dir=self._folder
+            max_size=in_memory, dir=self._folder
         )
         length = 0
         try:
             for chunk in chunks:
-                self._take(len(chunk))
+                if not self._take(len(chunk), length):
+                    raise spool_full(announced)
                 length += len(chunk)
                 self.calls.run(file.write, chunk)
             self.calls.run(file.flush)
         except OSError as exc:
             self._discard(file, length)
-            raise spool_error(exc) from exc
+            raise spool_error(exc, announced) from exc
         except BaseException:
             self._discard(file, length)
             raise
@@ -88,11 +103,16 @@ class SpoolRoom:
             file.close()
         self.give_back(length)
 
-    def _take(self, size: int) -> None:
+    def _share(self, held: int) -> int:
+        """Return how many bytes a request may hold that holds so many."""
+        return (self._free + held) // 2
+
+    def _take(self, size: int, held: int) -> bool:
         with self._lock:
-            if size > self._free:
-                raise spool_full()
+            if held + size > self._share(held):
+                return False
             self._free -= size
+            return True
 
     def give_back(self, size: int) -> None:
         """Release space that was taken."""
@@ -100,16 +120,22 @@ class SpoolRoom:
             self._free += size
 
 
-def spool_full() -> HTTPError:
+def spool_full(announced: int) -> HTTPError:
     """Return the error for a body for which there is not enough space."""
-    message = "No room to hold an upload of unknown length; send a Content-Length"
+    if announced != UNKNOWN_SIZE:
+        message = f"No room now to hold {announced} bytes until all have arrived"
+    else:
+        message = (
+            "No room now to hold a body of unknown length until all of it has arrived; "
+            "if it is an upload, send a Content-Length"
+        )
     return HTTPError(507, "SpoolFull", message)
 
 
-def spool_error(error: OSError) -> HTTPError:
+def spool_error(error: OSError, announced: int) -> HTTPError:
     """Return the error for the folder's OSError; log it unless the disk is full."""
     if error.errno in (ENOSPC, EDQUOT):
-        return spool_full()
+        return spool_full(announced)
     log.error("SPOOL_DIR can't be used: %s", errorcode.get(error.errno or 0, error))
-    message = "An upload of unknown length can't be held now; send a Content-Length"
+    message = "The body can't be held now until all of it has arrived"
     return HTTPError(503, "SpoolFailed", message)

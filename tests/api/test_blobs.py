@@ -167,7 +167,7 @@ def test_a_body_above_the_limit_is_refused() -> None:
 def test_without_room_for_the_body_it_is_507_and_the_room_comes_back(
     tmp_path: Path,
 ) -> None:
-    room = SpoolRoom(str(tmp_path), len(BODY))
+    room = SpoolRoom(str(tmp_path), 2 * len(BODY))
     app = make_app(settings=ON, spool=room)
     assert upload(app, BODY + b"!").code == "SpoolFull"
     for _ in range(3):
@@ -256,8 +256,8 @@ class OldServer:
 
 @pytest.fixture
 def room(tmp_path: Path) -> SpoolRoom:
-    """Room for bodies."""
-    return SpoolRoom(str(tmp_path), 2**20)
+    """Room for bodies of a MiB."""
+    return SpoolRoom(str(tmp_path), 2 * 2**20)
 
 
 def old_app(room: SpoolRoom, *pieces: Any) -> tuple[Gateway, OldServer]:

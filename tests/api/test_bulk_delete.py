@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from amazin.api import buckets
 from amazin.api.bulk_delete import MAX_BYTES, MAX_KEYS
+from amazin.model.json_stream import ITEM_CHARACTERS
 from amazin.model.stored_names import marker_name, stored_name
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
+from amazin.web.json_body import PIECE_BYTES
 from gateway import Gateway
 from hashing import Ranker
 from tests.support.app import Answer, Input, Site, call, make_app
@@ -138,13 +141,45 @@ def test_too_long_a_body_is_413(app: Gateway) -> None:
     answer = call(app, "POST", PATH, Input(b"{"), headers)
     assert (answer.status, answer.code) == (413, "BodyTooLarge")
     chunked = {"Transfer-Encoding": "chunked"}
-    long_list = json.dumps({"keys": ["k" * 1024] * (MAX_BYTES // 1024)}).encode()
+    long_list = b'{"keys": [' + (b'"a",' + b" " * 5000) * (MAX_BYTES // 5000 + 1)
     environ = {"wsgi.input_terminated": True}
     answer = call(app, "POST", PATH, Input(long_list), chunked, environ=environ)
     assert (answer.status, answer.code) == (413, "BodyTooLarge")
     short_list = Input(b'{"keys": ["c"]}')
     answer = call(app, "POST", PATH, short_list, chunked, environ=environ)
     assert answer.json["deleted"] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "status"),
+    [
+        (b"[]," * 1_000_000, 400),
+        (b'"a",' * 1_000_000, 400),
+        (b'"' + b"a" * 3_000_000, 400),
+        (b'"' + b"a" * 1025 + b'",' + b" " * 3_000_000, 422),
+    ],
+    ids=["lists", "many keys", "a long key", "a key that is too long"],
+)
+def test_a_body_is_read_up_to_what_is_wrong(
+    app: Gateway, keys: bytes, status: int
+) -> None:
+    with closing(Unread(b'{"keys":[' + keys)) as body:
+        headers = {"Content-Length": str(len(body.getvalue()))}
+        answer = call(app, "POST", PATH, body, headers)
+        assert answer.status == status
+        assert body.was_read_for_keys <= 2 * ITEM_CHARACTERS + 2 * PIECE_BYTES
+    assert len(kept(app)) == 3
+
+
+class Unread(Input):
+    """A body of which only the handler's reads count: what is left is drained."""
+
+    was_read_for_keys = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size <= PIECE_BYTES:
+            self.was_read_for_keys += size
+        return super().read(size)
 
 
 def test_a_body_without_a_length_or_cut_short_is_refused(app: Gateway) -> None:

@@ -328,17 +328,24 @@ def test_a_truncated_upload_stores_nothing(
     assert_same_object(app, None if is_new else BODY)
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), Exception()])
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ConnectionResetError(), 400, "IncompleteBody"),
+        (TimeoutError(), 408, "RequestTimeout"),
+        (Exception(), 400, "IncompleteBody"),
+    ],
+)
 def test_an_upload_that_can_not_be_read_stores_nothing(
-    app: Gateway, error: Exception
+    app: Gateway, error: Exception, status: int, code: str
 ) -> None:
     put(app)
     headers = {"Content-Length": str(MIB)}
     stream = BrokenInput(bytes(300_000), error)
     answer = call(app, "PUT", "/object/abc", stream, headers)
-    assert (answer.status, answer.code) == (400, "IncompleteBody")
+    assert (answer.status, answer.code) == (status, code)
     stream = BrokenInput(bytes(300_000), error)
-    assert call_chunked(app, "/object/abc", stream).status == 400
+    assert call_chunked(app, "/object/abc", stream).status == status
     assert_same_object(app)
 
 
@@ -372,7 +379,7 @@ def test_a_chunked_upload_above_the_limit_is_413(app: Gateway) -> None:
 
 
 def test_the_spool_is_shared_and_its_room_comes_back() -> None:
-    app = make_app(settings=Settings(spool_bytes=MIB))
+    app = make_app(settings=Settings(spool_bytes=2 * MIB))
     for _ in range(3):
         assert call_chunked(app, "/object/abc", bytes(MIB)).status == 201
         answer = call_chunked(app, "/object/abc", bytes(MIB + 1))
@@ -384,7 +391,7 @@ def test_the_spool_is_shared_and_its_room_comes_back() -> None:
 
 def test_the_spools_room_comes_back_when_the_node_fails() -> None:
     node = ScriptedNode([("put", NodeError("gone"))] * 3)
-    app = make_app([cast(Node, node)], Settings(spool_bytes=MIB))
+    app = make_app([cast(Node, node)], Settings(spool_bytes=2 * MIB))
     for _ in range(3):
         assert call_chunked(app, "/object/abc", bytes(MIB)).status == 503
     node.close()
@@ -569,12 +576,38 @@ def test_conditions_that_nodes_can_not_judge_are_501(
     assert_same_object(app)
 
 
-def test_a_conditional_upload_is_here_before_the_node_is_asked() -> None:
-    app, node = scripted()  # no answers: asking it would fail
+def test_a_conditional_upload_is_here_before_it_is_sent_to_the_node() -> None:
+    app, node = scripted(("head", NoSuchKeyError()))
     headers = {"If-None-Match": "*", "Content-Length": "10"}
     answer = call(app, "PUT", "/object/abc", Input(b"short"), headers)
     assert answer.status == 400
     node.close()
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [{"If-None-Match": "*"}, {"If-Match": '"other"'}, {"If-Match": '"missing"'}],
+    ids=str,
+)
+def test_a_condition_that_does_not_hold_is_refused_before_the_body(
+    nodes: list[Node], condition: dict[str, str]
+) -> None:
+    app = app_on(nodes, 1)
+    if '"missing"' not in condition.values():
+        put(app)
+    broken = BrokenInput(b"", ConnectionResetError())
+    headers = {"Content-Length": "3", **condition}
+    answer = call(app, "PUT", "/object/abc", broken, headers)
+    assert (answer.status, answer.code) == (412, "PreconditionFailed")
+
+
+def test_a_conditional_upload_that_can_not_be_held_is_refused_before_the_body() -> None:
+    app = make_app(settings=Settings(spool_bytes=MIB))
+    broken = BrokenInput(b"", ConnectionResetError())
+    headers = {"Content-Length": str(MIB), "If-None-Match": "*"}
+    answer = call(app, "PUT", "/object/abc", broken, headers)
+    assert (answer.status, answer.code) == (507, "SpoolFull")
+    assert "Content-Length" not in answer.json["error"]
 
 
 # Deleting

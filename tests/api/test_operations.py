@@ -116,6 +116,31 @@ def test_the_path_can_be_set_and_readiness_is_below_it(path: str) -> None:
         assert call(app, "GET", other).status == 404
 
 
+def test_many_who_ask_at_once_cost_the_nodes_one_question() -> None:
+    app, nodes = app_with(UP, SILENT)  # who would ask again finds no answer
+    found = {call(app, "GET", "/health/ready").body for _ in range(10)}
+    assert len(found) == 1
+    assert [len(node.asked) for node in nodes] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "sees_nodes"),
+    [
+        ({}, False),
+        ({"Authorization": "Bearer wrong"}, False),
+        ({"Authorization": "Bearer right"}, True),
+    ],
+)
+def test_nodes_are_named_to_those_who_may_use_them(
+    headers: dict[str, str], sees_nodes: bool
+) -> None:
+    settings = Settings(access="signed", api_tokens=("right",))
+    app = make_app([], settings, problem="The Docker daemon does not answer")
+    answer = call(app, "GET", "/health/ready", headers=headers)
+    assert answer.status == 503
+    assert ("nodes" in answer.json) == ("problem" in answer.json) == sees_nodes
+
+
 def test_nobody_needs_a_token_to_ask() -> None:
     app = make_app(settings=Settings(access="signed", api_tokens=("x",)))
     for path in ("/health", "/health/ready"):

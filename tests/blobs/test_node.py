@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import socket
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from contextvars import copy_context
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from amazin.blobs.node.client import BlobClient
-from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.node import BlobNode
 from amazin.errors import (
     ClientGoneError,
@@ -607,30 +605,6 @@ def test_strange_details_are_refused(scripted: Start, body: bytes):
     node, _ = scripted(http(200, body))
     with pytest.raises(NodeProtocolError):
         list(node.details() or ())
-
-
-@pytest.mark.parametrize("step", [1, 2, 7, 1000])
-def test_a_list_is_the_same_however_it_is_cut(step: int):
-    text = ' [ "a" ,{"x":[1,"]"]},\n"\\"é,\\u00e9", [] ] '
-    data = text.encode()
-    pieces = [data[i : i + step] for i in range(0, len(data), step)]
-    assert list(array_items(pieces)) == ["a", {"x": [1, "]"]}, '"é,é', []]
-
-
-def test_a_long_list_takes_no_memory():
-    def chunks() -> Iterator[bytes]:
-        yield b'["'
-        for number in range(20_000):
-            yield b'%040x","' % number
-        yield b'z"]'
-
-    tracemalloc.start()
-    try:
-        count = sum(1 for _ in array_items(chunks()))
-        assert count == 20_001
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()
 
 
 def test_a_list_that_breaks_off_is_an_error(scripted: Start):

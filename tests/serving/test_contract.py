@@ -29,6 +29,7 @@ from tests.support.bare_http import (
     head,
     put,
     require_broken_download,
+    require_moving_uploads,
     require_timely_uploads,
     send,
 )
@@ -317,7 +318,57 @@ def test_a_client_that_asks_first_is_told_to_go_on(gateway: GatewayProcess) -> N
         sock.sendall(b"body")
         (answer,) = answers(file, ("PUT",))
         assert answer.status == 201
-    assert get(gateway, "expect").body == b"body"
+        sock.sendall(head("GET /object/expect"))
+        (answer,) = answers(file, ("GET",))
+        assert answer.body == b"body"
+
+
+@pytest.mark.parametrize(
+    ("line", "header", "status"),
+    [
+        ("PUT /object/not-an-id", "", 422),
+        ("PUT /objects/nosuchbucket/key", "", 404),
+        ("POST /objects/nosuchbucket/delete", "", 404),
+        ("PUT /object/there?X-Amz-Signature=x", "", 501),
+        ("PUT /object/there", "If-None-Match: *", 412),
+        ("PUT /object/there", 'If-Match: "other"', 412),
+        ("PUT /object/new", 'If-Match: "other"', 412),
+        ("PUT /object/there", "Content-Range: bytes 0-1/2", 400),
+        ("PUT /nothing", "", 404),
+        ("POST /health", "", 405),
+    ],
+)
+@pytest.mark.parametrize(
+    "framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"]
+)
+def test_who_asks_first_is_refused_at_once(
+    gateway: GatewayProcess, line: str, header: str, status: int, framing: str
+) -> None:
+    put(gateway, "there", b"body")
+    expect = ["Expect: 100-continue", framing, *([header] if header else [])]
+    with connect(gateway) as sock, sock.makefile("rb") as file:
+        sock.sendall(head(line, *expect))
+        (answer,) = answers(file, ("PUT",))
+        assert (answer.status, answer.headers["Connection"]) == (status, "close")
+        assert answer.headers["Content-Length"] == str(len(answer.body))
+
+
+def test_who_asks_first_is_told_that_a_body_is_too_long(
+    gateway: GatewayProcess,
+) -> None:
+    expect = ("Expect: 100-continue", f"Content-Length: {100 * MIB + 1}")
+    with connect(gateway) as sock, sock.makefile("rb") as file:
+        sock.sendall(head("PUT /object/there", *expect))
+        (answer,) = answers(file, ("PUT",))
+        assert answer.status == 413
+
+
+def test_nobody_is_asked_for_a_body_that_is_empty(gateway: GatewayProcess) -> None:
+    expect = ("Expect: 100-continue", "Content-Length: 0")
+    with connect(gateway) as sock, sock.makefile("rb") as file:
+        sock.sendall(2 * head("PUT /object/empty", *expect))
+        found = list(answers(file, ("PUT", "PUT")))
+    assert [answer.status for answer in found] == [201, 201]
 
 
 @pytest.mark.parametrize(
@@ -461,5 +512,7 @@ def test_who_is_refused_before_being_told_to_go_on_need_not_close(
 
 def test_an_upload_that_dribbles_ends_with_its_time(tmp_path: Path) -> None:
     data = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "data"), "WORKERS": "1"}
-    with GatewayProcess(tmp_path, {**data, "REQUEST_TIMEOUT": "1"}) as gateway:
+    limits = {"REQUEST_TIMEOUT": "1", "SPOOL_TIMEOUT": "0.2"}
+    with GatewayProcess(tmp_path, {**data, **limits}) as gateway:
         require_timely_uploads(gateway)
+        require_moving_uploads(gateway)

@@ -13,13 +13,17 @@ import pytest
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.message import Message
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
 from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
 NOT_KNOBS = ("os", "processes", "registrar", "settings", "signal", "time")
-HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
+HELPERS = {"is_gateway", "load_settings", "logging_config", "pause", "whole_response"}
 
 
 @pytest.fixture
@@ -28,9 +32,13 @@ def knobs() -> Iterator[dict[str, Any]]:
     default = SocketUnreader.max_body_chunk
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     response, http_date = wsgi.Response, util.http_date
+    parse_chunked = ChunkedReader.parse_chunked
     yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
     wsgi.Response = response  # type: ignore[misc]
     util.http_date = http_date
+    ChunkedReader.parse_chunked = parse_chunked
+    if "max_buffer_headers" in vars(Message):
+        del Message.max_buffer_headers
     SocketUnreader.max_body_chunk = default
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -68,6 +76,26 @@ def test_what_stays_the_same_is_worked_out_once(knobs: dict[str, Any]) -> None:
 def test_bodies_are_read_in_large_pieces(knobs: dict[str, Any]) -> None:
     knobs["post_worker_init"](Worker())
     assert SocketUnreader.max_body_chunk == 256 * 1024
+
+
+def test_small_chunks_are_read_with_pauses(knobs: dict[str, Any]) -> None:
+    plain = ChunkedReader.parse_chunked
+    knobs["post_worker_init"](Worker())
+    assert ChunkedReader.parse_chunked is not plain
+
+
+def test_all_headers_together_have_a_limit(knobs: dict[str, Any]) -> None:
+    knobs["post_worker_init"](Worker())
+
+    def parsed(count: int) -> Any:
+        fields = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 8000) for n in range(count))
+        data = b"GET / HTTP/1.1\r\n" + fields + b"\r\n"
+        pieces = (data[at : at + 8192] for at in range(0, len(data), 8192))
+        return next(RequestParser(Config(), pieces, ("127.0.0.1", 1)))
+
+    assert len(parsed(15).headers) == 15
+    with pytest.raises(LimitRequestHeaders):
+        parsed(20)
 
 
 class Sock:

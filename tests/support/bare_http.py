@@ -124,11 +124,12 @@ def require_timely_uploads(gateway: GatewayProcess) -> None:
         "PUT /object/!": b"422",
         "POST /objects/delete": b"408",
     }
+    assert gateway.ask("PUT", "/objects/any", b"body").status == 201
     with ThreadPoolExecutor() as crowd:
         kept = crowd.submit(ask_for_long, gateway)
         found = list(crowd.map(partial(dribbled, gateway), expected))
         kept.result(30)
-    assert [status for status, _ in found] == list(expected.values())
+    assert [status for status, _ in found] == list(expected.values()), found
     assert max(seconds for _, seconds in found) < 6
     assert gateway.ask("GET", "/object/slow").status == 404
     assert "Socket error" not in gateway.log.read_text()
@@ -141,3 +142,21 @@ def ask_for_long(gateway: GatewayProcess) -> None:
             kept.request(method, "/object/kept", b"hello" if method == "PUT" else None)
             assert kept.getresponse().read()
             time.sleep(0.3)
+
+
+def require_moving_uploads(gateway: GatewayProcess) -> None:
+    """Send uploads that stand still: those that are spooled end soon.
+
+    The gateway has a SPOOL_TIMEOUT of 0.2 s.
+    """
+    chunked, known = "Transfer-Encoding: chunked", "Content-Length: 100"
+    for line, *headers in (
+        ("PUT /object/still", chunked),
+        ("PUT /object/still", known, "If-None-Match: *"),
+        ("POST /objects/delete", known),
+    ):
+        with connect(gateway) as sock, sock.makefile("rb") as file:
+            sock.sendall(head(line, *headers) + b"5\r\nhe")
+            (answer,) = answers(file, ("PUT",))
+            assert answer.status == 408
+            assert b"for too long" in answer.body

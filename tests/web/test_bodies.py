@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gunicorn.http.body import Body, LengthReader
-from gunicorn.http.unreader import SocketUnreader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.unreader import IterUnreader, SocketUnreader
 
 from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.objects import CHUNK_BYTES
@@ -27,7 +27,7 @@ from amazin.web.bodies import (
     stream_body,
 )
 from amazin.web.framing import DEADLINE
-from amazin.web.server_quirks import limit_reading, timely
+from amazin.web.server_quirks import PIECES_AT_ONCE, limit_reading, pausing, timely
 from amazin.web.spool import SpoolRoom
 from tests.support.app import BrokenInput, Input
 
@@ -40,15 +40,15 @@ CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
 
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[SpoolRoom]:
-    """Room of 4 MiB that has to be there again at the end."""
+    """Room of 4 MiB, half of it for one body, that has to be there at the end."""
     room = SpoolRoom(str(tmp_path), ROOM)
     yield room
-    assert free_bytes(room) == ROOM
+    assert largest_body(room) == ROOM // 2
     assert list(tmp_path.iterdir()) == []
 
 
-def free_bytes(room: SpoolRoom) -> int:
-    """Find out how much room there is, by taking it all."""
+def largest_body(room: SpoolRoom) -> int:
+    """Find out how much room there is for one body, by taking it."""
     low, high = 0, 2 * ROOM
     while low < high:
         middle = (low + high + 1) // 2
@@ -104,6 +104,20 @@ def test_bodies_that_are_refused_before_they_are_read(
     assert stream.was_read == 0
 
 
+def test_many_small_chunks_are_read_with_pauses() -> None:
+    count, pauses = 10 * PIECES_AT_ONCE, list[int]()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"1\r\nx\r\n" * count
+        yield b"0\r\n\r\n"
+
+    parse = pausing(ChunkedReader.parse_chunked, lambda: pauses.append(1))
+    reader = ChunkedReader(SimpleNamespace(), IterUnreader(chunks()))
+    reader.parser = parse(reader, IterUnreader(chunks()))
+    assert reader.read(CHUNK_BYTES) == b"x" * count
+    assert len(pauses) == count / PIECES_AT_ONCE
+
+
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, MIB])
 def test_a_body_of_known_length_is_streamed(size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -143,7 +157,7 @@ class ServersOwnError(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionResetError(), TimeoutError(), ValueError(), ServersOwnError()]
+    "error", [ConnectionResetError(), ValueError(), ServersOwnError()]
 )
 @pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": str(MIB)}, CHUNKED])
 def test_a_body_that_can_not_be_read_is_an_error(
@@ -154,10 +168,15 @@ def test_a_body_that_can_not_be_read_is_an_error(
     assert raised.value.__cause__ is error
 
 
+def test_a_body_that_stands_still_is_late() -> None:
+    with pytest.raises(LateError, match="for too long"):
+        list(chunks_of(BrokenInput(b"some", TimeoutError()), **CHUNKED))
+
+
 # The spool
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES + 1, 3 * MIB])
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES + 1, 2 * MIB])
 def test_a_chunked_body_is_spooled_and_can_be_read_again(
     room: SpoolRoom, size: int
 ) -> None:
@@ -208,15 +227,40 @@ def test_a_chunked_body_of_exactly_the_limit_is_taken(room: SpoolRoom) -> None:
 
 
 def test_room_is_shared_and_given_back_once(room: SpoolRoom) -> None:
-    first = room.spool(iter([bytes(ROOM - 10)]))
-    with pytest.raises(HTTPError) as error:
-        room.spool(iter([bytes(5), bytes(6)]))
+    first = room.spool(iter([bytes(ROOM // 2)]))
+    with pytest.raises(HTTPError, match="send a Content-Length") as error:
+        room.spool(iter([bytes(ROOM // 4), b"x"]))
     assert (error.value.status, error.value.code) == (507, "SpoolFull")
-    second = room.spool(iter([bytes(10)]))
+    second = room.spool(iter([bytes(ROOM // 4)]))
     second.close()
     second.close()
-    assert free_bytes(room) == 10
+    assert largest_body(room) == ROOM // 4
     first.close()
+
+
+def test_many_bodies_that_take_all_they_can_leave_room_for_another(
+    room: SpoolRoom,
+) -> None:
+    bodies = []
+    for _ in range(8):
+        with pytest.raises(HTTPError):
+            room.spool(iter([bytes(largest_body(room) + 1)]))
+        bodies.append(room.spool(iter([bytes(largest_body(room))])))
+    assert largest_body(room) == ROOM >> 9
+    for body in bodies:
+        body.close()
+
+
+def test_a_body_of_known_length_that_does_not_fit_is_not_read(room: SpoolRoom) -> None:
+    def unread() -> Iterator[bytes]:
+        raise AssertionError("it was read")
+        yield b""
+
+    with pytest.raises(HTTPError) as error:
+        room.spool(unread(), ROOM // 2 + 1)
+    assert (error.value.status, error.value.code) == (507, "SpoolFull")
+    assert "Content-Length" not in error.value.message
+    room.spool(iter([bytes(ROOM // 2)]), ROOM // 2).close()
 
 
 def test_an_upload_that_breaks_gives_its_room_back(room: SpoolRoom) -> None:

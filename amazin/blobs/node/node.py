@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from amazin.blobs.node.answers import error_for, read_info
 from amazin.blobs.node.client import BlobClient
-from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.uploads import BlobPost, StreamedBlob, send_whole
 from amazin.blobs.store import BLOB_BUCKET, is_id
 from amazin.blocking import pause
 from amazin.errors import NodeProtocolError, NotSupportedError, PreconditionError
 from amazin.model.headers import content_range
+from amazin.model.json_stream import JsonStreamError, array_items
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import (
     UNKNOWN_SIZE,
@@ -165,6 +165,8 @@ class BlobNode:
         response = self._client.ask_slowly("GET", path, list_body).wait()
         try:
             yield from array_items(chunks(response, limits.transfer))
+        except JsonStreamError as exc:
+            raise NodeProtocolError(f"the node's list of blobs has {exc}") from exc
         finally:
             response.close()
 
