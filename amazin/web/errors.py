@@ -13,6 +13,7 @@ from amazin.errors import (
     InvalidHeaderError,
     InvalidIdError,
     LateError,
+    LostCopyError,
     MetadataTooLargeError,
     NodeError,
     NodeFullError,
@@ -57,6 +58,12 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (LateError, 408, "RequestTimeout", "{error}"),
     (NotSupportedError, 501, "NotSupported", "{error}"),
     (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
+    (
+        LostCopyError,
+        502,
+        "LostObject",
+        "The bytes of this object are damaged or gone on the nodes that have it",
+    ),
     (
         NodeProtocolError,
         502,
