@@ -58,7 +58,11 @@ def copy_cells(held: Holding) -> tuple[str, ...]:
     info = held.info
     if info is None:
         return held.state, "", "", "", ""
-    words = [("newest", held.is_newest), ("tombstone", info.is_deleted)]
+    words = [
+        ("newest", held.is_newest),
+        ("tombstone", info.is_deleted),
+        ("damaged or gone", info.is_damaged),
+    ]
     note = ", ".join(word for word, is_so in words if is_so)
     return held.state, moment(info), str(info.size), info.etag, note
 
@@ -84,6 +88,7 @@ def node_as_json(held: Holding) -> dict[str, Any]:
         "etag": info.etag,
         "is_tombstone": info.is_deleted,
         "is_newest": held.is_newest,
+        "is_damaged": info.is_damaged,
     }
     return {
         "rank": held.rank,
@@ -109,7 +114,8 @@ def locate_command(key: str, is_json: bool) -> None:
 
     KEY is the id of an object, or its bucket and key: photos/2026/a.jpg
 
-    Exit code 1 means that there is none, or that it can't be told.
+    Exit code 1 means that there is none, that its bytes are lost, or that it can't be
+    told.
     """
     settings = read_settings()
     log_to(Console(stderr=True), settings)

@@ -187,4 +187,5 @@ def count_as_json(count: Count) -> dict[str, int]:
         "tombstones": count.tombstones,
         "markers": count.markers,
         "parts": count.parts,
+        "damaged": count.damaged,
     }

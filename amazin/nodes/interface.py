@@ -9,7 +9,7 @@ never retries a stream that was partly sent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 
@@ -160,3 +160,14 @@ class Node(Protocol):
 
     def close(self) -> None:
         """Close idle connections; transfers in progress continue."""
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A node that can find lost copies without reading all of them."""
+
+    def note_lost(self) -> None:
+        """Find the copies whose bytes are gone; from now on they are known as damaged.
+
+        Raises: NodeError.
+        """

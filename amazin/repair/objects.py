@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import IO
 
@@ -18,6 +19,7 @@ from amazin.cluster.downloads import open_copy
 from amazin.cluster.placement import Placement, place
 from amazin.cluster.uploads import Draft
 from amazin.errors import (
+    LostCopyError,
     NodeError,
     NodeProtocolError,
     NoSuchBucketError,
@@ -99,27 +101,38 @@ class KeyRepair:
         self._lock = threading.Lock()
         self.report = Report()
 
-    def mend(self, name: ObjectName, listed: Mapping[str, ObjectInfo]) -> None:
+    def mend(
+        self,
+        name: ObjectName,
+        listed: Mapping[str, ObjectInfo],
+        damaged: Mapping[str, ObjectInfo] | None = None,
+    ) -> None:
         """Look, do what has to be done, and look again until nothing is left.
+
+        `damaged` are copies that were found so, by node, whether it knows that or not.
 
         Raises:
             RepairError: the set of nodes changed, so that all is in vain.
             NodeError, PreconditionError: this key has to wait for another run.
         """
         context = self._context
+        bad = dict(damaged or {})
         before = Plan()
         for _ in range(MAX_LOOKS):
             placement = context.place(name)
-            seen = self._look(placement, name, listed)
+            seen = with_damage(self._look(placement, name, listed), bad)
             todo = plan(placement, seen, context.is_complete, self._clock_ns())
             if self._options.is_dry_run:
                 self._count(todo)
                 return
             if todo.is_torn:
                 raise NodeProtocolError("copies of one version are not the same")
+            if todo.is_lost:
+                self._note_lost()
+                raise LostCopyError("all its copies are damaged or gone")
             self.check()
             if todo.copies:
-                self._copy_all(placement, name, todo.copies)
+                self._copy_all(placement, name, seen, todo.copies, bad)
             elif todo.removals and todo == before:
                 self._remove_all(name, seen, todo.removals)
             elif not todo.removals:
@@ -139,7 +152,12 @@ class KeyRepair:
             self.report.copies += len(todo.copies)
             self.report.bytes += sum(step.info.size for step in todo.copies)
             self.report.removals += len(todo.removals)
-            self.report.failures += todo.is_short or todo.is_torn
+            self.report.failures += todo.is_short or todo.is_torn or todo.is_lost
+            self.report.lost += todo.is_lost
+
+    def _note_lost(self) -> None:
+        with self._lock:
+            self.report.lost += 1
 
     def check(self) -> None:
         """Raise RepairError if the set of nodes is not what it was at the beginning."""
@@ -188,13 +206,19 @@ class KeyRepair:
         self,
         placement: Placement,
         name: ObjectName,
+        seen: Seen,
         steps: Iterable[CopyStep],
+        bad: dict[str, ObjectInfo],
     ) -> None:
         for step in steps:
             try:
                 self._copy(placement, name, step)
             except PreconditionError:  # a client was faster: look again
                 continue
+            bad.pop(step.target, None)
+            old = seen.get(step.target)
+            with self._lock:
+                self.report.mended += old is not None and old.is_damaged
 
     def _copy(self, placement: Placement, name: ObjectName, step: CopyStep) -> None:
         """Copy one object by way of a file: MinIO locks the key while it arrives."""
@@ -268,6 +292,16 @@ class KeyRepair:
                 return
             with self._lock:
                 self.report.removals += 1
+
+
+def with_damage(seen: Seen, bad: Mapping[str, ObjectInfo]) -> Seen:
+    """Return what the nodes hold; those copies damaged that still are what was bad."""
+
+    def known(node: str, info: ObjectInfo | None) -> ObjectInfo | None:
+        is_bad = info and node in bad and info.version == bad[node].version
+        return replace(info, is_damaged=True) if info and is_bad else info
+
+    return {node: known(node, info) for node, info in seen.items()} if bad else seen
 
 
 def head(member: Member, name: ObjectName) -> ObjectInfo | None:

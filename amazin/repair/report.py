@@ -31,6 +31,10 @@ class Report:
     copies: int = 0
     bytes: int = 0
     removals: int = 0
+    mended: int = 0
+    """Copies that were damaged or gone, and are whole again: some of `copies`."""
+    lost: int = 0
+    """Objects whose copies are all damaged or gone: some of `failures`."""
     parts: int = 0
     """Removed parts of uploads that were replaced, deleted or broken off."""
     part_bytes: int = 0
@@ -80,6 +84,8 @@ def summary(report: Report) -> str:
     if report.copies:
         size = decimal(report.bytes)
         parts.append(f"made {counted(report.copies, 'copy')} ({size})")
+    if report.mended:
+        parts.append(f"mended {counted(report.mended, 'damaged copy')}")
     if report.removals:
         parts.append(f"removed {report.removals}")
     if report.parts:

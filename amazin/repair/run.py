@@ -23,6 +23,7 @@ from amazin.membership.roster import Roster
 from amazin.membership.transitions import settle
 from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
+from amazin.nodes.interface import Inspectable
 from amazin.repair.objects import KeyRepair, RepairContext
 from amazin.repair.orphan_parts import OrphanParts
 from amazin.repair.plan import is_well
@@ -60,6 +61,7 @@ class Repair:
         if context.roster.write_set is None:
             return report
         try:
+            self._note_lost(context)
             self._walk(context, key_repair, tell)
         except (NodeError, RepairError) as exc:
             problems.append(f"Not all objects were looked at: {where(exc)}")
@@ -114,6 +116,13 @@ class Repair:
             for name in lost:
                 members[name].node.make_bucket(BUCKET)
         return ""
+
+    def _note_lost(self, context: RepairContext) -> None:
+        """Have the nodes find the copies whose bytes are gone."""
+        for name in sorted(context.names - context.snapshot.lost):
+            node = context.members[name].node
+            if isinstance(node, Inspectable):
+                node.note_lost()
 
     def _walk(
         self,

@@ -38,6 +38,8 @@ class Count:
     """The small objects that make buckets exist."""
     bytes: int = 0
     """The size of all of these together."""
+    damaged: int = 0
+    """Those of these that the node knows to be damaged or gone."""
     ended_at: float | None = None
     """On the monotonic clock; None: the count is running, or has failed."""
     problem: str = ""
@@ -51,6 +53,7 @@ class Count:
     def add(self, key: str, info: ObjectInfo) -> None:
         """Count one more copy."""
         self.bytes += info.size
+        self.damaged += info.is_damaged
         if is_tombstone(info):
             self.tombstones += 1
         elif key.startswith(MARKERS):
@@ -76,6 +79,7 @@ def total(counts: Iterable[Count]) -> Count:
         found.tombstones += count.tombstones
         found.markers += count.markers
         found.bytes += count.bytes
+        found.damaged += count.damaged
     return found
 
 

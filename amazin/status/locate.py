@@ -16,6 +16,8 @@ from amazin.model.stored_names import shown
 from amazin.units import counted
 
 FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
+LOST = "lost"
+"""The newest version is known, and the bytes of no copy are left."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,12 @@ def judge(
     info = next(iter(newest.values()))
     if info.is_deleted:
         return DELETED, moment(info)
-    if len(newest) < placement.replicas:
-        return FOUND, f"{len(newest)} of {placement.replicas} copies"
-    return FOUND, counted(len(newest), "copy")
+    whole = sum(not copy.is_damaged for copy in newest.values())
+    if not whole:
+        return LOST, "its bytes are damaged or gone on every node that has it"
+    if whole < placement.replicas:
+        return FOUND, f"{whole} of {placement.replicas} copies"
+    return FOUND, counted(whole, "copy")
 
 
 def holding(

@@ -8,6 +8,7 @@ from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import AWAY, NodeStatus, due_shares, statuses
+from amazin.units import counted
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,16 @@ class Status:
                 0, f"The list of nodes can't be read: {self.discovery_problem}"
             )
         there = {node.name for node in self.nodes if node.state != AWAY}
+        found += [
+            f"{name}: {counted(held.count.damaged, 'copy')} damaged or gone; "
+            "`amazin repair` brings what another node has"
+            for name, held in self.counted.items()
+            if held.count.damaged
+        ]
         return found + [
-            f"{name}: its objects can't be counted: {counted.count.problem}"
-            for name, counted in self.counted.items()
-            if name in there and counted.count.problem
+            f"{name}: its objects can't be counted: {held.count.problem}"
+            for name, held in self.counted.items()
+            if name in there and held.count.problem
         ]
 
     @property
@@ -88,13 +95,13 @@ class Observer:
         snapshot = look(self._membership)
         roster = snapshot.roster
         nodes = statuses(snapshot, self._shares(roster))
-        counted = {}
+        counts = {}
         if self._counting:
             self._counting.begin(node.name for node in nodes if node.state != AWAY)
-            counted = self.counted()
+            counts = self.counted()
         return Status(
             nodes,
-            counted,
+            counts,
             roster,
             condition(snapshot),
             bool(snapshot.members) and (roster is not None or snapshot.is_empty),

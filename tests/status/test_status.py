@@ -112,6 +112,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         "tombstones": 0,
         "markers": 0,
         "parts": 0,
+        "damaged": 0,
     }
 
 

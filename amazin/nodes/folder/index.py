@@ -321,27 +321,6 @@ def put(
     )
 
 
-def note_damage(
-    connection: sqlite3.Connection, name: ObjectName, file: str, damaged_at: int
-) -> None:
-    """Note when a content file was found damaged or gone, if the key still has it."""
-    connection.execute(
-        "UPDATE objects SET damaged = ? WHERE bucket = ? AND key = ? AND file = ?",
-        (damaged_at, name.bucket.encode(), name.key.encode(), file),
-    )
-
-
-def note_whole(
-    connection: sqlite3.Connection, name: ObjectName, file: str, sums: bytes
-) -> None:
-    """Note that a content file is whole, and its sums, if the key still has it."""
-    connection.execute(
-        "UPDATE objects SET damaged = 0, sums = ?"
-        " WHERE bucket = ? AND key = ? AND file = ?",
-        (sums, name.bucket.encode(), name.key.encode(), file),
-    )
-
-
 def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
     """Remove the entry of a key."""
     connection.execute(

@@ -40,6 +40,7 @@ from amazin.model.objects import (
 )
 from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
+from amazin.nodes.folder.content import SHARDS
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -47,12 +48,11 @@ from amazin.nodes.folder.index import (
     find_all,
     find_keys,
     make_bucket,
-    note_damage,
-    note_whole,
     remove,
     require_bucket,
     transaction,
 )
+from amazin.nodes.folder.marks import find_files, note_damage, note_whole
 from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
 from amazin.nodes.folder.sums import BLOCK_BYTES
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
@@ -191,6 +191,13 @@ class FolderNode:
             yield keys
             first = keys[-1].encode() + b"\0"
 
+    def note_lost(self) -> None:
+        """Mark the copies whose content file is gone. Raises: NodeError."""
+        for shard in SHARDS:
+            for name in ask(self._calls, self._owners_of_missing, shard):
+                with suppress(NoSuchKeyError):
+                    ask(self._calls, self._look, name)
+
     def adopt(
         self, name: ObjectName, path: Path, label: Label, headers: Mapping[str, str]
     ) -> ObjectInfo:
@@ -321,6 +328,13 @@ class FolderNode:
     def _make_bucket(self, bucket: str) -> None:
         with self._index.connect() as connection:
             make_bucket(connection, bucket)
+
+    def _owners_of_missing(self, shard: str) -> list[ObjectName]:
+        with self._index.connect() as connection:
+            owners = find_files(connection, shard)  # first: files come before entries
+        missing = self._index.content.missing(shard, owners)
+        named = [owners[file] for file in missing]
+        return [ObjectName(bucket.decode(), key.decode()) for bucket, key in named]
 
     def _keys(self, bucket: str, first: bytes, count: int) -> list[str]:
         with self._index.connect() as connection:
