@@ -163,11 +163,11 @@ class Node(Protocol):
 
 
 @runtime_checkable
-class Inspectable(Protocol):
-    """A node that can find lost copies without reading all of them."""
+class VerifyingNode(Protocol):
+    """A node that verifies whatever it sends, and marks the copies that are damaged."""
 
     def note_lost(self) -> None:
-        """Find the copies whose bytes are gone; from now on they are known as damaged.
+        """Find and mark the copies whose bytes are gone, without reading the others.
 
         Raises: NodeError.
         """

@@ -97,7 +97,7 @@ class KeyRepair:
         self._context = context
         self._options = options
         self._clock_ns = clock_ns
-        self._throttle = Throttle(options.bytes_per_second)
+        self.throttle = Throttle(options.bytes_per_second)
         self._lock = threading.Lock()
         self.report = Report()
 
@@ -106,10 +106,11 @@ class KeyRepair:
         name: ObjectName,
         listed: Mapping[str, ObjectInfo],
         damaged: Mapping[str, ObjectInfo] | None = None,
-    ) -> None:
+    ) -> int:
         """Look, do what has to be done, and look again until nothing is left.
 
         `damaged` are copies that were found so, by node, whether it knows that or not.
+        Returns how many damaged copies were replaced.
 
         Raises:
             RepairError: the set of nodes changed, so that all is in vain.
@@ -117,14 +118,14 @@ class KeyRepair:
         """
         context = self._context
         bad = dict(damaged or {})
-        before = Plan()
+        before, mended = Plan(), 0
         for _ in range(MAX_LOOKS):
             placement = context.place(name)
             seen = with_damage(self._look(placement, name, listed), bad)
             todo = plan(placement, seen, context.is_complete, self._clock_ns())
             if self._options.is_dry_run:
                 self._count(todo)
-                return
+                return 0
             if todo.is_torn:
                 raise NodeProtocolError("copies of one version are not the same")
             if todo.is_lost:
@@ -132,13 +133,13 @@ class KeyRepair:
                 raise LostCopyError("all its copies are damaged or gone")
             self.check()
             if todo.copies:
-                self._copy_all(placement, name, seen, todo.copies, bad)
+                mended += self._copy_all(placement, name, seen, todo.copies, bad)
             elif todo.removals and todo == before:
                 self._remove_all(name, seen, todo.removals)
             elif not todo.removals:
                 if todo.is_short:
                     raise NodeError("too few nodes of its home can be reached")
-                return
+                return mended
             before = todo
         raise NodeError("it keeps changing")
 
@@ -209,7 +210,9 @@ class KeyRepair:
         seen: Seen,
         steps: Iterable[CopyStep],
         bad: dict[str, ObjectInfo],
-    ) -> None:
+    ) -> int:
+        """Make these copies; return how many were made in place of damaged ones."""
+        mended = 0
         for step in steps:
             try:
                 self._copy(placement, name, step)
@@ -217,8 +220,10 @@ class KeyRepair:
                 continue
             bad.pop(step.target, None)
             old = seen.get(step.target)
-            with self._lock:
-                self.report.mended += old is not None and old.is_damaged
+            mended += old is not None and old.is_damaged
+        with self._lock:
+            self.report.mended += mended
+        return mended
 
     def _copy(self, placement: Placement, name: ObjectName, step: CopyStep) -> None:
         """Copy one object by way of a file: MinIO locks the key while it arrives."""
@@ -245,7 +250,7 @@ class KeyRepair:
                 content = open_copy(member, name, step.info, None)
                 with closing(content):
                     for chunk in iter(content.read, b""):
-                        self._throttle.take(len(chunk))
+                        self.throttle.take(len(chunk))
                         file.write(chunk)
                 return
             except (NodeError, PreconditionError) as exc:

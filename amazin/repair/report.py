@@ -17,6 +17,8 @@ class Options:
     """How a repair works."""
 
     is_dry_run: bool = False
+    is_check: bool = False
+    """Whether all copies are read."""
     bytes_per_second: float | None = None
     spool_dir: str | None = None
     workers: int = WORKERS
@@ -35,6 +37,13 @@ class Report:
     """Copies that were damaged or gone, and are whole again: some of `copies`."""
     lost: int = 0
     """Objects whose copies are all damaged or gone: some of `failures`."""
+    checked: int = 0
+    """Copies that were read, for a check."""
+    checked_bytes: int = 0
+    damaged: int = 0
+    """Those of them that are damaged or gone."""
+    has_resumed: bool = False
+    """Whether the check goes on with one that was stopped."""
     parts: int = 0
     """Removed parts of uploads that were replaced, deleted or broken off."""
     part_bytes: int = 0
@@ -67,7 +76,7 @@ def one_line(report: Report, is_dry_run: bool = False) -> str:
 
 def to_do(report: Report) -> str:
     """Return what there is to do."""
-    parts = []
+    parts = readings(report)
     if report.copies:
         size = decimal(report.bytes)
         parts.append(f"{counted(report.copies, 'copy')} ({size}) to make")
@@ -80,7 +89,7 @@ def to_do(report: Report) -> str:
 
 def summary(report: Report) -> str:
     """Return what was done."""
-    parts = []
+    parts = readings(report)
     if report.copies:
         size = decimal(report.bytes)
         parts.append(f"made {counted(report.copies, 'copy')} ({size})")
@@ -93,6 +102,15 @@ def summary(report: Report) -> str:
     if report.has_settled:
         parts.append("settled the new set of nodes")
     return ", ".join(parts) or ("nothing to do" if report.is_well else "nothing done")
+
+
+def readings(report: Report) -> list[str]:
+    """Return what a check has read; nothing without one."""
+    if not (report.checked or report.damaged):
+        return []
+    again = ", going on with an earlier check" if report.has_resumed else ""
+    copies = f"{counted(report.checked, 'copy')} ({decimal(report.checked_bytes)})"
+    return [f"read {copies}{again}, {report.damaged} damaged or gone"]
 
 
 def unused_parts(report: Report) -> str:

@@ -15,7 +15,7 @@ from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
 from amazin.errors import NodeError
 from amazin.membership.member import CLOSE_SECONDS, Member
 from amazin.model.objects import DATA_BUCKETS, ObjectInfo
-from amazin.model.stored_names import MARKERS, PARTS
+from amazin.model.stored_names import CHECK_NAME, MARKERS, PARTS
 
 LEAST_PAUSE_SECONDS = 30.0
 """Minimum pause between two counts of a node."""
@@ -35,7 +35,7 @@ class Count:
     tombstones: int = 0
     """What remains for a while of deleted objects."""
     markers: int = 0
-    """The small objects that make buckets exist."""
+    """The small objects that make buckets exist, and the result of the last check."""
     bytes: int = 0
     """The size of all of these together."""
     damaged: int = 0
@@ -56,7 +56,7 @@ class Count:
         self.damaged += info.is_damaged
         if is_tombstone(info):
             self.tombstones += 1
-        elif key.startswith(MARKERS):
+        elif key.startswith(MARKERS) or key == CHECK_NAME.key:
             self.markers += 1
         elif key.startswith(PARTS):
             self.parts += 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amazin.cluster.check_results import CheckResult, read_result
+from amazin.cluster.cluster import Cluster
+from amazin.errors import GatewayError
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.status.counts import Count, Counting
@@ -33,6 +36,8 @@ class Status:
     is_usable: bool
     """Whether gateways can know where objects are."""
     discovery_problem: str
+    check: CheckResult | None = None
+    """The last check of all copies; None: there was none, or it can't be told."""
 
     @property
     def is_well(self) -> bool:
@@ -47,6 +52,9 @@ class Status:
             found.insert(
                 0, f"The list of nodes can't be read: {self.discovery_problem}"
             )
+        if self.check and self.check.lost:
+            names = ", ".join(self.check.lost_names)
+            found.append(f"The last check found no whole copy of: {names}")
         there = {node.name for node in self.nodes if node.state != AWAY}
         found += [
             f"{name}: {counted(held.count.damaged, 'copy')} damaged or gone; "
@@ -87,6 +95,7 @@ class Observer:
 
     def __init__(self, membership: Membership, counting: Counting | None) -> None:
         self._membership = membership
+        self._cluster = Cluster(membership)
         self._counting = counting
         self._placed: tuple[NodeSet | None, dict[str, float]] = (None, {})
 
@@ -106,7 +115,14 @@ class Observer:
             condition(snapshot),
             bool(snapshot.members) and (roster is not None or snapshot.is_empty),
             snapshot.problem,
+            self._last_check(),
         )
+
+    def _last_check(self) -> CheckResult | None:
+        try:
+            return read_result(self._cluster)
+        except GatewayError:  # of which the rest of the status tells
+            return None
 
     def counted(self) -> dict[str, Counted]:
         """Return the counts so far."""

@@ -394,6 +394,36 @@ def test_an_object_whose_copies_are_all_lost_is_told(tmp_path: Path) -> None:
     assert lab.amazin("repair").exit_code == 0
 
 
+def test_a_check_finds_what_nobody_has_read_and_mends_it(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put(*KEYS)
+    for key in KEYS[:3]:
+        rot(lab.content_files(key)[0])
+    assert "nothing to do" in lab.amazin("repair").stdout
+    result = lab.amazin("repair", "--check", "--json")
+    assert result.exit_code == 0
+    assert result.stderr.count("is damaged in block 0\n") == 3
+    report = json.loads(result.stdout)
+    assert report["checked"] == 40 - 3
+    assert report["checked_bytes"] == 5 * 37
+    assert (report["damaged"], report["mended"], report["lost"]) == (3, 3, 0)
+    assert lab.bodies(KEYS) == KEYS
+    again = lab.amazin("repair", "--check").stdout
+    assert re.search(r"read 4[0-9] copies \(.*\), 0 damaged or gone", again)
+    for key in KEYS[:3]:
+        assert len(lab.content_files(key)) == 2
+
+
+def test_a_check_only_counts_in_a_dry_run(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc", "xyz")
+    rot(lab.content_files("abc")[0])
+    report = json.loads(lab.amazin("repair", "--check", "--dry-run", "--json").stdout)
+    assert (report["damaged"], report["mended"], report["copies"]) == (1, 0, 1)
+    assert lab.bodies(["abc"]) == ["abc"]
+    assert len(lab.content_files("abc")) == 1
+
+
 # locate
 
 

@@ -1,0 +1,204 @@
+"""Reads every copy on the nodes, to find those whose bytes are damaged or gone.
+
+It can be stopped, and goes on where it was. What it finds is mended in `objects.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+
+from amazin.cluster.check_results import (
+    MOST_LOST_NAMES,
+    CheckResult,
+    read_result,
+    write_result,
+)
+from amazin.cluster.cluster import Cluster
+from amazin.errors import (
+    GatewayError,
+    LostCopyError,
+    NodeError,
+    NoSuchKeyError,
+)
+from amazin.membership.member import SKIP_AFTER, Member
+from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.model.stored_names import shown
+from amazin.nodes.interface import NodeObject, VerifyingNode
+from amazin.repair.objects import KeyRepair, RepairContext
+
+SAVE_SECONDS = 30.0
+"""How often what was found is stored: so much is read again after a crash."""
+_MD5 = re.compile("[0-9a-f]{32}")
+
+log = logging.getLogger("amazin.repair")
+
+
+class Check:
+    """One check of all copies, or the rest of one. Thread-safe."""
+
+    def __init__(
+        self,
+        context: RepairContext,
+        key_repair: KeyRepair,
+        cluster: Cluster | None,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """Without a cluster nothing is stored, and the check begins anew."""
+        self._context = context
+        self._key_repair = key_repair
+        self._cluster = cluster
+        self._clock_ns = clock_ns
+        self._lock = threading.Lock()
+        self._running: dict[str, bool] = {}
+        """Keys that are being checked, in order, and whether that is over."""
+        self._saved_at = time.monotonic()
+        self.result = self._last() or CheckResult(clock_ns())
+        self.result.is_whole &= context.is_complete
+        key_repair.report.has_resumed = bool(self.result.after)
+
+    def _last(self) -> CheckResult | None:
+        """Return the last check, if it did not come to its end."""
+        if self._cluster is None:
+            return None
+        try:
+            found = read_result(self._cluster)
+        except GatewayError as exc:
+            log.warning(
+                "the check begins anew, for the last one can't be read: %s", exc
+            )
+            return None
+        return None if found is None or found.ended_ns else found
+
+    def begin(self, name: ObjectName) -> bool:
+        """Return whether the copies of a key are to be read; keys come in order."""
+        if name.key <= self.result.after:
+            return False
+        with self._lock:
+            self._running[name.key] = False
+        return True
+
+    def end(self, name: ObjectName) -> None:
+        """Note that a key is done."""
+        with self._lock:
+            self._running[name.key] = True
+            for key, is_over in list(self._running.items()):
+                if not is_over:
+                    break
+                self.result.after = key
+                del self._running[key]
+
+    def read(
+        self, name: ObjectName, listed: Mapping[str, ObjectInfo]
+    ) -> dict[str, ObjectInfo]:
+        """Read all copies; return by node those that are damaged or gone.
+
+        Raises: NodeError, if one can't be read now.
+        """
+        bad: dict[str, ObjectInfo] = {}
+        failure: NodeError | None = None
+        for node in sorted(listed.keys() - self._context.snapshot.lost):
+            member = self._context.members[node]
+            try:
+                if info := self._damage(member, name):
+                    bad[node] = info
+                    if not is_verifying(member):
+                        log.warning(
+                            "the copy of %s on %s is damaged", shown(name), node
+                        )
+            except NodeError as exc:
+                self._add(unread=1)
+                failure = exc
+        self._add(damaged=len(bad))
+        if failure and not bad:
+            raise failure
+        return bad
+
+    def note_mended(self, name: ObjectName, count: int, is_lost: bool) -> None:
+        """Count what came of the damaged copies of a key."""
+        self._add(mended=count, lost=int(is_lost))
+        if is_lost and len(self.result.lost_names) < MOST_LOST_NAMES:
+            self.result.lost_names.append(shown(name))
+
+    def _damage(self, member: Member, name: ObjectName) -> ObjectInfo | None:
+        """Read one copy; return what it is, if it is damaged. Raises: NodeError."""
+        try:
+            return self._read_again(member, name)
+        except NoSuchKeyError:
+            return None
+        except SKIP_AFTER:
+            raise
+        except NodeError as exc:
+            # The node answers, and can't send it: so do S3 nodes that verify what they
+            # read. Whether it still knows what that was, HEAD tells.
+            if is_verifying(member) and not isinstance(exc, LostCopyError):
+                raise
+            info = member.head(name)
+            return info and replace(info, is_damaged=True)
+
+    def _read_again(self, member: Member, name: ObjectName) -> ObjectInfo | None:
+        try:
+            return self._read(member, name)
+        except (LostCopyError, *SKIP_AFTER):
+            raise
+        except NodeError:  # it may have been the network
+            return self._read(member, name)
+
+    def _read(self, member: Member, name: ObjectName) -> ObjectInfo | None:
+        content = member.call(lambda node: node.start_get(name))
+        with closing(content):
+            is_right = self._is_right(content, is_verifying(member))
+        self._add(copies=1, size=content.info.size)
+        return None if is_right else replace(content.info, is_damaged=True)
+
+    def _is_right(self, content: NodeObject, is_verified: bool) -> bool:
+        etag, digest = content.info.etag, hashlib.md5(usedforsecurity=False)
+        size = 0
+        for chunk in iter(content.read, b""):
+            self._key_repair.throttle.take(len(chunk))
+            size += len(chunk)
+            if not is_verified:
+                digest.update(chunk)
+        is_known = not is_verified and _MD5.fullmatch(etag)
+        return size == content.info.size and (
+            not is_known or digest.hexdigest() == etag
+        )
+
+    def _add(self, **numbers: int) -> None:
+        report = self._key_repair.report
+        with self._lock:
+            for name, number in numbers.items():
+                setattr(self.result, name, getattr(self.result, name) + number)
+            report.checked += numbers.get("copies", 0)
+            report.checked_bytes += numbers.get("size", 0)
+            report.damaged += numbers.get("damaged", 0)
+
+    def save_in_time(self) -> None:
+        """Store what was found, if that is long ago."""
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self.save()
+
+    def save(self, *, is_over: bool = False) -> None:
+        """Store what was found; if that fails, only the next run has more to do."""
+        self._saved_at = time.monotonic()
+        with self._lock:
+            self.result.written_ns = self._clock_ns()
+            if is_over:
+                self.result.ended_ns = self.result.written_ns
+        if self._cluster is None:
+            return
+        try:
+            write_result(self._cluster, self.result)
+        except GatewayError as exc:
+            log.warning("what the check found can't be stored: %s", exc)
+
+
+def is_verifying(member: Member) -> bool:
+    """Whether the node has verified what it sends."""
+    return isinstance(member.node, VerifyingNode)
