@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -31,11 +30,10 @@ from amazin.membership.member import SKIP_AFTER, Member
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
 from amazin.nodes.interface import NodeObject, VerifyingNode
-from amazin.repair.objects import KeyRepair, RepairContext
+from amazin.repair.objects import KeyRepair, RepairContext, may_be
 
 SAVE_SECONDS = 30.0
 """How often what was found is stored: so much is read again after a crash."""
-_MD5 = re.compile("[0-9a-f]{32}")
 
 log = logging.getLogger("amazin.repair")
 
@@ -165,10 +163,8 @@ class Check:
             size += len(chunk)
             if not is_verified:
                 digest.update(chunk)
-        is_known = not is_verified and _MD5.fullmatch(etag)
-        return size == content.info.size and (
-            not is_known or digest.hexdigest() == etag
-        )
+        is_same = is_verified or may_be(etag, digest.hexdigest())
+        return is_same and size == content.info.size
 
     def _add(self, **numbers: int) -> None:
         report = self._key_repair.report

@@ -6,6 +6,8 @@ what was seen, and nothing is removed before a second look.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
 import threading
 import time
@@ -32,7 +34,7 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import Node, Pending
+from amazin.nodes.interface import Node, NodeObject, Pending
 from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
 from amazin.repair.report import Options, Report
 
@@ -40,6 +42,9 @@ MAX_LOOKS = 6
 """How often a key is looked at before it is left for the next run."""
 HELD_BYTES = 8 * 2**20
 """Objects up to this size are held in memory on their way, larger ones on disk."""
+
+
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 class Throttle:
@@ -249,13 +254,21 @@ class KeyRepair:
                 member = self._context.members[source]
                 content = open_copy(member, name, step.info, None)
                 with closing(content):
-                    for chunk in iter(content.read, b""):
-                        self.throttle.take(len(chunk))
-                        file.write(chunk)
+                    self._receive(content, file)
                 return
             except (NodeError, PreconditionError) as exc:
                 failure = failure or exc
         raise failure or NodeError("no node has it")
+
+    def _receive(self, content: NodeObject, file: IO[bytes]) -> None:
+        """Raises: NodeError, also if the node sends other bytes than it was sent."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in iter(content.read, b""):
+            self.throttle.take(len(chunk))
+            digest.update(chunk)
+            file.write(chunk)
+        if not may_be(content.info.etag, digest.hexdigest()):
+            raise LostCopyError("the copy is damaged")
 
     def _send(
         self, placement: Placement, name: ObjectName, step: CopyStep, file: IO[bytes]
@@ -297,6 +310,11 @@ class KeyRepair:
                 return
             with self._lock:
                 self.report.removals += 1
+
+
+def may_be(etag: str, md5: str) -> bool:
+    """Whether bytes with this MD5 may have the ETag; not every ETag is an MD5."""
+    return etag == md5 or not _MD5.fullmatch(etag)
 
 
 def with_damage(seen: Seen, bad: Mapping[str, ObjectInfo]) -> Seen:

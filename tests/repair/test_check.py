@@ -59,6 +59,16 @@ def test_bytes_that_are_not_those_of_the_etag_are_replaced(body: bytes) -> None:
     assert [body_of(disk) for disk in holders(world)] == [body, body]
 
 
+def test_a_plain_run_spreads_no_damaged_copy() -> None:
+    world = world_with(2)
+    first, second = holders(world)
+    rot(first)
+    del second.objects[NAMES[4]]
+    report = Repair(world.membership, Options(workers=1), lambda: world.now_ns).run()
+    assert (report.copies, report.failures) == (0, 1)
+    assert NAMES[4] not in second.objects
+
+
 def test_what_a_node_can_not_send_is_replaced() -> None:
     world = world_with()
     disk = holders(world)[0]
