@@ -121,21 +121,15 @@ class KeyRepair:
             RepairError: the set of nodes changed, so that all is in vain.
             NodeError, PreconditionError: this key has to wait for another run.
         """
-        context = self._context
-        bad = dict(damaged or {})
-        before, mended = Plan(), 0
+        bad, before, mended = dict(damaged or {}), Plan(), 0
         for _ in range(MAX_LOOKS):
-            placement = context.place(name)
+            placement = self._context.place(name)
             seen = with_damage(self._look(placement, name, listed), bad)
-            todo = plan(placement, seen, context.is_complete, self._clock_ns())
+            todo = self._plan(placement, seen)
             if self._options.is_dry_run:
                 self._count(todo)
                 return 0
-            if todo.is_torn:
-                raise NodeProtocolError("copies of one version are not the same")
-            if todo.is_lost:
-                self._note_lost()
-                raise LostCopyError("all its copies are damaged or gone")
+            self._require_sound(todo)
             self.check()
             if todo.copies:
                 mended += self._copy_all(placement, name, seen, todo.copies, bad)
@@ -161,9 +155,17 @@ class KeyRepair:
             self.report.failures += todo.is_short or todo.is_torn or todo.is_lost
             self.report.lost += todo.is_lost
 
-    def _note_lost(self) -> None:
-        with self._lock:
-            self.report.lost += 1
+    def _plan(self, placement: Placement, seen: Seen) -> Plan:
+        return plan(placement, seen, self._context.is_complete, self._clock_ns())
+
+    def _require_sound(self, todo: Plan) -> None:
+        """Raises: NodeError, if no copy can be told to be the right one."""
+        if todo.is_torn:
+            raise NodeProtocolError("copies of one version are not the same")
+        if todo.is_lost:
+            with self._lock:
+                self.report.lost += 1
+            raise LostCopyError("all its copies are damaged or gone")
 
     def check(self) -> None:
         """Raise RepairError if the set of nodes is not what it was at the beginning."""

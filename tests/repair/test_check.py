@@ -59,6 +59,17 @@ def test_bytes_that_are_not_those_of_the_etag_are_replaced(body: bytes) -> None:
     assert [body_of(disk) for disk in holders(world)] == [body, body]
 
 
+def test_a_damaged_copy_in_the_wrong_place_goes() -> None:
+    world = world_with(1)
+    info, body = holders(world)[0].objects[NAMES[4]]
+    [wrong, *_] = [d for d in world.disks.values() if NAMES[4] not in d.objects]
+    wrong.store(NAMES[4], body, info.label)
+    rot(wrong)
+    report = check(world)
+    assert report.is_well, report.problems
+    assert (report.damaged, report.removals) == (1, 1)
+
+
 def test_a_plain_run_spreads_no_damaged_copy() -> None:
     world = world_with(2)
     first, second = holders(world)
