@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from amazin.errors import NodeError, NodeTimeoutError, NoNodesError, NoSuchKeyError
+from amazin.errors import (
+    LostCopyError,
+    NodeError,
+    NodeTimeoutError,
+    NoNodesError,
+    NoSuchKeyError,
+)
 from amazin.membership.member import Member
 from amazin.nodes.interface import Node, Pending
 
@@ -83,7 +89,7 @@ class Search(Generic[T]):
             inquiry = _Inquiry(member, member.ask(self._start), silent_from)
             self._inquiries.append(inquiry)
         except NodeError as exc:
-            self._failure = self._failure or exc
+            self._note_failure(exc)
 
     def _await(self, seconds: float) -> tuple[Member, T] | None:
         """Take answers for so long; None: nothing was found, or too many are silent."""
@@ -108,8 +114,13 @@ class Search(Generic[T]):
         except NoSuchKeyError:
             self.absent.add(inquiry.member.name)
         except NodeError as exc:
-            self._failure = self._failure or exc
+            self._note_failure(exc)
         return None
+
+    def _note_failure(self, error: NodeError) -> None:
+        """Keep the first; a copy is not lost while another server may have one."""
+        if self._failure is None or isinstance(self._failure, LostCopyError):
+            self._failure = error
 
     def _note_silent(self) -> None:
         """Note a failure of those that were silent although they had longer."""
