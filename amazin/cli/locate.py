@@ -108,8 +108,9 @@ def node_as_json(held: Holding) -> dict[str, Any]:
     "locate", epilog=examples("amazin locate readme", "amazin locate photos/2026/a.jpg")
 )
 @click.argument("key")
+@click.option("--check", is_flag=True, help="Read the copies: are they whole?")
 @json_option
-def locate_command(key: str, is_json: bool) -> None:
+def locate_command(key: str, check: bool, is_json: bool) -> None:
     """Show on which nodes an object lies, and in which version.
 
     KEY is the id of an object, or its bucket and key: photos/2026/a.jpg
@@ -122,7 +123,7 @@ def locate_command(key: str, is_json: bool) -> None:
     bucket, slash, rest = key.partition("/")
     name = address_of(settings, bucket, rest).name if slash else object_name(key)
     with known_nodes(settings) as membership:
-        location = locate(look(membership), name)
+        location = locate(look(membership), name, is_check=check)
     if is_json:
         click.echo(json.dumps(as_json(location)))
     else:

@@ -31,7 +31,7 @@ class CheckResult:
     after: str = ""
     """The stored key up to which all copies were read."""
     copies: int = 0
-    """Copies that were read."""
+    """Copies that were read, as far as they can be."""
     size: int = 0
     """Their bytes."""
     unread: int = 0

@@ -5,13 +5,10 @@ It can be stopped, and goes on where it was. What it finds is mended in `objects
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import replace
 
 from amazin.cluster.check_results import (
     MOST_LOST_NAMES,
@@ -20,17 +17,11 @@ from amazin.cluster.check_results import (
     write_result,
 )
 from amazin.cluster.cluster import Cluster
-from amazin.errors import (
-    GatewayError,
-    LostCopyError,
-    NodeError,
-    NoSuchKeyError,
-)
-from amazin.membership.member import SKIP_AFTER, Member
+from amazin.cluster.copy_reading import is_verifying, read_copy
+from amazin.errors import GatewayError, NodeError
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
-from amazin.nodes.interface import NodeObject, VerifyingNode
-from amazin.repair.objects import KeyRepair, RepairContext, may_be
+from amazin.repair.objects import KeyRepair, RepairContext
 
 SAVE_SECONDS = 30.0
 """How often what was found is stored: so much is read again after a crash."""
@@ -104,16 +95,17 @@ class Check:
         for node in sorted(listed.keys() - self._context.snapshot.lost):
             member = self._context.members[node]
             try:
-                if info := self._damage(member, name):
-                    bad[node] = info
-                    if not is_verifying(member):
-                        log.warning(
-                            "the copy of %s on %s is damaged", shown(name), node
-                        )
+                info = read_copy(member, name, self._key_repair.throttle.take)
             except NodeError as exc:
                 self._add(unread=1)
                 failure = exc
-        self._add(damaged=len(bad))
+                continue
+            if info:
+                self._add(copies=1, size=info.size, damaged=info.is_damaged)
+            if info and info.is_damaged:
+                bad[node] = info
+                if not is_verifying(member):
+                    log.warning("the copy of %s on %s is damaged", shown(name), node)
         if failure and not bad:
             raise failure
         return bad
@@ -123,48 +115,6 @@ class Check:
         self._add(mended=count, lost=int(is_lost))
         if is_lost and len(self.result.lost_names) < MOST_LOST_NAMES:
             self.result.lost_names.append(shown(name))
-
-    def _damage(self, member: Member, name: ObjectName) -> ObjectInfo | None:
-        """Read one copy; return what it is, if it is damaged. Raises: NodeError."""
-        try:
-            return self._read_again(member, name)
-        except NoSuchKeyError:
-            return None
-        except SKIP_AFTER:
-            raise
-        except NodeError as exc:
-            # The node answers, and can't send it: so do S3 nodes that verify what they
-            # read. Whether it still knows what that was, HEAD tells.
-            if is_verifying(member) and not isinstance(exc, LostCopyError):
-                raise
-            info = member.head(name)
-            return info and replace(info, is_damaged=True)
-
-    def _read_again(self, member: Member, name: ObjectName) -> ObjectInfo | None:
-        try:
-            return self._read(member, name)
-        except (LostCopyError, *SKIP_AFTER):
-            raise
-        except NodeError:  # it may have been the network
-            return self._read(member, name)
-
-    def _read(self, member: Member, name: ObjectName) -> ObjectInfo | None:
-        content = member.call(lambda node: node.start_get(name))
-        with closing(content):
-            is_right = self._is_right(content, is_verifying(member))
-        self._add(copies=1, size=content.info.size)
-        return None if is_right else replace(content.info, is_damaged=True)
-
-    def _is_right(self, content: NodeObject, is_verified: bool) -> bool:
-        etag, digest = content.info.etag, hashlib.md5(usedforsecurity=False)
-        size = 0
-        for chunk in iter(content.read, b""):
-            self._key_repair.throttle.take(len(chunk))
-            size += len(chunk)
-            if not is_verified:
-                digest.update(chunk)
-        is_same = is_verified or may_be(etag, digest.hexdigest())
-        return is_same and size == content.info.size
 
     def _add(self, **numbers: int) -> None:
         report = self._key_repair.report
@@ -193,8 +143,3 @@ class Check:
             write_result(self._cluster, self.result)
         except GatewayError as exc:
             log.warning("what the check found can't be stored: %s", exc)
-
-
-def is_verifying(member: Member) -> bool:
-    """Whether the node has verified what it sends."""
-    return isinstance(member.node, VerifyingNode)

@@ -7,7 +7,6 @@ what was seen, and nothing is removed before a second look.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 import threading
 import time
@@ -17,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO
 
+from amazin.cluster.copy_reading import may_be
 from amazin.cluster.downloads import open_copy
 from amazin.cluster.placement import Placement, place
 from amazin.cluster.uploads import Draft
@@ -42,9 +42,6 @@ MAX_LOOKS = 6
 """How often a key is looked at before it is left for the next run."""
 HELD_BYTES = 8 * 2**20
 """Objects up to this size are held in memory on their way, larger ones on disk."""
-
-
-_MD5 = re.compile("[0-9a-f]{32}")
 
 
 class Throttle:
@@ -312,11 +309,6 @@ class KeyRepair:
                 return
             with self._lock:
                 self.report.removals += 1
-
-
-def may_be(etag: str, md5: str) -> bool:
-    """Whether bytes with this MD5 may have the ETag; not every ETag is an MD5."""
-    return etag == md5 or not _MD5.fullmatch(etag)
 
 
 def with_damage(seen: Seen, bad: Mapping[str, ObjectInfo]) -> Seen:

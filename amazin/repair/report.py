@@ -38,7 +38,7 @@ class Report:
     lost: int = 0
     """Objects whose copies are all damaged or gone: some of `failures`."""
     checked: int = 0
-    """Copies that were read, for a check."""
+    """Copies that were read, for a check; also those that could not be read whole."""
     checked_bytes: int = 0
     damaged: int = 0
     """Those of them that are damaged or gone."""

@@ -375,6 +375,17 @@ def test_a_content_file_that_is_gone_is_found_and_replaced(tmp_path: Path) -> No
     assert len(lab.content_files("abc")) == 2
 
 
+def test_copies_are_read_to_tell_whether_they_are_whole(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc")
+    rot(lab.content_files("abc")[0])
+    assert "found: 2 copies" in lab.amazin("locate", "abc").stdout
+    for options in (["--check"], []):
+        found = lab.amazin("locate", "abc", *options).stdout
+        assert found.startswith("store/abc: found: 1 of 2 copies")
+        assert found.count("damaged or gone") == 1
+
+
 def test_an_object_whose_copies_are_all_lost_is_told(tmp_path: Path) -> None:
     lab = Lab(tmp_path, replicas=2)
     lab.put("abc", "xyz")
@@ -404,8 +415,8 @@ def test_a_check_finds_what_nobody_has_read_and_mends_it(tmp_path: Path) -> None
     assert result.exit_code == 0
     assert result.stderr.count("is damaged in block 0\n") == 3
     report = json.loads(result.stdout)
-    assert report["checked"] == 40 - 3
-    assert report["checked_bytes"] == 5 * 37
+    assert report["checked"] == 40
+    assert report["checked_bytes"] == 5 * 40
     assert (report["damaged"], report["mended"], report["lost"]) == (3, 3, 0)
     assert lab.bodies(KEYS) == KEYS
     again = lab.amazin("repair", "--check").stdout

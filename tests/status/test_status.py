@@ -644,7 +644,7 @@ def test_the_last_check_is_shown(tmp_path: Path) -> None:
     assert found["is_well"]
     said = lab.amazin("status", "--fast").stdout
     assert re.search(
-        r"Check of all copies, begun 20.*Z, ended 20.*Z: 3 copies \(9 bytes\) read, "
+        r"Check of all copies, begun 20.*Z, ended 20.*Z: 4 copies \(12 bytes\) read, "
         r"1 damaged or gone, 1 mended, 0 objects lost\.",
         " ".join(said.split()),
     )
