@@ -111,8 +111,8 @@ class KeyRepair:
     ) -> int:
         """Repair one key, until a look finds nothing left to do; once in a dry run.
 
-        `listed`: its entries in the nodes' listings, by node; `damaged`: copies found so,
-        whether a node knows it or not. Returns how many damaged ones were replaced.
+        `listed`: its entries in the nodes' listings, by node; `damaged`: the copies
+        found so. Returns how many damaged copies were replaced.
 
         Raises:
             RepairError: the set of nodes changed; the run has to end.
