@@ -131,6 +131,13 @@ class NodeFullError(NodeError):
     """The node has no space left (507, or ENOSPC in a folder)."""
 
 
+class LostCopyError(NodeError):
+    """The bytes of the node's copy are damaged or gone. It still knows the version."""
+
+    is_news = False
+    """Whether this was not known before."""
+
+
 class RosterError(GatewayError):
     """The stored roster can't be read, or can't be changed as requested."""
 

@@ -13,17 +13,20 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from amazin.blobs.sos_folder import SosFolder
-from amazin.blobs.store import BLOB_BUCKET
+from amazin.blobs.store import BLOB_BUCKET, is_sha1
 from amazin.blocking import BlockingCalls
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
 from amazin.errors import (
     DifferentContentError,
+    LostCopyError,
     NodeError,
     NoSuchKeyError,
     PreconditionError,
@@ -41,9 +44,12 @@ from amazin.model.objects import (
     Stamp,
 )
 from amazin.nodes.folder.calls import ask
-from amazin.nodes.folder.node import FolderNode, FolderObject
+from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.folder.reading import FolderObject, verified_sums
 
 _BATCH_IDS, _BATCH_DETAILS = 4096, 256
+_MOST_VERIFIED = 10_000
+"""Old blobs of which it is remembered whether they are whole."""
 
 
 class Detail(NamedTuple):
@@ -66,6 +72,9 @@ class BlobFolder:
         self.node = FolderNode("store", path)
         self._member = Member(NodeSpec("store", None), self.node)
         self._calls = BlockingCalls()
+        self._verified: dict[tuple[str, int, int], bytes | None] = {}
+        """By id, size and time of change of an old blob: its checksums, None: it is
+        damaged."""
         try:
             self.node.make_bucket(BLOB_BUCKET)
         except NodeError as exc:
@@ -87,11 +96,17 @@ class BlobFolder:
         return Download(self._member, content, byte_range)
 
     def head(self, blob_id: str) -> Stored:
-        """See `Blobs`."""
-        return Stored(self._member, self._find(blob_id))
+        """See `Blobs`. Raises also LostCopyError, where `get` did."""
+        info = self._find(blob_id)
+        if info.is_damaged:
+            raise LostCopyError("the blob is damaged or gone")
+        return Stored(self._member, info)
 
     def ids(self) -> Iterator[list[str]]:
-        """Yield all ids in order, many at a time. Raises: NodeError."""
+        """Yield all ids in order, many at a time. Raises: NodeError.
+
+        Those of blobs that are known to be lost are missing: mirrors bring them again.
+        """
         # First the old ones: a blob that is imported meanwhile is in both lists.
         old = ask(self._calls, self.old.ids)
         keys = self.node.list_keys(BLOB_BUCKET)
@@ -110,11 +125,12 @@ class BlobFolder:
         yield batch
 
     def details(self) -> Iterator[Detail]:
-        """Yield all blobs in order. Raises: NodeError."""
+        """Yield all blobs in order, as `ids`. Raises: NodeError."""
         others = self._old_details(ask(self._calls, self.old.ids))
         ours = (
             Detail(key, info.size, info.etag)
             for key, info in self.node.list_objects(BLOB_BUCKET)
+            if not info.is_damaged
         )
         previous = ""
         for detail in heapq.merge(ours, others, key=lambda detail: detail.blob_id):
@@ -138,7 +154,9 @@ class BlobFolder:
         """Find a blob; may miss one that is imported at the same time."""
         with suppress(NoSuchKeyError):
             return self.node.start_head(ObjectName(BLOB_BUCKET, blob_id)).wait()
-        return ask(self._calls, self.old.find, blob_id)
+        info = ask(self._calls, self.old.find, blob_id)
+        is_damaged = self._verified.get(version(blob_id, info), b"") is None
+        return replace(info, is_damaged=is_damaged) if is_damaged else info
 
     def _find(self, blob_id: str) -> ObjectInfo:
         try:
@@ -157,10 +175,39 @@ class BlobFolder:
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
         info, path = self.old.find(blob_id), self.old.file_of(blob_id)
+        lose = partial(self._lose_old, blob_id, info)
         try:
-            return FolderObject(self._calls, path, info, byte_range)
+            sums = self._sums_of_old(blob_id, info)
+            return FolderObject(self._calls, path, info, byte_range, sums, lose)
         except FileNotFoundError:
             raise NoSuchKeyError("no such blob") from None
+
+    def _sums_of_old(self, blob_id: str, info: ObjectInfo) -> bytes | None:
+        """Return the checksums of a blob that is whole; None: only its id says what.
+
+        Raises: LostCopyError, OSError.
+        """
+        if not is_sha1(blob_id):
+            return None
+        lose = partial(self._lose_old, blob_id, info)
+        found = self._verified.get(version(blob_id, info), b"")
+        if found is None:
+            raise lose("is damaged")
+        if not found and info.size:
+            found = verified_sums(self.old.file_of(blob_id), lose, "sha1", blob_id)
+            self._remember(blob_id, info, found)
+        return found
+
+    def _lose_old(self, blob_id: str, info: ObjectInfo, reason: str) -> LostCopyError:
+        error = LostCopyError(f"the blob {blob_id} {reason}")
+        error.is_news = self._verified.get(version(blob_id, info), b"") is not None
+        self._remember(blob_id, info, None)
+        return error
+
+    def _remember(self, blob_id: str, info: ObjectInfo, sums: bytes | None) -> None:
+        self._verified[version(blob_id, info)] = sums
+        while len(self._verified) > _MOST_VERIFIED:
+            self._verified.pop(next(iter(self._verified)), None)
 
     # Writing
 
@@ -173,8 +220,27 @@ class BlobFolder:
         except NoSuchKeyError:
             info = self._store(blob_id, body, headers)
         else:
+            if info.is_damaged and info.etag:
+                return Stored(self._member, self._replace(blob_id, body, info))
             self._require_same(blob_id, info, measured(info, body))
         return Stored(self._member, info)
+
+    def _replace(self, blob_id: str, body: Body, lost: ObjectInfo) -> ObjectInfo:
+        """Store the bytes that were lost again, and no others; the headers stay."""
+        name, label = ObjectName(BLOB_BUCKET, blob_id), lost.label or new_label(0)
+        upload = self.node.start_upload(
+            name, lost.size, label, lost.headers, if_match=lost.etag
+        )
+
+        def same() -> Iterator[bytes]:
+            for chunk in body.chunks():
+                if upload.written[0] + len(chunk) > lost.size:
+                    raise DifferentContentError
+                yield chunk
+            if upload.written != (lost.size, lost.etag):
+                raise DifferentContentError
+
+        return finish(upload, same())
 
     def _store(
         self, blob_id: str, body: Body, headers: Mapping[str, str]
@@ -226,6 +292,11 @@ def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
         if size > info.size:
             raise DifferentContentError
     return size, digest.hexdigest()
+
+
+def version(blob_id: str, info: ObjectInfo) -> tuple[str, int, int]:
+    """Return what changes with the file of an old blob."""
+    return blob_id, info.size, info.modified_ns
 
 
 def new_label(modified_ns: int) -> Label:

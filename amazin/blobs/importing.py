@@ -97,6 +97,8 @@ class Import:
                 self.report.bytes += info.size
         else:
             self._require_same(blob_id, stored)
+            if self._moves:
+                self._stored_sha1(blob_id)  # what is removed next must be readable here
         if self._moves:
             self._old.remove(blob_id)
 
@@ -121,7 +123,7 @@ class Import:
             raise NodeError("it is damaged; a whole copy is stored")
 
     def _stored_sha1(self, blob_id: str) -> str:
-        """Read a stored blob, and return its SHA-1."""
+        """Read a stored blob, and return its SHA-1. Raises: LostCopyError."""
         content = self._store.node.start_get(ObjectName(BLOB_BUCKET, blob_id)).wait()
         with closing(content):
             return digest_of(iter(content.read, b""), "sha1")[1]

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from amazin.errors import NodeError, NodeTimeoutError, NoNodesError, NoSuchKeyError
+from amazin.errors import (
+    LostCopyError,
+    NodeError,
+    NodeTimeoutError,
+    NoNodesError,
+    NoSuchKeyError,
+)
 from amazin.membership.member import Member
 from amazin.nodes.interface import Node, Pending
 
@@ -84,7 +90,7 @@ class Search(Generic[T]):
             request = _Request(member, member.ask(self._start), silent_from)
             self._requests.append(request)
         except NodeError as exc:
-            self._failure = self._failure or exc
+            self._note_failure(exc)
 
     def _await(self, seconds: float) -> tuple[Member, T] | None:
         """Receive answers for some seconds; None: none of them has the blob."""
@@ -109,8 +115,13 @@ class Search(Generic[T]):
         except NoSuchKeyError:
             self.absent.add(request.member.name)
         except NodeError as exc:
-            self._failure = self._failure or exc
+            self._note_failure(exc)
         return None
+
+    def _note_failure(self, error: NodeError) -> None:
+        """Keep the first; a copy is not lost while another server may have one."""
+        if self._failure is None or isinstance(self._failure, LostCopyError):
+            self._failure = error
 
     def _note_silent(self) -> None:
         """Note a failure of each server that was silent for too long."""

@@ -58,7 +58,11 @@ def copy_cells(held: Holding) -> tuple[str, ...]:
     info = held.info
     if info is None:
         return held.state, "", "", "", ""
-    words = [("newest", held.is_newest), ("tombstone", info.is_deleted)]
+    words = [
+        ("newest", held.is_newest),
+        ("tombstone", info.is_deleted),
+        ("damaged or gone", info.is_damaged),
+    ]
     note = ", ".join(word for word, is_so in words if is_so)
     return held.state, moment(info), str(info.size), info.etag, note
 
@@ -84,6 +88,7 @@ def node_as_json(held: Holding) -> dict[str, Any]:
         "etag": info.etag,
         "is_tombstone": info.is_deleted,
         "is_newest": held.is_newest,
+        "is_damaged": info.is_damaged,
     }
     return {
         "rank": held.rank,
@@ -103,20 +108,22 @@ def node_as_json(held: Holding) -> dict[str, Any]:
     "locate", epilog=examples("amazin locate readme", "amazin locate photos/2026/a.jpg")
 )
 @click.argument("key")
+@click.option("--check", is_flag=True, help="Read the copies: are they whole?")
 @json_option
-def locate_command(key: str, is_json: bool) -> None:
+def locate_command(key: str, check: bool, is_json: bool) -> None:
     """Show on which nodes an object lies, and in which version.
 
     KEY is the id of an object, or its bucket and key: photos/2026/a.jpg
 
-    Exit code 1 means that there is none, or that it can't be told.
+    Exit code 1 means that there is none, that its bytes are lost, or that it can't be
+    told.
     """
     settings = read_settings()
     log_to(Console(stderr=True), settings)
     bucket, slash, rest = key.partition("/")
     name = address_of(settings, bucket, rest).name if slash else object_name(key)
     with known_nodes(settings) as membership:
-        location = locate(look(membership), name)
+        location = locate(look(membership), name, is_check=check)
     if is_json:
         click.echo(json.dumps(as_json(location)))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging.config
 import sys
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -30,15 +31,21 @@ from amazin.units import counted
     epilog=examples(
         "amazin repair --dry-run",
         "amazin repair --rate 50MB/s",
+        "amazin repair --check --rate 50MB/s",
         "amazin repair --every 1h",
     )
 )
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @click.option(
+    "--check",
+    is_flag=True,
+    help="Read all copies, and replace damaged ones. Goes on where it was stopped.",
+)
+@click.option(
     "--rate",
     callback=as_rate,
     metavar="BYTES/S",
-    help="Copy no faster, as 50MB/s.",
+    help="Copy and check no faster, as 50MB/s.",
 )
 @click.option(
     "--every",
@@ -48,7 +55,11 @@ from amazin.units import counted
 )
 @json_option
 def repair(
-    dry_run: bool, rate: float | None, every: float | None, is_json: bool
+    dry_run: bool,
+    check: bool,
+    rate: float | None,
+    every: float | None,
+    is_json: bool,
 ) -> None:
     """Bring every object onto the nodes where it belongs.
 
@@ -59,7 +70,7 @@ def repair(
     if every and dry_run:
         raise click.UsageError("--every and --dry-run don't go together")
     settings = read_settings()
-    options = Options(dry_run, rate, settings.spool_dir)
+    options = Options(dry_run, check, rate, settings.spool_dir)
     if every:
         logging.config.dictConfig(logging_config(settings.least_level))
         with ended_by_signals(), known_nodes(settings) as membership:
@@ -83,7 +94,9 @@ def work(job: Job, console: Console) -> Report:
         def count(report: Report) -> None:
             status.update(f"Looking at the objects: {report.objects}")
 
-        planned = run(job, snapshot, Options(is_dry_run=True), count)
+        is_check = job.options.is_check and job.options.is_dry_run
+        options = replace(job.options, is_dry_run=True, is_check=is_check)
+        planned = run(job, snapshot, options, count)
     if job.options.is_dry_run:
         return planned
     found = counted(planned.objects, "object")
@@ -100,4 +113,5 @@ def work(job: Job, console: Console) -> Report:
 def done(report: Report, speed: str) -> str:
     """Return the text beside the progress bar."""
     copies = f"{counted(report.copies, 'copy')} ({decimal(report.bytes)}, {speed})"
-    return f"{copies}, {report.removals} removed"
+    read = f"{decimal(report.checked_bytes)} read, " if report.checked else ""
+    return f"{read}{copies}, {report.removals} removed"

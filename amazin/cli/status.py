@@ -20,7 +20,14 @@ from amazin.cli.common import (
     wide_console,
 )
 from amazin.cli.nodes import known_nodes, log_to
-from amazin.cli.status_view import as_json, as_lines, as_table, balance, sentence
+from amazin.cli.status_view import (
+    as_json,
+    as_lines,
+    as_table,
+    balance,
+    last_check,
+    sentence,
+)
 from amazin.membership.membership import Membership
 from amazin.status.counts import Counting, total
 from amazin.status.observer import Observer, Status
@@ -56,7 +63,10 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     what is due to it by placement. Objects are counted anew in the background while
     it watches.
 
-    Exit code 1 means that a node is not well, or that the list of nodes can't be read.
+    Below the nodes, what the last `amazin repair --check` has found.
+
+    Exit code 1 means that a node is not well, that copies are damaged or gone, or that
+    the list of nodes can't be read.
     """
     settings = read_settings()
     console = Console(stderr=True)
@@ -122,7 +132,7 @@ def show(found: Status, has_ages: bool = False) -> None:
     """Print the status as text; problems go to standard error."""
     click.echo(sentence(found))
     wide_console().print(as_table(found, has_ages))
-    if line := balance(found):
+    for line in filter(None, (balance(found), last_check(found))):
         click.echo(line)
     for problem in found.problems:
         click.echo(problem, err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, JustifyMethod
@@ -56,6 +58,28 @@ def balance(status: Status) -> str:
         f"Balance: from {least:+.1%} ({emptiest}) to {most:+.1%} ({fullest}) of what "
         "placement gives."
     )
+
+
+def last_check(status: Status) -> str:
+    """Return what the last check of all copies found; empty: there was none."""
+    check = status.check
+    if check is None:
+        return ""
+    state = f"ended {day(check.ended_ns)}" if check.ended_ns else "is not at its end"
+    if not check.is_whole:
+        state += ", without all nodes"
+    unread = f", {check.unread} not read" if check.unread else ""
+    return (
+        f"Check of all copies, begun {day(check.began_ns)}, {state}: "
+        f"{counted(check.copies, 'copy')} ({decimal(check.size)}) read{unread}, "
+        f"{check.damaged} damaged or gone, {check.mended} mended, "
+        f"{counted(check.lost, 'object')} lost."
+    )
+
+
+def day(time_ns: int) -> str:
+    """Return a time to the minute."""
+    return f"{datetime.fromtimestamp(time_ns // 10**9, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def as_table(
@@ -130,7 +154,7 @@ def percent(share: float | None) -> str:
 def as_lines(status: Status, console: Console) -> Group:
     """Return the status for a terminal."""
     parts: list[Text | Table] = [Text(sentence(status)), fitting_table(status, console)]
-    parts += [Text(line) for line in (balance(status),) if line]
+    parts += [Text(line) for line in (balance(status), last_check(status)) if line]
     parts += [Text(problem, "red") for problem in status.problems]
     return Group(*parts)
 
@@ -158,6 +182,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "generation": roster.generation if roster else None,
         "nodes": [node_as_json(node, status) for node in status.nodes],
         "total": count_as_json(total(counts)) if counts else None,
+        "check": asdict(status.check) if status.check else None,
     }
 
 
@@ -187,4 +212,5 @@ def count_as_json(count: Count) -> dict[str, int]:
         "tombstones": count.tombstones,
         "markers": count.markers,
         "parts": count.parts,
+        "damaged": count.damaged,
     }

@@ -22,6 +22,7 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from amazin.errors import ClientError, RefusedError
+from amazin.model.headers import LOST_HEADER
 from amazin.model.names import printable
 
 PIECE_BYTES = 2**18
@@ -236,7 +237,8 @@ class Transport:
             sentence += f" (request {printable(str(number))})"
         after = answer.headers.get("Retry-After", "")
         seconds = float(after) if after.isdecimal() and after.isascii() else 0.0
-        is_transient = answer.status in TRANSIENT_STATUSES
+        is_lost = LOST_HEADER in answer.headers
+        is_transient = answer.status in TRANSIENT_STATUSES and not is_lost
         code = str(fields.get("code") or "")
         return RefusedError(
             answer.status, code, sentence, seconds if is_transient else None

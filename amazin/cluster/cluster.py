@@ -22,6 +22,7 @@ from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
     GatewayError,
+    LostCopyError,
     NodeAccessError,
     NodeError,
     NodeProtocolError,
@@ -105,7 +106,11 @@ class Cluster:
     def head(self, name: ObjectName) -> Stored:
         """Return the newest version of an object, not its bytes. Raises: as `get`."""
         found = self.lookup.find(name)
-        return Stored(info=found.info, member=found.member)
+        if not found.info.is_damaged:
+            return Stored(info=found.info, member=found.member)
+        download = self.get(name)  # what it finds is right for HEAD, too
+        download.content.close()
+        return Stored(info=download.content.info, member=download.member)
 
     def list(
         self, prefix: str = "", after: str = ""
@@ -139,7 +144,8 @@ class Cluster:
             except (NodeError, PreconditionError) as exc:
                 if failure is None and isinstance(exc, PreconditionError):
                     raise
-                failure = failure or exc
+                if failure is None or is_lost(failure, but_not=exc):
+                    failure = exc
                 other = next(others, None)
                 if other is None:
                     raise failure from None
@@ -336,6 +342,12 @@ class Cluster:
                 self._clock_ns(), self._last_ns + 1, seen.nanoseconds + 1
             )
             return Stamp(self._last_ns, self._new_tie_break())
+
+
+def is_lost(failure: Exception, *, but_not: Exception) -> bool:
+    """Whether a copy is lost, but it can't be told of all: another node failed."""
+    is_another = isinstance(but_not, NodeError)
+    return isinstance(failure, LostCopyError) and is_another
 
 
 def require_single(placement: Placement) -> None:

@@ -26,6 +26,7 @@ from amazin.cluster.uploads import Stored
 from amazin.errors import (
     ConflictError,
     DifferentContentError,
+    LostCopyError,
     NodeError,
     NodeProtocolError,
     NoNodesError,
@@ -135,7 +136,7 @@ class LargeObjectStore:
                 part = self._cluster.head(part_name(outline.upload_id, span.index))
                 if part.info.size != span.size:
                     return False
-        except NoSuchKeyError:
+        except (LostCopyError, NoSuchKeyError):
             return False
         return True
 
@@ -204,7 +205,9 @@ class LargeObjectStore:
         placement = found.placed.placement
         require_home(placement)
         home = {member.name for member in placement.home}
-        copies = sum(node in home for node, _ in found.copies)
+        copies = sum(
+            node in home and not copy.is_damaged for node, copy in found.copies
+        )
         if copies >= placement.replicas and self._is_whole(found.info):
             return Stored(found.member, info)
         return self.put(name, body, info.headers)

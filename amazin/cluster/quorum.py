@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amazin.cluster.placement import Quorum
-from amazin.errors import NodeError, NodeTimeoutError, NoNodesError, NoSuchKeyError
+from amazin.errors import (
+    LostCopyError,
+    NodeError,
+    NodeTimeoutError,
+    NoNodesError,
+    NoSuchKeyError,
+)
 from amazin.membership.member import Member
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.interface import Node, NodeObject, Pending
@@ -41,7 +47,8 @@ def ask(
     """Ask as few nodes as the quorums allow; return their responses by name.
 
     None stands for "no such key". The best node is asked with `start_first`, if it is
-    given.
+    given; if the bytes of its copy are lost, it still answers `start`: which version
+    that is.
 
     Raises: NodeError, NoNodesError: too few nodes gave a usable response.
     """
@@ -49,6 +56,8 @@ def ask(
         member = quorums[0].members[0]
         try:
             return {member.name: member.call(start_first or start)}
+        except LostCopyError:
+            return ask(quorums, start)
         except NoSuchKeyError:
             return {member.name: None}
     read = QuorumRead(quorums, start, start_first)
@@ -162,10 +171,21 @@ class QuorumRead:
             self.answers[name] = inquiry.member.wait(inquiry.pending)
         except NoSuchKeyError:
             self.answers[name] = None
+        except LostCopyError:
+            return self._has_version(inquiry.member)
         except NodeError as exc:
             self._failures[name] = exc
             return False
         return True
+
+    def _has_version(self, member: Member) -> bool:
+        """Ask which version it is that the node has lost; False: the request failed."""
+        try:
+            inquiry = _Inquiry(member, member.ask(self._start), 0.0)
+        except NodeError as exc:
+            self._failures[member.name] = exc
+            return False
+        return self._has_answered(inquiry)
 
     def _is_enough(self) -> bool:
         for quorum in self._quorums:

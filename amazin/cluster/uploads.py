@@ -98,10 +98,10 @@ class Draft:
         return (held.etag, False) if held else (None, True)
 
     def is_superseded(self, held: ObjectInfo | None) -> bool:
-        """Whether a node holds this version, or a newer one."""
+        """Whether a node holds this version, its bytes included, or a newer one."""
         return (
             held is not None
-            and held.version[0] >= self.label.stamp
+            and (held.version[0], not held.is_damaged) >= (self.label.stamp, True)
             and held.epoch >= self.label.epoch
         )
 

@@ -10,12 +10,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
 from amazin.errors import (
     GatewayError,
+    LostCopyError,
     NodeError,
     NoSuchBucketError,
     NoSuchKeyError,
@@ -32,6 +34,7 @@ from amazin.membership.transitions import (
     bootstrap,
     step,
 )
+from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.interface import Node, NodeObject, Pending
@@ -204,13 +207,13 @@ class RosterStore:
         self, members: Mapping[str, Member]
     ) -> tuple[dict[str, Copy], set[str], set[str]]:
         copies: dict[str, Copy] = {}
-        empty, unreachable = set[str](), set[str]()
+        empty, unreachable, lost = set[str](), set[str](), list[str]()
         deadline = time.monotonic() + READ_SECONDS
         known = [members[name] for name in members if name in self._copies]
         for name, info in ask_all(
             known, start_head, even_lost=True, deadline=deadline
         ).items():
-            if isinstance(info, ObjectInfo) and info.etag == self._copies[name].etag:
+            if isinstance(info, ObjectInfo) and self._is_known(name, info):
                 copies[name] = self._copies[name]
             elif isinstance(info, NodeError) and not is_none(info):
                 unreachable.add(name)
@@ -226,9 +229,33 @@ class RosterStore:
                 copies[name] = self._copy_of(name, content)
             except (NodeError, RosterError) as exc:
                 unreachable.add(name)
+                if isinstance(exc, LostCopyError):
+                    lost.append(name)
                 if isinstance(exc, RosterError):
                     self._warn_once(f"node {name} can't be used: {exc}")
+        for name in lost:
+            if copy := self._restored(members[name], copies):
+                copies[name] = copy
+                unreachable.discard(name)
         return copies, empty, unreachable
+
+    def _is_known(self, name: str, info: ObjectInfo) -> bool:
+        return info.etag == self._copies[name].etag and not info.is_damaged
+
+    def _restored(self, member: Member, copies: Mapping[str, Copy]) -> Copy | None:
+        """Write a copy anew whose bytes the node has lost; None: nobody knows them.
+
+        No other bytes than those: the node may have known a later step than all others.
+        """
+        with suppress(NodeError, PreconditionError):
+            held = member.head(ROSTER_NAME, even_lost=True)
+            for copy in (*copies.values(), *self._copies.values()):
+                body = HeldBody(copy.roster.dump(member.name))
+                if held and held.etag == body.etag:
+                    write_copy(member, copy.roster, held.etag)
+                    log.info("node %s has its roster again", member.name)
+                    return Copy(copy.roster, held.etag)
+        return None
 
     def _copy_of(self, name: str, content: NodeObject | GatewayError) -> Copy:
         """Receive a node's copy. Raises: NodeError, RosterError.

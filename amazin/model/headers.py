@@ -28,6 +28,8 @@ _STAMP_BYTES = len("x-amz-meta-amazin-stamp1234567890123456789.4294967295.") + 1
 """What the gateway's own stamp takes of the 2 KiB that nodes allow."""
 KEPT = (*NATIVE_HEADERS[1:], "Expires")
 """Headers that are stored beside Content-Type and X-... headers."""
+LOST_HEADER = "X-Amazin-Lost"
+"""Of an answer with an error: all copies of the object are damaged or gone."""
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 METADATA_NAME = re.compile(r"X-(?:[A-Za-z0-9-]*[A-Za-z0-9])")
 METADATA_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")

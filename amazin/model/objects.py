@@ -79,6 +79,8 @@ class ObjectInfo:
     headers: Mapping[str, str] = field(default_factory=dict)
     """To be sent with a download: Content-Type, X-..., with names like
     `X-Some-Name`."""
+    is_damaged: bool = field(default=False, compare=False)
+    """Whether the node knows that the bytes of its copy are damaged or gone."""
 
     @property
     def version(self) -> tuple[Stamp, int]:

@@ -35,6 +35,8 @@ BLOBS = "-h/"
 """Prefix of a blob's id in the key of the blob."""
 PARTS = "-p/"
 """Prefix of an upload's id in the keys of its parts."""
+CHECK_NAME = ObjectName(BUCKET, "-c/check")
+"""What the last check of all copies has found."""
 
 _OBJECTS = "-o/"
 _MAX_NAME_BYTES = 1024
@@ -237,6 +239,8 @@ def shown(name: ObjectName) -> str:
     """Return a description of a stored object for people, on one line."""
     if name.bucket == BUCKET and name.key.startswith(BLOBS):
         return printable(f"blobs/{name.key.removeprefix(BLOBS)}")
+    if name == CHECK_NAME:
+        return "the result of the last check"
     if name.bucket == BUCKET and name.key.startswith(MARKERS):
         return printable(f"bucket {bucket_of_marker(name.key)}")
     if name.bucket == BUCKET and (part := _PART.fullmatch(name.key)):

@@ -9,7 +9,7 @@ never retries a stream that was partly sent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 
@@ -162,3 +162,14 @@ class Node(Protocol):
 
     def close(self) -> None:
         """Close idle connections; transfers in progress continue."""
+
+
+@runtime_checkable
+class VerifyingNode(Protocol):
+    """A node that verifies whatever it sends, and marks the copies that are damaged."""
+
+    def note_lost(self) -> None:
+        """Find and mark the copies whose bytes are gone, without reading the others.
+
+        Raises: NodeError.
+        """

@@ -6,18 +6,22 @@ were found, and a copy is removed only if a second look finds the same.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import IO
 
+from amazin.cluster.copy_reading import may_be
 from amazin.cluster.downloads import open_copy
 from amazin.cluster.placement import Placement, place
 from amazin.cluster.uploads import Draft
 from amazin.errors import (
+    LostCopyError,
     NodeError,
     NodeProtocolError,
     NoSuchBucketError,
@@ -30,7 +34,7 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
-from amazin.nodes.interface import Node, Pending
+from amazin.nodes.interface import Node, NodeObject, Pending
 from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
 from amazin.repair.report import Options, Report
 
@@ -95,39 +99,43 @@ class KeyRepair:
         self._context = context
         self._options = options
         self._clock_ns = clock_ns
-        self._throttle = Throttle(options.bytes_per_second)
+        self.throttle = Throttle(options.bytes_per_second)
         self._lock = threading.Lock()
         self.report = Report()
 
-    def repair(self, name: ObjectName, listed: Mapping[str, ObjectInfo]) -> None:
+    def repair(
+        self,
+        name: ObjectName,
+        listed: Mapping[str, ObjectInfo],
+        damaged: Mapping[str, ObjectInfo] | None = None,
+    ) -> int:
         """Repair one key, until a look finds nothing left to do; once in a dry run.
 
-        `listed` has the entries of the key in the nodes' listings, by node.
+        `listed`: its entries in the nodes' listings, by node; `damaged`: the copies
+        found so. Returns how many damaged copies were replaced.
 
         Raises:
             RepairError: the set of nodes changed; the run has to end.
             NodeError, PreconditionError: this key has to wait for another run.
         """
-        context = self._context
-        before = Plan()
+        bad, before, mended = dict(damaged or {}), Plan(), 0
         for _ in range(MAX_LOOKS):
-            placement = context.place(name)
-            seen = self._look(placement, name, listed)
-            todo = plan(placement, seen, context.is_complete, self._clock_ns())
+            placement = self._context.place(name)
+            seen = with_damage(self._look(placement, name, listed), bad)
+            todo = self._plan(placement, seen)
             if self._options.is_dry_run:
                 self._count(todo)
-                return
-            if todo.is_torn:
-                raise NodeProtocolError("copies of one version are not the same")
+                return 0
+            self._require_sound(todo)
             self.check()
             if todo.copies:
-                self._copy_all(placement, name, todo.copies)
+                mended += self._copy_all(placement, name, seen, todo.copies, bad)
             elif todo.removals and todo == before:
                 self._remove_all(name, seen, todo.removals)
             elif not todo.removals:
                 if todo.is_short:
                     raise NodeError("too few nodes of its home can be reached")
-                return
+                return mended
             before = todo
         raise NodeError("it keeps changing")
 
@@ -141,7 +149,20 @@ class KeyRepair:
             self.report.copies += len(todo.copies)
             self.report.bytes += sum(step.info.size for step in todo.copies)
             self.report.removals += len(todo.removals)
-            self.report.failures += todo.is_short or todo.is_torn
+            self.report.failures += todo.is_short or todo.is_torn or todo.is_lost
+            self.report.lost += todo.is_lost
+
+    def _plan(self, placement: Placement, seen: Seen) -> Plan:
+        return plan(placement, seen, self._context.is_complete, self._clock_ns())
+
+    def _require_sound(self, todo: Plan) -> None:
+        """Raises: NodeError, if no copy can be told to be the right one."""
+        if todo.is_torn:
+            raise NodeProtocolError("copies of one version are not the same")
+        if todo.is_lost:
+            with self._lock:
+                self.report.lost += 1
+            raise LostCopyError("all its copies are damaged or gone")
 
     def check(self) -> None:
         """Check that nodes and roster are as at the start. Raises: RepairError."""
@@ -189,13 +210,23 @@ class KeyRepair:
         self,
         placement: Placement,
         name: ObjectName,
+        seen: Seen,
         steps: Iterable[CopyStep],
-    ) -> None:
+        bad: dict[str, ObjectInfo],
+    ) -> int:
+        """Make these copies; return how many were made in place of damaged ones."""
+        mended = 0
         for step in steps:
             try:
                 self._copy(placement, name, step)
             except PreconditionError:  # a client wrote meanwhile; the next look sees it
                 continue
+            bad.pop(step.target, None)
+            old = seen.get(step.target)
+            mended += old is not None and old.is_damaged
+        with self._lock:
+            self.report.mended += mended
+        return mended
 
     def _copy(self, placement: Placement, name: ObjectName, step: CopyStep) -> None:
         """Copy one object through a temporary file.
@@ -227,13 +258,21 @@ class KeyRepair:
                 member = self._context.members[source]
                 content = open_copy(member, name, step.info, None)
                 with closing(content):
-                    for chunk in iter(content.read, b""):
-                        self._throttle.take(len(chunk))
-                        file.write(chunk)
+                    self._receive(content, file)
                 return
             except (NodeError, PreconditionError) as exc:
                 failure = failure or exc
         raise failure or NodeError("no node has it")
+
+    def _receive(self, content: NodeObject, file: IO[bytes]) -> None:
+        """Raises: NodeError, also if the node sends other bytes than it was sent."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in iter(content.read, b""):
+            self.throttle.take(len(chunk))
+            digest.update(chunk)
+            file.write(chunk)
+        if not may_be(content.info.etag, digest.hexdigest()):
+            raise LostCopyError("the copy is damaged")
 
     def _send(
         self, placement: Placement, name: ObjectName, step: CopyStep, file: IO[bytes]
@@ -275,6 +314,16 @@ class KeyRepair:
                 return
             with self._lock:
                 self.report.removals += 1
+
+
+def with_damage(seen: Seen, bad: Mapping[str, ObjectInfo]) -> Seen:
+    """Return what the nodes hold; those copies damaged that still are what was bad."""
+
+    def known(node: str, info: ObjectInfo | None) -> ObjectInfo | None:
+        is_bad = info and node in bad and info.version == bad[node].version
+        return replace(info, is_damaged=True) if info and is_bad else info
+
+    return {node: known(node, info) for node, info in seen.items()} if bad else seen
 
 
 def head(member: Member, name: ObjectName) -> ObjectInfo | None:

@@ -42,6 +42,8 @@ class Plan:
     """Whether too few nodes of the home answered to hold all replicas."""
     is_torn: bool = False
     """Whether copies of the newest version have different bytes."""
+    is_lost: bool = False
+    """Whether the bytes of all copies of the newest version are damaged or gone."""
 
 
 def is_well(
@@ -55,7 +57,7 @@ def is_well(
     """
     if placement.roster.next or any(member.is_lost for member in placement.home):
         return False
-    if any(info.size <= TOMBSTONE_BYTES for info in listed.values()):
+    if any(i.size <= TOMBSTONE_BYTES or i.is_damaged for i in listed.values()):
         return False
     home = [member.name for member in placement.home]
     best = [name for name in home[: placement.replicas] if name in present]
@@ -80,10 +82,13 @@ def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Pl
         ours = {name: info for name, info in held.items() if info.label}
         return Plan(removals=_removals(ours, home) if is_complete else ())
     best = max(valid.values(), key=lambda info: info.version)
-    sources = tuple(n for n in valid if valid[n].version == best.version)
-    if not best.is_deleted and differ([(name, valid[name]) for name in sources]):
+    newest = [n for n in valid if valid[n].version == best.version]
+    if not best.is_deleted and differ([(name, valid[name]) for name in newest]):
         return Plan(is_torn=True)
-    good = [n for n in home if n in valid and valid[n].version == best.version]
+    sources = whole(valid, best) or whole(held, best)
+    if not sources:
+        return Plan(is_lost=True)
+    good = [name for name in home if name in valid and name in sources]
     if is_complete and is_outdated(placement, best, now_ns):
         return Plan(removals=_removals(held, home, best))
     stale = [name for name in home if name in held and name not in good]
@@ -96,6 +101,18 @@ def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Pl
     outside = {name: info for name, info in held.items() if name not in home}
     may_go = is_complete and not copies and not is_short
     return Plan(copies, _removals(outside, home) if may_go else (), is_short)
+
+
+def whole(held: Mapping[str, ObjectInfo], best: ObjectInfo) -> tuple[str, ...]:
+    """Return the nodes with a copy of this version whose bytes are not known as lost.
+
+    Nobody reads the bytes of a tombstone.
+    """
+    return tuple(
+        name
+        for name, info in held.items()
+        if info.version == best.version and (info.is_deleted or not info.is_damaged)
+    )
 
 
 def missing(

@@ -17,6 +17,8 @@ class Options:
     """The options of a repair."""
 
     is_dry_run: bool = False
+    is_check: bool = False
+    """Whether all copies are read."""
     bytes_per_second: float | None = None
     spool_dir: str | None = None
     workers: int = WORKERS
@@ -31,6 +33,17 @@ class Report:
     copies: int = 0
     bytes: int = 0
     removals: int = 0
+    mended: int = 0
+    """Copies that were damaged or gone, and are whole again: some of `copies`."""
+    lost: int = 0
+    """Objects whose copies are all damaged or gone: some of `failures`."""
+    checked: int = 0
+    """Copies that were read, for a check; also those that could not be read whole."""
+    checked_bytes: int = 0
+    damaged: int = 0
+    """Those of them that are damaged or gone."""
+    has_resumed: bool = False
+    """Whether the check goes on with one that was stopped."""
     parts: int = 0
     """Removed parts of uploads that were overwritten, deleted or not completed."""
     part_bytes: int = 0
@@ -63,7 +76,7 @@ def one_line(report: Report, is_dry_run: bool = False) -> str:
 
 def to_do(report: Report) -> str:
     """Return what a dry run would do."""
-    parts = []
+    parts = readings(report)
     if report.copies:
         size = decimal(report.bytes)
         parts.append(f"{counted(report.copies, 'copy')} ({size}) to make")
@@ -76,10 +89,12 @@ def to_do(report: Report) -> str:
 
 def summary(report: Report) -> str:
     """Return what was done."""
-    parts = []
+    parts = readings(report)
     if report.copies:
         size = decimal(report.bytes)
         parts.append(f"made {counted(report.copies, 'copy')} ({size})")
+    if report.mended:
+        parts.append(f"mended {counted(report.mended, 'damaged copy')}")
     if report.removals:
         parts.append(f"removed {report.removals}")
     if report.parts:
@@ -87,6 +102,15 @@ def summary(report: Report) -> str:
     if report.has_settled:
         parts.append("settled the new set of nodes")
     return ", ".join(parts) or ("nothing to do" if report.is_well else "nothing done")
+
+
+def readings(report: Report) -> list[str]:
+    """Return what a check has read; nothing without one."""
+    if not (report.checked or report.damaged):
+        return []
+    again = ", going on with an earlier check" if report.has_resumed else ""
+    copies = f"{counted(report.checked, 'copy')} ({decimal(report.checked_bytes)})"
+    return [f"read {copies}{again}, {report.damaged} damaged or gone"]
 
 
 def unused_parts(report: Report) -> str:

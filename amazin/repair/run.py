@@ -11,18 +11,27 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import itemgetter
 
+from amazin.cluster.cluster import Cluster
 from amazin.cluster.listing import PROBE_KEY
-from amazin.errors import GatewayError, NodeError, RepairError, RosterError
+from amazin.errors import (
+    GatewayError,
+    LostCopyError,
+    NodeError,
+    RepairError,
+    RosterError,
+)
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.transitions import settle
 from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
+from amazin.nodes.interface import VerifyingNode
+from amazin.repair.check import Check
 from amazin.repair.objects import KeyRepair, RepairContext
 from amazin.repair.orphan_parts import OrphanParts
 from amazin.repair.plan import is_well
@@ -32,6 +41,8 @@ from amazin.workers import for_each
 log = logging.getLogger("amazin.repair")
 Listed = tuple[ObjectName, dict[str, ObjectInfo]]
 """A key, and its entries in the nodes' listings, by node."""
+Task = tuple[ObjectName, dict[str, ObjectInfo], Check | None]
+"""The same, and the check that has to read its copies."""
 
 
 class Repair:
@@ -62,6 +73,7 @@ class Repair:
         if context.roster.write_set is None:
             return report
         try:
+            self._note_lost(context)
             self._walk(context, key_repair, on_progress)
         except (NodeError, RepairError) as exc:
             problems.append(f"Not all objects were looked at: {where(exc)}")
@@ -120,21 +132,45 @@ class Repair:
                 members[name].node.make_bucket(BUCKET)
         return ""
 
+    def _note_lost(self, context: RepairContext) -> None:
+        """Have the nodes find the copies whose bytes are gone."""
+        for name in sorted(context.names - context.snapshot.lost):
+            node = context.members[name].node
+            if isinstance(node, VerifyingNode):
+                node.note_lost()
+
     def _walk(
         self,
         context: RepairContext,
         key_repair: KeyRepair,
         on_progress: Callable[[Report], object],
     ) -> None:
-        def in_need() -> Iterator[Listed]:
+        check = self._new_check(context, key_repair) if self._options.is_check else None
+
+        def in_need() -> Iterator[Task]:
             for name, listed in all_listed(context, BUCKET):
                 key_repair.report.objects += 1
                 on_progress(key_repair.report)
-                if not is_well(context.place(name), listed, context.names):
-                    yield name, listed
+                if check:
+                    check.save_in_time()
+                is_due = check is not None and check.begin(name)
+                if is_due or not is_well(context.place(name), listed, context.names):
+                    yield name, listed, check if is_due else None
 
-        for_each(partial(repair_key, key_repair), in_need(), self._options.workers)
+        is_over = False
+        try:
+            work = partial(repair_key, context, key_repair)
+            for_each(work, in_need(), self._options.workers)
+            is_over = True
+        finally:
+            if check:
+                check.save(is_over=is_over)
         on_progress(key_repair.report)
+
+    def _new_check(self, context: RepairContext, key_repair: KeyRepair) -> Check:
+        is_stored = not self._options.is_dry_run
+        cluster = Cluster(self._membership, self._clock_ns) if is_stored else None
+        return Check(context, key_repair, cluster, self._clock_ns)
 
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
         """Record in the roster that every object is in its home.
@@ -189,19 +225,45 @@ def settle_exactly(expected: Roster, roster: Roster) -> Roster:
     return settle(roster)
 
 
-def repair_key(key_repair: KeyRepair, found: Listed) -> None:
+def repair_key(context: RepairContext, key_repair: KeyRepair, task: Task) -> None:
     """Repair one key; log and count a failure, which does not end the run.
 
     Raises: RepairError.
     """
-    name, listed = found
+    name, listed, check = task
     try:
-        key_repair.repair(name, listed)
+        if check:
+            repair_checked(context, key_repair, check, name, listed)
+        else:
+            key_repair.repair(name, listed)
     except RepairError:
         raise
     except (GatewayError, OSError) as exc:
         log.warning("%s can't be repaired now: %s", shown(name), where(exc))
         key_repair.note_failure()
+    if check:
+        check.end(name)
+
+
+def repair_checked(
+    context: RepairContext,
+    key_repair: KeyRepair,
+    check: Check,
+    name: ObjectName,
+    listed: Mapping[str, ObjectInfo],
+) -> None:
+    """Read all copies of a key, and repair it if need be. Raises: as
+    `KeyRepair.repair`."""
+    mended, is_lost = 0, False
+    try:
+        bad = check.read(name, listed)
+        if bad or not is_well(context.place(name), listed, context.names):
+            mended = key_repair.repair(name, listed, bad)
+    except LostCopyError:
+        is_lost = True
+        raise
+    finally:
+        check.note_mended(name, mended, is_lost)
 
 
 def all_listed(

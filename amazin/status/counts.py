@@ -15,7 +15,7 @@ from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
 from amazin.errors import NodeError
 from amazin.membership.member import CLOSE_SECONDS, Member
 from amazin.model.objects import DATA_BUCKETS, ObjectInfo
-from amazin.model.stored_names import MARKERS, PARTS
+from amazin.model.stored_names import CHECK_NAME, MARKERS, PARTS
 
 LEAST_PAUSE_SECONDS = 30.0
 """Minimum pause between two counts of a node."""
@@ -35,9 +35,11 @@ class Count:
     tombstones: int = 0
     """What remains for a while of deleted objects."""
     markers: int = 0
-    """The small objects that make buckets exist."""
+    """The small objects that make buckets exist, and the result of the last check."""
     bytes: int = 0
     """The size of all of these together."""
+    damaged: int = 0
+    """Those of these that the node knows to be damaged or gone."""
     ended_at: float | None = None
     """On the monotonic clock; None: the count is running, or has failed."""
     problem: str = ""
@@ -51,9 +53,10 @@ class Count:
     def add(self, key: str, info: ObjectInfo) -> None:
         """Count one more copy."""
         self.bytes += info.size
+        self.damaged += info.is_damaged
         if is_tombstone(info):
             self.tombstones += 1
-        elif key.startswith(MARKERS):
+        elif key.startswith(MARKERS) or key == CHECK_NAME.key:
             self.markers += 1
         elif key.startswith(PARTS):
             self.parts += 1
@@ -76,6 +79,7 @@ def total(counts: Iterable[Count]) -> Count:
         found.tombstones += count.tombstones
         found.markers += count.markers
         found.bytes += count.bytes
+        found.damaged += count.damaged
     return found
 
 

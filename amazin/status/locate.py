@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from amazin.cluster.copy_reading import read_copy
 from amazin.cluster.placement import Placement, is_valid, place
-from amazin.errors import GatewayError, NodeError, NoSuchBucketError
+from amazin.errors import (
+    GatewayError,
+    NodeError,
+    NoSuchBucketError,
+    NoSuchKeyError,
+)
 from amazin.membership.asking import ask_all
+from amazin.membership.member import Member
 from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.model.objects import ObjectInfo, ObjectName
@@ -16,6 +23,8 @@ from amazin.model.stored_names import shown
 from amazin.units import counted
 
 FOUND, DELETED, ABSENT, UNKNOWN = "found", "deleted", "not found", "can't be told"
+LOST = "lost"
+"""The newest version is known, and the bytes of no copy are left."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,19 @@ Answer = ObjectInfo | GatewayError
 """What a node holds; NoSuchKeyError: nothing; NodeError: that can't be told."""
 
 
-def locate(snapshot: Snapshot, name: ObjectName) -> Location:
-    """Ask all known nodes, also those that are skipped just now."""
+def locate(snapshot: Snapshot, name: ObjectName, *, is_check: bool = False) -> Location:
+    """Ask all known nodes, also those that are skipped just now.
+
+    With `is_check` the copies are read: else only that damage is known that a node has
+    noticed.
+    """
     members = snapshot.members.values()
     answers = ask_all(members, lambda node: node.start_head(name), even_skipped=True)
+    if is_check:
+        answers = {
+            node: checked(snapshot.members[node], name, answer)
+            for node, answer in answers.items()
+        }
     roster = snapshot.roster
     if roster is None:
         verdict = ABSENT if snapshot.is_empty else UNKNOWN
@@ -75,6 +93,16 @@ def locate(snapshot: Snapshot, name: ObjectName) -> Location:
         *judge(placement, snapshot, answers, newest),
         [holding(n, roster, name, answers, snapshot, n in newest) for n in names],
     )
+
+
+def checked(member: Member, name: ObjectName, answer: Answer) -> Answer:
+    """Read the copy that a node says that it has; return what it is."""
+    if not isinstance(answer, ObjectInfo) or answer.is_deleted:
+        return answer
+    try:
+        return read_copy(member, name) or NoSuchKeyError("gone meanwhile")
+    except NodeError as exc:
+        return exc
 
 
 def newest_copies(
@@ -112,9 +140,12 @@ def judge(
     info = next(iter(newest.values()))
     if info.is_deleted:
         return DELETED, moment(info)
-    if len(newest) < placement.replicas:
-        return FOUND, f"{len(newest)} of {placement.replicas} copies"
-    return FOUND, counted(len(newest), "copy")
+    whole = sum(not copy.is_damaged for copy in newest.values())
+    if not whole:
+        return LOST, "its bytes are damaged or gone on every node that has it"
+    if whole < placement.replicas:
+        return FOUND, f"{whole} of {placement.replicas} copies"
+    return FOUND, counted(whole, "copy")
 
 
 def holding(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amazin.cluster.check_results import CheckResult, read_result
+from amazin.cluster.cluster import Cluster
+from amazin.errors import GatewayError
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import AWAY, NodeStatus, due_shares, statuses
+from amazin.units import counted
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Status:
     is_usable: bool
     """Whether gateways can know where objects are."""
     discovery_problem: str
+    check: CheckResult | None = None
+    """The last check of all copies; None: there was none, or it can't be told."""
 
     @property
     def is_well(self) -> bool:
@@ -46,11 +52,20 @@ class Status:
             found.insert(
                 0, f"The list of nodes can't be read: {self.discovery_problem}"
             )
+        if self.check and self.check.lost:
+            names = ", ".join(self.check.lost_names)
+            found.append(f"The last check found no whole copy of: {names}")
         there = {node.name for node in self.nodes if node.state != AWAY}
+        found += [
+            f"{name}: {counted(held.count.damaged, 'copy')} damaged or gone; "
+            "`amazin repair` brings what another node has"
+            for name, held in self.counted.items()
+            if held.count.damaged
+        ]
         return found + [
-            f"{name}: its objects can't be counted: {counted.count.problem}"
-            for name, counted in self.counted.items()
-            if name in there and counted.count.problem
+            f"{name}: its objects can't be counted: {held.count.problem}"
+            for name, held in self.counted.items()
+            if name in there and held.count.problem
         ]
 
     @property
@@ -80,6 +95,7 @@ class Observer:
 
     def __init__(self, membership: Membership, counting: Counting | None) -> None:
         self._membership = membership
+        self._cluster = Cluster(membership)
         self._counting = counting
         self._placed: tuple[NodeSet | None, dict[str, float]] = (None, {})
 
@@ -88,18 +104,25 @@ class Observer:
         snapshot = look(self._membership)
         roster = snapshot.roster
         nodes = statuses(snapshot, self._shares(roster))
-        counted = {}
+        counts = {}
         if self._counting:
             self._counting.begin(node.name for node in nodes if node.state != AWAY)
-            counted = self.counted()
+            counts = self.counted()
         return Status(
             nodes,
-            counted,
+            counts,
             roster,
             condition(snapshot),
             bool(snapshot.members) and (roster is not None or snapshot.is_empty),
             snapshot.problem,
+            self._last_check(),
         )
+
+    def _last_check(self) -> CheckResult | None:
+        try:
+            return read_result(self._cluster)
+        except GatewayError:  # of which the rest of the status tells
+            return None
 
     def counted(self) -> dict[str, Counted]:
         """Return the counts so far."""

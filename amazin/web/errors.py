@@ -14,6 +14,7 @@ from amazin.errors import (
     InvalidHeaderError,
     InvalidIdError,
     LateError,
+    LostCopyError,
     MetadataTooLargeError,
     NodeError,
     NodeFullError,
@@ -24,6 +25,7 @@ from amazin.errors import (
     PreconditionError,
     SignatureError,
 )
+from amazin.model.headers import LOST_HEADER
 
 _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (NoSuchKeyError, 404, "NoSuchObject", "There is no such object"),
@@ -60,6 +62,12 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (NotSupportedError, 501, "NotSupported", "{error}"),
     (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
     (
+        LostCopyError,
+        502,
+        "LostObject",
+        "The bytes of this object are damaged or gone on the nodes that have it",
+    ),
+    (
         NodeProtocolError,
         502,
         "NodeNonsense",
@@ -75,13 +83,16 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
 )
 """Exception class, status, code and message; the first class that matches counts."""
+_LOST = ((LOST_HEADER, "true"),)
+"""HEAD has no code, and a proxy in front may answer with this status, too."""
 
 
 def as_http_error(error: Exception) -> HTTPError | None:
     """Return the HTTP error for an exception of ours; None: the exception is a bug."""
     if isinstance(error, SignatureError):
         return HTTPError(403, error.code, str(error))
+    headers = _LOST if isinstance(error, LostCopyError) else ()
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):
-            return HTTPError(status, code, message.format(error=error))
+            return HTTPError(status, code, message.format(error=error), headers)
     return None

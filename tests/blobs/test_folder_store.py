@@ -25,6 +25,7 @@ from amazin.blobs.store import BLOB_BUCKET
 from amazin.errors import (
     BodyError,
     DifferentContentError,
+    LostCopyError,
     NodeError,
     NodeFullError,
     NodeUnreachableError,
@@ -476,3 +477,100 @@ def test_a_link_to_a_blob_is_one(store: BlobFolder, tmp_path: Path) -> None:
     (tmp_path / "tom").symlink_to(other)
     assert read(store, "tom") == b"a cat"
     assert ids(store) == ["tom"]
+
+
+# Blobs that are damaged or gone
+
+
+def flip(path: Path) -> None:
+    """Change the last byte of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def break_content(folder: Path, way: str) -> None:
+    [path] = content(folder)
+    path.unlink() if way == "gone" else flip(path)
+
+
+def require_lost(store: BlobFolder, blob_id: str) -> None:
+    for _ in range(2):
+        with pytest.raises(LostCopyError):
+            read(store, blob_id)
+        with pytest.raises(LostCopyError):
+            store.head(blob_id)
+    assert list(chain(*store.ids())) == []
+    assert list(store.details()) == []
+
+
+@pytest.mark.parametrize("way", ["damaged", "gone"])
+def test_a_lost_blob_is_lost_for_get_head_and_lists(
+    store: BlobFolder, tmp_path: Path, way: str
+) -> None:
+    store.put("mia", HeldBody(CAT), HEADERS)
+    break_content(tmp_path, way)
+    require_lost(store, "mia")
+
+
+@pytest.mark.parametrize("way", ["damaged", "gone"])
+def test_a_lost_blob_can_be_uploaded_again_with_the_same_bytes_only(
+    store: BlobFolder, tmp_path: Path, way: str
+) -> None:
+    store.put("mia", HeldBody(CAT), HEADERS)
+    break_content(tmp_path, way)
+    with pytest.raises(LostCopyError):
+        read(store, "mia")
+    for other in (b"a dog", b"a", b"a longer cat"):
+        for body in (HeldBody(other), Stream(other)):
+            with pytest.raises(DifferentContentError):
+                store.put("mia", body, {})
+    with pytest.raises(LostCopyError):
+        read(store, "mia")
+    assert store.put("mia", Stream(b"a ", b"cat"), {}).info.headers == HEADERS
+    assert read(store, "mia") == CAT
+    assert list(chain(*store.ids())) == ["mia"]
+
+
+@pytest.mark.parametrize("choose", [None, lambda info: (0, 1)])
+def test_what_sos_left_is_verified_where_its_id_is_a_sha1(
+    store: BlobFolder, tmp_path: Path, choose: object
+) -> None:
+    blob_id = hashlib.sha1(CAT).hexdigest()
+    leave(tmp_path, blob_id, CAT)
+    wanted = CAT[:2] if choose else CAT
+    with closing(store.get(blob_id, choose).content) as found:
+        assert b"".join(iter(found.read, b"")) == wanted
+    assert not store.head(blob_id).info.is_damaged
+    flip(tmp_path / blob_id)
+    os.utime(tmp_path / blob_id, (5, 5))
+    with pytest.raises(LostCopyError):
+        store.get(blob_id, choose)
+    with pytest.raises(LostCopyError):
+        store.head(blob_id)
+    store.put(blob_id, HeldBody(CAT), HEADERS)
+    assert read(store, blob_id) == CAT
+
+
+def test_what_sos_left_is_verified_in_blocks_once_it_was_read(
+    store: BlobFolder, tmp_path: Path
+) -> None:
+    blob_id = hashlib.sha1(CAT).hexdigest()
+    path = tmp_path / blob_id
+    leave(tmp_path, blob_id, CAT)
+    assert read(store, blob_id) == CAT
+    before = path.stat().st_mtime_ns
+    flip(path)
+    os.utime(path, ns=(before, before))
+    with pytest.raises(LostCopyError):
+        read(store, blob_id)
+
+
+def test_a_blob_of_sos_is_not_removed_while_the_stored_copy_is_damaged(
+    store: BlobFolder, tmp_path: Path
+) -> None:
+    store.put("mia", HeldBody(CAT), HEADERS)
+    flip(content(tmp_path)[0])
+    leave(tmp_path, "mia", CAT)
+    report = Import(store).run(["mia"], lambda: None)
+    assert list(report.failures) == ["mia"]
+    assert (tmp_path / "mia").read_bytes() == CAT

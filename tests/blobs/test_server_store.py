@@ -24,6 +24,7 @@ from amazin.errors import (
     BodyError,
     DifferentContentError,
     HTTPError,
+    LostCopyError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -45,6 +46,7 @@ from tests.support.app import Answer, Said, call
 from tests.support.blob_servers import LIMITS, OurServer, Servers, sha1
 from tests.support.collision import FIRST, SECOND
 from tests.support.fakes import FakeDisk, FakeNode
+from tests.support.folder_node import content
 from tests.support.old_sos import KINDS, OldBlobServer, old_server
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_SECONDS
@@ -841,3 +843,52 @@ def content_range(answer: Response) -> tuple[int, int, int]:
     assert found
     start, last, size = map(int, found.groups())
     return start, last, size
+
+
+# Our servers, whose copies are damaged or gone
+
+
+def read(store: ServerBlobs, blob_id: str) -> bytes:
+    with closing(store.get(blob_id).content) as found:
+        return b"".join(iter(found.read, b""))
+
+
+def lose(server: OurServer) -> None:
+    """Change the bytes of all that a server has."""
+    for path in content(server.folder):
+        path.write_bytes(path.read_bytes()[:-1] + b"~")
+
+
+def test_a_lost_blob_is_read_from_another_server(
+    servers: Servers, ours: OurServer, ours_too: OurServer
+) -> None:
+    store = servers.over([BlobServer("1", s.url) for s in (ours, ours_too)], 2)
+    blob_id = sha1(SMALL)
+    store.put(blob_id, HeldBody(SMALL), HEADERS)
+    lose(ours)
+    for _ in range(2):
+        assert read(store, blob_id) == SMALL
+        store.head(blob_id)
+    lose(ours_too)
+    for _ in range(2):
+        with pytest.raises(LostCopyError):
+            read(store, blob_id)
+        with pytest.raises(LostCopyError):
+            store.head(blob_id)
+    store.put(blob_id, HeldBody(SMALL), {})
+    assert read(store, blob_id) == SMALL
+    assert store.head(blob_id).info.size == len(SMALL)
+
+
+def test_a_blob_is_not_lost_while_a_server_is_away(
+    servers: Servers, ours: OurServer
+) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    store = servers.over([BlobServer("1", ours.url), BlobServer("2", dead)], 1)
+    blob_id = sha1(SMALL)
+    store.put(blob_id, HeldBody(SMALL), HEADERS)
+    lose(ours)
+    for look in (store.get, store.head):
+        with pytest.raises(NodeError) as caught:
+            look(blob_id)
+        assert not isinstance(caught.value, LostCopyError)

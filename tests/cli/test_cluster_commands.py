@@ -336,6 +336,105 @@ def test_a_terminal_shows_the_plan_and_a_bar(tmp_path: Path) -> None:
     assert re.search(r"20/20 3 copies \(15 bytes, [0-9]+ bytes/s\), 0 removed", plain)
 
 
+# Copies that are damaged or gone
+
+
+def rot(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"~")
+
+
+def test_a_copy_that_was_found_damaged_is_replaced(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc", "xyz")
+    for path in lab.content_files("abc")[:1]:
+        rot(path)
+    for _ in range(2):  # by turns with the other node
+        assert lab.bodies(["abc"]) == ["abc"]
+    lab.read_each("abc")
+    located = lab.amazin("locate", "abc")
+    assert located.stdout.startswith("store/abc: found: 1 of 2 copies")
+    assert located.stdout.count("damaged or gone") == 1
+    status = lab.amazin("status")
+    assert status.exit_code == 1
+    assert "1 copy damaged or gone" in status.stderr
+    result = lab.amazin("repair")
+    assert result.exit_code == 0
+    assert "made 1 copy" in result.stdout
+    assert "mended 1 damaged copy" in result.stdout
+    assert lab.amazin("locate", "abc").stdout.startswith("store/abc: found: 2 copies")
+    assert lab.amazin("status").exit_code == 0
+    assert lab.bodies(["abc", "xyz"]) == ["abc", "xyz"]
+
+
+def test_a_content_file_that_is_gone_is_found_and_replaced(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc", "xyz")
+    lab.content_files("abc")[0].unlink()
+    assert "1 of 2 copies" in lab.amazin("locate", "abc").stdout
+    assert "made 1 copy" in lab.amazin("repair").stdout
+    assert len(lab.content_files("abc")) == 2
+
+
+def test_copies_are_read_to_tell_whether_they_are_whole(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc")
+    rot(lab.content_files("abc")[0])
+    assert "found: 2 copies" in lab.amazin("locate", "abc").stdout
+    for options in (["--check"], []):
+        found = lab.amazin("locate", "abc", *options).stdout
+        assert found.startswith("store/abc: found: 1 of 2 copies")
+        assert found.count("damaged or gone") == 1
+
+
+def test_an_object_whose_copies_are_all_lost_is_told(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc", "xyz")
+    for path in lab.content_files("abc"):
+        path.unlink()
+    located = lab.amazin("locate", "abc")
+    assert located.exit_code == 1
+    assert located.stdout.startswith("store/abc: lost: ")
+    result = lab.amazin("repair", "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert (report["lost"], report["failures"], report["removals"]) == (1, 1, 0)
+    assert (
+        "store/abc can't be repaired now: all its copies are damaged" in result.stderr
+    )
+    lab.put("abc")
+    assert lab.amazin("repair").exit_code == 0
+
+
+def test_a_check_finds_what_nobody_has_read_and_mends_it(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put(*KEYS)
+    for key in KEYS[:3]:
+        rot(lab.content_files(key)[0])
+    assert "nothing to do" in lab.amazin("repair").stdout
+    result = lab.amazin("repair", "--check", "--json")
+    assert result.exit_code == 0
+    assert result.stderr.count("is damaged in block 0\n") == 3
+    report = json.loads(result.stdout)
+    assert report["checked"] == 40
+    assert report["checked_bytes"] == 5 * 40
+    assert (report["damaged"], report["mended"], report["lost"]) == (3, 3, 0)
+    assert lab.bodies(KEYS) == KEYS
+    again = lab.amazin("repair", "--check").stdout
+    assert re.search(r"read 4[0-9] copies \(.*\), 0 damaged or gone", again)
+    for key in KEYS[:3]:
+        assert len(lab.content_files(key)) == 2
+
+
+def test_a_check_only_counts_in_a_dry_run(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc", "xyz")
+    rot(lab.content_files("abc")[0])
+    report = json.loads(lab.amazin("repair", "--check", "--dry-run", "--json").stdout)
+    assert (report["damaged"], report["mended"], report["copies"]) == (1, 0, 1)
+    assert lab.bodies(["abc"]) == ["abc"]
+    assert len(lab.content_files("abc")) == 1
+
+
 # locate
 
 
@@ -379,6 +478,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         "etag": "900150983cd24fb0d6963f7d28e17f72",
         "is_tombstone": False,
         "is_newest": True,
+        "is_damaged": False,
     }
     assert time_.startswith(time.strftime("%Y-"))
     assert time_.endswith("Z")

@@ -388,6 +388,14 @@ def test_503_is_waited_for_as_long_as_the_gateway_says_within_reason(
     assert clock.pauses == [7.0, MAX_PAUSE_SECONDS, PAUSES_SECONDS[2]]
 
 
+def test_an_object_whose_bytes_are_lost_is_not_asked_for_again(scripted: Make) -> None:
+    lost = refusal(502, "LostObject", headers=["X-Amazin-Lost: true"])
+    client, _ = scripted(lost)
+    with pytest.raises(RefusedError) as caught:
+        client.get("a/b")
+    assert caught.value.retry_after_seconds is None
+
+
 def test_503_for_good_is_an_error_in_the_words_of_the_gateway(scripted: Make) -> None:
     tries = len(PAUSES_SECONDS) + 1
     client, _ = scripted(*[refusal(503, "NodeUnreachable", "Too few")] * tries)

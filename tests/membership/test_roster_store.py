@@ -746,3 +746,46 @@ def test_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     announced()
     assert "the set of nodes changes: generation 3" in caplog.text
     assert "; announced" in caplog.text
+
+
+# A roster whose bytes are lost
+
+
+@pytest.mark.parametrize(
+    "is_new", [False, True], ids=["by who knew it", "by a new one"]
+)
+def test_a_copy_whose_bytes_are_lost_is_written_anew(is_new: bool) -> None:
+    world = World()
+    gateway = world.gateway()
+    gateway.bootstrap()
+    before = world.disks["a"].objects[ROSTER_NAME]
+    world.disks["a"].damaged.add(ROSTER_NAME)
+    view = (world.gateway() if is_new else gateway).follow()
+    assert sorted(view.copies) == ["a", "b", "c"]
+    assert not view.unreachable
+    assert not world.disks["a"].damaged
+    assert world.disks["a"].objects[ROSTER_NAME] == before
+
+
+def test_the_only_copy_is_written_anew_by_who_knew_it() -> None:
+    world = World("a")
+    gateway = world.gateway(replicas=1)
+    gateway.bootstrap()
+    world.disks["a"].damaged.add(ROSTER_NAME)
+    assert world.gateway(replicas=1).follow().unreachable == {"a"}
+    assert sorted(gateway.follow().copies) == ["a"]
+    assert sorted(world.gateway(replicas=1).follow().copies) == ["a"]
+
+
+def test_a_later_roster_that_nobody_knows_is_not_replaced() -> None:
+    world = World()
+    gateway = world.gateway()
+    roster = gateway.bootstrap().roster
+    assert roster
+    later = replace(roster, generation=roster.generation + 1)
+    disk = world.disks["a"]
+    disk.store(ROSTER_NAME, later.dump("a"), disk.objects[ROSTER_NAME][0].label)
+    disk.damaged.add(ROSTER_NAME)
+    before = disk.objects[ROSTER_NAME]
+    assert world.gateway().follow().unreachable == {"a"}
+    assert disk.objects[ROSTER_NAME] == before

@@ -566,13 +566,6 @@ def test_content_shorter_than_its_size_is_an_error_never_an_early_end(
         fetch(node)
 
 
-def test_lost_content_is_an_error(node: FolderNode, tmp_path: Path) -> None:
-    store(node, b"x")
-    content(tmp_path)[0].unlink()
-    with pytest.raises(NodeError):
-        fetch(node)
-
-
 def test_close_closes_every_connection(tmp_path: Path) -> None:
     node = FolderNode("node-1", tmp_path)
     threads = [

@@ -123,7 +123,8 @@ def test_an_upgraded_index_is_like_a_new_one(tmp_path: Path) -> None:
         with closing(FolderNode("node-1", folder)) as node:
             require_missing_bucket(node)
     for question in (
-        "SELECT type, name, sql FROM sqlite_master ORDER BY name",
+        "SELECT type, name, replace(replace(sql, char(10), ''), ' ', '')"
+        " FROM sqlite_master ORDER BY name",
         "PRAGMA user_version",
         "PRAGMA journal_mode",
         "SELECT name FROM buckets",

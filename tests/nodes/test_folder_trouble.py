@@ -165,7 +165,7 @@ def test_a_corrupt_or_unknown_index_is_an_error(tmp_path: Path, damage: str) -> 
         index.write_bytes(b"")
     else:
         statement = (
-            "PRAGMA user_version = 3" if damage == "version" else "DROP TABLE objects"
+            "PRAGMA user_version = 99" if damage == "version" else "DROP TABLE objects"
         )
         with closing(sqlite3.connect(index)) as connection:
             connection.execute(statement)

@@ -179,6 +179,14 @@ class PromiseMachine(RuleBasedStateMachine):
             self.world.disks[self.node(number)].wipe()
 
     @begun
+    @rule(number=NUMBERS, name=name)
+    def rot(self, number: int, name: ObjectName) -> None:
+        """The bytes of any copy are lost: reads may end, and never be wrong."""
+        disk = self.world.disks[self.node(number)]
+        if name in disk.objects:
+            disk.damaged.add(name)
+
+    @begun
     @rule(number=NUMBERS)
     def vanish(self, number: int) -> None:
         self.world.shown.pop(self.node(number), None)
@@ -470,6 +478,8 @@ class PromiseMachine(RuleBasedStateMachine):
         away |= nodes.names - self.world.shown.keys()
         if len(away & nodes.names) >= nodes.replicas:
             return
+        if any(disk.damaged for disk in self.world.disks.values()):
+            return  # of its key, the node with a damaged copy may be one too many
         event = self.finish("get", gateway, name, False)
         assert event.outcome == "ok", event
         if writes and len(nodes.weights) >= 2 * nodes.replicas - 1:

@@ -231,6 +231,16 @@ def list_lost_disks() -> Iterator[None]:
         yield
 
 
+def forget_lost_copies() -> Any:
+    """A copy whose bytes are lost counts as none."""
+
+    def deny(self: Any, node: Any) -> bool:
+        self.answers[node.name] = None
+        return True
+
+    return replaced(quorum.QuorumRead, "_has_version", deny)
+
+
 MUTANTS = (
     write_too_few,
     read_too_few,
@@ -248,4 +258,5 @@ MUTANTS = (
     acknowledge_one_copy,
     list_too_few,
     list_lost_disks,
+    forget_lost_copies,
 )

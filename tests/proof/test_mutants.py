@@ -33,6 +33,7 @@ LIKELY = {
     "believe_leftovers": ("put", "leave_something_behind"),
     "list_too_few": ("put", "look_at_all"),
     "list_lost_disks": ("put", "lose_disk", "look_at_all"),
+    "forget_lost_copies": (*CLIENTS, "rot"),
 }
 """What has to happen for a mutant to show; all rules, where it isn't said."""
 

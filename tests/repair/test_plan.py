@@ -1,8 +1,8 @@
 """What has to be done for one key, case by case.
 
 Copies are written as versions: `a5` is version 5 on node a, `a5x` a tombstone, `a5/2`
-one of the second epoch, `a5!` has other bytes than `a5`, `a?` is an object of another
-program, `a-` no such object. Nodes that are not named did not answer.
+one of the second epoch, `a5!` has other bytes than `a5`, `a5~` is damaged, `a?` is an
+object of another program, `a-` no such object. Nodes that are not named did not answer.
 """
 
 from __future__ import annotations
@@ -51,10 +51,12 @@ def info_of(text: str) -> ObjectInfo | None:
         return ObjectInfo(100, "e?", 1)
     version, _, epoch = text.partition("/")
     is_deleted = version.endswith("x")
-    number = int(version.rstrip("x!"))
+    is_damaged = version.endswith("~")
+    number = int(version.rstrip("x!~"))
     tag = f"e{number}" + "!" * version.endswith("!")
     label = Label(Stamp(number, 0), int(epoch or 1), is_deleted)
-    return ObjectInfo(32 if is_deleted else 100, tag, number, label)
+    size = 32 if is_deleted else 100
+    return ObjectInfo(size, tag, number, label, is_damaged=is_damaged)
 
 
 def read(text: str) -> dict[str, ObjectInfo | None]:
@@ -65,7 +67,8 @@ def write(todo: Plan) -> str:
     """Return a plan as text: `c<5(ab)` copies version 5 of a or b to c."""
     words = [f"{step.target}<{what(step)}" for step in todo.copies]
     words += [f"-{node}({etag})" for node, etag in todo.removals]
-    return " ".join(words + ["short"] * todo.is_short + ["torn"] * todo.is_torn)
+    states = [("short", todo.is_short), ("torn", todo.is_torn), ("lost", todo.is_lost)]
+    return " ".join(words + [word for word, is_so in states if is_so])
 
 
 def what(step: CopyStep) -> str:
@@ -104,6 +107,26 @@ AT_REST = [
     ids=[reason for *_, reason in AT_REST],
 )
 def test_while_all_nodes_answer(seen: str, expected: str) -> None:
+    assert write(plan(at_rest(), read(seen), True, NOW_NS)) == expected
+
+
+DAMAGED = [
+    ("a5~ b5 c- d- e-", "a<5(b) over e5", "it is replaced"),
+    ("a5 b5 c5~ d- e-", "c<5(ab) over e5", "also one that is not needed"),
+    ("a5~ b4 c5 d- e-", "a<5(c) over e5 b<5(c) over e4", "by the newest version only"),
+    ("a5~ b5~ c- d- e-", "lost", "no version comes back for it"),
+    ("a5~ b4 c4 d4 e-", "lost", "an older one stays what it is"),
+    ("a5~ b- c- d5 e-", "a<5(d) over e5 b<5(d)", "a copy elsewhere is as good"),
+    ("a5 b5 c- d5~ e-", "-d(e5)", "elsewhere it just goes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [(seen, expected) for seen, expected, _ in DAMAGED],
+    ids=[reason for *_, reason in DAMAGED],
+)
+def test_a_copy_whose_bytes_are_lost(seen: str, expected: str) -> None:
     assert write(plan(at_rest(), read(seen), True, NOW_NS)) == expected
 
 

@@ -112,6 +112,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         "tombstones": 0,
         "markers": 0,
         "parts": 0,
+        "damaged": 0,
     }
 
 
@@ -629,3 +630,32 @@ def test_the_sentence_of_a_cluster() -> None:
     assert sentence(Observer(world.membership, None).look()) == (
         "1 node: 1 up. 1 copy of each object. The set of nodes is settled."
     )
+
+
+def test_the_last_check_is_shown(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put("abc", "xyz")
+    assert shown(lab)["check"] is None
+    path = lab.content_files("abc")[0]
+    path.write_bytes(b"abd")
+    assert lab.amazin("repair", "--check").exit_code == 0
+    found = shown(lab)
+    assert (found["check"]["damaged"], found["check"]["mended"]) == (1, 1)
+    assert found["is_well"]
+    said = lab.amazin("status", "--fast").stdout
+    assert re.search(
+        r"Check of all copies, begun 20.*Z, ended 20.*Z: 4 copies \(12 bytes\) read, "
+        r"1 damaged or gone, 1 mended, 0 objects lost\.",
+        " ".join(said.split()),
+    )
+
+
+def test_an_object_that_a_check_found_lost_is_a_problem(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.put("abc", "xyz")
+    lab.content_files("abc")[0].write_bytes(b"abd")
+    assert lab.amazin("repair", "--check").exit_code == 1
+    found = lab.amazin("status")
+    assert found.exit_code == 1
+    assert "The last check found no whole copy of: store/abc" in found.stderr
+    assert "1 copy damaged or gone" in found.stderr

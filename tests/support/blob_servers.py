@@ -91,6 +91,7 @@ class OurServer:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
+        self.folder = folder
         settings = Settings()
         spool = SpoolRoom(str(folder), 0)
         self._store = BlobFolder(folder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from amazin.errors import (
+    LostCopyError,
     NodeError,
     NodeTimeoutError,
     NoSuchBucketError,
@@ -71,6 +72,8 @@ class FakeDisk:
     """A download is read in pieces of this size."""
     mangles: bool = False
     """Whether it stores other bytes than it is sent."""
+    damaged: set[ObjectName] = field(default_factory=set)
+    """Objects whose bytes are lost, as the node knows."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -102,10 +105,16 @@ class FakeDisk:
         info = ObjectInfo(len(body), tag, modified_ns, label, dict(headers or {}))
         self.buckets.add(name.bucket)
         self.objects[name] = (info, body)
+        self.damaged.discard(name)
+
+    def info_of(self, name: ObjectName) -> ObjectInfo:
+        """Return what is known of an object."""
+        return replace(self.objects[name][0], is_damaged=name in self.damaged)
 
     def wipe(self) -> None:
         """Replace it by an empty one."""
         self.objects.clear()
+        self.damaged.clear()
         self.buckets.clear()
 
     @property
@@ -252,7 +261,7 @@ class FakeNode:
         self.disk.before_object.get((method, name), skip)()
         self._require_bucket(name.bucket)
         try:
-            return self.disk.objects[name]
+            return self.disk.info_of(name), self.disk.objects[name][1]
         except KeyError:
             raise NoSuchKeyError("NoSuchKey") from None
 
@@ -267,6 +276,8 @@ class FakeNode:
             info, body = self._find("get", name)
             if if_match and if_match != info.etag:
                 raise PreconditionError("changed")
+            if info.is_damaged:
+                raise LostCopyError("damaged")
             disk = self.disk
             content = FakeContent(
                 info, body, byte_range, disk.breaks_at, disk.piece_bytes
@@ -334,6 +345,7 @@ class FakeNode:
             if found and if_match not in (None, found[0].etag):
                 raise PreconditionError("another one")
             self.disk.objects.pop(name, None)
+            self.disk.damaged.discard(name)
 
         return self._ask("delete", work)
 
@@ -359,7 +371,7 @@ class FakeNode:
                 if self.disk.failing:
                     raise self.disk.failing
                 if name in self.disk.objects:
-                    info = self.disk.objects[name][0]
+                    info = self.disk.info_of(name)
                     if self.disk.lists_briefly:
                         info = replace(info, label=None, headers={})
                     yield name.key, info

@@ -89,8 +89,8 @@ def insert_copies(folder: Path, name: ObjectName, keys: list[str]) -> None:
     """Let many keys mean what one does: storing them would take long."""
     with closing(sqlite3.connect(folder / "index.sqlite")) as connection, connection:
         connection.executemany(
-            "INSERT INTO objects SELECT bucket, ?, file, size, etag, stamp, headers"
-            " FROM objects WHERE bucket = ? AND key = ?",
+            "INSERT INTO objects SELECT bucket, ?, file, size, etag, stamp, headers,"
+            " damaged, sums FROM objects WHERE bucket = ? AND key = ?",
             [(key.encode(), name.bucket.encode(), name.key.encode()) for key in keys],
         )
 

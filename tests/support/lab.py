@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from amazin.cli.main import main
 from amazin.cluster.cluster import Cluster
+from amazin.errors import GatewayError
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
@@ -25,6 +26,7 @@ from amazin.settings.settings import Settings
 from tests.support.cleanup import closed_later
 from tests.support.command_process import started
 from tests.support.fakes import FakeDiscovery
+from tests.support.folder_node import content
 
 REFRESH_SECONDS = 0.2
 KEYS = [f"key{number_:02}" for number_ in range(20)]
@@ -113,6 +115,22 @@ class Lab:
         node = node_builder(Settings().node_limits)(self.specs[node_name])
         node.start_delete(ObjectName("store", key)).wait()
         node.close()
+
+    def read_each(self, key: str) -> None:
+        """Have every node read its copy, if it can."""
+        build = node_builder(Settings().node_limits)
+        for spec in self.specs.values():
+            with closing(build(spec)) as node, suppress(GatewayError):
+                node.start_get(ObjectName("store", key)).wait().close()
+
+    def content_files(self, key: str) -> list[Path]:
+        """Return the files that hold the copies of what `put` stored under a key."""
+        return [
+            path
+            for name in sorted(self.specs)
+            for path in content(self.path(name))
+            if path.read_bytes() == key.encode()
+        ]
 
     def lose_copies(self, count: int) -> tuple[str, list[str]]:
         """Remove copies from a node that has enough of them; returns which."""

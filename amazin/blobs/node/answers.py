@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from amazin.errors import (
     GatewayError,
+    LostCopyError,
     NodeAccessError,
     NodeError,
     NodeFullError,
@@ -18,7 +19,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.model.headers import content_range, read_modified
+from amazin.model.headers import LOST_HEADER, content_range, read_modified
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
 from amazin.nodes.transport.response import Response
 
@@ -61,9 +62,11 @@ def read_info(response: Response) -> ObjectInfo:
         NoSuchKeyError: the server has no such blob.
         NodeError: no usable response.
     """
-    if response.status not in (200, 206):
-        raise error_for(response.status)
     headers = response.headers
+    if response.status not in (200, 206):
+        if LOST_HEADER.lower() in headers:
+            raise LostCopyError("the blob server's copy is damaged or gone")
+        raise error_for(response.status)
     found = _ETAG.fullmatch(headers.get("etag", ""))
     return ObjectInfo(
         size=read_size(response, has_etag=found is not None),

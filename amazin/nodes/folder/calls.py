@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, TypeVarTuple
 
 from amazin.blocking import BlockingCalls
-from amazin.errors import NodeError, NodeFullError, NodeTimeoutError
+from amazin.errors import LostCopyError, NodeError, NodeFullError, NodeTimeoutError
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
+
+log = logging.getLogger("amazin.nodes")
 
 
 def ask(
@@ -22,6 +25,11 @@ def ask(
     """Run a function off the event loop; translate its exceptions to `NodeError`."""
     try:
         return calls.run(function, *args)
+    except LostCopyError as exc:
+        # Here and not where it is found: a native thread must not log.
+        if exc.is_news:
+            log.warning("%s", exc)
+        raise
     except (OSError, sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError) as exc:
         raise _translated(exc) from exc
 

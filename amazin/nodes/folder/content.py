@@ -12,11 +12,12 @@ import re
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 _SWEEP_SECONDS = 0.5
-_SHARDS = [f"{shard:02x}" for shard in range(256)]
+SHARDS = [f"{shard:02x}" for shard in range(256)]
 _FILE = re.compile(r"[0-9a-f]{32}")
 
 
@@ -50,8 +51,15 @@ class Content:
 
     def has_files(self) -> bool:
         """Whether there is any content file."""
-        shards = (self.path / shard for shard in _SHARDS)
+        shards = (self.path / shard for shard in SHARDS)
         return any(any(shard.iterdir()) for shard in shards if shard.is_dir())
+
+    def missing(self, shard: str, files: Iterable[str]) -> set[str]:
+        """Return which of these files of a subfolder are not there."""
+        missing = set(files)
+        with suppress(FileNotFoundError), os.scandir(self.path / shard) as entries:
+            missing.difference_update(entry.name for entry in entries)
+        return {file for file in missing if not self.path_of(file).exists()}
 
     def sweep(self, connection: sqlite3.Connection, age_seconds: float) -> None:
         """Remove files that crashes left, as many as fit into the time limit.
@@ -60,8 +68,8 @@ class Content:
         of it.
         """
         deadline = time.monotonic() + _SWEEP_SECONDS
-        start = random.randrange(len(_SHARDS))
-        for shard in _SHARDS[start:] + _SHARDS[:start]:
+        start = random.randrange(len(SHARDS))
+        for shard in SHARDS[start:] + SHARDS[:start]:
             with suppress(OSError):  # it may be missing, or owned by another user
                 self._sweep_shard(connection, shard, age_seconds)
             if time.monotonic() > deadline:

@@ -27,7 +27,7 @@ from amazin.errors import (
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.content import Content, sync_folder
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
 _SCHEMA = f"""
     PRAGMA synchronous = FULL;
@@ -40,6 +40,8 @@ _SCHEMA = f"""
         etag TEXT NOT NULL,
         stamp TEXT NOT NULL,
         headers TEXT NOT NULL,
+        damaged INTEGER NOT NULL DEFAULT 0,
+        sums BLOB,
         PRIMARY KEY (bucket, key)
     ) WITHOUT ROWID;
     CREATE INDEX objects_by_file ON objects (file);
@@ -60,7 +62,15 @@ _UPGRADE_FROM_1 = (
     """,
     "PRAGMA user_version = 2",
 )
-_COLUMNS = "key, file, size, etag, stamp, headers"
+_UPGRADE_FROM_2 = (
+    "ALTER TABLE objects ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE objects ADD COLUMN sums BLOB",
+    "PRAGMA user_version = 3",
+)
+_UPGRADES = {1: _UPGRADE_FROM_1, 2: _UPGRADE_FROM_2}
+"""By the version from which they lead to the next."""
+_COLUMNS = "key, file, size, etag, stamp, headers, damaged"
+_WITH_SUMS = f"{_COLUMNS}, sums"
 _BUSY_SECONDS = 4.0
 
 
@@ -70,6 +80,10 @@ class Row(NamedTuple):
     key: str
     file: str
     info: ObjectInfo
+    damaged_at: int = 0
+    """Unix time at which the content was last found damaged or gone; 0: it was not."""
+    sums: bytes | None = None
+    """See `sums.py`. None: not made yet, or not asked for."""
 
 
 class _Connection(NamedTuple):
@@ -174,14 +188,14 @@ class Index:
         connection = _connect(self._path, "rw")
         try:
             version = _version(connection)
-            if version not in (1, _SCHEMA_VERSION):
+            if version not in (*_UPGRADES, _SCHEMA_VERSION):
                 raise NodeError(f"the folder's index has an unknown version {version}")
             connection.execute("PRAGMA synchronous = FULL")
             (identity,) = connection.execute("SELECT id FROM node").fetchone()
             if self._identity not in ("", identity):
                 raise NodeError("the folder's index is another one than before")
-            if version == 1:
-                _upgrade_from_1(connection)
+            if version != _SCHEMA_VERSION:
+                _upgrade(connection)
             if not self._identity:
                 sync_folder(self._root)
                 self.content.sweep(connection, self._orphan_age_seconds)
@@ -230,10 +244,11 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _upgrade_from_1(connection: sqlite3.Connection) -> None:
+def _upgrade(connection: sqlite3.Connection) -> None:
     with transaction(connection):
-        if _version(connection) == 1:  # else another process was faster
-            for statement in _UPGRADE_FROM_1:
+        # Another process may have been faster.
+        while (version := _version(connection)) != _SCHEMA_VERSION:
+            for statement in _UPGRADES[version]:
                 connection.execute(statement)
 
 
@@ -250,10 +265,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def find(connection: sqlite3.Connection, name: ObjectName) -> Row | None:
-    """Return the index entry of an object, or None."""
+def find(
+    connection: sqlite3.Connection, name: ObjectName, *, has_sums: bool = False
+) -> Row | None:
+    """Return the index entry of an object, or None; with its sums if asked to."""
+    columns = _WITH_SUMS if has_sums else _COLUMNS
     found = connection.execute(
-        f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key = ?",
+        f"SELECT {columns} FROM objects WHERE bucket = ? AND key = ?",
         (name.bucket.encode(), name.key.encode()),
     ).fetchone()
     return found and _row(*found)
@@ -274,23 +292,32 @@ def find_all(
 def find_keys(
     connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
 ) -> list[str]:
-    """Return the keys with first <= key < end, in order of their bytes."""
+    """Return the keys with first <= key < end, in order of their bytes.
+
+    Without those whose content is known to be damaged or gone.
+    """
     found = connection.execute(
-        "SELECT key FROM objects"
-        " WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+        "SELECT key FROM objects WHERE damaged = 0"
+        " AND bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
         (bucket.encode(), first, end, limit),
     )
     return [key.decode() for (key,) in found]
 
 
 def put(
-    connection: sqlite3.Connection, name: ObjectName, file: str, info: ObjectInfo
+    connection: sqlite3.Connection,
+    name: ObjectName,
+    file: str,
+    info: ObjectInfo,
+    sums: bytes,
 ) -> None:
     """Map the key to `file`, replacing an older entry."""
     values = (file, info.size, info.etag, str(info.label), json.dumps(info.headers))
     connection.execute(
-        "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (name.bucket.encode(), name.key.encode(), *values),
+        "INSERT OR REPLACE INTO objects"
+        " (bucket, key, file, size, etag, stamp, headers, sums)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (name.bucket.encode(), name.key.encode(), *values, sums),
     )
 
 
@@ -322,12 +349,20 @@ def _has_bucket(connection: sqlite3.Connection, bucket: str) -> bool:
 
 
 def _row(
-    key: bytes, file: str, size: int, etag: str, label_text: str, headers: str
+    key: bytes,
+    file: str,
+    size: int,
+    etag: str,
+    label_text: str,
+    headers: str,
+    damaged_at: int,
+    sums: bytes | None = None,
 ) -> Row:
     label = Label.parse(label_text)
     modified_ns = label.stamp.nanoseconds if label else 0
-    info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers))
-    return Row(key.decode(), file, info)
+    is_damaged = damaged_at > 0
+    info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers), is_damaged)
+    return Row(key.decode(), file, info, damaged_at, sums)
 
 
 _indexes: weakref.WeakSet[Index] = weakref.WeakSet()

@@ -8,25 +8,39 @@ a folder that was emptied has none. Any number of processes may share the folder
 Nothing that a client sends becomes part of a path. Network file systems are not
 supported, because SQLite's WAL needs shared memory. The node fills its folder, but
 never makes it: a disk that is not mounted must not look like an empty node.
+
+The index also has checksums of each body (`sums.py`), and every read is verified. A
+copy that is found damaged or gone is marked, and not read again for a while; the entry
+stays, for it knows the version.
 """
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterator, Mapping
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from amazin.blocking import BlockingCalls
-from amazin.errors import NodeError, NoSuchKeyError, PreconditionError
+from amazin.errors import (
+    LostCopyError,
+    NodeError,
+    NoSuchKeyError,
+    PreconditionError,
+)
 from amazin.model.objects import (
-    CHUNK_BYTES,
     UNKNOWN_SIZE,
     Label,
     ObjectInfo,
     ObjectName,
 )
+from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
+from amazin.nodes.folder.content import SHARDS
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -38,6 +52,9 @@ from amazin.nodes.folder.index import (
     require_bucket,
     transaction,
 )
+from amazin.nodes.folder.marks import find_files, note_damage, note_whole
+from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
+from amazin.nodes.folder.sums import BLOCK_BYTES
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
 from amazin.nodes.order import in_order
 
@@ -47,13 +64,18 @@ _BATCH_KEYS = 4096
 _BEHIND_ALL = b"\xff"
 """Sorts behind every key: UTF-8 never has this byte."""
 _READ_ATTEMPTS = 10
+RECHECK_SECONDS = 60.0
+"""A copy that was found lost is not looked at again before: it may have been the disk's
+passing trouble, and looking at it means to read all of it."""
+
+T = TypeVar("T")
 
 
 class FolderNode:
     """A `Node` that stores its objects in the folder `path`, which must exist.
 
-    `write` and `orphan_age_seconds` are for tests: how bodies are written, and at what
-    age a file that is not in the index is removed.
+    `write`, `orphan_age_seconds` and `clock` are for tests: how bodies are written, at
+    what age a file that is not in the index is removed, and the Unix time.
     """
 
     def __init__(
@@ -63,8 +85,10 @@ class FolderNode:
         *,
         write: Write = io.FileIO.write,
         orphan_age_seconds: float = 3600.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
+        self._clock = clock
         self._write = write
         self._index = Index(path.absolute(), orphan_age_seconds)
         self._calls = self._index.calls
@@ -84,7 +108,7 @@ class FolderNode:
 
     def start_head(self, name: ObjectName) -> PendingCall[ObjectInfo]:
         """Request the info about an object."""
-        return PendingCall(self._calls, lambda: self._find(name).info)
+        return PendingCall(self._calls, lambda: self._look(name))
 
     def start_put(
         self,
@@ -168,11 +192,18 @@ class FolderNode:
             count = min(2 * count, _BATCH_ROWS)
 
     def list_keys(self, bucket: str) -> Iterator[list[str]]:
-        """Yield all keys of a bucket, in order, in batches."""
+        """Yield all keys of a bucket in order, in batches; not those known as lost."""
         first = b""
         while keys := ask(self._calls, self._keys, bucket, first, _BATCH_KEYS):
             yield keys
             first = keys[-1].encode() + b"\0"
+
+    def note_lost(self) -> None:
+        """Mark the copies whose content file is gone. Raises: NodeError."""
+        for shard in SHARDS:
+            for name in ask(self._calls, self._owners_of_missing, shard):
+                with suppress(NoSuchKeyError):
+                    ask(self._calls, self._look, name)
 
     def adopt(
         self, name: ObjectName, path: Path, label: Label, headers: Mapping[str, str]
@@ -197,13 +228,24 @@ class FolderNode:
         with self._index.connect() as connection:
             connection.execute("SELECT 1 FROM objects LIMIT 1").fetchone()
 
-    def _find(self, name: ObjectName) -> Row:
+    def _find(self, name: ObjectName, has_sums: bool) -> Row:
         with self._index.connect() as connection:
-            row = find(connection, name)
+            row = find(connection, name, has_sums=has_sums)
             if row is None:
                 require_bucket(connection, name.bucket)
                 raise NoSuchKeyError("no such object")
         return row
+
+    def _look(self, name: ObjectName) -> ObjectInfo:
+        def measure(row: Row, path: Path) -> ObjectInfo:
+            is_short = not row.damaged_at and path.stat().st_size != row.info.size
+            return gone(row, "has another size") if is_short else row.info
+
+        def gone(row: Row, reason: str = "is gone") -> ObjectInfo:
+            self._lose(name, row, reason)
+            return replace(row.info, is_damaged=True)
+
+        return self._with_content(name, measure, gone)
 
     def _open(
         self,
@@ -211,20 +253,74 @@ class FolderNode:
         byte_range: tuple[int, int] | None,
         if_match: str | None,
     ) -> FolderObject:
+        def read(row: Row, path: Path) -> FolderObject:
+            _require_etag(row, if_match)
+            lose = partial(self._lose, name, row)
+            sums = row.sums
+            if sums is None or row.damaged_at:
+                sums = self._verify(name, row, path, lose)
+            info = replace(row.info, is_damaged=False) if row.damaged_at else row.info
+            return FolderObject(self._calls, path, info, byte_range, sums, lose)
+
+        def gone(row: Row) -> FolderObject:
+            raise self._lose(name, row, "is gone")
+
+        return self._with_content(name, read, gone, has_sums=True)
+
+    def _with_content(
+        self,
+        name: ObjectName,
+        use: Callable[[Row, Path], T],
+        gone: Callable[[Row], T],
+        has_sums: bool = False,
+    ) -> T:
+        """Return what `use` makes of an entry and its file; without a file, `gone`."""
         seen = ""
         for _ in range(_READ_ATTEMPTS):
-            row = self._find(name)
-            _require_etag(row, if_match)
+            row = self._find(name, has_sums)
             try:
-                path = self._index.content.path_of(row.file)
-                return FolderObject(self._calls, path, row.info, byte_range)
+                return use(row, self._index.content.path_of(row.file))
             except FileNotFoundError:
-                # An overwrite has removed the file since the row was read, and has
-                # written another row.
+                # An overwrite may have removed the file since the entry was read, and
+                # has written another one.
                 if row.file == seen:
-                    break
+                    return gone(row)
                 seen = row.file
-        raise NodeError("the object's content is not there")
+        raise NodeError("the object keeps changing")
+
+    def _verify(self, name: ObjectName, row: Row, path: Path, lose: Lose) -> bytes:
+        """Verify a whole file against its MD5, and return its checksums.
+
+        For what was stored before there were any, and for what was found lost.
+        Raises: LostCopyError.
+        """
+        if self._clock() - row.damaged_at < RECHECK_SECONDS:
+            raise LostCopyError("the copy was found damaged or gone a moment ago")
+        sums = verified_sums(path, lose, "md5", row.info.etag)
+        if row.damaged_at or row.info.size > BLOCK_BYTES:  # else it is soon done again
+            self._note(note_whole, name, row.file, sums)
+        return sums
+
+    def _lose(self, name: ObjectName, row: Row, reason: str) -> LostCopyError:
+        """Mark a copy as lost; returns the error to raise."""
+        self._note(note_damage, name, row.file, max(1, int(self._clock())))
+        error = LostCopyError(f"the copy of {shown(name)} on {self.name} {reason}")
+        error.is_news = not row.damaged_at
+        return error
+
+    def _note(
+        self,
+        note: Callable[[sqlite3.Connection, ObjectName, str, T], None],
+        name: ObjectName,
+        file: str,
+        value: T,
+    ) -> None:
+        # A folder that is full or can't be written to is read all the same.
+        with (
+            suppress(NodeError, OSError, sqlite3.Error),
+            self._index.connect() as connection,
+        ):
+            note(connection, name, file, value)
 
     def _delete(self, name: ObjectName, if_match: str | None) -> None:
         with self._index.connect() as connection, transaction(connection):
@@ -240,6 +336,13 @@ class FolderNode:
         with self._index.connect() as connection:
             make_bucket(connection, bucket)
 
+    def _owners_of_missing(self, shard: str) -> list[ObjectName]:
+        with self._index.connect() as connection:
+            owners = find_files(connection, shard)  # first: files come before entries
+        missing = self._index.content.missing(shard, owners)
+        named = [owners[file] for file in missing]
+        return [ObjectName(bucket.decode(), key.decode()) for bucket, key in named]
+
     def _keys(self, bucket: str, first: bytes, count: int) -> list[str]:
         with self._index.connect() as connection:
             return find_keys(connection, bucket, first, _BEHIND_ALL, count)
@@ -252,49 +355,3 @@ class FolderNode:
 def _require_etag(row: Row, if_match: str | None) -> None:
     if if_match not in (None, row.info.etag):
         raise PreconditionError("the object has another ETag")
-
-
-class FolderObject:
-    """A `NodeObject`: a content file, or a range of it, that is read once."""
-
-    def __init__(
-        self,
-        calls: BlockingCalls,
-        path: Path,
-        info: ObjectInfo,
-        byte_range: tuple[int, int] | None,
-    ) -> None:
-        self.info = info
-        self._calls = calls
-        first, last = byte_range or (0, info.size - 1)
-        if not 0 <= first <= last + 1 <= info.size:
-            raise NodeError("the object does not have these bytes")
-        self._left = last + 1 - first
-        self._ahead = b""
-        self._file = path.open("rb", buffering=0)
-        try:
-            if os.fstat(self._file.fileno()).st_size != info.size:
-                raise NodeError("the object's content does not have its size")
-            self._file.seek(first)
-            self._read_ahead()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def read(self) -> bytes:
-        """Return the next bytes, or b"" after the last. Raises: NodeError."""
-        if not self._ahead:
-            ask(self._calls, self._read_ahead)
-        chunk, self._ahead = self._ahead, b""
-        return chunk
-
-    def close(self) -> None:
-        """Close the file. Idempotent."""
-        self._file.close()
-
-    def _read_ahead(self) -> None:
-        if self._left:
-            self._ahead = self._file.read(min(CHUNK_BYTES, self._left))
-            if not self._ahead:
-                raise NodeError("the object's content is shorter than its size")
-            self._left -= len(self._ahead)

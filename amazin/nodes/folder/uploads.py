@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from amazin.errors import NodeError, PreconditionError
@@ -17,6 +16,7 @@ from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo, ObjectName
 from amazin.nodes.folder.calls import PendingCall, ask
 from amazin.nodes.folder.content import sync_folder
 from amazin.nodes.folder.index import Index, find, put, require_bucket, transaction
+from amazin.nodes.folder.sums import BlockSums, measure
 
 Write = Callable[[io.FileIO, memoryview], int]
 
@@ -75,6 +75,7 @@ class FolderUpload:
         self._write = write
         self._written = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sums = BlockSums()
         self._path = index.content.new_path()
         file = self._path.open("xb", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,6 +116,7 @@ class FolderUpload:
         while view:
             view = view[self._write(file, view) :]
         self._md5.update(chunk)
+        self._sums.update(chunk)
         self._written += len(chunk)
 
     def drop(self) -> None:
@@ -131,12 +133,12 @@ class FolderUpload:
         is_needed = False
         with file:
             try:
-                info = self._complete(file)
+                info, sums = self._complete(file), self._sums.digest()
                 with self._index.connect() as connection, transaction(connection):
                     old = find(connection, self._name)
                     self._conditions.judge(old and old.info)
                     if not self._conditions.keeps(old and old.info, info):
-                        put(connection, self._name, self._path.name, info)
+                        put(connection, self._name, self._path.name, info, sums)
                         is_needed = True  # a commit that raises may still have happened
             finally:
                 if not is_needed:
@@ -169,11 +171,11 @@ def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> Objec
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         link.hardlink_to(path)
         try:
-            info = _adopted(file, link, info)
+            info, sums = _adopted(file, link, info)
             with index.connect() as connection, transaction(connection):
                 old = find(connection, name)
                 Conditions(if_absent=True).judge(old and old.info)
-                put(connection, name, link.name, info)
+                put(connection, name, link.name, info, sums)
                 is_needed = True  # a commit that raises may still have happened
         finally:
             if not is_needed:
@@ -181,11 +183,11 @@ def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> Objec
     return info
 
 
-def _adopted(file: io.FileIO, link: Path, info: ObjectInfo) -> ObjectInfo:
-    digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+def _adopted(file: io.FileIO, link: Path, info: ObjectInfo) -> tuple[ObjectInfo, bytes]:
+    sums, etag = measure(file)
     os.fsync(file.fileno())
     sync_folder(link.parent)
     found = os.fstat(file.fileno())
     if found.st_size != file.tell() or not os.path.samestat(found, link.lstat()):
         raise NodeError("the file changed while it was read")
-    return replace(info, size=found.st_size, etag=digest.hexdigest())
+    return replace(info, size=found.st_size, etag=etag), sums
