@@ -17,9 +17,12 @@ def health(request: Request, services: Services) -> Response:
 
 
 def ready(request: Request, services: Services) -> Response:
-    """Readiness: asks all nodes; 200 while any answers, with `?all` while all do."""
+    """Readiness: asks all nodes; 200 while any answers, with `?all` while all do.
+
+    A full node answers: what it holds can be read and deleted.
+    """
     states = services.cluster.states()
-    answering = [state == "up" for state in states.values()]
+    answering = [state in ("up", "full") for state in states.values()]
     query = request.environ.get("QUERY_STRING", "")
     wants_all = "all" in parse_qs(query, keep_blank_values=True)
     is_ready = bool(answering) and (all(answering) if wants_all else any(answering))

@@ -8,6 +8,7 @@ which the nodes were chosen is still valid after they have answered.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -18,13 +19,16 @@ from amazin.cluster.downloads import ResumedObject, open_copy
 from amazin.cluster.listing import Listing
 from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, Placed, require_home
 from amazin.cluster.placement import Placement
+from amazin.cluster.removals import make_room, remove_everywhere
 from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
     GatewayError,
     NodeAccessError,
     NodeError,
+    NodeFullError,
     NodeProtocolError,
+    NoNodesError,
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
@@ -32,6 +36,7 @@ from amazin.errors import (
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
+from amazin.membership.room import state_of, try_uploads
 from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.objects import (
     BUCKET,
@@ -185,9 +190,11 @@ class Cluster:
         """Delete an object; returns a node that took part.
 
         A single copy is removed. Otherwise a tombstone is written over the object: with
-        a removal, a node that is down could bring back an older version.
+        a removal, a node that is down could bring back an older version. If nodes are
+        too full for it, and all answer, the copies are removed.
 
         Raises:
+            NodeFullError: nodes are full, and not all nodes of the object answer.
             NodeError, NoNodesError: the object may or may not be deleted.
         """
         placed = self.lookup.place_for_write(name)
@@ -207,6 +214,7 @@ class Cluster:
         if placement.is_single:
             home = placement.home[0]
             home.call(lambda node: node.start_delete(name))
+            home.tried_at = -math.inf  # it may have room now
             if self.lookup.same_write_set(placed, [home]):
                 return home
         found = self.lookup.find(name, is_write=True)
@@ -215,7 +223,29 @@ class Cluster:
             return found.member
         label = Label(Stamp(0, 0), is_deleted=True)
         draft = Draft(name, TOMBSTONE.length, label, {})
-        return self._write(draft, TOMBSTONE, found.placed, found).member
+        members = found.placed.placement.home
+        try:
+            stored = self._write(draft, TOMBSTONE, found.placed, found)
+        except NodeError as exc:
+            has_full = any(member.is_full for member in members)
+            if isinstance(exc, NodeAccessError) or not has_full:
+                raise
+            return self._delete_from_full_nodes(draft)
+        make_room(members, name, stored.info)
+        return stored.member
+
+    def _delete_from_full_nodes(self, draft: Draft) -> Member:
+        try:
+            return remove_everywhere(self.lookup, draft.name)
+        except (NodeError, NoNodesError, ConflictError):
+            # If some copies are gone, there may be room for what tells so.
+            placed = self.lookup.place_for_write(draft.name)
+        try:
+            return self._write(draft, TOMBSTONE, placed).member
+        except NodeError as exc:
+            error = NodeFullError("the node is full, and others don't answer")
+            error.node = exc.node
+            raise error from exc
 
     def _write(
         self, draft: Draft, body: Body, placed: Placed, found: Found | None = None
@@ -242,6 +272,9 @@ class Cluster:
                 raise failure or NodeError("too few nodes confirmed the upload")
             require_same(copies)
             if self.lookup.same_write_set(placed, [copy.member for copy in copies]):
+                for copy in copies:
+                    if copy.member.is_full:
+                        copy.member.note_room()
                 return copies[0]
             stored += copies
             # The condition held on the first nodes, and must not be checked again.
@@ -309,12 +342,16 @@ class Cluster:
         self._membership.close()
 
     def states(self) -> dict[str, str]:
-        """Check all nodes; return by name `up`, or what is wrong."""
-        members = self._membership.snapshot().members.values()
-        answers = ask_all(members, lambda node: node.start_check())
-        return {
-            name: str(answer) if isinstance(answer, GatewayError) else "up"
+        """Check all nodes; return by name `up`, `full`, or what is wrong."""
+        members = self._membership.snapshot().members
+        answers = ask_all(members.values(), lambda node: node.start_check())
+        try_uploads(
+            members[name]
             for name, answer in answers.items()
+            if not isinstance(answer, GatewayError)
+        )
+        return {
+            name: state_of(members[name], answer) for name, answer in answers.items()
         }
 
     def problem(self) -> str:

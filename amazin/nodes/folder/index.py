@@ -26,6 +26,7 @@ from amazin.errors import (
 )
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.content import Content, sync_folder
+from amazin.nodes.folder.reserve import Reserve
 
 _SCHEMA_VERSION = 2
 _BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
@@ -87,6 +88,7 @@ class Index:
 
     def __init__(self, root: Path, orphan_age_seconds: float) -> None:
         self.content = Content(root / "content")
+        self.reserve = Reserve(root / "index.reserve")
         self.calls = BlockingCalls()
         self._root = root
         self._path = root / "index.sqlite"
@@ -124,6 +126,11 @@ class Index:
             self._uses.discard(use)
             if self._closed:
                 self.close_idle()
+
+    def shrink_log(self) -> None:
+        """Write SQLite's log into the index and empty it, as far as others let it."""
+        with suppress(sqlite3.Error), self.connect() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Close all connections; those in use are closed when they are put back."""

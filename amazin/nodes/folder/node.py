@@ -15,10 +15,11 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from amazin.blocking import BlockingCalls
-from amazin.errors import NodeError, NoSuchKeyError, PreconditionError
+from amazin.errors import NodeError, NodeFullError, NoSuchKeyError, PreconditionError
 from amazin.model.objects import (
     CHUNK_BYTES,
     UNKNOWN_SIZE,
@@ -134,14 +135,18 @@ class FolderNode:
         self, name: ObjectName, *, if_match: str | None = None
     ) -> PendingCall[None]:
         """Ask to remove an object; it is no error if there is none."""
-        return PendingCall(self._calls, lambda: self._delete(name, if_match))
+        index = self._index
+        delete = partial(self._delete, name, if_match)
+        return PendingCall(
+            self._calls, lambda: index.reserve.spend(delete, index.shrink_log)
+        )
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket, unless it exists. Raises: NodeError."""
         ask(self._calls, self._make_bucket, bucket)
 
     def start_check(self) -> PendingCall[None]:
-        """Check that the folder and its index exist."""
+        """Check that the folder and its index exist, and that there is space."""
         return PendingCall(self._calls, self._check)
 
     def list_objects(
@@ -189,6 +194,8 @@ class FolderNode:
     def _check(self) -> None:
         with self._index.connect() as connection:
             connection.execute("SELECT 1 FROM objects LIMIT 1").fetchone()
+        if self._index.reserve.is_full():
+            raise NodeFullError("the folder is full")
 
     def _find(self, name: ObjectName) -> Row:
         with self._index.connect() as connection:
