@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qs
 
 from amazin.api.services import Services
+from amazin.errors import SettingsError
 from amazin.settings.settings import Settings
 from amazin.web.messages import Request, Response, Route, json_response
 
@@ -33,6 +34,13 @@ def ready(request: Request, services: Services) -> Response:
     if problem := services.cluster.problem():
         body["problem"] = problem
     return json_response(200 if is_ready else 503, body)
+
+
+def require_free(settings: Settings, others: Iterable[Route]) -> None:
+    """Raises: SettingsError, if other routes have the paths of the health checks."""
+    for path in (settings.health_path, f"{settings.health_path}/ready"):
+        if any(route.pattern.fullmatch(path) for route in others):
+            raise SettingsError(f"HEALTH_PATH: {path} is a path of another API")
 
 
 def routes(settings: Settings) -> Sequence[Route]:

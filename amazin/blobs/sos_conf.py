@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from amazin.errors import SettingsError
+from amazin.logs import without_credentials
 
 DEFAULT_GROUP = "default"
 SERVERS_VARIABLE = "AMAZIN_BLOB_SERVERS"
@@ -103,8 +104,7 @@ def checked_url(text: str, place: str) -> str:
 
 def _quoted(text: str) -> str:
     """Return what is no URL; what stands before its last @ may be a secret."""
-    told = re.sub("^(https?://)?.*@", r"\1", text, flags=re.DOTALL | re.IGNORECASE)
-    return repr(ascii(told[:80])[1:-1])
+    return repr(ascii(without_credentials(text)[:80])[1:-1])
 
 
 def _read_file(path: Path) -> list[BlobServer]:
