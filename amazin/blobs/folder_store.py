@@ -154,7 +154,7 @@ class BlobFolder:
             return self.node.start_get(name, byte_range=byte_range).wait()
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
-        info, path = self.old.find(blob_id), self.old.file_of(blob_id)
+        info, path = self.old.find(blob_id), self.old.file_of(blob_id).resolve()
         try:
             return FolderObject(self._calls, path, info, byte_range)
         except FileNotFoundError:

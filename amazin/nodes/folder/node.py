@@ -28,6 +28,7 @@ from amazin.model.objects import (
     ObjectName,
 )
 from amazin.nodes.folder.calls import PendingCall, ask
+from amazin.nodes.folder.content import open_content
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -271,7 +272,7 @@ class FolderObject:
             raise NodeError("the object does not have these bytes")
         self._left = last + 1 - first
         self._ahead = b""
-        self._file = path.open("rb", buffering=0)
+        self._file = open_content(path)
         try:
             if os.fstat(self._file.fileno()).st_size != info.size:
                 raise NodeError("the object's content does not have its size")
