@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -37,7 +38,7 @@ def fill(node: FolderNode, size: int) -> list[ObjectName]:
 
 def use_up(disk: Path) -> None:
     """Let another program take what is left of the disk."""
-    with pytest.raises(OSError, match="No space"), (disk / "other").open("wb", 0) as it:
+    with pytest.raises(OSError, match="No space"), (disk / "other").open("ab", 0) as it:
         while True:
             it.write(bytes(4096))
 
@@ -60,7 +61,10 @@ def test_every_object_can_be_deleted(disk: Path, size: int, is_used_up: bool) ->
         half = len(names) // 2
         for name in names[:half]:
             node.start_delete(name).wait()
+    if is_used_up:  # what SQLite gave back as well
+        use_up(disk)
     with closing(FolderNode("node-1", disk)) as node:  # after a restart
+        assert len(fetch(node, names[-1])) == size
         for name in names[half:]:
             node.start_delete(name).wait()
         assert list(node.list_objects("store")) == []
@@ -76,6 +80,19 @@ def test_the_freed_space_takes_new_objects(disk: Path) -> None:
         assert not is_full(node)
         put(node, b"x" * 900_000, first)
         assert fetch(node, first) == b"x" * 900_000
+
+
+def test_a_disk_that_reserves_nothing_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        store(node, b"x")
+        assert not is_full(node)
+        assert (tmp_path / "index.reserve").stat().st_size == RESERVE_BYTES
 
 
 def test_uploads_never_use_the_reserve(disk: Path, streams: bool) -> None:

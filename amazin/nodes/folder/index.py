@@ -163,7 +163,7 @@ class Index:
                 if connection.place == place:
                     return connection
                 connection.sqlite.close()
-        return _Connection(self._open(), place)
+        return _Connection(self.reserve.spend(self._open), place)
 
     def _place(self) -> tuple[int, int]:
         try:

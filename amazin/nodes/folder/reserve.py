@@ -20,6 +20,7 @@ FULL_BYTES = 2**20
 """With less space than this beside the reserve, a folder is shown as full."""
 _SHORT_OF_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 """What SQLite says on a full disk: the last two, if it can't make its log."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 
 
@@ -36,7 +37,12 @@ class Reserve:
             if self._path.stat().st_size >= RESERVE_BYTES:
                 return
         with self._path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            try:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            except OSError as exc:
+                if exc.errno in _NO_SPACE:
+                    raise
+                file.truncate(RESERVE_BYTES)  # this file system reserves nothing
 
     def is_full(self) -> bool:
         """Whether uploads are refused, or soon will be."""
@@ -44,16 +50,16 @@ class Reserve:
             self.require()
             free = os.statvfs(self._path)
         except OSError as exc:
-            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                return True
-            raise
+            return exc.errno in _NO_SPACE
         return free.f_bavail * free.f_frsize < FULL_BYTES
 
-    def spend(self, work: Callable[[], T], make_room: Callable[[], object]) -> T:
+    def spend(
+        self, work: Callable[[], T], make_room: Callable[[], object] | None = None
+    ) -> T:
         """Do the work; without space for it, again with that of the file.
 
-        `make_room` is called in between. Afterwards the file is made again, if there is
-        space by then; else the next upload makes it, or is refused.
+        `make_room` is called in between, if it is given. Afterwards the file is made
+        again, if there is space by then; else the next upload makes it, or is refused.
         """
         try:
             return work()
@@ -62,7 +68,8 @@ class Reserve:
                 raise
         self._path.unlink(missing_ok=True)
         try:
-            make_room()
+            if make_room:
+                make_room()
             return work()
         finally:
             with suppress(OSError):
@@ -72,4 +79,4 @@ class Reserve:
 def _is_short_of_space(error: Exception) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SHORT_OF_SPACE
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
