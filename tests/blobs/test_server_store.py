@@ -17,7 +17,7 @@ import pytest
 
 from amazin.api.blobs import FETCH_ROUTES, shown_as
 from amazin.api.content import get_content
-from amazin.blobs.search import POLL_SECONDS, Search, ask_all
+from amazin.blobs.search import POLL_SECONDS, Search, find_copies
 from amazin.blobs.server_store import ServerBlobs, blob_member
 from amazin.blobs.sos_conf import BlobServer
 from amazin.errors import (
@@ -767,7 +767,7 @@ def test_no_answer_waits_for_that_of_a_silent_server():
     "look",
     [
         lambda members, start: Search([members], start).run(),
-        lambda members, start: ask_all(members, start),
+        lambda members, start: find_copies(members, start),
     ],
     ids=["one", "all"],
 )

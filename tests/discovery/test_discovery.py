@@ -660,7 +660,7 @@ def test_ones_own_discovery(tmp_path: Path) -> None:
     ("own", "message"),
     [
         ("no_such_package.here:Class", "can't import no_such_package.here"),
-        (f"{OWN}:Missing", "has no attribute 'Missing'"),
+        (f"{OWN}:Missing", f"{OWN} has no class Missing"),
         (
             f"{OWN}:Path",
             rf"{OWN}:Path has no method find\(\)",

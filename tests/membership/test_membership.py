@@ -120,6 +120,23 @@ def test_nothing_is_asked_before_the_first_question() -> None:
     assert discovery.finds == 0
 
 
+def test_a_closed_membership_reads_and_builds_nothing_more() -> None:
+    membership, discovery, builder = follow(A)
+    membership.close()
+    before = discovery.finds, len(builder.built)
+    membership.fresh_snapshot()
+    membership.refresh()
+    assert not membership.readmit("a")
+    assert not membership.change(lambda roster: roster)
+    assert (discovery.finds, len(builder.built)) == before
+
+
+def test_a_membership_that_is_closed_unused_keeps_nobody_waiting() -> None:
+    membership = new_membership(FakeDiscovery(A), Builder(), first_list_seconds=1e6)
+    membership.close()
+    assert not membership.fresh_snapshot().members
+
+
 def test_a_name_once_seen_stays_known_and_is_unreachable() -> None:
     membership, discovery, _ = follow(A, replace(B, weight=3.0))
     discovery.specs = [A]

@@ -421,7 +421,7 @@ def test_a_worker_tells_nobody(tmp_path: Path, handlers: list[int]) -> None:
     registrar = Registrar(program(tmp_path, code))
     worker = os.fork()
     if not worker:
-        registrar.tell()
+        registrar.request_stop()
         registrar.stop()
         os._exit(0)
     assert os.waitpid(worker, 0)[1] == 0
