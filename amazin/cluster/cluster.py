@@ -230,7 +230,9 @@ class Cluster:
         is_there = bool(found.copies) and not found.copies[0][1].is_deleted
         if not is_there and self.lookup.is_gone(name):
             return found.member
-        label = Label(Stamp(0, 0), is_deleted=True)
+        newest = found.copies[0][1].version[0] if found.copies else Stamp(0, 0)
+        stamp = self._next_stamp(newest)
+        label = Label(stamp, is_deleted=True)
         draft = Draft(name, TOMBSTONE.length, label, {})
         members = found.placed.placement.home
         try:
@@ -239,13 +241,13 @@ class Cluster:
             has_full = any(member.is_full for member in members)
             if isinstance(exc, NodeAccessError) or not has_full:
                 raise
-            return self._delete_from_full_nodes(draft)
+            return self._delete_from_full_nodes(draft, stamp)
         make_room(members, name, stored.info)
         return stored.member
 
-    def _delete_from_full_nodes(self, draft: Draft) -> Member:
+    def _delete_from_full_nodes(self, draft: Draft, stamp: Stamp) -> Member:
         try:
-            return remove_everywhere(self.lookup, draft.name)
+            return remove_everywhere(self.lookup, draft.name, stamp)
         except (NodeError, NoNodesError, ConflictError):
             # If some copies are gone, there may be room for what tells so.
             placed = self.lookup.place_for_write(draft.name)
@@ -261,7 +263,8 @@ class Cluster:
     ) -> Stored:
         """Store a body; again, if the set of nodes changed meanwhile.
 
-        `found` is the object's newest version, if it was looked up already.
+        `found` is the object's newest version, if it was looked up already; then the
+        draft has its stamp.
         """
         stored: list[Stored] = []
         failure: NodeError | None = None
@@ -310,8 +313,11 @@ class Cluster:
     def _prepare(
         self, draft: Draft, placed: Placed, found: Found | None
     ) -> tuple[Placed, Draft]:
-        """Choose the placement of an upload, and a stamp greater than those found."""
-        is_deleted = draft.label.is_deleted
+        """Choose the placement of an upload, and a stamp greater than those found.
+
+        If `found` is given, the draft has such a stamp already.
+        """
+        is_deleted, is_stamped = draft.label.is_deleted, found is not None
         is_blind = placed.placement.is_single and not is_deleted
         newest_stamp = Stamp(0, 0)
         if draft.if_match is not None or draft.if_absent:
@@ -323,7 +329,7 @@ class Cluster:
             draft = replace(draft, seen=found.seen)
             if found.copies:
                 newest_stamp = found.copies[0][1].version[0]
-        stamp = self._next_stamp(newest_stamp)
+        stamp = draft.label.stamp if is_stamped else self._next_stamp(newest_stamp)
         label = Label(stamp, placed.placement.epoch, is_deleted)
         return placed, replace(draft, label=label, keeps_newer=not is_blind)
 

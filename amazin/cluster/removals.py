@@ -19,28 +19,33 @@ from contextlib import suppress
 from amazin.cluster.lookup import Lookup
 from amazin.errors import ConflictError, NodeError, PreconditionError
 from amazin.membership.member import Member
-from amazin.model.objects import ObjectInfo, ObjectName
+from amazin.model.objects import ObjectInfo, ObjectName, Stamp
 
 MAX_LOOKS = 5
-"""How often the nodes are asked, while uploads of the object keep arriving."""
+"""How often the nodes are asked, while copies of the object keep arriving."""
 
 
-def remove_everywhere(lookup: Lookup, name: ObjectName) -> Member:
-    """Remove all copies of an object; returns a node that confirmed it.
+def remove_everywhere(lookup: Lookup, name: ObjectName, stamp: Stamp) -> Member:
+    """Remove all copies up to a stamp; returns a node that confirmed it.
 
-    The oldest go first, so what remains says the same until the last one is removed. A
-    tombstone must not remain on fewer nodes than a write needs: its stamp could be
-    greater than that of a later write which did not see it.
+    What is newer was stored after the deletion began, and stays, however slow this
+    process was. The oldest go first, so what remains says the same until the last one
+    is removed. A tombstone must not remain on fewer nodes than a write needs: its stamp
+    could be greater than that of a later write which did not see it.
 
     Raises:
         NodeError, NoNodesError: a node failed; if it did so late, copies may be gone.
-        ConflictError: uploads kept arriving, or the set of nodes kept changing.
+        ConflictError: copies kept arriving, or the set of nodes kept changing.
     """
     for _ in range(MAX_LOOKS):
         placed = lookup.place(name)
         members = placed.snapshot.members
         seen = lookup.ask_everyone(name, placed)
-        held = [(info, node) for node, info in seen.items() if info]
+        held = [
+            (info, node)
+            for node, info in seen.items()
+            if info and info.version[0] <= stamp
+        ]
         if not held and lookup.still_holds(placed.snapshot):
             return members[next(iter(seen))]
         for info, node in sorted(held, key=lambda copy: copy[0].version):
