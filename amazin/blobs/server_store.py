@@ -34,6 +34,12 @@ MAX_DAMAGED = 10_000
 """How many damaged copies are remembered."""
 
 
+def blob_member(url: str, limits: TimeLimits) -> Member:
+    """Return the member for a server; its name has no password."""
+    name = shown(url)
+    return Member(NodeSpec(name, url), BlobNode(name, url, limits))
+
+
 class ServerBlobs:
     """The blobs of several servers, as `Blobs`. Thread-safe.
 
@@ -41,14 +47,18 @@ class ServerBlobs:
     """
 
     def __init__(
-        self, servers: Sequence[BlobServer], limits: TimeLimits, replicas: int
+        self,
+        servers: Sequence[BlobServer],
+        limits: TimeLimits,
+        replicas: int,
+        make_member: Callable[[str, TimeLimits], Member] = blob_member,
     ) -> None:
         """Send nothing yet. `replicas`: the number of copies of a new blob."""
         members: dict[str, Member] = {}
         groups: dict[str, list[Member]] = {}
         for server in servers:
             if server.url not in members:
-                members[server.url] = blob_member(server.url, limits)
+                members[server.url] = make_member(server.url, limits)
             groups.setdefault(server.group, []).append(members[server.url])
         self._members = list(members.values())
         self._groups: Groups = list(groups.values())
@@ -133,12 +143,6 @@ class ServerBlobs:
 
     def __repr__(self) -> str:
         return f"<ServerBlobs {self._groups!r}>"
-
-
-def blob_member(url: str, limits: TimeLimits) -> Member:
-    """Return the member for a server; its name has no password."""
-    name = shown(url)
-    return Member(NodeSpec(name, url), BlobNode(name, url, limits))
 
 
 def starting_head(name: ObjectName) -> Callable[[Node], Pending[ObjectInfo]]:

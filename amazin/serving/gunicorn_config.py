@@ -99,7 +99,7 @@ def on_exit(server: Any) -> None:
     """Wait until the gateway is deregistered; the stop signal started that."""
     started: registrar.Registrar | None = getattr(server, "registrar", None)
     if started:
-        started.stop()
+        started.close()
 
 
 def pre_request(worker: Any, request: Any) -> None:

@@ -70,7 +70,7 @@ class Registrar:
         with suppress(OSError):  # the process has ended
             os.write(self._process.stdin.fileno(), b"x")  # type: ignore[union-attr]
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Wait until the gateway is deregistered, for `DEREGISTER_SECONDS` at most."""
         if os.getpid() != self._owner:
             return
