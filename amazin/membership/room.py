@@ -16,6 +16,8 @@ TRIAL_NAME = ROSTER_NAME._replace(key="room")
 TRIAL_BYTES = 2**16
 KNOWN_SECONDS = 30.0
 """For how long the result of an upload, or of a trial, says whether there is room."""
+TRIAL_SECONDS = 2.0
+"""Who waits for the state of a node waits no longer for a trial."""
 
 
 def try_uploads(members: Iterable[Member]) -> None:
@@ -24,9 +26,9 @@ def try_uploads(members: Iterable[Member]) -> None:
     It has the same name each time. The result is in each member's `is_full`; a node
     that fails otherwise, or has no roster yet, keeps its state.
     """
-    since = time.monotonic() - KNOWN_SECONDS
-    members = [member for member in members if member.tried_at < since]
-    answers = ask_all(members, _start_trial)
+    now = time.monotonic()
+    members = [member for member in members if member.tried_at < now - KNOWN_SECONDS]
+    answers = ask_all(members, _start_trial, deadline=now + TRIAL_SECONDS)
     for member in members:
         if isinstance(answers[member.name], ObjectInfo):
             member.note_room()

@@ -8,9 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from amazin.errors import NodeError, NodeFullError, NoSuchKeyError
+from amazin.membership.member import Member
+from amazin.membership.room import TRIAL_SECONDS, try_uploads
+from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import CHUNK_BYTES, Label, Stamp
 from amazin.repair.report import Options
 from amazin.repair.run import Repair
+from tests.support.cleanup import closed_later
+from tests.support.fakes import FakeDisk, FakeNode, FakePending
 from tests.support.world import (
     BROKEN,
     NAME,
@@ -240,3 +245,20 @@ def test_who_never_saw_a_full_node_finds_out() -> None:
     assert other.cluster.states() == dict(
         zip(world.names, ["full", "up", "up"], strict=True)
     )
+
+
+def test_a_node_that_is_silent_to_a_trial_delays_nobody_for_long() -> None:
+    class Silent(FakePending[object]):
+        def is_ready(self, timeout: float) -> bool:
+            assert timeout <= TRIAL_SECONDS
+            return False
+
+    class Node(FakeNode):
+        def start_put(self, *arguments: object, **conditions: object) -> object:
+            return Silent(self.disk, "put", lambda: pytest.fail("waited for"))
+
+    spec = NodeSpec("a", None)
+    member = closed_later(Member(spec, Node(spec, FakeDisk())))
+    try_uploads([member])
+    assert not member.is_full
+    assert member.tried_at == -math.inf
