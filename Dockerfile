@@ -1,22 +1,25 @@
-FROM python:3.13-slim-bookworm AS dependencies
-COPY requirements.txt .
+# `scripts/pin-images` names it by its digest.
+ARG PYTHON_IMAGE=python:3.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS dependencies
+COPY requirements.lock .
 # Without gevent's own tests and C sources.
 RUN pip install --no-cache-dir --root-user-action=ignore --prefix=/dependencies \
-        -r requirements.txt \
+        --require-hashes -r requirements.lock \
     && cd /dependencies/lib/python3.*/site-packages \
     && rm -rf gevent/tests gevent/testing \
     && find . -name '*.c' -delete
 
-FROM python:3.13-slim-bookworm AS package
+FROM ${PYTHON_IMAGE} AS package
 WORKDIR /source
-COPY requirements-dev.txt .
+COPY requirements-build.lock .
 RUN pip install --no-cache-dir --root-user-action=ignore \
-        "$(grep '^setuptools=' requirements-dev.txt)"
+        --require-hashes -r requirements-build.lock
 COPY . .
 RUN pip install --no-cache-dir --root-user-action=ignore --prefix=/package \
         --no-build-isolation --no-deps .
 
-FROM python:3.13-slim-bookworm
+FROM ${PYTHON_IMAGE}
 # DATA_DIR is for DISCOVERY=folders; mount volumes on it and on SPOOL_DIR.
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

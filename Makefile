@@ -6,13 +6,14 @@
 # make format    the code as ruff has it
 # make tools     what developers need: an environment for tests, lint and benchmarks
 # make generate  what is made from other files: the API page, settings, the changelog
+# make lock      the hashes of what the image installs (after a version has changed)
 # make bench     the gateway beside nginx, HAProxy and a node (needs a minio binary)
 # make chaos     nodes and gateways killed under load (needs a minio binary)
 # make nodes     three MinIO servers on loopback, for trying things
 
 .DEFAULT_GOAL := help
 .PHONY: help run test itest itest-thorough itest-real itest-containers itest-proof \
-	e2etests lint format tools generate bench bench-failures bench-placement chaos nodes
+	e2etests lint format tools generate lock bench bench-failures bench-placement chaos nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -96,6 +97,9 @@ tools: $(VENV)/develop
 
 generate: $(VENV)/develop
 	$(BIN)/python -m generate
+
+lock:
+	@PYTHON=$(PYTHON) exec scripts/lock
 
 nodes:
 	@exec scripts/nodes

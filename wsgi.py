@@ -28,6 +28,7 @@ from gateway import Gateway
 try:
     settings = load_settings(os.environ)
     logging.config.dictConfig(logging_config(settings.least_level))
+    routes = all_routes(settings)
     discovery = load_discovery(settings)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
@@ -36,4 +37,4 @@ build = node_builder(settings.node_limits)
 membership = Membership(discovery, build, settings.refresh_seconds, desired)
 cluster = Cluster(membership)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
-app = Gateway(all_routes(settings), Services(cluster, settings, spool))
+app = Gateway(routes, Services(cluster, settings, spool))

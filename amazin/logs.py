@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from typing import Any, TextIO
 
@@ -87,3 +88,9 @@ def logging_config(level: str) -> dict[str, Any]:
         },
         "root": {"level": "WARNING", "handlers": ["stdout"]},
     }
+
+
+def without_credentials(text: str) -> str:
+    """Return a URL, or what should be one, with the part before its last @ hidden."""
+    hidden = r"\1(hidden)@"
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", hidden, text, flags=re.DOTALL)

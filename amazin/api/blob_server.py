@@ -9,7 +9,7 @@ from functools import partial
 
 from amazin.api.blobs import blob_headers, content_type, stored
 from amazin.api.content import get_content, head_content
-from amazin.api.operations import health
+from amazin.api.operations import health, require_free
 from amazin.blobs.folder_store import BlobFolder, Detail, quoted
 from amazin.blobs.store import MAX_HEADER_BYTES, check_id, is_sha1
 from amazin.cluster.uploads import Stored
@@ -89,26 +89,30 @@ def alive(request: Request, services: object) -> Response:
     return Response(200, [("Content-Type", "text/plain")], b"alive")
 
 
-def life_routes(settings: Settings) -> Sequence[Route]:
-    """Return the liveness routes."""
+def with_liveness(settings: Settings, own: Sequence[Route]) -> Sequence[Route]:
+    """Return these routes and those of liveness. Raises: SettingsError."""
+    require_free(settings, own)
     live = re.compile(re.escape(settings.health_path))
     return [
-        Route(method, pattern, handler, is_open=True)
-        for pattern, handler in ((_ALIVE, alive), (live, health))
-        for method in ("GET", "HEAD")
+        *own,
+        *(
+            Route(method, pattern, handler, is_open=True)
+            for pattern, handler in ((_ALIVE, alive), (live, health))
+            for method in ("GET", "HEAD")
+        ),
     ]
 
 
 def routes(settings: Settings) -> Sequence[Route]:
-    """Return the routes of a blob server."""
-    return [
+    """Return the routes of a blob server. Raises: SettingsError."""
+    own = [
         Route("GET", _BLOB, get_blob),
         Route("HEAD", _BLOB, head_blob),
         Route("POST", _BLOB, post_blob),
         Route("GET", _BLOBS, list_blobs),
         Route("HEAD", _BLOBS, list_blobs),
-        *life_routes(settings),
     ]
+    return with_liveness(settings, own)
 
 
 def shown(info: ObjectInfo) -> ObjectInfo:

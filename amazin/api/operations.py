@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 from amazin.api.services import Services
+from amazin.errors import SettingsError
 from amazin.settings.settings import Settings
 from amazin.web.access import has_token
 from amazin.web.messages import Request, Response, Route, json_response
@@ -21,10 +22,11 @@ def health(request: Request, services: Services) -> Response:
 def ready(request: Request, services: Services) -> Response:
     """Readiness: asks all nodes; 200 while any answers, with `?all` while all do.
 
-    The nodes are named to those who may use them.
+    The nodes are named to those who may use them. A full node answers: what it holds
+    can be read and deleted.
     """
     states = services.states.get()
-    answering = [state == "up" for state in states.values()]
+    answering = [state in ("up", "full") for state in states.values()]
     query = request.environ.get("QUERY_STRING", "")
     wants_all = "all" in parse_qs(query, keep_blank_values=True)
     is_ready = bool(answering) and (all(answering) if wants_all else any(answering))
@@ -36,6 +38,13 @@ def ready(request: Request, services: Services) -> Response:
         if problem := services.cluster.problem():
             body["problem"] = problem
     return json_response(200 if is_ready else 503, body)
+
+
+def require_free(settings: Settings, others: Iterable[Route]) -> None:
+    """Raises: SettingsError, if other routes have the paths of the health checks."""
+    for path in (settings.health_path, f"{settings.health_path}/ready"):
+        if any(route.pattern.fullmatch(path) for route in others):
+            raise SettingsError(f"HEALTH_PATH: {path} is a path of another API")
 
 
 def routes(settings: Settings) -> Sequence[Route]:

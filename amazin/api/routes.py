@@ -8,12 +8,15 @@ from amazin.web.messages import Route
 
 
 def all_routes(settings: Settings) -> list[Route]:
-    """Return the routes of every API, the most used API first."""
-    return [
+    """Return the routes of every API, the most used API first. Raises: SettingsError.
+
+    The path of the health checks is the operator's choice, and hides no other route.
+    """
+    apis = [
         *objects.ROUTES,
         *buckets.ROUTES,
         *presign.ROUTES,
         *(blobs.ROUTES if settings.blob_api else ()),
-        *operations.routes(settings),
-        *docs.ROUTES,
     ]
+    operations.require_free(settings, [*apis, *docs.ROUTES])
+    return [*apis, *operations.routes(settings), *docs.ROUTES]

@@ -174,7 +174,7 @@ class BlobFolder:
             return self.node.start_get(name, byte_range=byte_range).wait()
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
-        info, path = self.old.find(blob_id), self.old.file_of(blob_id)
+        info, path = self.old.find(blob_id), self.old.file_of(blob_id).resolve()
         lose = partial(self._lose_old, blob_id, info)
         try:
             sums = self._sums_of_old(blob_id, info)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from amazin.errors import SettingsError
+from amazin.logs import without_credentials
 
 DEFAULT_GROUP = "default"
 SERVERS_VARIABLE = "AMAZIN_BLOB_SERVERS"
@@ -106,8 +107,7 @@ def checked_url(text: str, place: str) -> str:
 
 def _quoted(text: str) -> str:
     """Return a quoted text that is no URL, without secrets: all before the last @."""
-    public = re.sub("^(https?://)?.*@", r"\1", text, flags=re.DOTALL | re.IGNORECASE)
-    return repr(ascii(public[:80])[1:-1])
+    return repr(ascii(without_credentials(text)[:80])[1:-1])
 
 
 def _read_file(path: Path) -> list[BlobServer]:

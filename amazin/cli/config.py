@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amazin.cli.common import examples, json_option, wide_console
+from amazin.logs import without_credentials
 from amazin.settings.config_file import load
 from amazin.settings.converters import Given
 from amazin.settings.settings import Settings
@@ -29,7 +30,7 @@ class Row:
     place: str
     """The path in the file, with dots."""
     value: Any
-    """`HIDDEN` for a secret that is set."""
+    """`HIDDEN` for a secret that is set; URLs without their credentials."""
     unit: str
     origin: str
     """`default`, `environment NAME` or `file:line`."""
@@ -43,11 +44,14 @@ def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
         if field.metadata["is_list"]:  # as it was written
             text = given.get(field.name)
             value = text.text if text else field.metadata["default"]
-        is_hidden = field.metadata["is_secret"] and value
+        if field.metadata["is_secret"] and value:
+            value = HIDDEN
+        elif isinstance(value, str) and "://" in value:
+            value = without_credentials(value)
         row = Row(
             field.name.upper(),
             field.metadata["place"] or field.name,
-            HIDDEN if is_hidden else value,
+            value,
             field.metadata["unit"],
             origin(given.get(field.name)),
         )

@@ -205,18 +205,41 @@ def partial_start(name: str) -> str:
 
 
 def opened(path: Path) -> int:
-    """Open and lock a partial file; return its descriptor. Raises: ClientError."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    """Open and lock a partial file; return its descriptor.
+
+    In a shared folder somebody may have planted a file of his own there, or a link to
+    another one of ours: it is replaced, and nothing is written to it.
+
+    Raises: ClientError, OSError.
+    """
     while True:
-        fd = os.open(path, flags, PRIVATE_MODE)
+        fd, is_new = open_or_create(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             raise ClientError("Another download to this place is running") from None
         if is_at(fd, path):
-            return fd
+            if is_new or is_ours(os.fstat(fd)):
+                return fd
+            path.unlink()
         os.close(fd)  # another process renamed or removed it just before
+
+
+def open_or_create(path: Path) -> tuple[int, bool]:
+    """Return a descriptor of a file, and whether the file is new. Raises: OSError."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        with suppress(FileExistsError):
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, PRIVATE_MODE), True
+        with suppress(FileNotFoundError):
+            return os.open(path, flags | os.O_NONBLOCK), False
+
+
+def is_ours(found: os.stat_result) -> bool:
+    """Whether a file is an ordinary one that only this user and this path have."""
+    is_alone = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return is_alone and found.st_uid == os.geteuid()
 
 
 def mode_for(target: Path) -> int:

@@ -22,6 +22,7 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from amazin.errors import ClientError, RefusedError
+from amazin.logs import without_credentials
 from amazin.model.headers import LOST_HEADER
 from amazin.model.names import printable
 
@@ -303,4 +304,5 @@ def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
 
 def no_url(url: str) -> ClientError:
     """Return the error for a URL that is not valid."""
+    url = without_credentials(url)
     return ClientError(f"{url!r} is no URL of a gateway like http://localhost:3000")

@@ -8,6 +8,7 @@ which the nodes were chosen is still valid after they have answered.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -18,6 +19,7 @@ from amazin.cluster.downloads import ResumedObject, open_copy
 from amazin.cluster.listing import Listing
 from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, Placed, require_home
 from amazin.cluster.placement import Placement
+from amazin.cluster.removals import make_room, remove_everywhere
 from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
@@ -25,7 +27,9 @@ from amazin.errors import (
     LostCopyError,
     NodeAccessError,
     NodeError,
+    NodeFullError,
     NodeProtocolError,
+    NoNodesError,
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
@@ -33,6 +37,7 @@ from amazin.errors import (
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
+from amazin.membership.room import state_of, try_uploads
 from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.objects import (
     BUCKET,
@@ -200,9 +205,11 @@ class Cluster:
         """Delete an object; returns a node that took part.
 
         A single copy is removed. Otherwise a tombstone is written over the object: with
-        a removal, a node that is down could bring back an older version.
+        a removal, a node that is down could bring back an older version. If nodes are
+        too full for it, and all answer, the copies are removed.
 
         Raises:
+            NodeFullError: nodes are full, and not all nodes of the object answer.
             NodeError, NoNodesError: the object may or may not be deleted.
         """
         placed = self.lookup.place_for_write(name)
@@ -222,22 +229,48 @@ class Cluster:
         if placement.is_single:
             home = placement.home[0]
             home.call(lambda node: node.start_delete(name))
+            home.tried_at = -math.inf  # it may have room now
             if self.lookup.same_write_set(placed, [home]):
                 return home
         found = self.lookup.find(name, is_write=True)
         is_there = bool(found.copies) and not found.copies[0][1].is_deleted
         if not is_there and self.lookup.is_gone(name):
             return found.member
-        label = Label(Stamp(0, 0), is_deleted=True)
+        newest = found.copies[0][1].version[0] if found.copies else Stamp(0, 0)
+        stamp = self._next_stamp(newest)
+        label = Label(stamp, is_deleted=True)
         draft = Draft(name, TOMBSTONE.length, label, {})
-        return self._write(draft, TOMBSTONE, found.placed, found).member
+        members = found.placed.placement.home
+        try:
+            stored = self._write(draft, TOMBSTONE, found.placed, found)
+        except NodeError as exc:
+            has_full = any(member.is_full for member in members)
+            if isinstance(exc, NodeAccessError) or not has_full:
+                raise
+            return self._delete_from_full_nodes(draft, stamp)
+        make_room(members, name, stored.info)
+        return stored.member
+
+    def _delete_from_full_nodes(self, draft: Draft, stamp: Stamp) -> Member:
+        try:
+            return remove_everywhere(self.lookup, draft.name, stamp)
+        except (NodeError, NoNodesError, ConflictError):
+            # If some copies are gone, there may be room for what tells so.
+            placed = self.lookup.place_for_write(draft.name)
+        try:
+            return self._write(draft, TOMBSTONE, placed).member
+        except NodeError as exc:
+            error = NodeFullError("the node is full, and others don't answer")
+            error.node = exc.node
+            raise error from exc
 
     def _write(
         self, draft: Draft, body: Body, placed: Placed, found: Found | None = None
     ) -> Stored:
         """Store a body; again, if the set of nodes changed meanwhile.
 
-        `found` is the object's newest version, if it was looked up already.
+        `found` is the object's newest version, if it was looked up already; then the
+        draft has its stamp.
         """
         stored: list[Stored] = []
         failure: NodeError | None = None
@@ -257,6 +290,9 @@ class Cluster:
                 raise failure or NodeError("too few nodes confirmed the upload")
             require_same(copies)
             if self.lookup.same_write_set(placed, [copy.member for copy in copies]):
+                for copy in copies:
+                    if copy.member.is_full:
+                        copy.member.note_room()
                 return copies[0]
             stored += copies
             # The condition held on the first nodes, and must not be checked again.
@@ -283,8 +319,11 @@ class Cluster:
     def _prepare(
         self, draft: Draft, placed: Placed, found: Found | None
     ) -> tuple[Placed, Draft]:
-        """Choose the placement of an upload, and a stamp greater than those found."""
-        is_deleted = draft.label.is_deleted
+        """Choose the placement of an upload, and a stamp greater than those found.
+
+        If `found` is given, the draft has such a stamp already.
+        """
+        is_deleted, is_stamped = draft.label.is_deleted, found is not None
         is_blind = placed.placement.is_single and not is_deleted
         newest_stamp = Stamp(0, 0)
         if draft.if_match is not None or draft.if_absent:
@@ -296,7 +335,7 @@ class Cluster:
             draft = replace(draft, seen=found.seen)
             if found.copies:
                 newest_stamp = found.copies[0][1].version[0]
-        stamp = self._next_stamp(newest_stamp)
+        stamp = draft.label.stamp if is_stamped else self._next_stamp(newest_stamp)
         label = Label(stamp, placed.placement.epoch, is_deleted)
         return placed, replace(draft, label=label, keeps_newer=not is_blind)
 
@@ -324,12 +363,16 @@ class Cluster:
         self._membership.close()
 
     def states(self) -> dict[str, str]:
-        """Check all nodes; return by name `up`, or what is wrong."""
-        members = self._membership.snapshot().members.values()
-        answers = ask_all(members, lambda node: node.start_check())
-        return {
-            name: str(answer) if isinstance(answer, GatewayError) else "up"
+        """Check all nodes; return by name `up`, `full`, or what is wrong."""
+        members = self._membership.snapshot().members
+        answers = ask_all(members.values(), lambda node: node.start_check())
+        try_uploads(
+            members[name]
             for name, answer in answers.items()
+            if not isinstance(answer, GatewayError)
+        )
+        return {
+            name: state_of(members[name], answer) for name, answer in answers.items()
         }
 
     def problem(self) -> str:

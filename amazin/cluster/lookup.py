@@ -132,17 +132,26 @@ class Lookup:
         deletion was acknowledged.
         """
         placed = self.place(name)
-        quorums = placed.placement.quorums
-        everyone = [Quorum(q.members, len(q.members)) for q in quorums]
         try:
-            answers = ask(everyone, lambda node: node.start_head(name))
+            seen = self.ask_everyone(name, placed)
         except NodeError:
             return False
-        seen = [(node, info_of(answer)) for node, answer in answers.items()]
-        held = [info for _, info in newest(placed.placement, seen)]
+        held = [info for _, info in newest(placed.placement, seen.items())]
         is_deleted = all(info.is_deleted for info in held)
         is_safe = not held or len(held) >= placed.placement.replicas
         return is_deleted and is_safe and self.still_holds(placed.snapshot)
+
+    def ask_everyone(
+        self, name: ObjectName, placed: Placed
+    ) -> dict[str, ObjectInfo | None]:
+        """Return what every node that may have the object holds, by name.
+
+        Raises: NodeError, NoNodesError, if one of them does not answer.
+        """
+        quorums = placed.placement.quorums
+        everyone = [Quorum(q.members, len(q.members)) for q in quorums]
+        answers = ask(everyone, lambda node: node.start_head(name))
+        return {node: info_of(answer) for node, answer in answers.items()}
 
     def place(self, name: ObjectName) -> Placed:
         """Return the placement of an object.

@@ -7,13 +7,16 @@ it. This module does not decide which node holds what.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from amazin.errors import (
     NodeAccessError,
     NodeError,
+    NodeFullError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchBucketError,
@@ -46,6 +49,10 @@ class Member:
         self.spec = spec
         self.node = node
         self.name = spec.name
+        self.is_full = False
+        """Whether it refused the last upload because it has no room."""
+        self.tried_at = -math.inf
+        """On the monotonic clock: when it last showed whether it has room."""
         self._first_pause_seconds = first_pause_seconds
         self._is_skipped = False
         self._is_lost = False
@@ -169,6 +176,8 @@ class Member:
     def note_failure(self, error: NodeError) -> None:
         """Skip the node from now on, if this kind of failure lasts."""
         error.node = self.name
+        if isinstance(error, NodeFullError):
+            self._note_room(is_full=True)
         if not isinstance(error, SKIP_AFTER) or self.spec.endpoint is None:
             return
         if is_late():  # the node had less than its own time
@@ -183,12 +192,24 @@ class Member:
         log.warning("node %s is skipped: %s", self.name, error)
         self._probing.start()
 
+    def note_room(self) -> None:
+        """Note that the node has just stored an object."""
+        self._note_room(is_full=False)
+
+    def _note_room(self, is_full: bool) -> None:
+        self.tried_at = time.monotonic()
+        if is_full != self.is_full:
+            self.is_full = is_full
+            state = "is full: it refuses uploads" if is_full else "has room again"
+            log.warning("node %s %s", self.name, state)
+
     def _probe(self) -> None:
         pause = self._first_pause_seconds
         while not self._is_retired.wait(pause):
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             try:
-                self.node.start_check().wait()
+                with suppress(NodeFullError):
+                    self.node.start_check().wait()
             except Exception:  # noqa: BLE001 - a bug in a node must not end the probing
                 continue
             self._is_skipped = False

@@ -147,7 +147,10 @@ class Node(Protocol):
         """Make a bucket, unless it exists. Raises: NodeError."""
 
     def start_check(self) -> Pending[object]:
-        """Send a cheap request that only a working node answers."""
+        """Send a cheap request that only a working node answers.
+
+        A node that knows that it has no room for uploads answers with NodeFullError.
+        """
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

@@ -238,6 +238,8 @@ class KeyRepair:
         ) as file:
             self._fetch(name, step, file)
             file.seek(0)
+            if step.info.size > CHUNK_BYTES or self._options.bytes_per_second:
+                self._require_source(name, step)
             stored = self._send(placement, name, step, file)
         if stored.etag != step.info.etag:
             raise NodeProtocolError("the copy has another ETag than its source")
@@ -273,6 +275,18 @@ class KeyRepair:
             file.write(chunk)
         if not may_be(content.info.etag, digest.hexdigest()):
             raise LostCopyError("the copy is damaged")
+
+    def _require_source(self, name: ObjectName, step: CopyStep) -> None:
+        """Check that a node still has what was read, which took long.
+
+        Full nodes remove what is deleted, without a tombstone: a copy would be back.
+        Raises: PreconditionError, NodeError.
+        """
+        for source in step.sources:
+            held = head(self._context.members[source], name)
+            if held and held.version == step.info.version:
+                return
+        raise PreconditionError("the object was changed or removed")
 
     def _send(
         self, placement: Placement, name: ObjectName, step: CopyStep, file: IO[bytes]

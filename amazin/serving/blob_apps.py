@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from amazin.api.blob_server import FolderServices, life_routes, routes
+from amazin.api.blob_server import FolderServices, routes, with_liveness
 from amazin.api.blobs import FETCH_ROUTES, SERVER_UPLOAD_ROUTES
 from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.server_store import ServerBlobs
@@ -23,7 +23,6 @@ from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
-from amazin.web.messages import Route
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
@@ -63,25 +62,31 @@ def blob_server(store: str) -> Gateway:
     """Return the blob server of a folder, which must exist."""
     settings = started_settings()
     try:
+        all_routes = routes(settings)
         blobs = BlobFolder(Path(store))
     except SettingsError as exc:
         raise SystemExit(str(exc)) from None
     services = FolderServices(blobs, settings, spool_of(settings))
-    return Gateway(routes(settings), services)
+    return Gateway(all_routes, services)
 
 
 def api_server(upload_port: int, download_port: int) -> ByPort:
     """Return the api-server for the blob servers in the variable `SERVERS_VARIABLE`."""
     settings = started_settings()
+    try:
+        uploads = with_liveness(settings, SERVER_UPLOAD_ROUTES)
+        downloads = with_liveness(settings, FETCH_ROUTES)
+    except SettingsError as exc:
+        raise SystemExit(str(exc)) from None
     known = [BlobServer(*server) for server in json.loads(os.environ[SERVERS_VARIABLE])]
     blobs = ServerBlobs(known, settings.node_limits, settings.replicas)
     services = ServerServices(blobs, settings, spool_of(settings))
 
-    def app(own: Iterable[Route]) -> Gateway:
-        return Gateway([*own, *life_routes(settings)], services)
-
     return ByPort(
-        {upload_port: app(SERVER_UPLOAD_ROUTES), download_port: app(FETCH_ROUTES)}
+        {
+            upload_port: Gateway(uploads, services),
+            download_port: Gateway(downloads, services),
+        }
     )
 
 

@@ -8,6 +8,9 @@ from amazin.model.manifest import MAX_PARTS
 from amazin.settings.settings import MOST_OBJECT_BYTES, Settings
 
 LEAST_CHUNK_BYTES = 2**20
+LEAST_SECRET_CHARACTERS = 16
+"""Of tokens and the signing secret where they decide who may do what: nobody can try
+all that are so long."""
 Contradiction = tuple[tuple[str, ...], str]
 """The fields, with the one to change first in front; and a sentence on what is
 wrong."""
@@ -58,9 +61,19 @@ def _of_access(settings: Settings) -> Iterator[Contradiction]:
     has_keys = settings.signing_secret or settings.api_tokens
     if settings.access == "signed" and not has_keys:
         yield ("access",), "ACCESS=signed needs API_TOKENS or SIGNING_SECRET"
+    if settings.access == "signed":
+        yield from _of_short_secrets(settings)
     if settings.presign == "direct" and settings.discovery == "folders":
         sentence = "PRESIGN=direct needs nodes that speak S3; folders don't"
         yield ("presign", "discovery"), sentence
     if settings.presign == "direct" and settings.chunk_bytes:
         sentence = "PRESIGN=direct: no one node has an object that CHUNK_BYTES cut up"
         yield ("presign", "chunk_bytes"), sentence
+
+
+def _of_short_secrets(settings: Settings) -> Iterator[Contradiction]:
+    least = f"{LEAST_SECRET_CHARACTERS} characters or more"
+    if any(len(token) < LEAST_SECRET_CHARACTERS for token in settings.api_tokens):
+        yield ("api_tokens", "access"), f"ACCESS=signed needs tokens of {least}"
+    if 0 < len(settings.signing_secret) < LEAST_SECRET_CHARACTERS:
+        yield ("signing_secret", "access"), f"ACCESS=signed needs {least}"

@@ -10,6 +10,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from amazin.errors import SettingsError
+from amazin.logs import without_credentials
 from amazin.settings.checks import contradictions
 from amazin.settings.converters import Given
 from amazin.settings.settings import RemovedSettings, Settings
@@ -56,7 +57,8 @@ def convert(field: Field[Any], given: Given) -> Any:
     try:
         return field.metadata["convert"](given.text)
     except ValueError as exc:
-        shown = "" if field.metadata["is_secret"] else f" {given.text!r}"
+        text = without_credentials(given.text)
+        shown = "" if field.metadata["is_secret"] else f" {text!r}"
         raise SettingsError(f"{given}:{shown} can't be used: {exc}") from None
 
 

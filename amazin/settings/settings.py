@@ -146,7 +146,9 @@ class Settings:
         unit="s",
     )
     health_path: str = setting(
-        converters.path, "/health", "Path of the gateway's health check."
+        converters.path,
+        "/health",
+        "Path of the gateway's health check; no other API may have it.",
     )
     public_url: str = setting(
         converters.base_url,

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from amazin.errors import NodeError
+from amazin.errors import NodeError, NodeFullError
 from amazin.membership.member import Member
 from amazin.membership.membership import Snapshot
+from amazin.membership.room import try_uploads
 from amazin.membership.roster import NodeSet, Roster
 from amazin.model.node_specs import NodeSpec
 
-UP, LOST, AWAY, UNUSABLE = "up", "lost", "not reachable", "unusable"
+UP, FULL, LOST = "up", "full", "lost"
+AWAY, UNUSABLE = "not reachable", "unusable"
 CHECK_SECONDS = 2.0
 """How long the check waits for a node."""
 MOST_THREADS = 64
@@ -28,8 +30,8 @@ class NodeStatus:
 
     name: str
     state: str
-    """`up`, `lost` (it answers with an empty disk), `not reachable`, or `unusable` (it
-    answers, but its copy of the roster can't be read)."""
+    """`up`, `full` (it refuses uploads), `lost` (it answers with an empty disk), `not
+    reachable`, or `unusable` (it answers, but its copy of the roster can't be read)."""
     problem: str
     """Why the node is not up."""
     weight: float
@@ -54,6 +56,7 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
     members = snapshot.members
     with ThreadPoolExecutor(min(len(members), MOST_THREADS) or 1) as pool:
         problems = dict(zip(members, pool.map(check, members.values()), strict=True))
+    try_uploads(members[name] for name in members if not problems[name])
     roster = snapshot.roster
     found = []
     for name, member in sorted(members.items()):
@@ -69,13 +72,18 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
 
 
 def check(member: Member) -> str:
-    """Check one node directly, even if it is skipped now; "" if it works."""
+    """Check one node directly, even if it is skipped now; "" if it works.
+
+    Whether it is full is noted in the member.
+    """
     try:
         pending = member.node.start_check()
         if not pending.is_ready(CHECK_SECONDS):
             pending.cancel()
             return "the node is silent"
         pending.wait()
+    except NodeFullError as exc:
+        member.note_failure(exc)
     except NodeError as exc:
         return str(exc) or type(exc).__name__
     return ""
@@ -89,6 +97,8 @@ def judged(name: str, snapshot: Snapshot, problem: str) -> tuple[str, str]:
         return LOST, "it answers with an empty disk; `amazin repair` fills it again"
     if name in snapshot.view.unreachable:
         return UNUSABLE, "its copy of the roster can't be read"
+    if snapshot.members[name].is_full:
+        return FULL, "it has no room for uploads; what it holds can be deleted"
     return UP, ""
 
 

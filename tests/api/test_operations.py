@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
 
-from amazin.errors import NodeError, NodeTimeoutError
+from amazin.api.blob_server import routes
+from amazin.api.routes import all_routes
+from amazin.errors import NodeError, NodeTimeoutError, SettingsError
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
+from amazin.web.messages import Route
 from gateway import Gateway
 from tests.support.app import ScriptedNode, call, make_app
 
@@ -139,6 +143,32 @@ def test_nodes_are_named_to_those_who_may_use_them(
     answer = call(app, "GET", "/health/ready", headers=headers)
     assert answer.status == 503
     assert ("nodes" in answer.json) == ("problem" in answer.json) == sees_nodes
+
+
+@pytest.mark.parametrize(
+    ("other", "path"),
+    [
+        *(
+            (all_routes, f"{start}/alive")
+            for start in ("/fetch", "/object", "/archive")
+        ),
+        *(
+            (all_routes, path)
+            for path in ("/upload", "/buckets", "/objects/a/b", "/docs")
+        ),
+        *((routes, path) for path in ("/blobs", "/blob/alive", "/blob")),
+    ],
+)
+def test_a_path_of_another_api_is_refused(
+    other: Callable[[Settings], Sequence[Route]], path: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"^HEALTH_PATH: /.* is a path of another"):
+        other(Settings(health_path=path, blob_api=True))
+
+
+def test_what_is_not_served_is_free() -> None:
+    settings = Settings(health_path="/fetch/alive")
+    assert call(make_app(settings=settings), "GET", "/fetch/alive").status == 200
 
 
 def test_nobody_needs_a_token_to_ask() -> None:

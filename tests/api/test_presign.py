@@ -37,7 +37,8 @@ from tests.support.servers import Server
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
 PATIENCE_SECONDS = 30.0
 HOST = {"Host": "gateway:3000"}
-BEARER = {"Authorization": "Bearer token"}
+TOKEN = "token-of-the-tests"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HOSTILE = (
     "a b/c.txt",
     "\u00fc/\U0001f600",
@@ -341,7 +342,7 @@ def test_names_are_checked(app: Gateway, path: str, code: str) -> None:
 
 
 def test_making_a_url_wants_a_token() -> None:
-    app = app_with(access="signed", api_tokens=("token",))
+    app = app_with(access="signed", api_tokens=(TOKEN,))
     answer = order(app)
     assert (answer.status, answer.code) == (401, "NoCredentials")
     assert order(app, headers={"Authorization": "Bearer other"}).status == 403
@@ -350,7 +351,7 @@ def test_making_a_url_wants_a_token() -> None:
 
 def test_no_url_makes_urls() -> None:
     """Not even one that was signed for just that."""
-    app = app_with(access="signed", api_tokens=("token",))
+    app = app_with(access="signed", api_tokens=(TOKEN,))
     base, path = "http://gateway:3000", "/presigned-url/photos/a"
     url = signed_url(KEY, "POST", base, path, 60, time.time())
     answer = follow(app, url, "POST", b'{"method": "GET"}')
@@ -363,7 +364,7 @@ def test_no_url_makes_urls() -> None:
 @pytest.fixture(params=["open", "signed"])
 def shop(request: pytest.FixtureRequest) -> Gateway:
     """An application, open or signed, with the bucket `photos`."""
-    app = app_with(access=request.param, api_tokens=("token",))
+    app = app_with(access=request.param, api_tokens=(TOKEN,))
     assert call(app, "POST", "/buckets/photos", b"", BEARER).status == 201
     return app
 
@@ -420,7 +421,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         "DISCOVERY": "folders",
         "DATA_DIR": str(folder / "data"),
         "ACCESS": "signed",
-        "API_TOKENS": "token",
+        "API_TOKENS": TOKEN,
         "SIGNING_SECRET": KEY.secret,
     }
     gateway = GatewayProcess(folder, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import tracemalloc
+from collections import Counter
 from hashlib import sha256
 
 import pytest
@@ -618,6 +619,24 @@ def test_the_lines_are_those_of_the_old_program() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("holders", "expected"),
+    [
+        ([A], {}),
+        ([A, B], {A: 1, B: 1, C: 1}),
+        ([A, B, C], {A: 2, B: 2, C: 2}),
+    ],
+)
+def test_a_copy_is_present_as_often_as_the_old_program_asks(
+    holders: list[str], expected: dict[str, int]
+) -> None:
+    servers = {url: FakeServer() for url in (A, B, C)}
+    for url in holders:
+        servers[url].put(b"x", "x")
+    lines = [line for line in Run(servers).lines if "is present on" in line]
+    assert Counter(line.split()[-1] for line in lines) == expected
+
+
 def test_lines_of_one_copy_stay_together() -> None:
     servers = {A: FakeServer(), B: FakeServer(), C: FakeServer()}
     for number in range(200):
@@ -636,7 +655,7 @@ def test_a_second_source_has_lines_of_its_own() -> None:
     broken.put(b"x", "x")
     good.put(b"x", "x")
     broken.breaks_at = 0
-    assert Run({A: broken, B: good, C: empty}).blocks[-1] == [
+    assert Run({A: broken, B: good, C: empty}).blocks[-2] == [
         f"\tObject x is missing on {C}",
         f"\t\tMirroring x from {A} to {C}",
         f"\tFetching :{A}/blob/x",
@@ -651,7 +670,7 @@ def test_a_source_that_breaks_in_the_middle_is_not_said_again() -> None:
     broken.put(b"0123456789", "x")
     good.put(b"0123456789", "x")
     broken.breaks_at = 2 * PIECE
-    first, second = Run({A: broken, B: good, C: empty}).blocks[-2:]
+    first, second = Run({A: broken, B: good, C: empty}).blocks[-3:-1]
     assert first[0] == f"\tObject x is missing on {C}"
     assert second == [
         f"\t\tMirroring x from {B} to {C}",

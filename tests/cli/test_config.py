@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import Field
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,20 @@ def test_secrets_that_are_set_are_hidden(file: Path, options: tuple[str, ...]) -
     output = run(nodes, *options).output
     assert output.count("(hidden)") == 1
     assert HUSH not in output
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_credentials_inside_a_url_are_hidden(options: tuple[str, ...]) -> None:
+    output = run({"DOCKER_HOST": f"tcp://me:{HUSH}@/{HUSH}@proxy:1"}, *options).output
+    assert "tcp://(hidden)@proxy:1" in output
+    assert HUSH not in output
+
+
+@pytest.mark.parametrize("scheme", ["", "HTTP://"])
+@pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.name)
+def test_no_error_shows_credentials_inside_a_url(field: Field, scheme: str) -> None:
+    result = run({field.name.upper(): f"{scheme}me:{HUSH}@h/{HUSH}\n@proxy:1 x"})
+    assert HUSH not in result.output
 
 
 def test_a_wrong_setting_is_one_sentence_and_exit_code_2(file: Path) -> None:

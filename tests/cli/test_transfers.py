@@ -377,6 +377,36 @@ def test_wrong_bytes_never_become_a_file(place: Path, gateway: Gateway) -> None:
     assert files(place) == {}
 
 
+def link(place: Path, planted: Path) -> None:
+    planted.hardlink_to(place / "precious")
+
+
+def give_away(place: Path, planted: Path) -> None:
+    if os.geteuid():
+        pytest.skip("giving a file away needs root")
+    planted.write_bytes(BODY[:100])
+    os.chown(planted, 12345, -1)
+
+
+def make_pipe(place: Path, planted: Path) -> None:
+    os.mkfifo(planted)
+
+
+@pytest.mark.parametrize("plant", [link, give_away, make_pipe])
+def test_a_planted_partial_file_is_not_written_through(
+    plant: Callable[[Path, Path], None], place: Path, gateway: Gateway
+) -> None:
+    (place / "precious").write_bytes(BODY[:100])
+    planted = place / partial("a")
+    plant(place, planted)
+    (place / "before").hardlink_to(planted)
+    run(gateway(content(BODY)), "get", "photos/a")
+    assert (place / "a").read_bytes() == BODY
+    assert (place / "precious").read_bytes() == BODY[:100]
+    assert (place / "a").stat().st_uid == os.geteuid()
+    assert not (place / "before").samefile(place / "a")
+
+
 def test_two_downloads_to_one_place_do_not_meet(place: Path, gateway: Gateway) -> None:
     def other_run(asked: Asked) -> Reply:
         found = run(gateway(content(BODY)), "get", "photos/a", code=1)

@@ -451,7 +451,7 @@ def test_no_key_leaves_the_folder(
             store(node, b"body", name)
             assert fetch(node, name) == b"body"
         files = {path for path in base.rglob("*") if path.is_file()}
-        indexes = {path for path in files if path.name.startswith("index.sqlite")}
+        indexes = {path for path in files if path.name.startswith("index.")}
         assert files - indexes == set(content(folder))
         assert all(path.parent == folder for path in indexes)
     shutil.rmtree(base)

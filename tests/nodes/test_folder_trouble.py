@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from amazin.errors import NodeFullError, NodeUnreachableError
+from amazin.errors import NodeError, NodeFullError, NodeUnreachableError
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
-from tests.support.folder_node import content, fetch, require_failures, store
+from tests.support.folder_node import NAME, content, fetch, require_failures, store
 from tests.support.waiting import PATIENCE_SECONDS
 
 # What crashes leave is removed by age, and only that.
@@ -171,3 +171,61 @@ def test_a_corrupt_or_unknown_index_is_an_error(tmp_path: Path, damage: str) -> 
             connection.execute(statement)
     with closing(FolderNode("node-1", tmp_path)) as node:
         require_failures(node)
+
+
+def plant(kind: str, folder: Path, path: Path) -> None:
+    """Let a content file be something else."""
+    path.unlink()
+    (folder / "secret").write_bytes(b"x")
+    if kind == "link":
+        path.symlink_to(folder / "secret")
+    elif kind == "dangling":
+        path.symlink_to(folder / "nowhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+def test_content_that_is_no_file_is_refused_and_can_be_overwritten(
+    node: FolderNode, tmp_path: Path, kind: str
+) -> None:
+    store(node, b"x")
+    plant(kind, tmp_path, content(tmp_path)[0])
+    with pytest.raises(NodeError):
+        fetch(node)
+    with closing(FolderNode("node-1", tmp_path, orphan_age_seconds=0)) as other:
+        other.start_check().wait()  # no pipe holds it up
+    store(node, b"y")
+    assert fetch(node) == b"y"
+    node.start_delete(NAME).wait()
+    assert (tmp_path / "secret").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../secret",
+        "../../secret",
+        "/etc/passwd",
+        "",
+        ".",
+        "ab",
+        "A" * 32,
+        f"{'a' * 32}/",
+    ],
+)
+def test_a_damaged_index_names_no_file_outside(
+    node: FolderNode, tmp_path: Path, file: str
+) -> None:
+    store(node, b"x")
+    (tmp_path / "secret").write_bytes(b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("UPDATE objects SET file = ?", (file,))
+        connection.commit()
+    with pytest.raises(NodeError):
+        fetch(node)
+    node.start_delete(NAME).wait()
+    assert list(node.list_objects("store")) == []
+    assert (tmp_path / "secret").read_bytes() == b"x"

@@ -79,8 +79,9 @@ def test_errors_by_status(method: str, status: str, code: str, kind: type) -> No
     assert type(caught.value) is kind
 
 
-def test_a_full_node_says_so_by_its_code() -> None:
-    data = error("400 Bad Request", "XMinioStorageFull")
+@pytest.mark.parametrize("code", ["XMinioStorageFull", "IncompleteBody"])
+def test_a_full_node_says_so_by_its_code(code: str) -> None:
+    data = error("400 Bad Request", code)
     with playing([TAKE_REQUEST, data]) as (node, _), pytest.raises(NodeFullError):
         put(node)
 

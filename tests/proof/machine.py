@@ -9,6 +9,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from amazin.membership.roster import Roster
 from amazin.model.objects import ObjectName
 from amazin.repair.report import Report
 from tests.support.promise import Event, Gateway, World, is_allowed
@@ -47,15 +48,21 @@ class PromiseMachine(RuleBasedStateMachine):
             gateway.close()
 
     @precondition(lambda self: not self.world.gateways)
-    @rule(count=st.integers(1, 5), replicas=st.integers(1, 3), first=st.integers(0, 9))
-    def begin_world(self, count: int, replicas: int, first: int) -> None:
+    @rule(
+        count=st.integers(1, 5),
+        replicas=st.integers(1, 3),
+        first=st.integers(0, 9),
+        skew_ns=st.sampled_from([SKEW_NS, 0]),
+    )
+    def begin_world(self, count: int, replicas: int, first: int, skew_ns: int) -> None:
         world = self.world
+        self.skew_ns = skew_ns
         count = max(count, replicas)
         world.shown = {f"node-{number}": 1.0 for number in range(1, count + 1)}
         self.replicas = replicas
         world.gateways = [
             Gateway(world, replicas),
-            Gateway(world, replicas, -SKEW_NS),
+            Gateway(world, replicas, -skew_ns),
             Gateway(world, None),
         ]
         for gateway in world.gateways:
@@ -198,6 +205,57 @@ class PromiseMachine(RuleBasedStateMachine):
         self.world.shown.setdefault(self.node(number), 1.0)
         self.show()
 
+    # Disks are full only where the clocks of gateways agree, and `repair` does not run
+    # while a delete removes copies: `cluster/removals.py` says why.
+
+    @precondition(lambda self: self.world.gateways and not self.skew_ns)
+    @rule(number=NUMBERS, frees_at_once=st.booleans(), everything=st.booleans())
+    def fill(self, number: int, frees_at_once: bool, everything: bool) -> None:
+        if not self.is_repairing:
+            full = list(self.world.disks) if everything else [self.node(number)]
+            for name in full:
+                self.world.disks[name].is_full = True
+                self.world.disks[name].frees_at_once = frees_at_once
+
+    @begun
+    @rule()
+    def make_room(self) -> None:
+        for disk in self.world.disks.values():
+            disk.is_full = False
+
+    @precondition(lambda self: self.world.gateways and not self.skew_ns)
+    @rule(name=name, gateway=GATEWAYS, frees_at_once=st.booleans())
+    def delete_from_full_nodes(
+        self, name: ObjectName, gateway: int, frees_at_once: bool
+    ) -> None:
+        """Where all nodes answer, full ones give the space back."""
+        self.put(name, gateway, False)
+        self.fill(0, frees_at_once, True)
+        self.world.gateways[gateway].membership.refresh()
+        event = self.finish("delete", gateway, name, False)
+        roster = self.world.roster()
+        if roster and roster.is_settled and not self.away(roster):
+            assert event.outcome == "ok", event
+        self.get(name, 1 - gateway)
+        self.make_room()
+
+    def away(self, roster: Roster) -> set[str]:
+        """Nodes that don't answer, or don't count as answering."""
+        away = set(self.world.faults) | self.world.gone()
+        return away | (roster.holders - self.world.shown.keys())
+
+    @property
+    def is_repairing(self) -> bool:
+        return any(event is None for _, event in self.world.running.values())
+
+    def begin_repair(self) -> int | None:
+        """Begin it, unless a delete is removing copies from full nodes."""
+        events = [event for _, event in self.world.running.values()]
+        if any(event and event.met_full for event in events):
+            return None
+        self.make_room()
+        return self.world.repair(self.world.gateways[2], self.reports)
+
     # Likely ways to be wrong
 
     kind = st.sampled_from(["put", "put", "get", "delete"])
@@ -282,7 +340,8 @@ class PromiseMachine(RuleBasedStateMachine):
     def write_under_repair(
         self, kind: str, name: ObjectName, gateway: int, steps: int
     ) -> None:
-        number = self.world.repair(self.world.gateways[2], self.reports)
+        number = self.begin_repair()
+        assert number
         self.step(number, steps)
         self.finish(kind, gateway, name, False)
         self.world.finish(number)
@@ -420,7 +479,7 @@ class PromiseMachine(RuleBasedStateMachine):
         roster = world.roster()
         if roster and not world.shown.keys() & world.holders():
             return  # nothing could tell it that there are other nodes
-        skew = -SKEW_NS if gateway else 0
+        skew = -self.skew_ns if gateway else 0
         world.gateways[gateway].close()
         world.gateways[gateway] = Gateway(world, replicas, skew)
         world.gateways[gateway].membership.snapshot()
@@ -433,7 +492,9 @@ class PromiseMachine(RuleBasedStateMachine):
     )
     @rule(steps=st.integers(0, 30), ends=st.booleans())
     def repair(self, steps: int, ends: bool) -> None:
-        number = self.world.repair(self.world.gateways[2], self.reports)
+        number = self.begin_repair()
+        if number is None:
+            return
         if ends:
             self.world.finish(number)
         else:
@@ -474,12 +535,11 @@ class PromiseMachine(RuleBasedStateMachine):
         if roster is None or roster.settled is None or roster.next:
             return
         nodes = roster.settled
-        away = set(self.world.faults) | self.world.gone()
-        away |= nodes.names - self.world.shown.keys()
-        if len(away & nodes.names) >= nodes.replicas:
+        if len(self.away(roster) & nodes.names) >= nodes.replicas:
             return
         if any(disk.damaged for disk in self.world.disks.values()):
             return  # of its key, the node with a damaged copy may be one too many
+        self.make_room()
         event = self.finish("get", gateway, name, False)
         assert event.outcome == "ok", event
         if writes and len(nodes.weights) >= 2 * nodes.replicas - 1:

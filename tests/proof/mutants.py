@@ -92,6 +92,15 @@ def delete_for_good() -> Any:
     return replaced(cluster.Cluster, "_delete", delete)
 
 
+def remove_by_a_quorum() -> Any:
+    """Copies are removed from full nodes though a node is missing."""
+
+    def ask_enough(self: Any, name: Any, placed: Any) -> Any:
+        return self.find(name, is_write=True, placed=placed).seen
+
+    return replaced(lookup.Lookup, "ask_everyone", ask_enough)
+
+
 def clean_up() -> Any:
     """What a failed overwrite has stored is removed."""
     real = cluster.Cluster._write
@@ -247,6 +256,7 @@ MUTANTS = (
     believe_lost_disks,
     trust_own_clock,
     delete_for_good,
+    remove_by_a_quorum,
     clean_up,
     repair_blindly,
     write_by_next_at_once,

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 CLIENTS = ("put", "get", "delete", "operate_while_away")
 LIKELY = {
     "delete_for_good": CLIENTS,
+    "remove_by_a_quorum": (*CLIENTS, "fill", "make_room"),
     "clean_up": (*CLIENTS, "fail_in_the_middle"),
     "acknowledge_one_copy": (*CLIENTS, "fail_in_the_middle"),
     "repair_blindly": ("put", "write_while_it_moves"),

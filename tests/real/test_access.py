@@ -17,7 +17,7 @@ from amazin.signing.urls import SigningKey, signed_url
 from tests.support.gateway_process import GatewayProcess, ask
 
 KEY = SigningKey("amazin", "correct-horse-battery-staple")
-BEARER = {"Authorization": "Bearer token"}
+BEARER = {"Authorization": "Bearer token-of-the-test"}
 PATH = "/objects/photos/a"
 
 
@@ -29,7 +29,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         "DISCOVERY": "folders",
         "DATA_DIR": str(folder / "data"),
         "ACCESS": "signed",
-        "API_TOKENS": "token,token-two",
+        "API_TOKENS": "token-of-the-test,another-token-of-it",
         "SIGNING_SECRET": KEY.secret,
     }
     with GatewayProcess(folder, settings) as gateway:
@@ -171,11 +171,11 @@ def test_an_upload_reads_no_other_object(gateway: GatewayProcess) -> None:
         ("Authorization: Bearer \u00ff", (401, 403)),
         ("Authorization: Bearer " + "a" * 7000, (403,)),
         ("Authorization: Bearer " + "a" * 60_000, (403, 431)),
-        ("Authorization: Bearer token,token-two", (403,)),
-        ("Authorization: Bearer\ttoken", (401,)),
-        ("HTTP_AUTHORIZATION: Bearer token", (401,)),
-        ("Proxy-Authorization: Bearer token", (401,)),
-        ("Cookie: token", (401,)),
+        ("Authorization: Bearer token-of-the-test,another-token-of-it", (403,)),
+        ("Authorization: Bearer\ttoken-of-the-test", (401,)),
+        ("HTTP_AUTHORIZATION: Bearer token-of-the-test", (401,)),
+        ("Proxy-Authorization: Bearer token-of-the-test", (401,)),
+        ("Cookie: token-of-the-test", (401,)),
     ],
 )
 def test_no_other_token_is_taken(

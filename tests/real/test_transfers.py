@@ -393,14 +393,14 @@ def test_a_disk_that_is_full_keeps_what_was_there(
 
 def test_a_closed_gateway_wants_a_token(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    closed = {"ACCESS": "signed", "API_TOKENS": "t0ken"}
+    closed = {"ACCESS": "signed", "API_TOKENS": "t0ken-of-the-test"}
     settings = {**SETTINGS, **closed, "DATA_DIR": str(tmp_path / "data")}
     with GatewayProcess(tmp_path, settings) as process:
         refused = amazin(process, "put", "-", "cat1", data=b"x")
         assert refused.returncode == 1
         assert b"AMAZIN_TOKEN" in refused.stderr
         assert b"AMAZIN_TOKEN" in amazin(process, "ls", "--token", "wrong").stderr
-        well(process, "put", "-", "cat1", "--token", "t0ken", data=b"x")
+        well(process, "put", "-", "cat1", "--token", "t0ken-of-the-test", data=b"x")
 
 
 def test_a_reader_that_has_enough_is_no_error(

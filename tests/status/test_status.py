@@ -261,6 +261,16 @@ def test_a_silent_node_is_not_waited_for() -> None:
     assert (pending.asked_for, pending.is_cancelled) == (CHECK_SECONDS, True)
 
 
+def test_a_full_node_is_shown_as_full() -> None:
+    world = World(2)
+    world.put(b"hello")
+    world.disks["node-2"].is_full = True
+    found = Observer(world.membership, None).look()
+    assert [node.state for node in found.nodes] == ["up", "full", "up"]
+    (problem,) = found.problems
+    assert problem.startswith("node-2: it has no room for uploads")
+
+
 def test_a_node_that_can_not_be_listed_is_not_well() -> None:
     world = World(2)
     world.put(b"hello")

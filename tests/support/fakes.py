@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from amazin.errors import (
     LostCopyError,
     NodeError,
+    NodeFullError,
     NodeTimeoutError,
     NoSuchBucketError,
     NoSuchKeyError,
@@ -74,6 +75,10 @@ class FakeDisk:
     """Whether it stores other bytes than it is sent."""
     damaged: set[ObjectName] = field(default_factory=set)
     """Objects whose bytes are lost, as the node knows."""
+    is_full: bool = False
+    """Whether it refuses uploads, and takes deletes."""
+    frees_at_once: bool = False
+    """Whether each delete makes room for an upload: MinIO takes minutes."""
 
     def answer(self, method: str) -> None:
         """Raise what the script says."""
@@ -218,6 +223,8 @@ class FakeUpload:
             self._disk.answer("commit")
         self._disk.before_object.get(("commit", self._name), skip)()
         self._judge()
+        if self._disk.is_full and self._name.key != "roster":
+            raise NodeFullError("the node is full")
         body = b"".join(self._pieces)
         assert len(body) == self._length
         if self._disk.mangles:
@@ -344,8 +351,9 @@ class FakeNode:
             found = self.disk.objects.get(name)
             if found and if_match not in (None, found[0].etag):
                 raise PreconditionError("another one")
-            self.disk.objects.pop(name, None)
             self.disk.damaged.discard(name)
+            if self.disk.objects.pop(name, None) and self.disk.frees_at_once:
+                self.disk.is_full = False
 
         return self._ask("delete", work)
 

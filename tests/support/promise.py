@@ -22,6 +22,7 @@ from amazin.errors import (
     ConflictError,
     LateError,
     NodeError,
+    NodeFullError,
     NoNodesError,
     NoSuchKeyError,
     RepairError,
@@ -45,6 +46,8 @@ from amazin.repair.run import Repair
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
 
 REFRESH_SECONDS = 5.0
+TICK_SECONDS = 1e-5
+"""Between two operations: those of one clock have stamps in their order."""
 ABSENT = b""
 PADDING = bytes(CHUNK_BYTES)
 """Makes a body too large to be held in memory."""
@@ -76,6 +79,12 @@ class Wire:
         if event:
             event.stamp = max(event.stamp, stamp)
 
+    def note_full(self) -> None:
+        """Remember that a node had no room for what the current operation stores."""
+        event = self._world.current_event()
+        if event:
+            event.met_full = True
+
 
 class WiredPending:
     """See `Pending`."""
@@ -93,6 +102,9 @@ class WiredPending:
         self._wire.pass_on("before", self._bucket, self._method)
         try:
             return self._pending.wait()
+        except NodeFullError:
+            self._wire.note_full()
+            raise
         finally:
             self._wire.pass_on("after", self._bucket, self._method)
 
@@ -199,6 +211,8 @@ class Event:
     is_stream: bool = False
     stamp: Stamp = field(default=Stamp(0, 0))
     """The greatest one under which something was stored for it."""
+    met_full: bool = False
+    """Whether a node refused something of it for lack of room."""
 
 
 class Gateway:
@@ -308,6 +322,7 @@ class World:
             value += PADDING
         event = Event(kind, name, value, next(self._moments), is_stream=is_stream)
         self.history.append(event)
+        self.now += TICK_SECONDS
         cluster = self.gateways[gateway].cluster
 
         def work() -> None:

@@ -94,12 +94,22 @@ class Mirroring:
         if self._must_read(blob):
             sources = self._same(blob.id, sources)
         targets = [mirror for mirror, copy in pairs if copy is None]
-        copies = 0
+        copied = []
         for target in targets:
             if sources and self._copy(blob.id, sources, target):
                 sources.append(target)
-                copies += 1
-        self._count(copies=copies)
+                copied.append(target)
+        self._say_again(blob.id, [m for m, copy in pairs if copy is not None], copied)
+        self._count(copies=len(copied))
+
+    def _say_again(
+        self, blob_id: str, holders: Sequence[Mirror], copied: Sequence[Mirror]
+    ) -> None:
+        """Print what the old program does: it asks all others for each holder."""
+        lines = [present(blob_id, mirror) for mirror in copied] * (len(holders) - 1)
+        lines += [present(blob_id, mirror) for mirror in holders] * (len(holders) - 2)
+        if lines:
+            self._say(lines)
 
     def _count(
         self,

@@ -1,20 +1,24 @@
 """The content files of a folder node: their paths, and the removal of orphans.
 
-All functions block, and raise OSError.
+All functions block, and raise OSError or NodeError.
 """
 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import random
 import re
 import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from amazin.errors import NodeError
 
 _SWEEP_SECONDS = 0.5
 SHARDS = [f"{shard:02x}" for shard in range(256)]
@@ -31,7 +35,9 @@ class Content:
         """Subfolders that were synced to disk, as far as this process knows."""
 
     def path_of(self, file: str) -> Path:
-        """Return the path of a content file."""
+        """Return the path of a content file. Raises: NodeError, if it can't be one."""
+        if not _FILE.fullmatch(file):
+            raise NodeError("the folder's index is damaged")
         return self.path / file[:2] / file
 
     def new_path(self) -> Path:
@@ -46,7 +52,7 @@ class Content:
 
     def discard(self, file: str) -> None:
         """Remove a file. If that fails, the sweep of a later start removes it."""
-        with suppress(OSError):
+        with suppress(OSError, NodeError):
             self.path_of(file).unlink()
 
     def has_files(self) -> bool:
@@ -86,8 +92,21 @@ class Content:
         )
         for name in names:
             # It may be gone, locked by an upload, or owned by another user.
-            with suppress(OSError):
+            with suppress(OSError, NodeError):
                 _remove_orphan(connection, self.path_of(name), age_seconds)
+
+
+def open_content(path: Path) -> io.FileIO:
+    """Open a file for reading; what is a link, a pipe or a device is refused.
+
+    Raises: OSError, NodeError.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = io.FileIO(path, opener=lambda path, _: os.open(path, flags))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NodeError("the object's content is not a file")
+    return file
 
 
 def sync_folder(path: Path) -> None:
@@ -102,7 +121,7 @@ def sync_folder(path: Path) -> None:
 def _remove_orphan(
     connection: sqlite3.Connection, path: Path, age_seconds: float
 ) -> None:
-    with path.open("rb", buffering=0) as file:
+    with open_content(path) as file:
         if time.time() - os.fstat(file.fileno()).st_mtime < age_seconds:
             return
         # An upload holds this lock until the index has the file, so query the index

@@ -26,6 +26,7 @@ from amazin.errors import (
 )
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.content import Content, sync_folder
+from amazin.nodes.folder.reserve import Reserve
 
 _SCHEMA_VERSION = 3
 _BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
@@ -101,6 +102,7 @@ class Index:
 
     def __init__(self, root: Path, orphan_age_seconds: float) -> None:
         self.content = Content(root / "content")
+        self.reserve = Reserve(root / "index.reserve")
         self.calls = BlockingCalls()
         self._root = root
         self._path = root / "index.sqlite"
@@ -139,6 +141,11 @@ class Index:
             if self._closed:
                 self.close_idle()
 
+    def shrink_log(self) -> None:
+        """Write SQLite's log into the index and empty it, as far as others let it."""
+        with suppress(sqlite3.Error), self.connect() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def close(self) -> None:
         """Close all connections; those in use are closed when they are put back."""
         self._closed = True
@@ -170,7 +177,7 @@ class Index:
                 if connection.place == place:
                     return connection
                 connection.sqlite.close()
-        return _Connection(self._open(), place)
+        return _Connection(self.reserve.spend(self._open), place)
 
     def _place(self) -> tuple[int, int]:
         try:

@@ -29,6 +29,7 @@ from typing import TypeVar
 from amazin.errors import (
     LostCopyError,
     NodeError,
+    NodeFullError,
     NoSuchKeyError,
     PreconditionError,
 )
@@ -159,14 +160,18 @@ class FolderNode:
         self, name: ObjectName, *, if_match: str | None = None
     ) -> PendingCall[None]:
         """Ask to remove an object; it is no error if there is none."""
-        return PendingCall(self._calls, lambda: self._delete(name, if_match))
+        index = self._index
+        delete = partial(self._delete, name, if_match)
+        return PendingCall(
+            self._calls, lambda: index.reserve.spend(delete, index.shrink_log)
+        )
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket, unless it exists. Raises: NodeError."""
         ask(self._calls, self._make_bucket, bucket)
 
     def start_check(self) -> PendingCall[None]:
-        """Check that the folder and its index exist."""
+        """Check that the folder and its index exist, and that there is space."""
         return PendingCall(self._calls, self._check)
 
     def list_objects(
@@ -227,6 +232,8 @@ class FolderNode:
     def _check(self) -> None:
         with self._index.connect() as connection:
             connection.execute("SELECT 1 FROM objects LIMIT 1").fetchone()
+        if self._index.reserve.is_full():
+            raise NodeFullError("the folder is full")
 
     def _find(self, name: ObjectName, has_sums: bool) -> Row:
         with self._index.connect() as connection:

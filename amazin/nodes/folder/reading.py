@@ -12,6 +12,7 @@ from amazin.blocking import BlockingCalls
 from amazin.errors import LostCopyError, NodeError
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.folder.calls import ask
+from amazin.nodes.folder.content import open_content
 from amazin.nodes.folder.sums import BLOCK_BYTES, is_block, measure
 
 Lose = Callable[[str], LostCopyError]
@@ -46,7 +47,7 @@ class FolderObject:
         self._left = last + 1 - first
         self._block, self._skip = divmod(first, BLOCK_BYTES)
         self._ahead = b""
-        self._file = path.open("rb", buffering=0)
+        self._file = open_content(path)
         try:
             if os.fstat(self._file.fileno()).st_size != info.size:
                 raise lose("has another size")
@@ -104,7 +105,7 @@ def verified_sums(path: Path, lose: Lose, algorithm: str, expected: str) -> byte
         LostCopyError: its digest is not the expected one.
         OSError: it can't be read, or is gone.
     """
-    with losing(lose), path.open("rb", buffering=0) as file:
+    with losing(lose), open_content(path) as file:
         sums, digest = measure(file, algorithm)
     if digest != expected:
         raise lose("is damaged")

@@ -112,6 +112,7 @@ class FolderUpload:
             file = self._files[0]
         except IndexError:
             raise NodeError("the upload has ended") from None
+        self._index.reserve.require()
         view = memoryview(chunk)
         while view:
             view = view[self._write(file, view) :]

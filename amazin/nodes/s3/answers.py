@@ -38,7 +38,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 _ACCESS_CODES = ("InvalidAccessKeyId", "XAdminUserNotFound")
 """versitygw answers 404 with the second code if the access key is unknown."""
-_FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
+_FULL_CODES = (
+    "XMinioStorageFull",
+    "QuotaExceeded",
+    "XMinioAdminBucketQuotaExceeded",
+    "IncompleteBody",
+)
+"""MinIO says the last one of a whole upload if its disk gets full meanwhile."""
 
 
 class RemovedDirectoryError(NodeError):

@@ -1,0 +1,82 @@
+"""Space in a folder that only deletes may use, so that a full one can be emptied.
+
+SQLite can't delete a row on a disk without any space: the change is written to its log
+first. All functions block.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+RESERVE_BYTES = 2**19
+"""Enough for many deletes, and for SQLite to write its log into the index."""
+FULL_BYTES = 2**20
+"""With less space than this beside the reserve, a folder is shown as full."""
+_SHORT_OF_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""What SQLite says on a full disk: the last two, if it can't make its log."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+T = TypeVar("T")
+
+
+class Reserve:
+    """A file that takes up space for nothing else; any number of processes share it."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file's path; nothing is made yet."""
+        self._path = path
+
+    def require(self) -> None:
+        """Make the file where it is missing. Raises: OSError ENOSPC, without space."""
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_size >= RESERVE_BYTES:
+                return
+        with self._path.open("ab") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            except OSError as exc:
+                if exc.errno in _NO_SPACE:
+                    raise
+                file.truncate(RESERVE_BYTES)  # this file system reserves nothing
+
+    def is_full(self) -> bool:
+        """Whether uploads are refused, or soon will be."""
+        try:
+            self.require()
+            free = os.statvfs(self._path)
+        except OSError as exc:
+            return exc.errno in _NO_SPACE
+        return free.f_bavail * free.f_frsize < FULL_BYTES
+
+    def spend(
+        self, work: Callable[[], T], make_room: Callable[[], object] | None = None
+    ) -> T:
+        """Do the work; without space for it, again with that of the file.
+
+        `make_room` is called in between, if it is given. Afterwards the file is made
+        again, if there is space by then; else the next upload makes it, or is refused.
+        """
+        try:
+            return work()
+        except (OSError, sqlite3.Error) as exc:
+            if not _is_short_of_space(exc):
+                raise
+        self._path.unlink(missing_ok=True)
+        try:
+            if make_room:
+                make_room()
+            return work()
+        finally:
+            with suppress(OSError):
+                self.require()
+
+
+def _is_short_of_space(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SHORT_OF_SPACE
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
