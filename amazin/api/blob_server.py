@@ -13,6 +13,7 @@ from amazin.api.operations import health
 from amazin.blobs.folder_store import BlobFolder, Detail, quoted
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import ObjectInfo
 from amazin.settings.settings import Settings
 from amazin.web.bodies import stream_body
@@ -67,7 +68,7 @@ def get_blob(request: Request, services: FolderServices, blob_id: str) -> Respon
     receives.
     """
     fetch = partial(services.blobs.get, check_id(blob_id))
-    response = get_content(request, fetch, shown)
+    response = get_content(request, fetch, BLOB_METADATA, shown)
     response.is_bare = True
     return response
 
@@ -75,7 +76,8 @@ def get_blob(request: Request, services: FolderServices, blob_id: str) -> Respon
 def head_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
     """Send the headers of GET without a range."""
     copy = services.blobs.head(check_id(blob_id))
-    return head_content(request, Stored(copy.member, shown(copy.info)))
+    info = shown(copy.info)
+    return head_content(request, Stored(copy.member, info), BLOB_METADATA)
 
 
 def alive(request: Request, services: object) -> Response:

@@ -19,6 +19,7 @@ from amazin.api.services import BlobServices
 from amazin.blobs.store import check_id
 from amazin.cluster.uploads import Stored
 from amazin.model.headers import MAX_METADATA_BYTES, METADATA_VALUE
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import ObjectInfo
 from amazin.web.bodies import stream_body
 from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
@@ -57,7 +58,7 @@ def fetch(request: Request, services: BlobServices, file: str) -> Response:
     """Send the blob, or the requested range of it."""
     blob_id, extension = parse_file(file)
     opened = partial(services.blobs.get, blob_id)
-    response = get_content(request, opened, shown_as(blob_id, extension))
+    response = get_content(request, opened, BLOB_METADATA, shown_as(blob_id, extension))
     body, has_length = response.body, response.length is not None
     if isinstance(body, DownloadBody) and not has_length and not can_break(request):
         return held(response, body, services.spool)
@@ -69,7 +70,7 @@ def head(request: Request, services: BlobServices, file: str) -> Response:
     blob_id, extension = parse_file(file)
     found = services.blobs.head(blob_id)
     info = shown_as(blob_id, extension)(found.info)
-    return head_content(request, Stored(found.member, info))
+    return head_content(request, Stored(found.member, info), BLOB_METADATA)
 
 
 FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
@@ -105,7 +106,7 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
     Raises: HTTPError, as `uploaded_headers`.
     """
     plain = {**environ, "CONTENT_TYPE": DEFAULT_TYPE}
-    found = uploaded_headers(plain, "", most_bytes)
+    found = uploaded_headers(plain, "", BLOB_METADATA, most_bytes)
     headers = {name: value for name, value in found.items() if name.startswith("X-")}
     return {"Content-Type": content_type(headers), **headers}
 

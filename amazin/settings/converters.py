@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from amazin.errors import SettingsError
+from amazin.model.headers import METADATA_NAME
+from amazin.model.metadata_names import BLOB_METADATA, object_metadata
 from amazin.model.names import check_bucket
 from amazin.model.node_specs import NodeSpec, as_name, as_weight, parse_list
 
@@ -101,6 +103,17 @@ def words(value: str) -> tuple[str, ...]:
     if not all(re.fullmatch(r"[!-~]+", part) for part in parts):
         raise ValueError("expected words with commas, without blanks in them")
     return parts
+
+
+def metadata_headers(value: str) -> re.Pattern[str]:
+    """Accept names of headers; return what matches the names that objects keep."""
+    names = words(value)
+    for name in names:
+        if not METADATA_NAME.fullmatch(name.title()) or not BLOB_METADATA.fullmatch(
+            name
+        ):
+            raise ValueError("expected X-... headers that no proxy or login adds")
+    return object_metadata(names)
 
 
 def folder(value: str) -> str:

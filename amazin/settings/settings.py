@@ -6,6 +6,7 @@ each setting, `load.py` loads all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,6 +102,13 @@ class Settings:
     )
     max_object_bytes: int = setting(
         units.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
+    )
+    metadata_headers: re.Pattern[str] = setting(
+        converters.metadata_headers,
+        "",
+        "Names of `X-...` headers that objects keep beside `X-Meta-...` and "
+        "`X-Amz-Meta-...`, with commas.",
+        is_list=True,
     )
     chunk_bytes: int = setting(
         units.size,

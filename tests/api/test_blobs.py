@@ -107,13 +107,15 @@ def test_only_headers_of_its_own_are_kept(app: Gateway) -> None:
     headers = {
         "x-lower-case": "a",
         "X-Forwarded-For": "192.0.2.1",
+        "X-Auth-Request-Access-Token": "hush" * 1000,
+        "X-Amzn-Oidc-Data": "hush",
         "Content-Encoding": "gzip",
         "Cache-Control": "no-store",
     }
     assert upload(app, headers=headers).status == 200
     answer = call(app, "GET", f"/fetch/{ID}")
     assert answer.headers["X-Lower-Case"] == "a"
-    for name in ("X-Forwarded-For", "Content-Encoding", "Cache-Control"):
+    for name in list(headers)[1:]:
         assert name not in answer.headers
 
 

@@ -20,6 +20,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.metadata_names import object_metadata
 from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
@@ -172,9 +173,11 @@ def test_metadata_comes_back_and_nothing_else(app: Gateway) -> None:
         "Content-Language": "de",
         "Cache-Control": "max-age=60",
         "Expires": "Sun, 06 Nov 1994 08:49:37 GMT",
-        "X-Colour": "bl\xe4u 100%",
+        "X-Meta-Colour": "bl\xe4u 100%",
+        "X-Amz-Meta-A": "b",
         "Authorization": "hush",
-        "X-Amz-Meta-A": "hush",
+        "X-Amzn-Oidc-Accesstoken": "hush" * 2000,
+        "X-Colour": "not named",
         "X-Forwarded-For": "203.0.113.1",
         "X-Frame-Options": "ALLOW",
         "Cookie": "hush",
@@ -182,15 +185,28 @@ def test_metadata_comes_back_and_nothing_else(app: Gateway) -> None:
     answer = call(app, "PUT", "/object/abc", BODY, given)
     assert answer.json["content_type"] == given["Content-Type"]
     found = call(app, "GET", "/object/abc").headers
-    for name in list(given)[:7]:
+    for name in list(given)[:8]:
         assert found[name] == given[name]
-    for name in list(given)[7:]:
+    for name in list(given)[8:]:
         assert name not in found
+
+
+def test_metadata_that_the_setting_names_comes_back_also_of_old_objects() -> None:
+    nodes = memory_nodes()
+    named = Settings(metadata_headers=object_metadata(["X-Owner"]))
+    stored = {"X-Owner": "ann", "X-Auth-Token": "hush"}
+    assert (
+        call(make_app(nodes, named), "PUT", "/object/abc", BODY, stored).status == 201
+    )
+    before = call(make_app(nodes, named), "GET", "/object/abc").headers
+    assert (before["X-Owner"], before["X-Auth-Token"]) == ("ann", None)
+    for method in ("GET", "HEAD"):
+        assert "X-Owner" not in call(make_app(nodes), method, "/object/abc").headers
 
 
 def test_too_much_metadata_is_400_and_stores_nothing(app: Gateway) -> None:
     put(app)
-    answer = call(app, "PUT", "/object/abc", b"new", {"X-A": "x" * 2048})
+    answer = call(app, "PUT", "/object/abc", b"new", {"X-Meta-A": "x" * 2048})
     assert (answer.status, answer.code) == (400, "MetadataTooLarge")
     assert_same_object(app)
 
@@ -460,7 +476,7 @@ def test_if_range_of_another_version_gives_the_whole_object(app: Gateway) -> Non
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_current_copy_is_304(app: Gateway, method: str) -> None:
-    given = {"Cache-Control": "max-age=60", "Expires": "0", "X-Colour": "blue"}
+    given = {"Cache-Control": "max-age=60", "Expires": "0", "X-Meta-Colour": "blue"}
     call(app, "PUT", "/object/abc", BODY, given)
     answer = call(app, method, "/object/abc", headers={"If-None-Match": f'"x", {ETAG}'})
     assert (answer.status, answer.body) == (304, b"")
@@ -778,14 +794,15 @@ def test_only_listed_headers_reach_a_node() -> None:
         "Authorization": "AWS4-HMAC-SHA256 x",
         "X-Amz-Security-Token": "x",
         "X-Minio-Replication-Etag": "x",
-        "X-Colour": "blue",
+        "X-Meta-Colour": "blue",
         "Te": "trailers",
         "Proxy-Authorization": "x",
     }
     call(app, "PUT", "/object/abc", b"12345", hostile)
     ((_, name, length, headers, conditions),) = node.asked
     assert (name, length, node.uploads[0].data) == (NAME, 5, b"12345")
-    assert headers == {"Content-Type": "application/octet-stream", "X-Colour": "blue"}
+    kept = {"Content-Type": "application/octet-stream", "X-Meta-Colour": "blue"}
+    assert headers == kept
     assert conditions == {"if_match": None, "if_absent": False, "keeps_newer": False}
     assert node.uploads[0].is_committed
     node.close()

@@ -97,8 +97,8 @@ def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Disposition": 'attachment; filename="a.txt"',
         "Cache-Control": "no-store",
-        "X-Plain": "a  b",
-        "X-Escaped": "100%41",
+        "X-Meta-Plain": "a  b",
+        "X-Meta-Escaped": "100%41",
     }
     put(gateway, "headers", b"body", **sent)
     for method in ("GET", "HEAD"):
@@ -110,11 +110,11 @@ def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
 def test_a_header_beyond_ascii_comes_back(
     gateway: GatewayProcess, value: bytes
 ) -> None:
-    data = head("PUT /object/latin", "X-A: " + value.decode("latin-1"))
+    data = head("PUT /object/latin", "X-Meta-A: " + value.decode("latin-1"))
     data = data[:-2] + b"Content-Length: 4\r\n\r\nbody"
     (answer,) = send(gateway, data, "PUT")
     assert answer.status == 201
-    assert get(gateway, "latin").headers["X-A"].encode("latin-1") == value
+    assert get(gateway, "latin").headers["X-Meta-A"].encode("latin-1") == value
 
 
 def test_a_request_id_is_taken_over_if_it_is_one(gateway: GatewayProcess) -> None:
@@ -181,9 +181,9 @@ def test_a_method_in_lower_case_is_refused(gateway: GatewayProcess) -> None:
 
 
 def test_a_header_with_underscores_is_dropped(gateway: GatewayProcess) -> None:
-    data = head("PUT /object/under", "X_Under: 1", "Content-Length: 4") + b"body"
+    data = head("PUT /object/under", "X_Meta_Under: 1", "Content-Length: 4") + b"body"
     assert send(gateway, data, "PUT")[0].status == 201
-    assert get(gateway, "under").headers["X-Under"] is None
+    assert get(gateway, "under").headers["X-Meta-Under"] is None
 
 
 # Bodies

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amazin.errors import SettingsError
+from amazin.model.metadata_names import object_metadata
 from amazin.model.node_specs import NodeSpec
 from amazin.settings.converters import group_weights, networks, nodes
 from amazin.settings.load import from_environ
@@ -54,6 +55,11 @@ GOOD = [
     ("MAX_OBJECT_BYTES", "1 mib", MIB),
     ("MAX_OBJECT_BYTES", "1MB", 10**6),
     ("BLOB_API", "true", True),
+    (
+        "METADATA_HEADERS",
+        "X-Owner, x-project",
+        object_metadata(["X-Owner", "x-project"]),
+    ),
     ("CHUNK_BYTES", "0", 0),
     ("CHUNK_BYTES", "64MiB", 64 * MIB),
     ("SPOOL_DIR", "/spool", "/spool"),
@@ -202,6 +208,11 @@ BAD = [
     ("CONSUL_ADDRESS", "localhost:65536"),
     ("CONSUL_ADDRESS", "[::g]:8500"),
     ("BLOB_API", "2"),
+    ("METADATA_HEADERS", "Owner"),
+    ("METADATA_HEADERS", "X-Owner*"),
+    ("METADATA_HEADERS", "X-Owner,X-Api-Key"),
+    ("METADATA_HEADERS", "X-Amz-Acl"),
+    ("METADATA_HEADERS", "X Owner"),
     ("CHUNK_BYTES", "1"),
     ("CHUNK_BYTES", "6GiB"),
     ("CHUNK_BYTES", "-1"),

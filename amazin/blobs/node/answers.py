@@ -19,14 +19,13 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.model.headers import content_range
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
 from amazin.nodes.s3.answers import read_modified
 from amazin.nodes.transport.response import Response
 
 ANSWER_SECONDS = 5.0
 _ETAG = re.compile(r'"([\x21\x23-\x7e\x80-\xff]{1,128})"')
-_NOT_OF_THE_BLOB = re.compile(r"x-(?:request-id|content-type-options|amazin-.*)")
-"""What servers say of an answer, or keep for themselves."""
 
 
 def error_for(status: int) -> GatewayError:
@@ -91,7 +90,7 @@ def blob_headers(headers: Mapping[str, str]) -> dict[str, str]:
     stored = {
         name.title(): value
         for name, value in headers.items()
-        if name.startswith("x-") and not _NOT_OF_THE_BLOB.fullmatch(name)
+        if BLOB_METADATA.fullmatch(name)
     }
     if mime_type := stored.get("X-Mime-Type"):
         stored["Content-Type"] = mime_type
@@ -100,12 +99,7 @@ def blob_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def sent_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what to send with an upload so that `blob_headers` gives it back."""
-    names = {name: name.lower() for name in headers}
-    return [
-        (name, headers[name])
-        for name, lower in names.items()
-        if lower.startswith("x-") and not _NOT_OF_THE_BLOB.fullmatch(lower)
-    ]
+    return [item for item in headers.items() if BLOB_METADATA.fullmatch(item[0])]
 
 
 def require_stored(response: Response, blob_id: str, size: int) -> None:
