@@ -24,9 +24,11 @@ from amazin.web.bodies import drain
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
+from amazin.web.origins import require_json
 
 RETRY_AFTER = ("Retry-After", "2")
 """Is sent with every 503: a node that comes back is noticed within seconds."""
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
 UNREAD_BODY = "amazin.unread_body"
 """Key in the environ: whether the server must close the connection."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -100,6 +102,8 @@ class Gateway:
             if match and (route := routes.get(request.method)):
                 if not route.is_open:
                     require_access(request, self._services.settings)
+                if route.takes_json:
+                    require_json(request.environ)
                 return route.handler(request, self._services, *match.groups(""))
             if match:
                 allowed.update(routes)
@@ -196,9 +200,8 @@ def require_begun_in_time(response: Response, deadline: float) -> None:
 
 def final_headers(request: Request, response: Response) -> list[Header]:
     """Return the response's headers together with those that every response has."""
-    headers = list(response.headers)
+    headers = [*response.headers, ("Content-Security-Policy", response.policy), NOSNIFF]
     if not response.is_bare:
-        headers.append(("X-Content-Type-Options", "nosniff"))
         headers.append(("X-Request-Id", request.id))
     if response.status == 503:
         headers.append(RETRY_AFTER)

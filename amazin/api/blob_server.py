@@ -65,7 +65,7 @@ def get_blob(request: Request, services: FolderServices, blob_id: str) -> Respon
     """Send the blob, or the requested range of it.
 
     The response is bare, because `sos replicate` stores all X-... headers that it
-    receives.
+    receives; `nosniff` does no harm there.
     """
     fetch = partial(services.blobs.get, check_id(blob_id))
     response = get_content(request, fetch, BLOB_METADATA, shown)

@@ -28,6 +28,11 @@ from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
 """The header with the content type of a blob; `Content-Type` is that of a form."""
+_ACTIVE = re.compile(
+    r"(?:message|multipart)/.*|.*(?:html|xml|xul|sgml|javascript|css|flash|wasm"
+    r"|manifest).*"
+)
+"""Content types in which browsers find scripts, styles or other documents."""
 MOST_HEADER_BYTES = 64 * 1024
 """Blob servers store as many bytes of headers as those of sos: more than nodes do."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
@@ -112,10 +117,15 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
 
 
 def content_type(headers: Mapping[str, str], extension: str = "") -> str:
-    """Return the content type of a blob: `X-Mime-Type`, or that of an extension."""
+    """Return the content type of a blob: `X-Mime-Type`, or that of an extension.
+
+    Whoever makes a URL chooses the extension: none makes a type that browsers run.
+    """
     given = headers.get(MIME_TYPE, "")
-    is_usable = given and METADATA_VALUE.fullmatch(given)
-    return given if is_usable else guessed_type(f"blob{extension}")
+    if given and METADATA_VALUE.fullmatch(given):
+        return given
+    guessed = guessed_type(f"blob{extension}")
+    return DEFAULT_TYPE if _ACTIVE.fullmatch(guessed) else guessed
 
 
 def stored(blob_id: str, size: int) -> Response:

@@ -245,6 +245,14 @@ def host(value: str) -> str:
     return value
 
 
+def host_names(value: str) -> tuple[str, ...]:
+    """Accept host names separated by commas."""
+    names = words(value)
+    if not all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names):
+        raise ValueError("expected host names with commas, without ports")
+    return tuple(name.lower().removesuffix(".") for name in names)
+
+
 def host_port(value: str) -> str:
     """Accept a host with an optional port; IPv6 in brackets."""
     match = re.fullmatch(

@@ -154,6 +154,13 @@ class Settings:
         "",
         "Where clients reach the gateway: `https://host[:port]`.",
     )
+    served_hosts: tuple[str, ...] = setting(
+        converters.host_names,
+        "",
+        "Host names under which the gateway is reached, with commas; others are "
+        "refused (421). Default: all.",
+        is_list=True,
+    )
     forwarded_allow_ips: tuple[Network, ...] = setting(
         converters.networks,
         "127.0.0.1,::1",

@@ -25,6 +25,7 @@ from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
+from amazin.web.messages import SANDBOX
 from gateway import Gateway
 from hashing import Ranker
 from tests.support.app import (
@@ -150,6 +151,7 @@ def test_headers_of_a_download(app: Gateway) -> None:
         "Content-Type": "application/octet-stream",
         "ETag": ETAG,
         "Accept-Ranges": "bytes",
+        "Content-Security-Policy": SANDBOX,
         "X-Content-Type-Options": "nosniff",
         "Content-Length": "1024",
     }
@@ -485,6 +487,7 @@ def test_a_current_copy_is_304(app: Gateway, method: str) -> None:
         "Last-Modified",
         "Cache-Control",
         "Expires",
+        "Content-Security-Policy",
         "X-Content-Type-Options",
         "X-Request-Id",
     }
