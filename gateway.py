@@ -31,6 +31,8 @@ RETRY_AFTER = ("Retry-After", "2")
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
 UNREAD_BODY = "amazin.unread_body"
 """Key in the environ: whether the server must close the connection."""
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
+"""What Host may be. Source: RFC 9112 section 3.2, RFC 3986 section 3.2.2."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
@@ -96,6 +98,12 @@ class Gateway:
         )
 
     def _answer(self, request: Request) -> Response:
+        environ = request.environ
+        is_needed = environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+        host = environ.get("HTTP_HOST", " " if is_needed else "")
+        if not _HOST.fullmatch(host):
+            message = "Send one Host header, with a name or an address"
+            raise HTTPError(400, "InvalidHost", message)
         allowed = set[str]()
         for pattern, routes in self._routes.items():
             match = pattern.fullmatch(request.path)
@@ -103,7 +111,7 @@ class Gateway:
                 if not route.is_open:
                     require_access(request, self._services.settings)
                 if route.takes_json:
-                    require_json(request.environ)
+                    require_json(environ)
                 return route.handler(request, self._services, *match.groups(""))
             if match:
                 allowed.update(routes)

@@ -24,7 +24,7 @@ from amazin.web.conditions import (
     CONDITIONAL_HEADERS,
     Conditions,
     NotModified,
-    modified_seconds,
+    last_modified,
     selected_range,
     unsupported_condition,
 )
@@ -246,7 +246,7 @@ def validators(info: ObjectInfo) -> list[Header]:
     """Return ETag and Last-Modified, as far as they are known."""
     found = [("ETag", f'"{info.etag}"')] if info.etag else []
     if info.modified_ns:
-        found.append(("Last-Modified", http_date(modified_seconds(info))))
+        found.append(("Last-Modified", http_date(last_modified(info))))
     return found
 
 

@@ -101,6 +101,8 @@ def pre_request(worker: Any, request: Any) -> None:
     sock = getattr(request.unreader, "sock", None)
     if sock is not None:
         sock.settimeout(CLIENT_TIMEOUT_SECONDS)
+    # RFC 9110 section 2.5: 1.2 is answered as the highest version that is known.
+    request.version = min(request.version, (1, 1))
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -120,7 +122,7 @@ def post_worker_init(worker: Any) -> None:
     Bodies are read in pieces of 256 KiB: gunicorn's 8 KiB cost a third of the speed. A
     small body is sent with its head: that saves an eighth of gunicorn's CPU time. Its
     settings, and the date within a second, are computed once: that saves a tenth. Reads
-    end at the request's deadline.
+    end at the request's deadline. What gunicorn itself refuses is answered in JSON.
 
     Workers ignore SIGINT: Ctrl-C reaches the whole process group, and the master
     handles it and then stops the workers.
@@ -128,6 +130,7 @@ def post_worker_init(worker: Any) -> None:
     from gunicorn import util
     from gunicorn.http import unreader, wsgi
 
+    from amazin.serving.refusals import refuse
     from amazin.web.dates import http_date
     from amazin.web.server_quirks import timely
 
@@ -137,6 +140,8 @@ def post_worker_init(worker: Any) -> None:
         unreader.SocketUnreader.max_body_chunk = 256 * 1024
     if all(hasattr(wsgi.Response, name) for name in ("send_headers", "_emit_body")):
         wsgi.Response = whole_response(wsgi.Response)
+    if hasattr(util, "write_error"):
+        util.write_error = refuse
     if hasattr(util, "http_date"):
         util.http_date = lambda: http_date(int(time.time()))
     settings = getattr(worker.cfg, "settings", {})

@@ -43,6 +43,7 @@ _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _HEADERS = re.compile(r"[a-z0-9-]+(?:;[a-z0-9-]+)*")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
+_MISREAD_SLASH = re.compile(r"(?<!^)/(?=\.{1,2}(?:/|$))|(?<=/\.)/|(?<=/\.\.)/|/$")
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -92,8 +93,9 @@ def signed_url(
     """Return a URL that allows `method` on `base` + `path` for `expires` seconds.
 
     `base` is `http://host[:port]`; `path` is not escaped yet, and begins with a slash.
-    Segments `.` and `..` are escaped, because curl would resolve them. So is a slash at
-    the end, because curl would append the name of the uploaded file to it.
+    The slashes beside segments `.` and `..` are escaped, because clients would resolve
+    these, browsers also where their dots are escaped. So is a slash at the end, because
+    curl would append the name of the uploaded file to it.
     """
     scheme, host = _place_of(base)
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -105,11 +107,7 @@ def signed_url(
     )
     text = _canonical_request(method, path, query, [("host", host)])
     signature = _signature(key, date, scope, text)
-    segments = [
-        segment.replace(".", "%2E") if segment in (".", "..") else segment
-        for segment in _escaped_path(path).split("/")
-    ]
-    shown = re.sub("/$", "%2F", "/".join(segments))
+    shown = _MISREAD_SLASH.sub("%2F", _escaped_path(path))
     return f"{scheme}://{host}{shown}?{query}&X-Amz-Signature={signature}"
 
 

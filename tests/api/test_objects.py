@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import cast
 from urllib.parse import quote
@@ -46,6 +47,7 @@ from tests.support.fakes import memory_nodes
 from tests.support.world import World
 
 MIB = 2**20
+FUTURE = "Sun, 06 Nov 2044 08:49:37 GMT"
 NAME = ObjectName("store", "abc")
 BODY = bytes(range(256)) * 4
 ETAG = f'"{hashlib.md5(BODY).hexdigest()}"'
@@ -104,7 +106,13 @@ def test_what_was_stored_comes_back(app: Gateway, size: int) -> None:
     assert (found.status, found.body == body) == (200, True)
     assert found.headers["Content-Length"] == str(size)
     assert found.headers["ETag"] == stored.headers["ETag"]
-    assert found.headers["Last-Modified"] == stored.headers["Last-Modified"]
+    stored_at, found_at = (modified(answer) for answer in (stored, found))
+    assert found_at - stored_at in (timedelta(0), timedelta(seconds=1))
+
+
+def modified(answer: Answer) -> datetime:
+    """Return Last-Modified: a second earlier, while that of the upload is not over."""
+    return parsedate_to_datetime(answer.headers["Last-Modified"])
 
 
 def test_an_upload_is_answered_with_the_objects_info(app: Gateway) -> None:
@@ -114,8 +122,8 @@ def test_an_upload_is_answered_with_the_objects_info(app: Gateway) -> None:
     assert (info["key"], info["size"], f'"{info["etag"]}"') == ("abc", 1024, ETAG)
     assert info["content_type"] == "application/octet-stream"
     assert info["last_modified"].endswith("Z")
-    seconds = parsedate_to_datetime(answer.headers["Last-Modified"])
-    assert info["last_modified"].startswith(f"{seconds:%Y-%m-%dT%H:%M:%S}")
+    exact = datetime.fromisoformat(info["last_modified"])
+    assert timedelta(0) <= exact - modified(answer) < timedelta(seconds=2)
     assert answer.headers["ETag"] == ETAG
 
 
@@ -491,8 +499,18 @@ def test_a_current_copy_is_304(app: Gateway, method: str) -> None:
         "X-Content-Type-Options",
         "X-Request-Id",
     }
-    since = {"If-Modified-Since": answer.headers["Last-Modified"]}
+    since = {"If-Modified-Since": FUTURE}
     assert call(app, method, "/object/abc", headers=since).status == 304
+
+
+def test_a_time_that_is_still_to_come_is_not_told() -> None:
+    ahead = an_object(modified_ns=4_070_908_800 * 10**9)
+    app, _ = scripted(
+        ("head", ahead), ("get", content([b"12345"], 5, modified_ns=ahead.modified_ns))
+    )
+    for method in ("HEAD", "GET"):
+        answer = call(app, method, "/object/abc")
+        assert modified(answer) < datetime.now(UTC)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

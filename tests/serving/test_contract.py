@@ -6,6 +6,7 @@ Folders for nodes. What holds under any WSGI server: test_other_servers.py.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import random
 import socket
@@ -166,6 +167,51 @@ def test_an_error_is_json(
 def test_an_absolute_target_means_its_path(gateway: GatewayProcess) -> None:
     (answer,) = send(gateway, head("GET http://elsewhere/health"), "GET")
     assert (answer.status, answer.body) == (200, b'{"status":"UP"}')
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "code"),
+    [
+        (["GET /object/caf\xe9 HTTP/1.1", "Host: x"], 400, "UnescapedAddress"),
+        (["PUT /objects/photos/\xc3\xa9 HTTP/1.1"], 400, "UnescapedAddress"),
+        (["GET /health HTTP/1.1"], 400, "InvalidHost"),
+        (["GET /object/abc HTTP/1.1"], 400, "InvalidHost"),
+        (["GET /health HTTP/1.1", "Host: a b"], 400, "InvalidHost"),
+        (["GET /health HTTP/1.1", "Host: a", "Host: b"], 400, "MalformedRequest"),
+        (["GET /health HTTP/2.0", "Host: x"], 400, "MalformedRequest"),
+        (["GET /health"], 400, "MalformedRequest"),
+        (["GET / HTTP/1.1", "X-\xe9: x"], 400, "MalformedRequest"),
+        (["GET /" + "a" * 9000 + " HTTP/1.1"], 414, "AddressTooLong"),
+        (["GET / HTTP/1.1", "X-A: " + "a" * 9000], 431, "HeadersTooLarge"),
+        (["GET / HTTP/1.1", "Expect: more"], 417, "UnknownExpectation"),
+        (["PUT / HTTP/1.1", "Transfer-Encoding: x"], 501, "NotSupported"),
+    ],
+)
+def test_what_is_no_http_gets_an_error_in_json(
+    gateway: GatewayProcess, lines: list[str], status: int, code: str
+) -> None:
+    data = "\r\n".join((*lines, "", "")).encode("latin-1") + b"body" * 10_000
+    (answer,) = send(gateway, data, lines[0].split()[0], is_ended=True)
+    error = json.loads(answer.body)
+    assert (answer.status, error["code"]) == (status, code)
+    assert error["requestId"] == answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Type"] == "application/json"
+    assert len(error["error"]) < 100
+    assert error["error"].isascii()
+
+
+def test_a_later_version_of_http_1_is_answered_as_1_1(gateway: GatewayProcess) -> None:
+    with connect(gateway) as sock, sock.makefile("rb") as file:
+        for version in ("1.2", "1.9", "1.1"):
+            sock.sendall(f"GET /health HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+            assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+            headers = http.client.parse_headers(file)
+            assert file.read(int(headers["Content-Length"])) == b'{"status":"UP"}'
+
+
+def test_http_1_0_needs_no_host(gateway: GatewayProcess) -> None:
+    (answer,) = send(gateway, b"GET /health HTTP/1.0\r\n\r\n", "GET")
+    assert answer.status == 200
 
 
 def test_an_escaped_letter_is_the_letter(gateway: GatewayProcess) -> None:
