@@ -24,9 +24,8 @@ bind = processes.bind_address(settings.host, settings.port)
 worker_class = "gevent"
 workers = settings.workers
 worker_connections = 10_000
-keepalive = 5
-"""Seconds until the head of the next request must arrive on a connection. An idle
-client may delay a stop for as long."""
+keepalive = max(1, round(settings.client_idle_timeout))
+"""Seconds until the head of the next request must arrive on a connection."""
 timeout = 60
 """Seconds after which a worker is replaced if its event loop is blocked."""
 graceful_timeout = 30
@@ -130,6 +129,7 @@ def post_worker_init(worker: Any) -> None:
     from gunicorn import util
     from gunicorn.http import unreader, wsgi
 
+    from amazin.serving.idle import watch
     from amazin.serving.refusals import refuse
     from amazin.web.dates import http_date
     from amazin.web.server_quirks import timely
@@ -144,6 +144,8 @@ def post_worker_init(worker: Any) -> None:
         util.write_error = refuse
     if hasattr(util, "http_date"):
         util.http_date = lambda: http_date(int(time.time()))
+    if hasattr(worker, "timeout_ctx"):  # of gevent
+        watch(worker)
     settings = getattr(worker.cfg, "settings", {})
     vars(worker.cfg).update({name: settings[name].get() for name in settings})
     signal.signal(signal.SIGINT, signal.SIG_IGN)

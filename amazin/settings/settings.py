@@ -146,6 +146,12 @@ class Settings:
         "Limit for a whole request with its bodies (408, or cut off); 0: no limit.",
         unit="s",
     )
+    client_idle_timeout: float = setting(
+        units.seconds,
+        75.0,
+        "How long a client's connection may be idle; proxies in front need less.",
+        unit="s",
+    )
     health_path: str = setting(
         converters.path, "/health", "Path of the gateway's health check."
     )

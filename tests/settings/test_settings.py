@@ -96,6 +96,7 @@ GOOD = [
     ("PRESIGN", "direct", "direct"),
     ("PUBLIC_URL", "https://objects.example/", "https://objects.example"),
     ("PUBLIC_URL", "HTTP://[::1]:80", "http://[::1]:80"),
+    ("CLIENT_IDLE_TIMEOUT", "2m", 120.0),
     ("HEALTH_PATH", "/my/health_1", "/my/health_1"),
     ("CONSUL_ENABLED", "yes", True),
     ("CONSUL_ADDRESS", "[::1]:8500", "[::1]:8500"),
