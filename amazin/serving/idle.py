@@ -59,7 +59,7 @@ def patient(parser: type[Any], idle: IdleConnections) -> type[Any]:
                 if not data:
                     raise StopIteration
                 unreader.buf.write(data)
-            with gevent.Timeout(HEAD_SECONDS, False):
+            with gevent.Timeout(HEAD_SECONDS, False):  # type: ignore[arg-type]
                 return super().__next__()
             raise StopIteration
 
