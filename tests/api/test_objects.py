@@ -503,6 +503,19 @@ def test_a_current_copy_is_304(app: Gateway, method: str) -> None:
     assert call(app, method, "/object/abc", headers=since).status == 304
 
 
+def test_versions_of_one_second_are_never_mixed(app: Gateway) -> None:
+    """Nor are those of two seconds: it does not matter when this runs."""
+    put(app, b"a" * 1024)
+    date = call(app, "GET", "/object/abc").headers["Last-Modified"]
+    put(app, b"b" * 1024)
+    resumed = {"Range": "bytes=512-", "If-Range": date}
+    for given in (resumed, {"If-Modified-Since": date}):
+        answer = call(app, "GET", "/object/abc", headers=given)
+        assert (answer.status, answer.body) == (200, b"b" * 1024)
+    unmodified = {"Range": "bytes=512-", "If-Unmodified-Since": date}
+    assert call(app, "GET", "/object/abc", headers=unmodified).status == 412
+
+
 def test_a_time_that_is_still_to_come_is_not_told() -> None:
     ahead = 4_070_908_800 * 10**9
     found = an_object(modified_ns=ahead), content([b"12345"], 5, modified_ns=ahead)

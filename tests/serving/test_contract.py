@@ -182,7 +182,7 @@ def test_an_absolute_target_means_its_path(gateway: GatewayProcess) -> None:
         (["GET /health"], 400, "MalformedRequest"),
         (["GET / HTTP/1.1", "X-\xe9: x"], 400, "MalformedRequest"),
         (["GET /" + "a" * 9000 + " HTTP/1.1"], 414, "AddressTooLong"),
-        (["GET / HTTP/1.1", "X-A: " + "a" * 9000], 431, "HeadersTooLarge"),
+        (["GET / HTTP/1.1", "X-A: " + "a" * 17_000], 431, "HeadersTooLarge"),
         (["GET / HTTP/1.1", "Expect: more"], 417, "UnknownExpectation"),
         (["PUT / HTTP/1.1", "Transfer-Encoding: x"], 501, "NotSupported"),
     ],
@@ -198,6 +198,11 @@ def test_what_is_no_http_gets_an_error_in_json(
     assert answer.headers["Content-Type"] == "application/json"
     assert len(error["error"]) < 100
     assert error["error"].isascii()
+
+
+def test_a_token_that_a_proxy_adds_fails_no_upload(gateway: GatewayProcess) -> None:
+    put(gateway, "login", b"body", X_Amzn_Oidc_Data="x" * 12_000)
+    assert "X-Amzn-Oidc-Data" not in get(gateway, "login").headers
 
 
 def test_a_later_version_of_http_1_is_answered_as_1_1(gateway: GatewayProcess) -> None:
