@@ -35,7 +35,7 @@ CLIENT_TIMEOUT_SECONDS = 300
 nothing of a download."""
 limit_request_line = 8190
 limit_request_field_size = 16 * 1024
-"""For one header, in bytes: logins in front add tokens of more than gunicorn's 8 KiB."""
+"""For one header, in bytes: logins in front add longer ones than gunicorn's 8 KiB."""
 SMALL_BYTES = 64 * 1024
 """Bodies up to this size are sent together with the head of the response."""
 logconfig_dict = logging_config(settings.least_level)
