@@ -29,13 +29,15 @@ from amazin.web.conditions import (
     unsupported_condition,
 )
 from amazin.web.dates import http_date
-from amazin.web.headers import returned_headers, returned_type, uploaded_headers
+from amazin.web.headers import returned_headers, uploaded_headers
 from amazin.web.messages import Header, Request, Response, json_response, variable
 
 _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
 _FRESHNESS = re.compile("Cache-Control|Expires")
 """The stored headers that 304 repeats."""
+_NONE = re.compile(r"(?!)")
+"""Matches no header."""
 _NOTHING: Mapping[str, str] = {}
 Shown = Callable[[ObjectInfo], ObjectInfo]
 """Turns a node's object info into the one that clients see."""
@@ -253,10 +255,11 @@ def validators(info: ObjectInfo) -> list[Header]:
 def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:
     """Return an object's info as the JSON response has it; times as RFC 3339 in UTC."""
     modified = datetime.fromtimestamp(info.modified_ns / 10**9, UTC)
+    _, content_type = returned_headers(headers, _NONE)[0]
     return {
         "key": key,
         "size": info.size,
         "last_modified": modified.isoformat().replace("+00:00", "Z"),
-        "content_type": returned_type(headers),
+        "content_type": content_type,
         "etag": info.etag,
     }

@@ -109,7 +109,9 @@ def returned_headers(
     They are filtered again, because other programs write to nodes, too, and earlier
     versions of this one kept more.
     """
-    headers = [("Content-Type", returned_type(stored))]
+    content_type = stored.get("Content-Type", "")
+    is_sendable = content_type and METADATA_VALUE.fullmatch(content_type)
+    headers = [("Content-Type", content_type if is_sendable else DEFAULT_TYPE)]
     for name, value in stored.items():
         is_ours = name in KEPT or (
             METADATA_NAME.fullmatch(name) and kept.fullmatch(name)
@@ -117,10 +119,3 @@ def returned_headers(
         if is_ours and METADATA_VALUE.fullmatch(value):
             headers.append((name, value))
     return headers
-
-
-def returned_type(stored: Mapping[str, str]) -> str:
-    """Return the content type that a download sends."""
-    content_type = stored.get("Content-Type", "")
-    is_sendable = content_type and METADATA_VALUE.fullmatch(content_type)
-    return content_type if is_sendable else DEFAULT_TYPE
