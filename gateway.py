@@ -28,11 +28,15 @@ from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
+from amazin.web.origins import require_json
 
 RETRY_AFTER = ("Retry-After", "2")
 """Is sent with every 503: a node that comes back is noticed within seconds."""
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
 UNREAD_BODY = "amazin.unread_body"
 """Key in the environ: whether the server must close the connection."""
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
+"""What Host may be. Source: RFC 9112 section 3.2, RFC 3986 section 3.2.2."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
@@ -100,12 +104,20 @@ class Gateway:
         )
 
     def _answer(self, request: Request) -> Response:
+        environ = request.environ
+        is_needed = environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+        host = environ.get("HTTP_HOST", " " if is_needed else "")
+        if not _HOST.fullmatch(host):
+            message = "Send one Host header, with a name or an address"
+            raise HTTPError(400, "InvalidHost", message)
         allowed = set[str]()
         for pattern, routes in self._routes.items():
             match = pattern.fullmatch(request.path)
             if match and (route := routes.get(request.method)):
                 if not route.is_open:
                     require_access(request, self._services.settings)
+                if route.takes_json:
+                    require_json(environ)
                 return route.handler(request, self._services, *match.groups(""))
             if match:
                 allowed.update(routes)
@@ -214,9 +226,8 @@ def require_begun_in_time(response: Response, deadline: float) -> None:
 
 def final_headers(request: Request, response: Response) -> list[Header]:
     """Return the response's headers together with those that every response has."""
-    headers = list(response.headers)
+    headers = [*response.headers, ("Content-Security-Policy", response.policy), NOSNIFF]
     if not response.is_bare:
-        headers.append(("X-Content-Type-Options", "nosniff"))
         headers.append(("X-Request-Id", request.id))
     if response.status == 503:
         headers.append(RETRY_AFTER)

@@ -14,6 +14,7 @@ from amazin.blobs.folder_store import BlobFolder, Detail, quoted
 from amazin.blobs.store import MAX_HEADER_BYTES, check_id, is_sha1
 from amazin.cluster.uploads import Stored
 from amazin.model.digests import CheckedBody, Claim
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import ObjectInfo
 from amazin.settings.settings import Settings
 from amazin.web.bodies import stream_body
@@ -70,10 +71,10 @@ def get_blob(request: Request, services: FolderServices, blob_id: str) -> Respon
     """Send the blob, or the requested range of it.
 
     The response is bare, because `sos replicate` stores all X-... headers that it
-    receives.
+    receives; `nosniff` does no harm there.
     """
     fetch = partial(services.blobs.get, check_id(blob_id))
-    response = get_content(request, fetch, shown)
+    response = get_content(request, fetch, BLOB_METADATA, shown)
     response.is_bare = True
     return response
 
@@ -81,7 +82,8 @@ def get_blob(request: Request, services: FolderServices, blob_id: str) -> Respon
 def head_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
     """Send the headers of GET without a range."""
     copy = services.blobs.head(check_id(blob_id))
-    return head_content(request, Stored(copy.member, shown(copy.info)))
+    info = shown(copy.info)
+    return head_content(request, Stored(copy.member, info), BLOB_METADATA)
 
 
 def alive(request: Request, services: object) -> Response:

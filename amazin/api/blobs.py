@@ -19,6 +19,7 @@ from amazin.api.services import BlobServices
 from amazin.blobs.store import MAX_HEADER_BYTES, check_id
 from amazin.cluster.uploads import Stored
 from amazin.model.headers import MAX_METADATA_BYTES, METADATA_VALUE
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import ObjectInfo
 from amazin.web.bodies import stream_body
 from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
@@ -28,6 +29,11 @@ from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
 """The header with the content type of a blob; `Content-Type` is that of a form."""
+_ACTIVE = re.compile(
+    r"(?:message|multipart)/.*|.*(?:html|xml|xul|sgml|javascript|css|flash|wasm"
+    r"|manifest).*"
+)
+"""Content types in which browsers find scripts, styles or other documents."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
 
 
@@ -57,7 +63,7 @@ def fetch(request: Request, services: BlobServices, file: str) -> Response:
     """Send the blob, or the requested range of it."""
     blob_id, extension = parse_file(file)
     opened = partial(services.blobs.get, blob_id)
-    response = get_content(request, opened, shown_as(blob_id, extension))
+    response = get_content(request, opened, BLOB_METADATA, shown_as(blob_id, extension))
     body, has_length = response.body, response.length is not None
     if isinstance(body, DownloadBody) and not has_length and not can_break(request):
         return held(response, body, services.spool)
@@ -69,7 +75,7 @@ def head(request: Request, services: BlobServices, file: str) -> Response:
     blob_id, extension = parse_file(file)
     found = services.blobs.head(blob_id)
     info = shown_as(blob_id, extension)(found.info)
-    return head_content(request, Stored(found.member, info))
+    return head_content(request, Stored(found.member, info), BLOB_METADATA)
 
 
 FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
@@ -105,16 +111,21 @@ def blob_headers(environ: WSGIEnvironment, most_bytes: int) -> dict[str, str]:
     Raises: HTTPError, as `uploaded_headers`.
     """
     plain = {**environ, "CONTENT_TYPE": DEFAULT_TYPE}
-    found = uploaded_headers(plain, "", most_bytes)
+    found = uploaded_headers(plain, "", BLOB_METADATA, most_bytes)
     headers = {name: value for name, value in found.items() if name.startswith("X-")}
     return {"Content-Type": content_type(headers), **headers}
 
 
 def content_type(headers: Mapping[str, str], extension: str = "") -> str:
-    """Return the content type of a blob: `X-Mime-Type`, or that of an extension."""
+    """Return the content type of a blob: `X-Mime-Type`, or that of an extension.
+
+    Whoever makes a URL chooses the extension: none makes a type that browsers run.
+    """
     given = headers.get(MIME_TYPE, "")
-    is_usable = given and METADATA_VALUE.fullmatch(given)
-    return given if is_usable else guessed_type(f"blob{extension}")
+    if given and METADATA_VALUE.fullmatch(given):
+        return given
+    guessed = guessed_type(f"blob{extension}")
+    return DEFAULT_TYPE if _ACTIVE.fullmatch(guessed) else guessed
 
 
 def stored(blob_id: str, size: int) -> Response:

@@ -66,8 +66,9 @@ def put_object(request: Request, services: Services, bucket: str, key: str) -> R
 def get_object(request: Request, services: Services, bucket: str, key: str) -> Response:
     """Send the object, or the requested range of it."""
     address = address_of(services.settings, bucket, key)
+    fetch = partial(services.objects.get, address.name)
     try:
-        return get_content(request, partial(services.objects.get, address.name))
+        return get_content(request, fetch, services.settings.metadata_headers)
     except NoSuchKeyError:
         raise_if_missing(services, address.bucket)
         raise
@@ -81,7 +82,8 @@ def head_object(
     The bucket is not checked, because a 404 to HEAD has no body to say what is missing.
     """
     address = address_of(services.settings, bucket, key)
-    return head_content(request, services.objects.head(address.name))
+    copy = services.objects.head(address.name)
+    return head_content(request, copy, services.settings.metadata_headers)
 
 
 def delete_object(

@@ -113,7 +113,7 @@ ROUTES = (
     Route("DELETE", _BUCKET, remove_bucket),
     Route("GET", _LIST, list_objects),
     Route("HEAD", _LIST, list_objects),
-    Route("POST", _BATCH, delete_objects),
+    Route("POST", _BATCH, delete_objects, takes_json=True),
     Route("PUT", _OBJECT, put_object),
     Route("GET", _OBJECT, get_object),
     Route("HEAD", _OBJECT, head_object),

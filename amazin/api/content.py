@@ -5,6 +5,7 @@ Knows no routes and no rules for names. Source: RFC 9110.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from amazin.web.conditions import (
     CONDITIONAL_HEADERS,
     Conditions,
     NotModified,
-    modified_seconds,
+    last_modified,
     precondition_failed,
     selected_range,
     unsupported_condition,
@@ -37,6 +38,10 @@ from amazin.web.server_quirks import limit_silence
 
 _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
+_FRESHNESS = re.compile("Cache-Control|Expires")
+"""The stored headers that 304 repeats."""
+_NONE = re.compile(r"(?!)")
+"""Matches no header."""
 _NOTHING: Mapping[str, str] = {}
 Shown = Callable[[ObjectInfo], ObjectInfo]
 """Turns a node's object info into the one that clients see."""
@@ -68,7 +73,8 @@ def intent_of(
 
     Raises: HTTPError 400, 411, 412, 413, 501; as `uploaded_headers`.
     """
-    headers = uploaded_headers(request.environ, key)
+    kept = services.settings.metadata_headers
+    headers = uploaded_headers(request.environ, key, kept)
     if extra:
         headers |= extra
         require_fit(headers)
@@ -134,15 +140,16 @@ def created(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> Response:
 def get_content(
     request: Request,
     fetch: Callable[[Chooser | None], Download],
+    kept: re.Pattern[str],
     shown: Shown | None = None,
 ) -> Response:
     """Send the object, or the requested range of it.
 
-    `fetch` opens it, as `Cluster.get` does; `shown` makes the object info that clients
-    see.
+    `fetch` opens it, as `Cluster.get` does; `kept` matches the names of its metadata;
+    `shown` makes the object info that clients see.
     """
     if not request.has_any(_SELECTING):
-        return send(request, fetch(None), shown)
+        return send(request, fetch(None), kept, shown)
     conditions = Conditions(request.header)
 
     def choose(found: ObjectInfo) -> ByteRange | None:
@@ -153,12 +160,12 @@ def get_content(
         return selected_range(request.header, info)
 
     try:
-        return send(request, fetch(choose), shown)
+        return send(request, fetch(choose), kept, shown)
     except NotModified as answer:
         return not_modified(answer.info)
 
 
-def head_content(request: Request, copy: Stored) -> Response:
+def head_content(request: Request, copy: Stored, kept: re.Pattern[str]) -> Response:
     """Send the headers of GET without a range."""
     request.node = copy.member.name
     try:
@@ -166,8 +173,8 @@ def head_content(request: Request, copy: Stored) -> Response:
     except NotModified as answer:
         return not_modified(answer.info)
     if copy.info.size == UNKNOWN_SIZE:
-        return Response(200, object_headers(copy.info), ())
-    return Response(200, object_headers(copy.info), b"", copy.info.size)
+        return Response(200, object_headers(copy.info, kept), ())
+    return Response(200, object_headers(copy.info, kept), b"", copy.info.size)
 
 
 def delete_content(request: Request, services: Services, name: ObjectName) -> Response:
@@ -178,13 +185,18 @@ def delete_content(request: Request, services: Services, name: ObjectName) -> Re
     return Response(204)
 
 
-def send(request: Request, download: Download, shown: Shown | None = None) -> Response:
+def send(
+    request: Request,
+    download: Download,
+    kept: re.Pattern[str],
+    shown: Shown | None = None,
+) -> Response:
     """Return a response that streams an open object and closes it at its end."""
     request.node = download.member.name
     content, info = download.content, download.content.info
     if shown:
         info = shown(info)
-    headers = object_headers(info)
+    headers = object_headers(info, kept)
     status, length = 200, info.size
     if download.byte_range:
         first, last = download.byte_range
@@ -241,14 +253,14 @@ def exactly(start: bytes, content: NodeObject, length: int) -> Iterator[bytes]:
 
 def not_modified(info: ObjectInfo) -> Response:
     """Return 304 with the headers that RFC 9110 section 15.4.5 requires."""
-    kept = ("Cache-Control", "Expires")
-    headers = [item for item in returned_headers(info.headers) if item[0] in kept]
-    return Response(304, [*validators(info), *headers])
+    headers = returned_headers(info.headers, _FRESHNESS)
+    cached = [item for item in headers if _FRESHNESS.fullmatch(item[0])]
+    return Response(304, [*validators(info), *cached])
 
 
-def object_headers(info: ObjectInfo) -> list[Header]:
+def object_headers(info: ObjectInfo, kept: re.Pattern[str]) -> list[Header]:
     """Return the headers of a response to GET or HEAD of an object."""
-    headers = [*returned_headers(info.headers), *validators(info)]
+    headers = [*returned_headers(info.headers, kept), *validators(info)]
     if info.size != UNKNOWN_SIZE:
         headers.append(("Accept-Ranges", "bytes"))
     return headers
@@ -258,14 +270,14 @@ def validators(info: ObjectInfo) -> list[Header]:
     """Return ETag and Last-Modified, as far as they are known."""
     found = [("ETag", f'"{info.etag}"')] if info.etag else []
     if info.modified_ns:
-        found.append(("Last-Modified", http_date(modified_seconds(info))))
+        found.append(("Last-Modified", http_date(last_modified(info))))
     return found
 
 
 def describe(key: str, info: ObjectInfo, headers: Mapping[str, str]) -> dict[str, Any]:
     """Return an object's info as the JSON response has it; times as RFC 3339 in UTC."""
     modified = datetime.fromtimestamp(info.modified_ns / 10**9, UTC)
-    _, content_type = returned_headers(headers)[0]
+    _, content_type = returned_headers(headers, _NONE)[0]
     return {
         "key": key,
         "size": info.size,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from amazin.api.services import Services
 from amazin.web.conditions import parse_tags
-from amazin.web.messages import Header, Request, Response, Route
+from amazin.web.messages import SANDBOX, Header, Request, Response, Route
 
 DOCUMENT = Path(__file__).with_name("openapi.yaml")
 PAGE = Path(__file__).with_name("docs.html")
@@ -33,6 +33,8 @@ class Text:
     headers: tuple[Header, ...]
     tag: str
     """The ETag, without quotes."""
+    policy: str = SANDBOX
+    """See `Response`."""
 
 
 def get_description(request: Request, services: Services) -> Response:
@@ -73,8 +75,8 @@ def page(health_path: str) -> Text:
     path = escape(health_path)
     for before in (":3000", '"path">'):
         text = text.replace(f"{before}{HEALTH_PATH}", f"{before}{path}")
-    policy = ("Content-Security-Policy", content_security_policy(text))
-    return as_text(text, "text/html; charset=utf-8", policy)
+    policy = content_security_policy(text)
+    return replace(as_text(text, "text/html; charset=utf-8"), policy=policy)
 
 
 def content_security_policy(text: str) -> str:
@@ -87,12 +89,12 @@ def content_security_policy(text: str) -> str:
     )
 
 
-def as_text(text: str, content_type: str, *headers: Header) -> Text:
+def as_text(text: str, content_type: str) -> Text:
     """Return a text with its headers."""
     body = text.encode()
     tag = sha256(body).hexdigest()[:32]
     validators = (("ETag", f'"{tag}"'), ("Cache-Control", "no-cache"))
-    return Text(body, (("Content-Type", content_type), *headers, *validators), tag)
+    return Text(body, (("Content-Type", content_type), *validators), tag)
 
 
 def sent(request: Request, text: Text) -> Response:
@@ -102,5 +104,5 @@ def sent(request: Request, text: Text) -> Response:
         tags = parse_tags(condition)
         if tags is None or any(tag.value == text.tag for tag in tags):
             kept = [item for item in text.headers if item[0] != "Content-Type"]
-            return Response(304, kept)
-    return Response(200, [*text.headers], text.body)
+            return Response(304, kept, policy=text.policy)
+    return Response(200, [*text.headers], text.body, policy=text.policy)

@@ -34,13 +34,14 @@ def put_object(request: Request, services: Services, object_id: str) -> Response
 
 def get_object(request: Request, services: Services, object_id: str) -> Response:
     """Send the object, or the requested range of it."""
-    name = object_name(object_id)
-    return get_content(request, partial(services.objects.get, name))
+    fetch = partial(services.objects.get, object_name(object_id))
+    return get_content(request, fetch, services.settings.metadata_headers)
 
 
 def head_object(request: Request, services: Services, object_id: str) -> Response:
     """Send the headers of GET without a range."""
-    return head_content(request, services.objects.head(object_name(object_id)))
+    copy = services.objects.head(object_name(object_id))
+    return head_content(request, copy, services.settings.metadata_headers)
 
 
 def delete_object(request: Request, services: Services, object_id: str) -> Response:

@@ -52,7 +52,7 @@ def presign(request: Request, services: Services, bucket: str, key: str) -> Resp
     return json_response(200, body)
 
 
-ROUTES = (Route("POST", _PATH, presign),)
+ROUTES = (Route("POST", _PATH, presign, takes_json=True),)
 
 
 def own_address(request: Request, settings: Settings) -> str:

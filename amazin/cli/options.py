@@ -119,7 +119,7 @@ def as_headers(
     for value in values:
         name, colon, text = value.partition(":")
         if not colon or not name.strip():
-            message = f"{value!r} is no header like 'X-Owner: ann'"
+            message = f"{value!r} is no header like 'X-Meta-Owner: ann'"
             raise click.BadParameter(message, context, option)
         headers[name.strip()] = text.strip()
     return headers

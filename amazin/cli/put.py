@@ -84,7 +84,7 @@ def put_one(
 @click.command(
     epilog=examples(
         "amazin put cat.jpg photos/2026/cat.jpg",
-        "amazin put --header 'X-Owner: ann' cat.jpg photos/ --make-bucket",
+        "amazin put --header 'X-Meta-Owner: ann' cat.jpg photos/ --make-bucket",
         "tar c . | amazin put - backups/today.tar --type application/x-tar",
     )
 )
@@ -97,7 +97,7 @@ def put_one(
     multiple=True,
     callback=as_headers,
     metavar="NAME:VALUE",
-    help="Header to keep with it, as 'X-Owner: ann'; several times.",
+    help="Header to keep with it, as 'X-Meta-Owner: ann'; several times.",
 )
 @make_bucket_option
 @json_option

@@ -5,8 +5,8 @@
     client = GatewayClient("http://localhost:3000", token=None)
     client.make_bucket("photos")
     with open("cat.jpg", "rb") as file:
-        stored = client.put("photos/2026/cat.jpg", file, headers={"X-Owner": "ann"})
-    with client.get("photos/2026/cat.jpg") as stream:
+        stored = client.put("photos/cat.jpg", file, headers={"X-Meta-Owner": "ann"})
+    with client.get("photos/cat.jpg") as stream:
         print(stream.info.size, sum(map(len, stream)))
     for entry in client.list("photos", "2026/"):
         print(entry.key, entry.size, entry.etag)

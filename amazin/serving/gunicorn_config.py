@@ -25,9 +25,8 @@ bind = processes.bind_address(settings.host, settings.port)
 worker_class = "gevent"
 workers = settings.workers
 worker_connections = 10_000
-keepalive = 5
-"""Seconds until the head of the next request must arrive on a connection. An idle
-client may delay a stop for as long."""
+keepalive = max(1, round(settings.client_idle_timeout))
+"""Seconds until the head of the next request must arrive on a connection."""
 timeout = 60
 """Seconds after which a worker is replaced if its event loop is blocked."""
 graceful_timeout = 30
@@ -39,6 +38,8 @@ limit_request_line = 8190
 MOST_HEAD_BYTES = 128 * 1024
 """Of all headers of a request together. gunicorn limits their number and each of them:
 800 KiB in all, for which it works 60 ms, because that grows with the square."""
+limit_request_field_size = 16 * 1024
+"""For one header, in bytes: logins in front add longer ones than gunicorn's 8 KiB."""
 SMALL_BYTES = 64 * 1024
 """Bodies up to this size are sent together with the head of the response."""
 logconfig_dict = logging_config(settings.least_level)
@@ -120,6 +121,8 @@ def pre_request(worker: Any, request: Any) -> None:
         from amazin.web.server_quirks import hold_continue
 
         hold_continue(request, sock)
+    # RFC 9110 section 2.5: 1.2 is answered as the highest version that is known.
+    request.version = min(request.version, (1, 1))
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -140,7 +143,7 @@ def post_worker_init(worker: Any) -> None:
     small body is sent with its head: that saves an eighth of gunicorn's CPU time. Its
     settings, and the date within a second, are computed once: that saves a tenth. Reads
     end at the request's deadline, and pause between many small chunks. All headers
-    together have a limit.
+    together have a limit. What gunicorn itself refuses is answered in JSON.
 
     Workers ignore SIGINT: Ctrl-C reaches the whole process group, and the master
     handles it and then stops the workers.
@@ -148,6 +151,8 @@ def post_worker_init(worker: Any) -> None:
     from gunicorn import util
     from gunicorn.http import body, message, unreader, wsgi
 
+    from amazin.serving.idle import watch
+    from amazin.serving.refusals import refuse
     from amazin.web.dates import http_date
     from amazin.web.server_quirks import pausing, timely
 
@@ -161,8 +166,12 @@ def post_worker_init(worker: Any) -> None:
     message.Message.max_buffer_headers = fixed
     if all(hasattr(wsgi.Response, name) for name in ("send_headers", "_emit_body")):
         wsgi.Response = whole_response(wsgi.Response)
+    if hasattr(util, "write_error"):
+        util.write_error = refuse
     if hasattr(util, "http_date"):
         util.http_date = lambda: http_date(int(time.time()))
+    if hasattr(worker, "timeout_ctx"):  # of gevent
+        watch(worker)
     settings = getattr(worker.cfg, "settings", {})
     vars(worker.cfg).update({name: settings[name].get() for name in settings})
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from amazin.errors import SettingsError
+from amazin.model.headers import METADATA_NAME
+from amazin.model.metadata_names import BLOB_METADATA, object_metadata
 from amazin.model.names import check_bucket
 from amazin.model.node_specs import NodeSpec, as_name, as_weight, parse_list
 
@@ -101,6 +103,17 @@ def words(value: str) -> tuple[str, ...]:
     if not all(re.fullmatch(r"[!-~]+", part) for part in parts):
         raise ValueError("expected words with commas, without blanks in them")
     return parts
+
+
+def metadata_headers(value: str) -> re.Pattern[str]:
+    """Accept names of headers; return what matches the names that objects keep."""
+    names = words(value)
+    for name in names:
+        if not METADATA_NAME.fullmatch(name.title()) or not BLOB_METADATA.fullmatch(
+            name
+        ):
+            raise ValueError("expected X-... headers that no proxy or login adds")
+    return object_metadata(names)
 
 
 def folder(value: str) -> str:
@@ -230,6 +243,14 @@ def host(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
         raise ValueError("expected an address or a host name, without a port")
     return value
+
+
+def host_names(value: str) -> tuple[str, ...]:
+    """Accept host names separated by commas."""
+    names = words(value)
+    if not all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names):
+        raise ValueError("expected host names with commas, without ports")
+    return tuple(name.lower().removesuffix(".") for name in names)
 
 
 def host_port(value: str) -> str:

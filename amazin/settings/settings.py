@@ -6,6 +6,7 @@ each setting, `load.py` loads all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -102,6 +103,13 @@ class Settings:
     max_object_bytes: int = setting(
         units.size, MOST_OBJECT_BYTES, "Larger uploads are refused (413).", unit="bytes"
     )
+    metadata_headers: re.Pattern[str] = setting(
+        converters.metadata_headers,
+        "",
+        "Names of `X-...` headers that objects keep beside `X-Meta-...` and "
+        "`X-Amz-Meta-...`, with commas.",
+        is_list=True,
+    )
     chunk_bytes: int = setting(
         units.size,
         0,
@@ -145,6 +153,12 @@ class Settings:
         "Limit for a request and all that it waits for (408, or cut off); 0: none.",
         unit="s",
     )
+    client_idle_timeout: float = setting(
+        units.seconds,
+        75.0,
+        "How long a client's connection may be idle; proxies in front need less.",
+        unit="s",
+    )
     health_path: str = setting(
         converters.path,
         "/health",
@@ -154,6 +168,13 @@ class Settings:
         converters.base_url,
         "",
         "Where clients reach the gateway: `https://host[:port]`.",
+    )
+    served_hosts: tuple[str, ...] = setting(
+        converters.host_names,
+        "",
+        "Host names under which the gateway is reached, with commas; others are "
+        "refused (421). Default: all.",
+        is_list=True,
     )
     forwarded_allow_ips: tuple[Network, ...] = setting(
         converters.networks,

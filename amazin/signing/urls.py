@@ -46,6 +46,7 @@ _EXPIRES = re.compile(r"[0-9]{1,6}")
 _HEADERS = re.compile(r"[a-z0-9-]+(?:;[a-z0-9-]+)*")
 _SIGNATURE = _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PAYLOAD_HEADER = "x-amz-content-sha256"
+_MISREAD_SLASH = re.compile(r"(?<!^)/(?=\.{1,2}(?:/|$))|(?<=/\.)/|(?<=/\.\.)/|/$")
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -97,8 +98,9 @@ def signed_url(
     """Return a URL that allows `method` on `base` + `path` for `expires` seconds.
 
     `base` is `http://host[:port]`; `path` is not escaped yet, and begins with a slash.
-    Segments `.` and `..` are escaped, because curl would resolve them. So is a slash at
-    the end, because curl would append the name of the uploaded file to it.
+    The slashes beside segments `.` and `..` are escaped, because clients would resolve
+    these, browsers also where their dots are escaped. So is a slash at the end, because
+    curl would append the name of the uploaded file to it.
     """
     scheme, host = _place_of(base)
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -110,11 +112,7 @@ def signed_url(
     )
     text = _canonical_request(method, path, query, [("host", host)], PAYLOAD)
     signature = _signature(key, date, scope, text)
-    segments = [
-        segment.replace(".", "%2E") if segment in (".", "..") else segment
-        for segment in _escaped_path(path).split("/")
-    ]
-    shown = re.sub("/$", "%2F", "/".join(segments))
+    shown = _MISREAD_SLASH.sub("%2F", _escaped_path(path))
     return f"{scheme}://{host}{shown}?{query}&X-Amz-Signature={signature}"
 
 

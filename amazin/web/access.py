@@ -18,6 +18,7 @@ from amazin.errors import HTTPError
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SignedRequest, SigningKey, is_signed, verify
 from amazin.web.messages import Request
+from amazin.web.origins import PAGE_VARIABLES, require_own_page, require_served_host
 
 _SOURCE_PREFIX = "HTTP_X_COPY_SOURCE"
 """Prefix of headers that name another object to read."""
@@ -29,19 +30,25 @@ _OTHER_OPERATIONS = frozenset(
     )
 )
 """Query parameters, in lower case, with which S3 performs another operation."""
+_READING = ("GET", "HEAD")
 _BLANKS = (" ", "\t")
 
 
 def require_access(request: Request, settings: Settings) -> None:
-    """Check that the request is permitted.
+    """Check that the request is permitted: its host, its page, its credentials.
 
     A signed query is verified even if no signature is needed: it is never ignored.
 
     Raises:
-        HTTPError: 401 without credentials, 403 with wrong ones, 501 if URLs can't be
-            verified here.
+        HTTPError: 401 without credentials, 403 with wrong ones or a write of a foreign
+            page, 421 for an unknown host, 501 if URLs can't be verified here.
     """
-    query = request.environ.get("QUERY_STRING", "")
+    environ = request.environ
+    if settings.served_hosts:
+        require_served_host(environ, settings.served_hosts, settings.public_url)
+    if request.method not in _READING and not environ.keys().isdisjoint(PAGE_VARIABLES):
+        require_own_page(environ, settings.public_url)
+    query = environ.get("QUERY_STRING", "")
     if query and is_signed(query):
         _require_signature(request, settings)
     elif settings.access == "signed":

@@ -26,9 +26,11 @@ from amazin.web.framing import (
 )
 from amazin.web.server_quirks import forget_continue, limit_reading
 
-DRAIN_BYTES, DRAIN_SECONDS = 2**30, 30.0
-"""Limits for reading the rest of a refused upload, so that its client sees the
-refusal."""
+DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**30, 120.0
+"""Limits for reading the rest of a refused upload, so that its client sees the refusal:
+many look for a response only when they have sent everything."""
+ENDLESS_BYTES = 2**30
+"""What is read of one that announces more: its end will not be reached."""
 DRAIN_SILENCE_SECONDS = 2.0
 """A client that sends nothing for this long is waiting for the response."""
 DRAIN_PIECE_BYTES = 64 * 1024
@@ -142,6 +144,8 @@ def drain(
         if "HTTP_EXPECT" in environ:
             forget_continue(environ)
         unread = unread_length(environ)
+        if unread is not None and unread > most:
+            most = min(most, ENDLESS_BYTES)
         return unread == 0 or _drained(environ, unread, most, seconds)
     except (BodyError, LateError, HTTPError, OSError):
         return False

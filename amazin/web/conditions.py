@@ -1,4 +1,4 @@
-"""Checks preconditions and ranges, because nodes get the complex ones wrong. Pure.
+"""Checks preconditions and ranges, because nodes get the complex ones wrong.
 
 Source: RFC 9110 sections 13 (conditional requests) and 14 (range requests).
 """
@@ -6,6 +6,7 @@ Source: RFC 9110 sections 13 (conditional requests) and 14 (range requests).
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,14 +77,14 @@ class Conditions:
             if not self._matches(text, info, weakly=False):
                 raise precondition_failed()
         elif (date := self._date("If-Unmodified-Since")) is not None and (
-            modified_seconds(info) > date
+            unchanged_since(info) > date
         ):
             raise precondition_failed()
         if (text := self._header("If-None-Match")) is not None:
             if self._matches(text, info, weakly=True):
                 raise NotModified(info)
         elif (date := self._date("If-Modified-Since")) is not None and (
-            modified_seconds(info) <= date
+            unchanged_since(info) <= date
         ):
             raise NotModified(info)
 
@@ -162,12 +163,29 @@ def _if_range(header: Callable[[str], str | None], info: ObjectInfo) -> bool:
     tag = _ENTITY_TAG.fullmatch(text.strip())
     if tag:
         return not tag[1] and tag[2] == info.etag
-    return parse_date(text) == modified_seconds(info)
+    return parse_date(text) == unchanged_since(info)
 
 
 def modified_seconds(info: ObjectInfo) -> int:
-    """Return Last-Modified in Unix seconds, the precision of HTTP dates."""
+    """Return when the object was stored, in Unix seconds."""
     return info.modified_ns // 10**9
+
+
+# A date has whole seconds, and an object may be stored twice within one. So a second
+# stands for a version only once it is over: until then Last-Modified is an earlier one,
+# and whoever has it later asked when no other version of that second could come. That
+# holds as long as the gateways' clocks agree. Source: RFC 9110 section 8.8.2.2.
+
+
+def last_modified(info: ObjectInfo) -> int:
+    """Return Last-Modified in Unix seconds: never now, and never later than Date."""
+    return min(info.modified_ns // 10**9, int(time.time()) - 1)
+
+
+def unchanged_since(info: ObjectInfo) -> int:
+    """Return the Unix second that a condition's date is compared with."""
+    seconds = info.modified_ns // 10**9
+    return seconds if seconds < int(time.time()) else seconds + 1
 
 
 def precondition_failed() -> HTTPError:

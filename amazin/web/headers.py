@@ -1,6 +1,7 @@
 """Which headers of an upload are stored, and which are sent with a download. Pure.
 
-Both are allow-lists.
+Both are allow-lists. `X-...` headers are in them by the pattern `kept` of their names,
+which `model/metadata_names.py` makes.
 """
 
 from __future__ import annotations
@@ -29,19 +30,16 @@ _OTHER_TYPES = {
 }
 """Content types of compressed files, because their bytes are served as they are."""
 
-_REFUSED = re.compile(
-    r"X-(?:(?:Forwarded|Real|Request|Accel|Amz|Minio|Amazin)-.*|Sendfile.*|Copy-Source.*"
-    r"|Frame-Options|Xss-Protection|Content-Type-Options|Dns-Prefetch-Control"
-    r"|Download-Options|Permitted-Cross-Domain-Policies|Ua-Compatible"
-    r"|Content-Security-Policy.*|Webkit-Csp.*)"
-)
 _KEPT_VARIABLES = [(name, "HTTP_" + name.upper().replace("-", "_")) for name in KEPT]
 _TYPES = mimetypes.MimeTypes()
 """Python's own table: with the machine's table, gateways would differ."""
 
 
 def uploaded_headers(
-    environ: WSGIEnvironment, key: str, most_bytes: int = MAX_METADATA_BYTES
+    environ: WSGIEnvironment,
+    key: str,
+    kept: re.Pattern[str],
+    most_bytes: int = MAX_METADATA_BYTES,
 ) -> dict[str, str]:
     """Return the headers to store with an object: Content-Type, the kept ones, X-....
 
@@ -56,7 +54,7 @@ def uploaded_headers(
     for variable in environ:
         if variable.startswith("HTTP_X_"):
             name = variable[5:].replace("_", "-").title()
-            if not _REFUSED.fullmatch(name):
+            if kept.fullmatch(name):
                 headers[name] = cleaned(environ[variable])
     require_fit(headers, most_bytes)
     return headers
@@ -103,17 +101,20 @@ def guessed_type(key: str) -> str:
     return content_type or DEFAULT_TYPE
 
 
-def returned_headers(stored: Mapping[str, str]) -> list[tuple[str, str]]:
+def returned_headers(
+    stored: Mapping[str, str], kept: re.Pattern[str]
+) -> list[tuple[str, str]]:
     """Return the stored headers that a download sends; Content-Type always, and first.
 
-    They are filtered again, because other programs write to nodes, too.
+    They are filtered again, because other programs write to nodes, too, and earlier
+    versions of this one kept more.
     """
     content_type = stored.get("Content-Type", "")
     is_sendable = content_type and METADATA_VALUE.fullmatch(content_type)
     headers = [("Content-Type", content_type if is_sendable else DEFAULT_TYPE)]
     for name, value in stored.items():
         is_ours = name in KEPT or (
-            METADATA_NAME.fullmatch(name) and not _REFUSED.fullmatch(name.title())
+            METADATA_NAME.fullmatch(name) and kept.fullmatch(name)
         )
         if is_ours and METADATA_VALUE.fullmatch(value):
             headers.append((name, value))

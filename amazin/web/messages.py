@@ -19,6 +19,12 @@ from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 
 Header = tuple[str, str]
+SANDBOX = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; "
+    "media-src 'self'"
+)
+"""The policy for what clients stored: shown by a browser, it runs no scripts, sends no
+forms, and belongs to no origin."""
 
 
 @dataclass(slots=True)
@@ -60,9 +66,11 @@ class Response:
     body: bytes | Iterable[bytes] = b""
     length: int | None = None
     """Content-Length, if it isn't the length of `body`: for HEAD and for streams."""
+    policy: str = SANDBOX
+    """Content-Security-Policy; a page of our own has another one."""
     is_bare: bool = False
-    """Whether the gateway adds no X-... headers of its own: some clients store all
-    headers."""
+    """Whether the gateway adds no X-... headers that tell of this response: some
+    clients store them with the object."""
 
 
 class Served(Protocol):
@@ -94,6 +102,8 @@ class Route:
     handler: Handler
     is_open: bool = False
     """Whether the route needs no credentials, whatever `ACCESS` is."""
+    takes_json: bool = False
+    """Whether the body has to be announced as JSON."""
 
 
 def json_response(status: int, value: Any, headers: Iterable[Header] = ()) -> Response:

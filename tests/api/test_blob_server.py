@@ -19,6 +19,7 @@ from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 from amazin.web.streaming import START_BYTES
 from gateway import Gateway
+from tests.support.answers import require_no_origin
 from tests.support.app import Answer, Input, call
 from tests.support.cleanup import closed_later
 
@@ -57,6 +58,12 @@ def post(
     return call(app, "POST", f"/blob/{blob_id}", stream, headers, environ=environ)
 
 
+def test_what_is_stored_is_no_page_of_ours(app: Gateway) -> None:
+    post(app, "page", headers={"X-Mime-Type": "text/html"})
+    for method in ("GET", "HEAD"):
+        require_no_origin(call(app, method, "/blob/page"))
+
+
 @pytest.mark.parametrize("body", [b"", CAT, bytes(range(256)) * 4000])
 @pytest.mark.parametrize("is_chunked", [True, False])
 def test_a_blob_comes_back(app: Gateway, body: bytes, is_chunked: bool) -> None:
@@ -92,7 +99,7 @@ def test_a_blob_has_only_the_x_headers_of_its_upload(app: Gateway) -> None:
     post(app, "mia", headers={"X-Colour": "grey"})
     found = call(app, "GET", "/blob/mia", headers={"Range": "bytes=0-1"})
     names = {name for name in found.headers if name.startswith("X-")}
-    assert (found.status, names) == (206, {"X-Colour"})
+    assert (found.status, names) == (206, {"X-Colour", "X-Content-Type-Options"})
     assert "X-Request-Id" in call(app, "GET", "/blob/tom").headers
 
 

@@ -208,11 +208,15 @@ def test_an_upload_is_answered_with_the_objects_info(app: Gateway) -> None:
 
 
 def test_metadata_ranges_and_conditions_are_those_of_objects(app: Gateway) -> None:
-    headers = {"X-Colour": "blue", "Content-Type": "text/x-y", "X-Amazin-Key": "hush"}
+    headers = {
+        "X-Meta-Colour": "blue",
+        "Content-Type": "text/x-y",
+        "X-Amazin-Key": "hush",
+    }
     stored = call(app, "PUT", "/objects/photos/a/b", BODY, headers)
     found = call(app, "GET", "/objects/photos/a/b", headers={"Range": "bytes=-5"})
     assert (found.status, found.body) == (206, b"world")
-    assert found.headers["X-Colour"] == "blue"
+    assert found.headers["X-Meta-Colour"] == "blue"
     assert found.headers["Content-Type"] == "text/x-y"
     assert found.headers["X-Amazin-Key"] is None
     condition = {"If-None-Match": stored.headers["ETag"]}

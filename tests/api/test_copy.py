@@ -17,7 +17,11 @@ from tests.support.fakes import FakeNode, memory_nodes
 
 MIB = 2**20
 LONG_KEY = "k" * 1024
-GIVEN = {"Content-Type": "text/x-y", "X-Colour": "blue", "Cache-Control": "no-store"}
+GIVEN = {
+    "Content-Type": "text/x-y",
+    "X-Meta-Colour": "blue",
+    "Cache-Control": "no-store",
+}
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def copy(
 
 
 def test_a_copy_has_the_bytes_and_headers_of_its_source(app: Gateway) -> None:
-    ignored = {"Content-Type": "a/b", "X-Colour": "red", "X-Size": "1"}
+    ignored = {"Content-Type": "a/b", "X-Meta-Colour": "red", "X-Meta-Size": "1"}
     answer = copy(app, headers=ignored)
     assert answer.status == 201
     assert answer.json["key"] == "c/d"
@@ -51,7 +55,7 @@ def test_a_copy_has_the_bytes_and_headers_of_its_source(app: Gateway) -> None:
     found = call(app, "GET", "/objects/other/c/d")
     assert found.body == b"hello"
     assert {name: found.headers[name] for name in GIVEN} == GIVEN
-    assert "X-Size" not in found.headers
+    assert "X-Meta-Size" not in found.headers
     assert "X-Copy-Source" not in found.headers
 
 
@@ -77,17 +81,17 @@ def test_a_copy_onto_itself_is_a_new_version(app: Gateway, size: int) -> None:
     assert answer.json["etag"] == stored.json["etag"]
     assert answer.json["last_modified"] > stored.json["last_modified"]
     found = call(app, "GET", "/objects/photos/a/b")
-    assert (len(found.body), found.headers["X-Colour"]) == (size, "blue")
+    assert (len(found.body), found.headers["X-Meta-Colour"]) == (size, "blue")
 
 
 @pytest.mark.parametrize("key", ["100% é+b", "//x", "..", LONG_KEY], ids=ascii)
 def test_a_source_is_percent_encoded(app: Gateway, key: str) -> None:
-    headers = {"X-Colour": "blue"}
+    headers = {"X-Meta-Colour": "blue"}
     call(app, "PUT", f"/objects/photos/{quote(key)}", b"x", headers)
     for source in (f"/photos/{quote(key)}", f"photos/{quote(key, safe='')}"):
         assert copy(app, source).status == 201
         found = call(app, "GET", "/objects/other/c/d")
-        assert (found.body, found.headers["X-Colour"]) == (b"x", "blue")
+        assert (found.body, found.headers["X-Meta-Colour"]) == (b"x", "blue")
 
 
 def test_a_long_key_goes_with_its_own_object_only(app: Gateway) -> None:

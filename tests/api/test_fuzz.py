@@ -77,13 +77,15 @@ HEADERS = st.fixed_dictionaries(
         "HTTP_CACHE_CONTROL": ANY_TEXT,
         "HTTP_X_REQUEST_ID": LATIN_1,
         "HTTP_X_FORWARDED_FOR": LATIN_1,
-        "HTTP_X_COLOUR": st.one_of(LONG, LATIN_1, ANY_TEXT),
+        "HTTP_X_META_COLOUR": st.one_of(LONG, LATIN_1, ANY_TEXT),
         "HTTP_AUTHORIZATION": LATIN_1,
         "QUERY_STRING": st.one_of(st.just("all"), LATIN_1),
         "REMOTE_ADDR": st.one_of(st.just("127.0.0.1"), LATIN_1),
     },
 )
-OWN_HEADERS = st.dictionaries(LATIN_1.map(lambda t: "HTTP_X_" + t.upper()), LATIN_1)
+OWN_HEADERS = st.dictionaries(
+    LATIN_1.map(lambda t: "HTTP_X_META_" + t.upper()), LATIN_1
+)
 BODIES = st.one_of(st.binary(max_size=300), st.integers(0, 5000).map(bytes))
 FRAMINGS = st.fixed_dictionaries(
     {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import cast
 from urllib.parse import quote
@@ -20,10 +21,12 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.metadata_names import object_metadata
 from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
+from amazin.web.messages import SANDBOX
 from gateway import Gateway
 from hashing import Ranker
 from tests.support.app import (
@@ -44,6 +47,7 @@ from tests.support.fakes import memory_nodes
 from tests.support.world import World
 
 MIB = 2**20
+FUTURE = "Sun, 06 Nov 2044 08:49:37 GMT"
 NAME = ObjectName("store", "abc")
 BODY = bytes(range(256)) * 4
 ETAG = f'"{hashlib.md5(BODY).hexdigest()}"'
@@ -102,7 +106,13 @@ def test_what_was_stored_comes_back(app: Gateway, size: int) -> None:
     assert (found.status, found.body == body) == (200, True)
     assert found.headers["Content-Length"] == str(size)
     assert found.headers["ETag"] == stored.headers["ETag"]
-    assert found.headers["Last-Modified"] == stored.headers["Last-Modified"]
+    stored_at, found_at = (modified(answer) for answer in (stored, found))
+    assert found_at - stored_at in (timedelta(0), timedelta(seconds=1))
+
+
+def modified(answer: Answer) -> datetime:
+    """Return Last-Modified: a second earlier, while that of the upload is not over."""
+    return parsedate_to_datetime(answer.headers["Last-Modified"])
 
 
 def test_an_upload_is_answered_with_the_objects_info(app: Gateway) -> None:
@@ -112,8 +122,8 @@ def test_an_upload_is_answered_with_the_objects_info(app: Gateway) -> None:
     assert (info["key"], info["size"], f'"{info["etag"]}"') == ("abc", 1024, ETAG)
     assert info["content_type"] == "application/octet-stream"
     assert info["last_modified"].endswith("Z")
-    seconds = parsedate_to_datetime(answer.headers["Last-Modified"])
-    assert info["last_modified"].startswith(f"{seconds:%Y-%m-%dT%H:%M:%S}")
+    exact = datetime.fromisoformat(info["last_modified"])
+    assert timedelta(0) <= exact - modified(answer) < timedelta(seconds=2)
     assert answer.headers["ETag"] == ETAG
 
 
@@ -149,6 +159,7 @@ def test_headers_of_a_download(app: Gateway) -> None:
         "Content-Type": "application/octet-stream",
         "ETag": ETAG,
         "Accept-Ranges": "bytes",
+        "Content-Security-Policy": SANDBOX,
         "X-Content-Type-Options": "nosniff",
         "Content-Length": "1024",
     }
@@ -172,9 +183,11 @@ def test_metadata_comes_back_and_nothing_else(app: Gateway) -> None:
         "Content-Language": "de",
         "Cache-Control": "max-age=60",
         "Expires": "Sun, 06 Nov 1994 08:49:37 GMT",
-        "X-Colour": "bl\xe4u 100%",
+        "X-Meta-Colour": "bl\xe4u 100%",
+        "X-Amz-Meta-A": "b",
         "Authorization": "hush",
-        "X-Amz-Meta-A": "hush",
+        "X-Amzn-Oidc-Accesstoken": "hush" * 2000,
+        "X-Colour": "not named",
         "X-Forwarded-For": "203.0.113.1",
         "X-Frame-Options": "ALLOW",
         "Cookie": "hush",
@@ -182,15 +195,28 @@ def test_metadata_comes_back_and_nothing_else(app: Gateway) -> None:
     answer = call(app, "PUT", "/object/abc", BODY, given)
     assert answer.json["content_type"] == given["Content-Type"]
     found = call(app, "GET", "/object/abc").headers
-    for name in list(given)[:7]:
+    for name in list(given)[:8]:
         assert found[name] == given[name]
-    for name in list(given)[7:]:
+    for name in list(given)[8:]:
         assert name not in found
+
+
+def test_metadata_that_the_setting_names_comes_back_also_of_old_objects() -> None:
+    nodes = memory_nodes()
+    named = Settings(metadata_headers=object_metadata(["X-Owner"]))
+    stored = {"X-Owner": "ann", "X-Auth-Token": "hush"}
+    assert (
+        call(make_app(nodes, named), "PUT", "/object/abc", BODY, stored).status == 201
+    )
+    before = call(make_app(nodes, named), "GET", "/object/abc").headers
+    assert (before["X-Owner"], before["X-Auth-Token"]) == ("ann", None)
+    for method in ("GET", "HEAD"):
+        assert "X-Owner" not in call(make_app(nodes), method, "/object/abc").headers
 
 
 def test_too_much_metadata_is_400_and_stores_nothing(app: Gateway) -> None:
     put(app)
-    answer = call(app, "PUT", "/object/abc", b"new", {"X-A": "x" * 2048})
+    answer = call(app, "PUT", "/object/abc", b"new", {"X-Meta-A": "x" * 2048})
     assert (answer.status, answer.code) == (400, "MetadataTooLarge")
     assert_same_object(app)
 
@@ -467,7 +493,7 @@ def test_if_range_of_another_version_gives_the_whole_object(app: Gateway) -> Non
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_current_copy_is_304(app: Gateway, method: str) -> None:
-    given = {"Cache-Control": "max-age=60", "Expires": "0", "X-Colour": "blue"}
+    given = {"Cache-Control": "max-age=60", "Expires": "0", "X-Meta-Colour": "blue"}
     call(app, "PUT", "/object/abc", BODY, given)
     answer = call(app, method, "/object/abc", headers={"If-None-Match": f'"x", {ETAG}'})
     assert (answer.status, answer.body) == (304, b"")
@@ -476,11 +502,34 @@ def test_a_current_copy_is_304(app: Gateway, method: str) -> None:
         "Last-Modified",
         "Cache-Control",
         "Expires",
+        "Content-Security-Policy",
         "X-Content-Type-Options",
         "X-Request-Id",
     }
-    since = {"If-Modified-Since": answer.headers["Last-Modified"]}
+    since = {"If-Modified-Since": FUTURE}
     assert call(app, method, "/object/abc", headers=since).status == 304
+
+
+def test_versions_of_one_second_are_never_mixed(app: Gateway) -> None:
+    """Nor are those of two seconds: it does not matter when this runs."""
+    put(app, b"a" * 1024)
+    date = call(app, "GET", "/object/abc").headers["Last-Modified"]
+    put(app, b"b" * 1024)
+    resumed = {"Range": "bytes=512-", "If-Range": date}
+    for given in (resumed, {"If-Modified-Since": date}):
+        answer = call(app, "GET", "/object/abc", headers=given)
+        assert (answer.status, answer.body) == (200, b"b" * 1024)
+    unmodified = {"Range": "bytes=512-", "If-Unmodified-Since": date}
+    assert call(app, "GET", "/object/abc", headers=unmodified).status == 412
+
+
+def test_a_time_that_is_still_to_come_is_not_told() -> None:
+    ahead = 4_070_908_800 * 10**9
+    found = an_object(modified_ns=ahead), content([b"12345"], 5, modified_ns=ahead)
+    app, _ = scripted(("head", found[0]), ("get", found[1]))
+    for method in ("HEAD", "GET"):
+        answer = call(app, method, "/object/abc")
+        assert modified(answer) < datetime.now(UTC)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -811,14 +860,15 @@ def test_only_listed_headers_reach_a_node() -> None:
         "Authorization": "AWS4-HMAC-SHA256 x",
         "X-Amz-Security-Token": "x",
         "X-Minio-Replication-Etag": "x",
-        "X-Colour": "blue",
+        "X-Meta-Colour": "blue",
         "Te": "trailers",
         "Proxy-Authorization": "x",
     }
     call(app, "PUT", "/object/abc", b"12345", hostile)
     ((_, name, length, headers, conditions),) = node.asked
     assert (name, length, node.uploads[0].data) == (NAME, 5, b"12345")
-    assert headers == {"Content-Type": "application/octet-stream", "X-Colour": "blue"}
+    kept = {"Content-Type": "application/octet-stream", "X-Meta-Colour": "blue"}
+    assert headers == kept
     assert conditions == {"if_match": None, "if_absent": False, "keeps_newer": False}
     assert node.uploads[0].is_committed
     node.close()

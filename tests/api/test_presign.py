@@ -117,7 +117,7 @@ def test_one_segment_is_a_key_of_the_default_bucket() -> None:
 
 def test_urls_are_made_with_the_public_address() -> None:
     app = app_with(public_url="https://storage.example.com")
-    for host in ("inner:80", "not a host"):
+    for host in ("inner:80", "other.example"):
         url = order(app, headers={"Host": host}).json["url"]
         assert url.startswith("https://storage.example.com/objects/photos/a?")
 
@@ -431,6 +431,41 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         yield gateway
     finally:
         gateway.stop()
+
+
+DOTTED = [
+    *("..", ".", "../up", "./a", "a/..", "a/.", "a/../b", "a/./b", "a/../../b/./"),
+    *("../..", "a//../b", "..a/.b/c..", "%2e%2e/a", "a\\..\\b"),
+]
+
+
+def test_urls_of_dots_survive_those_who_resolve_them() -> None:
+    """As browsers, node, Python's requests and others do, also of escaped dots."""
+    for key in DOTTED:
+        url = signed_url(KEY, "GET", "http://gateway", f"/objects/b/{key}", 60, 0)
+        path = urlsplit(url).path
+        assert unquote(path) == f"/objects/b/{key}"
+        segments = [segment.replace("%2E", ".") for segment in path.upper().split("/")]
+        assert not {".", ".."} & set(segments)
+
+
+def test_node_takes_urls_as_they_are(gateway: GatewayProcess) -> None:
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("no node")
+    urls = {}
+    for key in DOTTED:
+        escaped = "".join(f"%{byte:02X}" for byte in key.encode())
+        path, body = f"/objects/photos/{escaped}", b"bytes of " + key.encode()
+        assert gateway.ask("PUT", path, body, BEARER).status == 201
+        order = b'{"method": "GET"}'
+        path = f"/presigned-url/photos/{escaped}"
+        urls[key] = json.loads(gateway.ask("POST", path, order, BEARER).body)["url"]
+    get = "console.log(await (await fetch(url)).text())"
+    script = f"for (const url of process.argv.slice(1)) {get}"
+    command = [program, "--input-type=module", "-e", script, *urls.values()]
+    done = subprocess.run(command, timeout=30, check=True, stdout=subprocess.PIPE)
+    assert done.stdout.decode().splitlines() == [f"bytes of {key}" for key in DOTTED]
 
 
 def curl(url: str, *options: str) -> bytes:

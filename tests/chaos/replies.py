@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tests.chaos.history import ABSENT, Version
 
-TOKEN_HEADER = "X-Chaos-Token"
+TOKEN_HEADER = "X-Meta-Chaos-Token"
 """Carries a version's token in the upload's metadata: an empty body can't."""
 HONEST_ERRORS = frozenset({502, 503, 507})
 

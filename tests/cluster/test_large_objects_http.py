@@ -29,7 +29,11 @@ def app_with(nodes: Iterable[Node], part_bytes: int) -> Gateway:
     return make_app(nodes, Settings(chunk_bytes=part_bytes))
 
 
-KEPT = {"Content-Type": "text/plain", "X-Colour": "blue", "Cache-Control": "no-cache"}
+KEPT = {
+    "Content-Type": "text/plain",
+    "X-Meta-Colour": "blue",
+    "Cache-Control": "no-cache",
+}
 RANGES = ["0-0", "-1", "999-1000", "1000-", "0-2559", "2559-9999", "-99999", "500-2400"]
 CONDITIONS: list[tuple[str, str]] = [
     ("If-Match", f'"{tag(BODY)}"'),
@@ -169,7 +173,7 @@ def test_clients_can_neither_forge_nor_see_what_says_where_parts_are() -> None:
 
 def test_an_upload_that_does_not_fit_is_the_clients_mistake() -> None:
     app = app_with(memory_nodes(), PART)
-    headers = {"X-A": "a" * 1850}
+    headers = {"X-Meta-A": "a" * 1845}
     assert call(app, "PUT", "/object/a", BODY[:PART], headers).status == 201
     answer = call(app, "PUT", "/object/a", BODY, headers)
     assert (answer.status, answer.code) == (400, "MetadataTooLarge")

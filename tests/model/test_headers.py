@@ -9,6 +9,11 @@ import pytest
 
 from amazin.errors import GatewayError, NodeProtocolError
 from amazin.model.headers import KEPT, MAX_METADATA_BYTES, escaped_size
+from amazin.model.metadata_names import (
+    BLOB_METADATA,
+    INFRASTRUCTURE,
+    object_metadata,
+)
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.answers import metadata_lines
@@ -20,6 +25,7 @@ from amazin.web.headers import (
     uploaded_headers,
 )
 from tests.support.answers import told
+from tests.support.paths import PROJECT
 from tests.support.servers import Server
 
 LABEL = Label(Stamp(1_732_200_000_123_456_789, 2**32 - 1), epoch=10**18 - 1)
@@ -36,7 +42,6 @@ REFUSED = [
     "X-Sendfile",
     "X-Sendfile-Type",
     "X-Amz-Acl",
-    "X-Amz-Meta-Name",
     "X-Amz-Date",
     "X-Minio-Replication-Etag",
     "X-Amazin-Stamp",
@@ -70,8 +75,13 @@ OTHERS = [
 
 
 def upload(key: str = "key", **variables: str) -> dict[str, str]:
-    """Return what is kept of an upload with these variables in its environ."""
-    return uploaded_headers(variables, key)
+    """Return what is kept of a blob with these variables in its environ."""
+    return uploaded_headers(variables, key, BLOB_METADATA)
+
+
+def returned(headers: dict[str, str]) -> list[tuple[str, str]]:
+    """Return what a download of these headers sends."""
+    return returned_headers(headers, BLOB_METADATA)
 
 
 def variable(name: str) -> str:
@@ -95,14 +105,14 @@ def refusal(**variables: str) -> tuple[int, str]:
 def test_native_headers_are_kept_and_given_back(name: str) -> None:
     headers = upload(**{variable(name): "some value"})
     assert headers == {"Content-Type": DEFAULT_TYPE, name: "some value"}
-    assert (name, "some value") in list(returned_headers(headers))
+    assert (name, "some value") in list(returned(headers))
 
 
 @pytest.mark.parametrize("name", ["X-Colour", "X-A", "X-Mime-Type", "X-1", "X-A-B-C"])
 def test_own_headers_are_kept_and_given_back(name: str) -> None:
     headers = upload(**{variable(name): "a \xe9 %"})
     assert headers[name] == "a \xe9 %"
-    assert (name, "a \xe9 %") in list(returned_headers(headers))
+    assert (name, "a \xe9 %") in list(returned(headers))
 
 
 @pytest.mark.parametrize("name", REFUSED + OTHERS)
@@ -110,7 +120,7 @@ def test_all_others_are_dropped_in_both_directions(name: str) -> None:
     assert upload(**{variable(name): "x"}) == {"Content-Type": DEFAULT_TYPE}
     for spelling in (name, name.lower(), name.upper()):
         given = {"Content-Type": "text/plain", spelling: "x"}
-        assert list(returned_headers(given)) == [("Content-Type", "text/plain")]
+        assert list(returned(given)) == [("Content-Type", "text/plain")]
 
 
 def test_every_excluded_family_is_dropped_with_anything_behind_it() -> None:
@@ -133,6 +143,64 @@ def test_names_that_only_look_like_excluded_ones_are_kept() -> None:
         assert upload(**{variable(name): "x"})[name] == "x"
 
 
+ADDED = [name for row in INFRASTRUCTURE.values() for name in row.split()]
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_what_infrastructure_adds_is_no_metadata_of_a_blob(name: str) -> None:
+    for shown in (name.replace("*", ""), name.replace("*", "More")):
+        for spelling in (shown.title(), shown.lower(), shown.upper()):
+            assert not BLOB_METADATA.fullmatch(spelling)
+
+
+def test_the_list_of_what_infrastructure_adds_is_documented() -> None:
+    page = (PROJECT / "docs/headers.md").read_text()
+    for title, row in INFRASTRUCTURE.items():
+        names = ", ".join(f"`{name}`" for name in row.split())
+        assert f"| {title} | {names} |" in page
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Mime-Type", "X-Orig-Filename", "X-Original-Filename", "X-Author"),
+        *("X-Meta-Api-Key", "X-Amz-Meta-Auth-Token", "X-Amz-Meta-Name", "X-Owner"),
+        *("X-Client-Name", "X-Id", "X-Tokens", "X-Sessions", "X-Size", "X-Host-Name"),
+    ],
+)
+def test_a_blob_keeps_all_others(name: str) -> None:
+    assert upload(**{variable(name): "x"})[name] == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_kept"),
+    [
+        *(("X-Meta-Owner", True), ("X-Amz-Meta-Owner", True), ("X-Owner", True)),
+        *(("X-Project", True), ("X-Owners", False), ("X-Mime-Type", False)),
+        *(("X-Api-Key", False), ("X-Auth-Token", False), ("X-Metadata", False)),
+        *(("X-Amz-Metadata", False), ("X-Amazin-Key", False), ("X-Request-Id", False)),
+    ],
+)
+def test_an_object_keeps_its_metadata_and_what_the_setting_names(
+    name: str, is_kept: bool
+) -> None:
+    kept = object_metadata(["X-Owner", "x-project"])
+    found = uploaded_headers({variable(name): "x"}, "", kept)
+    assert found == {"Content-Type": DEFAULT_TYPE} | ({name: "x"} if is_kept else {})
+    assert ((name, "x") in returned_headers({name: "x"}, kept)) is is_kept
+
+
+def test_what_is_not_kept_of_an_object_never_fails_its_upload() -> None:
+    given = {
+        "HTTP_X_API_KEY": "k" * 8000,
+        "HTTP_X_TRACE": "\x1b",
+        "HTTP_X_FOO.BAR": "x",
+        **{f"HTTP_X_{number:03}": "x" * 100 for number in range(100)},
+    }
+    found = uploaded_headers(given, "", object_metadata())
+    assert found == {"Content-Type": DEFAULT_TYPE}
+
+
 def test_what_another_program_stored_can_not_break_an_answer() -> None:
     stored = {
         "Content-Type": "text/html\r\nSet-Cookie: a=b",
@@ -150,7 +218,7 @@ def test_what_another_program_stored_can_not_break_an_answer() -> None:
         "X-": "x",
         "": "x",
     }
-    assert list(returned_headers(stored)) == [
+    assert list(returned(stored)) == [
         ("Content-Type", DEFAULT_TYPE),
         ("X-Good", "fine"),
     ]
@@ -215,7 +283,7 @@ def test_characters_that_no_header_may_have_are_400(name: str, bad: str) -> None
     assert refusal(**{name: f"x{bad}x"}) == (400, "InvalidHeader")
 
 
-@pytest.mark.parametrize("name", ["X_", "X_A.B", "X_A_", "X_\xe9", "X_A B", "X_A\n"])
+@pytest.mark.parametrize("name", ["X_A.B", "X_A_", "X_\xe9", "X_A B", "X_A\n"])
 def test_names_that_can_not_come_back_are_400(name: str) -> None:
     assert refusal(**{"HTTP_" + name: "x"}) == (400, "InvalidHeader")
 
@@ -298,9 +366,7 @@ def test_minio_stores_all_that_fits_and_little_more(minio_server: Server) -> Non
     def store(headers: dict[str, str]) -> ObjectInfo:
         return node.start_put(ObjectName("store", "fits"), b"", LABEL, headers).wait()
 
-    taken = uploaded_headers(
-        {"CONTENT_TYPE": "a/b", "HTTP_X_A": "%" * (longest // 3)}, ""
-    )
+    taken = upload(CONTENT_TYPE="a/b", HTTP_X_A="%" * (longest // 3))
     store(taken)
     info = node.start_head(ObjectName("store", "fits")).wait()
     assert info.headers == taken

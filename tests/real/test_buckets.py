@@ -253,14 +253,16 @@ def test_pages_add_up_to_the_whole(gateway: GatewayProcess, full: str) -> None:
 
 
 def test_metadata_and_ranges(gateway: GatewayProcess) -> None:
-    headers = {"Content-Type": "text/x-y", "X-Colour": "blue"}
+    kept = {"X-Meta-Colour": "blue", "X-Amz-Meta-Taken-By": "\xe9va 100%"}
+    headers = {"Content-Type": "text/x-y", "X-Auth-Token": "hush", **kept}
     path = "/objects/meta%20data"
     info = put(gateway, path, b"hello, world", headers)
     assert info["content_type"] == "text/x-y"
     found = gateway.ask("GET", path, headers={"Range": "bytes=-5"})
     assert (found.status, found.body) == (206, b"world")
     assert found.headers["Content-Range"] == "bytes 7-11/12"
-    assert found.headers["X-Colour"] == "blue"
+    assert {name: found.headers[name] for name in kept} == kept
+    assert "X-Auth-Token" not in found.headers
     assert found.headers["ETag"] == f'"{info["etag"]}"'
     unchanged = {"If-None-Match": found.headers["ETag"]}
     assert gateway.ask("GET", path, headers=unchanged).status == 304
@@ -273,14 +275,14 @@ def test_metadata_and_ranges(gateway: GatewayProcess) -> None:
 def test_copies(gateway: GatewayProcess, size: int) -> None:
     body = random.Random(size).randbytes(size)
     key = "from é/here"
-    stored = put(gateway, path_of(key, "default"), body, {"X-Colour": "blue"})
+    stored = put(gateway, path_of(key, "default"), body, {"X-Meta-Colour": "blue"})
     source = {"X-Copy-Source": quote(f"/default/{key}")}
     for target in ("/objects/default/to", path_of(key, "default")):
         copied = put(gateway, target, b"", source)
         assert copied["etag"] == stored["etag"]
         found = gateway.ask("GET", target)
         assert found.body == body
-        assert found.headers["X-Colour"] == "blue"
+        assert found.headers["X-Meta-Colour"] == "blue"
     missing = {"X-Copy-Source": "/default/nothing"}
     assert gateway.ask("PUT", "/objects/to", b"", missing).status == 404
 

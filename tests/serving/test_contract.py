@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -105,8 +106,8 @@ def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Disposition": 'attachment; filename="a.txt"',
         "Cache-Control": "no-store",
-        "X-Plain": "a  b",
-        "X-Escaped": "100%41",
+        "X-Meta-Plain": "a  b",
+        "X-Meta-Escaped": "100%41",
     }
     put(gateway, "headers", b"body", **sent)
     for method in ("GET", "HEAD"):
@@ -118,11 +119,11 @@ def test_the_headers_of_an_upload_come_back(gateway: GatewayProcess) -> None:
 def test_a_header_beyond_ascii_comes_back(
     gateway: GatewayProcess, value: bytes
 ) -> None:
-    data = head("PUT /object/latin", "X-A: " + value.decode("latin-1"))
+    data = head("PUT /object/latin", "X-Meta-A: " + value.decode("latin-1"))
     data = data[:-2] + b"Content-Length: 4\r\n\r\nbody"
     (answer,) = send(gateway, data, "PUT")
     assert answer.status == 201
-    assert get(gateway, "latin").headers["X-A"].encode("latin-1") == value
+    assert get(gateway, "latin").headers["X-Meta-A"].encode("latin-1") == value
 
 
 def test_a_request_id_is_taken_over_if_it_is_one(gateway: GatewayProcess) -> None:
@@ -176,6 +177,56 @@ def test_an_absolute_target_means_its_path(gateway: GatewayProcess) -> None:
     assert (answer.status, answer.body) == (200, b'{"status":"UP"}')
 
 
+@pytest.mark.parametrize(
+    ("lines", "status", "code"),
+    [
+        (["GET /object/caf\xe9 HTTP/1.1", "Host: x"], 400, "UnescapedAddress"),
+        (["PUT /objects/photos/\xc3\xa9 HTTP/1.1"], 400, "UnescapedAddress"),
+        (["GET /health HTTP/1.1"], 400, "InvalidHost"),
+        (["GET /object/abc HTTP/1.1"], 400, "InvalidHost"),
+        (["GET /health HTTP/1.1", "Host: a b"], 400, "InvalidHost"),
+        (["GET /health HTTP/1.1", "Host: a", "Host: b"], 400, "MalformedRequest"),
+        (["GET /health HTTP/2.0", "Host: x"], 400, "MalformedRequest"),
+        (["GET /health"], 400, "MalformedRequest"),
+        (["GET / HTTP/1.1", "X-\xe9: x"], 400, "MalformedRequest"),
+        (["GET /" + "a" * 9000 + " HTTP/1.1"], 414, "AddressTooLong"),
+        (["GET / HTTP/1.1", "X-A: " + "a" * 17_000], 431, "HeadersTooLarge"),
+        (["GET / HTTP/1.1", "Expect: more"], 417, "UnknownExpectation"),
+        (["PUT / HTTP/1.1", "Transfer-Encoding: x"], 501, "NotSupported"),
+    ],
+)
+def test_what_is_no_http_gets_an_error_in_json(
+    gateway: GatewayProcess, lines: list[str], status: int, code: str
+) -> None:
+    data = "\r\n".join((*lines, "", "")).encode("latin-1") + b"body" * 10_000
+    (answer,) = send(gateway, data, lines[0].split()[0], is_ended=True)
+    error = json.loads(answer.body)
+    assert (answer.status, error["code"]) == (status, code)
+    assert error["requestId"] == answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Type"] == "application/json"
+    assert len(error["error"]) < 100
+    assert error["error"].isascii()
+
+
+def test_a_token_that_a_proxy_adds_fails_no_upload(gateway: GatewayProcess) -> None:
+    put(gateway, "login", b"body", X_Amzn_Oidc_Data="x" * 12_000)
+    assert "X-Amzn-Oidc-Data" not in get(gateway, "login").headers
+
+
+def test_a_later_version_of_http_1_is_answered_as_1_1(gateway: GatewayProcess) -> None:
+    with connect(gateway) as sock, sock.makefile("rb") as file:
+        for version in ("1.2", "1.9", "1.1"):
+            sock.sendall(f"GET /health HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+            assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+            headers = http.client.parse_headers(file)
+            assert file.read(int(headers["Content-Length"])) == b'{"status":"UP"}'
+
+
+def test_http_1_0_needs_no_host(gateway: GatewayProcess) -> None:
+    (answer,) = send(gateway, b"GET /health HTTP/1.0\r\n\r\n", "GET")
+    assert answer.status == 200
+
+
 def test_an_escaped_letter_is_the_letter(gateway: GatewayProcess) -> None:
     put(gateway, "abc", b"body")
     assert get(gateway, "%61bc").body == b"body"
@@ -189,9 +240,9 @@ def test_a_method_in_lower_case_is_refused(gateway: GatewayProcess) -> None:
 
 
 def test_a_header_with_underscores_is_dropped(gateway: GatewayProcess) -> None:
-    data = head("PUT /object/under", "X_Under: 1", "Content-Length: 4") + b"body"
+    data = head("PUT /object/under", "X_Meta_Under: 1", "Content-Length: 4") + b"body"
     assert send(gateway, data, "PUT")[0].status == 201
-    assert get(gateway, "under").headers["X-Under"] is None
+    assert get(gateway, "under").headers["X-Meta-Under"] is None
 
 
 # Bodies

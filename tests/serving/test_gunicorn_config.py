@@ -184,8 +184,8 @@ def test_only_the_gateway_registers_itself(
 def test_a_silent_client_is_cut_off(knobs: dict[str, Any]) -> None:
     set_to: list[float] = []
     sock = SimpleNamespace(settimeout=set_to.append)
-    knobs["pre_request"](None, SimpleNamespace(unreader=SimpleNamespace(sock=sock)))
-    knobs["pre_request"](None, SimpleNamespace(unreader=object()))
+    for unreader in (SimpleNamespace(sock=sock), object()):
+        knobs["pre_request"](None, SimpleNamespace(unreader=unreader, version=(1, 1)))
     assert set_to == [knobs["CLIENT_TIMEOUT_SECONDS"]]
 
 

@@ -53,10 +53,10 @@ def gateway(
 
 def test_an_object_is_stored_read_in_parts_and_removed(gateway: GatewayProcess) -> None:
     body = random.Random(1).randbytes(2 * MIB)
-    put(gateway, "kept", body, X_Colour="blue")
+    put(gateway, "kept", body, X_Meta_Colour="blue")
     found = get(gateway, "kept")
     assert (found.status, found.body == body) == (200, True)
-    assert found.headers["X-Colour"] == "blue"
+    assert found.headers["X-Meta-Colour"] == "blue"
     answer = gateway.ask("HEAD", "/object/kept")
     assert answer.headers["Content-Length"] == str(len(body))
     for wanted, expected in (("bytes=0-0", body[:1]), (f"bytes={MIB}-", body[MIB:])):

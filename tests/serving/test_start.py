@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -120,6 +122,38 @@ def test_a_client_that_floods_is_cut_off_and_keeps_nobody_waiting(
         finally:
             flood.close()
         sender.result(10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [
+        ("/object/no-id", 3 * 10**9, 422),
+        ("/object/huge", 3 * 10**9, 413),
+        ("/objects/missing/a", None, 404),
+    ],
+)
+def test_who_sends_all_before_looking_sees_the_refusal_of_3_gb(
+    tmp_path: Path,
+    settings: dict[str, str],
+    path: str,
+    length: int | None,
+    status: int,
+) -> None:
+    settings |= {"MAX_OBJECT_BYTES": "1GB"}
+    headers = {} if length is None else {"Content-Length": str(length)}
+    with (
+        GatewayProcess(tmp_path, settings) as gateway,
+        (tmp_path / "big").open("wb+") as file,
+    ):
+        file.truncate(3 * 10**9)
+        url = f"http://127.0.0.1:{gateway.port}{path}"
+        request = urllib.request.Request(url, file, headers, method="PUT")
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(request, timeout=150)
+        refusal.value.close()
+        assert refusal.value.code == status
 
 
 def test_a_folder_that_hangs_keeps_no_other_folder_waiting(

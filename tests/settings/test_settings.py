@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amazin.errors import SettingsError
+from amazin.model.metadata_names import object_metadata
 from amazin.model.node_specs import NodeSpec
 from amazin.settings.converters import group_weights, networks, nodes
 from amazin.settings.load import from_environ
@@ -54,6 +55,11 @@ GOOD = [
     ("MAX_OBJECT_BYTES", "1 mib", MIB),
     ("MAX_OBJECT_BYTES", "1MB", 10**6),
     ("BLOB_API", "true", True),
+    (
+        "METADATA_HEADERS",
+        "X-Owner, x-project",
+        object_metadata(["X-Owner", "x-project"]),
+    ),
     ("CHUNK_BYTES", "0", 0),
     ("CHUNK_BYTES", "64MiB", 64 * MIB),
     ("SPOOL_DIR", "/spool", "/spool"),
@@ -62,6 +68,7 @@ GOOD = [
     ("NODE_CONNECT_TIMEOUT", "2", 2.0),
     ("NODE_ANSWER_TIMEOUT", "0.25", 0.25),
     ("NODE_TRANSFER_TIMEOUT", "60.5", 60.5),
+    ("SERVED_HOSTS", "a.example, B.example.", ("a.example", "b.example")),
     ("FORWARDED_ALLOW_IPS", "*", networks("0.0.0.0/0,::/0")),
     ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", networks("10.0.0.0/8,::1")),
     ("LOG_LEVEL", "DEBUG", "debug"),
@@ -90,6 +97,7 @@ GOOD = [
     ("PRESIGN", "direct", "direct"),
     ("PUBLIC_URL", "https://objects.example/", "https://objects.example"),
     ("PUBLIC_URL", "HTTP://[::1]:80", "http://[::1]:80"),
+    ("CLIENT_IDLE_TIMEOUT", "2m", 120.0),
     ("HEALTH_PATH", "/my/health_1", "/my/health_1"),
     ("CONSUL_ENABLED", "yes", True),
     ("CONSUL_ADDRESS", "[::1]:8500", "[::1]:8500"),
@@ -203,6 +211,13 @@ BAD = [
     ("CONSUL_ADDRESS", "localhost:65536"),
     ("CONSUL_ADDRESS", "[::g]:8500"),
     ("BLOB_API", "2"),
+    ("METADATA_HEADERS", "Owner"),
+    ("METADATA_HEADERS", "X-Owner*"),
+    ("METADATA_HEADERS", "X-Owner,X-Api-Key"),
+    ("METADATA_HEADERS", "X-Amz-Acl"),
+    ("METADATA_HEADERS", "X Owner"),
+    ("SERVED_HOSTS", "https://a.example"),
+    ("SERVED_HOSTS", "a.example:3000"),
     ("CHUNK_BYTES", "1"),
     ("CHUNK_BYTES", "6GiB"),
     ("CHUNK_BYTES", "-1"),

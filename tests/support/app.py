@@ -165,7 +165,10 @@ def make_environ(
     body: bytes | Input | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> WSGIEnvironment:
-    """Return the environ that gunicorn would make; `path` as on the request line."""
+    """Return the environ that gunicorn would make; `path` as on the request line.
+
+    What is posted is said to be JSON, unless the headers say otherwise.
+    """
     raw_path, _, query = path.partition("?")
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": method,
@@ -175,6 +178,8 @@ def make_environ(
         "REMOTE_ADDR": "192.0.2.7",
         "wsgi.input": body if isinstance(body, Input) else Input(body or b""),
     }
+    if method == "POST":
+        environ["CONTENT_TYPE"] = "application/json"
     if isinstance(body, bytes):
         environ["CONTENT_LENGTH"] = str(len(body))
     for name, value in (headers or {}).items():

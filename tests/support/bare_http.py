@@ -18,6 +18,7 @@ import pytest
 from tests.support.gateway_process import Answer, GatewayProcess
 
 MIB = 2**20
+JSON = ("Content-Type: application/json",)
 
 
 def head(line: str, *headers: str) -> bytes:
@@ -104,7 +105,7 @@ def dribbled(gateway: GatewayProcess, line: str) -> tuple[bytes, float]:
     """Upload a byte each 50 ms; returns the status, and when it came."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=0.05) as sock:
-        sock.sendall(head(line, "Content-Length: 100000"))
+        sock.sendall(head(line, "Content-Length: 100000", *JSON))
         while time.monotonic() < begun + 20:
             sock.send(b"x")
             try:

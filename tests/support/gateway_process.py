@@ -182,10 +182,14 @@ def ask(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30,
 ) -> Answer:
-    """Send one request to a port of loopback, on a connection of its own."""
+    """Send one request to a port of loopback, on a connection of its own.
+
+    What is posted is said to be JSON, unless the headers say otherwise.
+    """
+    posted = {"Content-Type": "application/json"} if method == "POST" else {}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, body, dict(headers or {}))
+        connection.request(method, path, body, {**posted, **(headers or {})})
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read())
     finally:

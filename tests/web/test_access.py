@@ -164,10 +164,10 @@ def test_a_url_opens_one_object_for_one_method(app: Gateway) -> None:
 
 def test_a_url_for_put_stores_and_nothing_else(app: Gateway) -> None:
     url = url_of("PUT")
-    headers = {"Content_Type": "text/plain", "X_Colour": "blue"}
+    headers = {"Content_Type": "text/plain", "X_Meta_Colour": "blue"}
     assert follow(app, url, "PUT", b"new", **headers).status == 201
     stored = follow(app, url_of())
-    assert (stored.body, stored.headers["X-Colour"]) == (b"new", "blue")
+    assert (stored.body, stored.headers["X-Meta-Colour"]) == (b"new", "blue")
     for method in ("GET", "DELETE"):
         assert follow(app, url, method).code == "WrongMethod"
 

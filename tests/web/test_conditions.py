@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from amazin.errors import HTTPError
+from amazin.model.objects import ObjectInfo
 from amazin.web.conditions import (
     Conditions,
     EntityTag,
     NotModified,
+    last_modified,
     parse_tags,
     selected_range,
 )
-from amazin.web.dates import full_year, parse_date
+from amazin.web.dates import full_year, http_date, parse_date
 from tests.support.app import an_object
 
 IMF, RFC_850, ASCTIME = (
@@ -32,12 +34,13 @@ def headers(given: dict[str, str]) -> Callable[[str], str | None]:
     return given.get
 
 
-def judge(given: dict[str, str]) -> int:
+def judge(given: dict[str, str], info: ObjectInfo | None = None) -> int:
     """Return the status that these conditions lead to."""
+    info = info or an_object()
     try:
-        Conditions(headers(given)).check(an_object())
+        Conditions(headers(given)).check(info)
     except NotModified as answer:
-        assert answer.info == an_object()
+        assert answer.info == info
         return 304
     except HTTPError as error:
         return error.status
@@ -370,3 +373,42 @@ def test_times_with_fractions_count_as_their_second() -> None:
     Conditions(headers({"If-Unmodified-Since": IMF})).check(info)
     with pytest.raises(NotModified):
         Conditions(headers({"If-Modified-Since": IMF})).check(info)
+
+
+# Dates of what was stored within this second
+
+FRESH = an_object(modified_ns=4_070_908_800 * 10**9 + 5)
+"""Stored in a second that is not over, as by a gateway whose clock is ahead."""
+DATE = "Thu, 01 Jan 2099 00:00:00 GMT"
+EARLIEST = "Sat, 28 Nov 2026 00:00:00 GMT"
+
+
+def test_last_modified_is_over_and_not_later_than_the_date_of_the_response() -> None:
+    before = int(time.time())
+    assert before - 1 <= last_modified(FRESH) < int(time.time())
+    assert last_modified(an_object()) == SECONDS
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"If-Modified-Since": DATE}, 200),
+        ({"If-Unmodified-Since": DATE}, 412),
+        ({"If-Modified-Since": EARLIEST}, 200),
+        ({"If-Unmodified-Since": EARLIEST}, 412),
+        ({"If-None-Match": '"abc"', "If-Modified-Since": DATE}, 304),
+    ],
+)
+def test_a_second_that_is_not_over_stands_for_no_version(
+    given: dict[str, str], status: int
+) -> None:
+    assert judge(given, FRESH) == status
+
+
+def test_no_range_goes_on_with_another_version_of_the_same_second() -> None:
+    given = {"Range": "bytes=1-2"}
+    for date in (DATE, http_date(last_modified(FRESH))):
+        given["If-Range"] = date
+        assert selected_range(headers(given), FRESH) is None
+    given["If-Range"] = '"abc"'
+    assert selected_range(headers(given), FRESH) == (1, 2)

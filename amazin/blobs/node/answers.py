@@ -20,14 +20,13 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.model.headers import LOST_HEADER, content_range, read_modified
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
 from amazin.nodes.transport.response import Response
 
 ANSWER_SECONDS = 5.0
 """For the body of a commit's response."""
 _ETAG = re.compile(r'"([\x21\x23-\x7e\x80-\xff]{1,128})"')
-_NOT_OF_THE_BLOB = re.compile(r"x-(?:request-id|content-type-options|amazin-.*)")
-"""What servers say of an answer, or keep for themselves."""
 
 
 def error_for(status: int) -> GatewayError:
@@ -94,7 +93,7 @@ def blob_headers(headers: Mapping[str, str]) -> dict[str, str]:
     stored = {
         name.title(): value
         for name, value in headers.items()
-        if name.startswith("x-") and not _NOT_OF_THE_BLOB.fullmatch(name)
+        if BLOB_METADATA.fullmatch(name)
     }
     if mime_type := stored.get("X-Mime-Type"):
         stored["Content-Type"] = mime_type
@@ -102,13 +101,8 @@ def blob_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def sent_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the headers to send with an upload: those that blob servers store."""
-    names = {name: name.lower() for name in headers}
-    return [
-        (name, headers[name])
-        for name, lower in names.items()
-        if lower.startswith("x-") and not _NOT_OF_THE_BLOB.fullmatch(lower)
-    ]
+    """Return what to send with an upload so that `blob_headers` gives it back."""
+    return [item for item in headers.items() if BLOB_METADATA.fullmatch(item[0])]
 
 
 def require_stored(response: Response, blob_id: str, size: int) -> None:
