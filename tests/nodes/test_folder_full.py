@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,29 @@ def test_what_fails_for_another_reason_leaves_the_reserve(tmp_path: Path) -> Non
         node.start_delete(ObjectName("store", "other")).wait()
         node.start_delete(ObjectName("store", "abc")).wait()
         assert (tmp_path / "index.reserve").stat().st_ino == before
+
+
+def test_uploads_at_the_same_time_take_no_space_from_deletes(disk: Path) -> None:
+    with closing(FolderNode("node-1", disk)) as node:
+        names = fill(node, 10_000)
+        use_up(disk)
+        is_over = threading.Event()
+
+        def upload() -> None:
+            while not is_over.is_set():
+                with suppress(NodeFullError):
+                    put(node, bytes(200_000), ObjectName("store", "new"))
+
+        def delete(name: ObjectName) -> None:
+            node.start_delete(name).wait()
+
+        with ThreadPoolExecutor(6) as pool:
+            uploads = [pool.submit(upload) for _ in range(2)]
+            try:
+                list(pool.map(delete, names[:150]))
+            finally:
+                is_over.set()
+            for done in uploads:
+                done.result()
+        left = {key for key, _ in node.list_objects("store")}
+        assert left.isdisjoint(name.key for name in names[:150])

@@ -163,7 +163,8 @@ class FolderNode:
         index = self._index
         delete = partial(self._delete, name, if_match)
         return PendingCall(
-            self._calls, lambda: index.reserve.spend(delete, index.shrink_log)
+            self._calls,
+            lambda: index.reserve.spend(delete, index.shrink_log, waits=True),
         )
 
     def make_bucket(self, bucket: str) -> None:

@@ -7,12 +7,13 @@ first. All functions block.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 RESERVE_BYTES = 2**19
 """Enough for many deletes, and for SQLite to write its log into the index."""
@@ -25,24 +26,29 @@ T = TypeVar("T")
 
 
 class Reserve:
-    """A file that takes up space for nothing else; any number of processes share it."""
+    """A file that takes up space for nothing else; any number of processes share it.
+
+    Who spends it, or makes it again, holds a lock on it.
+    """
 
     def __init__(self, path: Path) -> None:
         """Take the file's path; nothing is made yet."""
         self._path = path
 
     def require(self) -> None:
-        """Make the file where it is missing. Raises: OSError ENOSPC, without space."""
+        """Fill the file where it is not full.
+
+        Raises: OSError ENOSPC: there is no space, or a delete needs it now.
+        """
         with suppress(FileNotFoundError):
             if self._path.stat().st_size >= RESERVE_BYTES:
                 return
         with self._path.open("ab") as file:
             try:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            except OSError as exc:
-                if exc.errno in _NO_SPACE:
-                    raise
-                file.truncate(RESERVE_BYTES)  # this file system reserves nothing
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise OSError(errno.ENOSPC, "the reserve is being spent") from exc
+            _fill(file)
 
     def is_full(self) -> bool:
         """Whether uploads are refused, or soon will be."""
@@ -54,26 +60,41 @@ class Reserve:
         return free.f_bavail * free.f_frsize < FULL_BYTES
 
     def spend(
-        self, work: Callable[[], T], make_room: Callable[[], object] | None = None
+        self,
+        work: Callable[[], T],
+        make_room: Callable[[], object] = lambda: None,
+        *,
+        waits: bool = False,
     ) -> T:
         """Do the work; without space for it, again with that of the file.
 
-        `make_room` is called in between, if it is given. Afterwards the file is made
-        again, if there is space by then; else the next upload makes it, or is refused.
+        `make_room` is called in between. Afterwards the file is filled again, if there
+        is space by then; else the next upload does it, or is refused. `waits`: whether
+        to wait until others have spent it; whoever spends it must not.
         """
         try:
             return work()
         except (OSError, sqlite3.Error) as exc:
             if not _is_short_of_space(exc):
                 raise
-        self._path.unlink(missing_ok=True)
-        try:
-            if make_room:
+        with self._path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            try:
                 make_room()
-            return work()
-        finally:
-            with suppress(OSError):
-                self.require()
+                return work()
+            finally:
+                with suppress(OSError):
+                    _fill(file)
+
+
+def _fill(file: IO[bytes]) -> None:
+    try:
+        os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+    except OSError as exc:
+        if exc.errno in _NO_SPACE:
+            raise
+        file.truncate(RESERVE_BYTES)  # this file system reserves nothing
 
 
 def _is_short_of_space(error: Exception) -> bool:
