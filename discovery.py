@@ -98,11 +98,12 @@ def _load_extra(settings: Settings) -> Discovery:
 def _load_own(settings: Settings) -> Discovery:
     module_name, _, class_name = settings.discovery.partition(":")
     try:
-        own = getattr(import_own(module_name), class_name)
+        module = import_own(module_name)
     except (ImportError, SyntaxError) as exc:
         raise SettingsError(f"DISCOVERY: can't import {module_name}: {exc}") from exc
-    except AttributeError as exc:
-        raise SettingsError(f"DISCOVERY: {exc}") from exc
+    own = getattr(module, class_name, None)
+    if own is None:
+        raise SettingsError(f"DISCOVERY: {module_name} has no class {class_name}")
     if not callable(getattr(own, "find", None)):
         raise SettingsError(f"DISCOVERY: {settings.discovery} has no method find()")
     return cast(Discovery, own(settings))
@@ -146,6 +147,7 @@ class DockerDiscovery:
         self._events = docker_daemon.DaemonEvents(self._connect, selector)
 
     def find(self) -> Sequence[NodeSpec]:
+        """Return the nodes, sorted by name. Raises: DiscoveryError."""
         try:
             return self._find(self._current_client())
         except self._daemon.DAEMON_ERRORS as exc:
@@ -153,13 +155,16 @@ class DockerDiscovery:
             raise DiscoveryError(self._daemon.describe(exc)) from exc
 
     def close(self) -> None:
+        """Close the connection to the daemon, and stop listening for events."""
         self._events.close()
         self._drop_client()
 
     def wait(self, seconds: float) -> None:
+        """Wait for an event that may change the nodes, for so long at most."""
         self._events.wait(seconds)
 
     def wake(self) -> None:
+        """End a `wait` that is running, or else the next one."""
         self._events.changed.set()
 
     def _current_client(self) -> docker.APIClient:

@@ -63,7 +63,7 @@ class Gateway:
             if not isinstance(response.body, bytes | tuple):
                 require_begun_in_time(response, environ[DEADLINE])
         except Exception as exc:
-            error = noted(request, exc)
+            error = as_client_error(request, exc)
             if error is None:
                 log.exception("a bug", extra={"fields": {"requestId": request.id}})
                 error = HTTPError(500, "InternalError", "The gateway failed: a bug")
@@ -227,7 +227,7 @@ def error_response(request: Request, error: HTTPError) -> Response:
     return json_response(error.status, body, error.headers)
 
 
-def noted(request: Request, error: Exception) -> HTTPError | None:
+def as_client_error(request: Request, error: Exception) -> HTTPError | None:
     """Return the error as the client sees it; None if the error is a bug.
 
     Stores the name of a failed node in the request, for the log.

@@ -21,6 +21,8 @@ KEYS = {KIB: 300, 64 * KIB: 60, LARGE: 4}
 FILL_STREAMS = 10
 WARM_SECONDS = 0.4
 """Before the time of each load of small objects."""
+MOST_SECONDS = 1800.0
+"""After so much more the client hangs."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def run_client(job: Job) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        timeout=job.warm_seconds + job.seconds + MOST_SECONDS,
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -16,6 +16,8 @@ from contextlib import suppress
 REQUEST_LINE = re.compile(rb"([A-Z]{3,6}) (/\S*) HTTP/1\.1\r\n")
 SYSTEM_PATH = b"/amazin-system"
 PIECE_BYTES = 256 * 1024
+LINGER_SECONDS = 60.0
+"""So long after all was asked a node may still answer."""
 
 
 class CountingProxy:
@@ -49,7 +51,7 @@ class CountingProxy:
                 )
                 back.start()
                 self._pass_on(client, node, True)
-                back.join()
+                back.join(LINGER_SECONDS)
 
     def _pass_on(
         self, source: socket.socket, target: socket.socket, is_counted: bool

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 BODY = bytes(range(256)) * 4
 """1 KiB, the object of all small-object figures."""
 RECEIVE_BYTES = 64 * 1024
+LOST_SECONDS = 120.0
+"""What is open so long after the end never ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def run_load(
         samples.extend(own)
 
     threads = [
-        threading.Thread(target=work, args=(seed,))
+        threading.Thread(target=work, args=(seed,), daemon=True)
         for seed in random.sample(range(10**9), connections)
     ]
     for thread in threads:
@@ -146,6 +148,13 @@ def run_load(
     if during:
         time.sleep(seconds / 2)
         during()
-    for thread in threads:
-        thread.join()
+    await_end(threads, deadline + LOST_SECONDS)
     return samples
+
+
+def await_end(threads: Sequence[threading.Thread], latest: float) -> None:
+    """Wait for threads, until this moment. Raises: RuntimeError."""
+    for thread in threads:
+        thread.join(max(0.0, latest - time.perf_counter()))
+        if thread.is_alive():
+            raise RuntimeError("the load does not end: an answer never does")

@@ -106,11 +106,9 @@ def first_answer(
         client.close()
         outage.end()
     good = [one.seconds for one in following if one.status == GOOD[method]]
-    return {
-        "seconds": seconds,
-        "errors": errors + len(following) - len(good),
-        "next": percentile(good, 0.5) if good else None,
-    }
+    errors += len(following) - len(good)
+    following_seconds = percentile(good, 0.5) if good else None
+    return {"seconds": seconds, "errors": errors, "next": following_seconds}
 
 
 def summarise_first_answers(raw: Mapping[str, Sequence[Found]]) -> dict[str, Any]:

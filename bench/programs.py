@@ -158,7 +158,7 @@ class Program:
                 os.killpg(process.pid, 0)
                 time.sleep(0.02)
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(STOP_SECONDS)
 
 
 def takes_connections(port: int) -> bool:

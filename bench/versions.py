@@ -10,6 +10,7 @@ from importlib import metadata
 from bench import programs
 from bench.nodes import find_minio
 
+ANSWER_SECONDS = 30.0
 PACKAGES = ("gunicorn", "gevent")
 _VERSION = re.compile(r"RELEASE\.[0-9TZ-]+|DEVELOPMENT\.\w+|[0-9]+\.[0-9]+[0-9.]*")
 
@@ -30,7 +31,9 @@ def versions() -> dict[str, str]:
 
 def said(command: Sequence[str]) -> str:
     """Return the version that a program says it has; else what it says first."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS
+    )
     text = (done.stdout + done.stderr).partition("\n")[0]
     match = _VERSION.search(text.partition("version")[2])
     return match[0] if match else text

@@ -1,7 +1,8 @@
 """What holds for every test, and real servers as fixtures.
 
 Tests that use real servers are marked `integration`. Of the environment nothing counts
-but what names those servers: no setting, no wish for colours, no terminal.
+but what names those servers: no setting, no wish for colours, no terminal, nothing
+that changes what an interpreter does.
 """
 
 from __future__ import annotations
@@ -36,14 +37,17 @@ _OF_OTHERS = (
     *("AMAZIN_URL", "CONFIG", "LOG_DEBUG", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY"),
     *("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"),
     *("COLUMNS", "LINES", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "CDPATH", "PYTHONPATH"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "CDPATH"),
 )
 """Variables that programs under test heed, beside the settings."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Begin with an environment and signals as on any machine, also for children."""
-    for variable in (*map(str.upper, KNOWN), *_OF_OTHERS):
+    given_up = {*map(str.upper, KNOWN), *_OF_OTHERS}
+    if not getattr(config.option, "numprocesses", None):  # else its workers need them
+        given_up |= {name for name in os.environ if name.startswith("PYTHON")}
+    for variable in given_up:
         os.environ.pop(variable, None)
     os.environ["TERM"] = "dumb"
     # In the background of a script it is ignored, and children inherit that.

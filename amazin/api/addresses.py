@@ -10,14 +10,12 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from amazin.errors import HTTPError
-from amazin.model.names import check_bucket, check_key
+from amazin.model.names import RESERVED_KEY, check_bucket, check_key
 from amazin.model.objects import ObjectName
 from amazin.model.stored_names import stored_name
 from amazin.settings.settings import Settings
 from amazin.web.messages import Request
 
-RESERVED_KEY = "list"
-"""No object may have this key: GET of it lists the bucket."""
 MAX_PARAMETERS = 100
 _SIGNING = "x-amz-"
 """Prefix of parameters that S3 tools add; `web/access.py` has verified them."""

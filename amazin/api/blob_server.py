@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from amazin.api.blobs import MOST_HEADER_BYTES, blob_headers, content_type, stored
+from amazin.api.blobs import blob_headers, content_type, stored
 from amazin.api.content import get_content, head_content
 from amazin.api.operations import health
 from amazin.blobs.folder_store import BlobFolder, Detail, quoted
-from amazin.blobs.store import check_id
+from amazin.blobs.store import MAX_HEADER_BYTES, check_id
 from amazin.cluster.uploads import Stored
 from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import ObjectInfo
@@ -54,7 +54,7 @@ def list_blobs(request: Request, services: FolderServices) -> Response:
 def post_blob(request: Request, services: FolderServices, blob_id: str) -> Response:
     """Store the body, unless the id is stored already; 200 with id and size."""
     check_id(blob_id)
-    headers = blob_headers(request.environ, MOST_HEADER_BYTES)
+    headers = blob_headers(request.environ, MAX_HEADER_BYTES)
     body = stream_body(request.environ, services.settings.max_object_bytes)
     copy = services.blobs.put(blob_id, body, headers)
     request.node = copy.member.name

@@ -16,7 +16,7 @@ from wsgiref.types import WSGIEnvironment
 
 from amazin.api.content import DownloadBody, Shown, get_content, head_content
 from amazin.api.services import BlobServices
-from amazin.blobs.store import check_id
+from amazin.blobs.store import MAX_HEADER_BYTES, check_id
 from amazin.cluster.uploads import Stored
 from amazin.model.headers import MAX_METADATA_BYTES, METADATA_VALUE
 from amazin.model.metadata_names import BLOB_METADATA
@@ -33,8 +33,6 @@ _ACTIVE = re.compile(
     r"|manifest).*"
 )
 """Content types in which browsers find scripts, styles or other documents."""
-MOST_HEADER_BYTES = 64 * 1024
-"""Blob servers store as many bytes of headers as those of sos: more than nodes do."""
 _UPLOAD, _FETCH = re.compile("/upload"), re.compile(r"/fetch/([^/]*)")
 
 
@@ -80,7 +78,7 @@ def head(request: Request, services: BlobServices, file: str) -> Response:
 
 FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
 SERVER_UPLOAD_ROUTES = (
-    Route("POST", _UPLOAD, partial(upload, most_header_bytes=MOST_HEADER_BYTES)),
+    Route("POST", _UPLOAD, partial(upload, most_header_bytes=MAX_HEADER_BYTES)),
 )
 """The routes of a store that is made of blob servers."""
 ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)

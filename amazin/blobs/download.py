@@ -1,4 +1,4 @@
-"""Blobs being downloaded: checked against their ids, and read on from other servers."""
+"""Downloads of blobs: checks the bytes, and changes servers when one fails."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class WrongBytesError(NodeProtocolError):
 
 
 class CheckedContent:
-    """A `NodeObject`: what a blob's id says, from as many servers as it takes.
+    """The bytes of a blob: a `NodeObject` that changes servers when one fails.
 
-    The last piece is held back until all bytes are known to be right. Without a SHA-1
-    for an id, and of ranges, that can't be known.
+    If the id is a SHA-1 and the whole blob is read, the last piece is given out only
+    when the SHA-1 of all bytes is right. Other downloads can't be checked.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class CheckedContent:
         note_damage: Callable[[Member], object] = lambda member: None,
         size: int = UNKNOWN_SIZE,
     ) -> None:
-        """Take an open copy, which this closes, and who may have others.
+        """Read the first piece of an open copy, which is closed here.
 
-        `size` is that of the whole blob by which the range was chosen: an old server
-        that has a copy may not tell it.
+        `others` are the servers to continue on. `size` is the size of the whole blob
+        for which the range was chosen: an old server may not report it.
 
         Raises:
-            NodeError: what it begins with can't be had from anyone.
+            NodeError: no server sends the first piece.
         """
         self.member, self._content = opened
         self.info = self._content.info
@@ -68,9 +68,9 @@ class CheckedContent:
         self._is_measured = self.info.size != UNKNOWN_SIZE
         self._is_checked = self._is_whole and is_sha1(name.key)
         self._fetched: deque[bytes] = deque()
-        """What is not given out yet."""
+        """Pieces that were fetched but not returned."""
         self._rest = b""
-        """What a server sent together with bytes that another had sent before."""
+        """The next bytes, which came in one piece with bytes that were dropped."""
         self._is_complete = False
         self._start()
 
@@ -85,11 +85,11 @@ class CheckedContent:
     def _begin_anew(self) -> None:
         self._fetched.clear()
         self._next = self._first
-        """The place of the next byte that is wanted."""
+        """The position of the next byte to fetch."""
         self._digest = hashlib.sha1(usedforsecurity=False)
 
     def _read_ahead(self) -> None:
-        """Fetch the first piece; then a small blob is here, known to be right."""
+        """Fetch the first `CHUNK_BYTES`; a blob that is smaller is then checked."""
         while not self._is_complete and self._next - self._first < CHUNK_BYTES:
             try:
                 self._fetch()
@@ -110,22 +110,23 @@ class CheckedContent:
         return self._fetched.popleft() if self._fetched else b""
 
     def _fetch(self) -> None:
-        """Add the next piece, or find that it is complete. Raises: NodeError."""
+        """Fetch the next piece, or note that all have come. Raises: NodeError."""
         if chunk := self._receive():
             self._next += len(chunk)
             self._fetched.append(chunk)
             if self._is_checked:
                 self._digest.update(chunk)
         elif self._is_checked and self._digest.hexdigest() != self._name.key:
-            self._outlive_damage()
+            self._replace_damaged()
         else:
             self._is_complete = True
             log.debug("\tFound, read %d bytes", self._next - self._first)
 
-    def _outlive_damage(self) -> None:
-        """Go on with another server that has more: this one's copy may be a beginning.
+    def _replace_damaged(self) -> None:
+        """Continue on another server: the copy may be only the beginning of the blob.
 
-        Raises: WrongBytesError, if there is none.
+        Raises: WrongBytesError: the size was known, nothing was returned yet, or no
+            other server has the blob.
         """
         log.warning("blob %s is damaged on %s", self._name.key, self.member.name)
         self._note_damage(self.member)
@@ -136,7 +137,7 @@ class CheckedContent:
         self._open_next(error)
 
     def _receive(self) -> bytes:
-        """Return the next bytes, b"" at the end, of whichever server has them."""
+        """Return the next bytes, from any server; b"" at the end. Raises: NodeError."""
         while True:
             chunk, self._rest = self._rest, b""
             if chunk:
@@ -152,7 +153,7 @@ class CheckedContent:
                 self._open_next(exc)
 
     def _open_next(self, error: NodeError) -> None:
-        """Go on with another server. Raises: the error, if there is none."""
+        """Continue on another server. Raises: the given error, if none has the blob."""
         log.debug("\tError fetching: %s", error)
         for member in self._others:
             try:
@@ -164,7 +165,7 @@ class CheckedContent:
         raise error
 
     def _opened(self, member: Member) -> NodeObject:
-        """Open another server's copy at the next byte. Raises: as `Pending.wait`."""
+        """Open a server's copy at the next byte. Raises: as `Pending.wait`."""
         is_begun = self._next > 0 or not self._is_whole
         wanted = (self._next, self._last) if is_begun and self._is_measured else None
         content = member.call(
@@ -180,7 +181,7 @@ class CheckedContent:
         return content
 
     def _require_same(self, info: ObjectInfo) -> None:
-        """Raise NodeProtocolError if this can't be a copy of what was read so far."""
+        """Check that a copy may have the same bytes. Raises: NodeProtocolError."""
         if self._is_whole and self._next == 0:
             self.info = info
             self._is_measured = info.size != UNKNOWN_SIZE
@@ -193,10 +194,10 @@ class CheckedContent:
             raise NodeProtocolError("the server holds other bytes")
 
     def _drop(self, content: NodeObject) -> None:
-        """Read to the next byte that is wanted.
+        """Drop the bytes before the next one to fetch.
 
         Raises:
-            NodeError: also if there are other bytes before it.
+            NodeError: also if they differ from the bytes read so far.
         """
         missing, digest = self._next, hashlib.sha1(usedforsecurity=False)
         rest = b""

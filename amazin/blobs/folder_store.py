@@ -1,8 +1,8 @@
-"""Blobs in a folder of this machine: a folder node, and what `sos` left beside it.
+"""Blobs in a folder of this machine: in a folder node, or in files of `sos`.
 
-Ours are objects of a `FolderNode`; those of sos are served where they lie until they
-are imported. An id that has bytes keeps them: a blob is stored only where there is
-none, which the node judges at the commit, for all processes that share the folder.
+New blobs are objects of a `FolderNode`. The files of `sos` are served in place until
+they are imported. The bytes of an id never change: an upload is committed only if the
+id is absent, which the node checks for all processes that share the folder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amazin.blobs.sos_folder import SosFolder
+from amazin.blobs.store import BLOB_BUCKET
 from amazin.blocking import BlockingCalls
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
@@ -42,31 +43,31 @@ from amazin.model.objects import (
 from amazin.nodes.folder.calls import ask
 from amazin.nodes.folder.node import FolderNode, FolderObject
 
-BUCKET = "blobs"
-"""The node's bucket of blobs."""
 _BATCH_IDS, _BATCH_DETAILS = 4096, 256
 
 
 class Detail(NamedTuple):
-    """A line of the detailed list; without an ETag if none is known."""
+    """One entry of the detailed list of blobs."""
 
     blob_id: str
     size: int
+    """In bytes."""
     etag: str
+    """The MD5 in hex; empty: unknown."""
 
 
 class BlobFolder:
-    """The blobs in a folder, which must exist: `Blobs`. Thread-safe."""
+    """The blobs in a folder, as `Blobs`. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Open the folder. Raises: SettingsError, if it can't hold blobs."""
+        """Open an existing folder. Raises: SettingsError: it can't hold blobs."""
         self.old = SosFolder(path)
         self.old.require_room()
         self.node = FolderNode("store", path)
         self._member = Member(NodeSpec("store", None), self.node)
         self._calls = BlockingCalls()
         try:
-            self.node.make_bucket(BUCKET)
+            self.node.make_bucket(BLOB_BUCKET)
         except NodeError as exc:
             raise SettingsError(f"{path} can't be used: {exc}") from exc
 
@@ -91,8 +92,9 @@ class BlobFolder:
 
     def ids(self) -> Iterator[list[str]]:
         """Yield all ids in order, many at a time. Raises: NodeError."""
-        old = ask(self._calls, self.old.ids)  # first: what is imported now is in both
-        keys = self.node.list_keys(BUCKET)
+        # First the old ones: a blob that is imported meanwhile is in both lists.
+        old = ask(self._calls, self.old.ids)
+        keys = self.node.list_keys(BLOB_BUCKET)
         if not old:
             yield from keys
             return
@@ -112,7 +114,7 @@ class BlobFolder:
         others = self._old_details(ask(self._calls, self.old.ids))
         ours = (
             Detail(key, info.size, info.etag)
-            for key, info in self.node.list_objects(BUCKET)
+            for key, info in self.node.list_objects(BLOB_BUCKET)
         )
         previous = ""
         for detail in heapq.merge(ours, others, key=lambda detail: detail.blob_id):
@@ -128,29 +130,29 @@ class BlobFolder:
                 if size is not None:
                     yield Detail(blob_id, size, "")
                     continue
-                with suppress(NoSuchKeyError):  # imported meanwhile, or gone
-                    info = self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+                with suppress(NoSuchKeyError):  # imported meanwhile, or removed
+                    info = self.node.start_head(ObjectName(BLOB_BUCKET, blob_id)).wait()
                     yield Detail(blob_id, info.size, info.etag)
 
     def _look(self, blob_id: str) -> ObjectInfo:
-        """Find a blob. One that is imported at this moment may be missed."""
+        """Find a blob; may miss one that is imported at the same time."""
         with suppress(NoSuchKeyError):
-            return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+            return self.node.start_head(ObjectName(BLOB_BUCKET, blob_id)).wait()
         return ask(self._calls, self.old.find, blob_id)
 
     def _find(self, blob_id: str) -> ObjectInfo:
         try:
             return self._look(blob_id)
-        except NoSuchKeyError:  # or it was imported between the two questions
-            return self.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+        except NoSuchKeyError:  # it may have been imported between the two requests
+            return self.node.start_head(ObjectName(BLOB_BUCKET, blob_id)).wait()
 
     def _open(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
-        name = ObjectName(BUCKET, blob_id)
+        name = ObjectName(BLOB_BUCKET, blob_id)
         with suppress(NoSuchKeyError):
             return self.node.start_get(name, byte_range=byte_range).wait()
         try:
             return ask(self._calls, self._open_old, blob_id, byte_range)
-        except NoSuchKeyError:  # or it was imported between the two questions
+        except NoSuchKeyError:  # it may have been imported between the two requests
             return self.node.start_get(name, byte_range=byte_range).wait()
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
@@ -165,9 +167,9 @@ class BlobFolder:
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         """See `Blobs`. The length of the body may be unknown."""
         try:
-            info = self._look(blob_id)  # the commit finds what was missed
+            info = self._look(blob_id)  # if it misses one, the commit fails
             if not info.etag and ask(self._calls, self.old.is_damaged, blob_id):
-                raise NoSuchKeyError("sos left a part of it")  # what is stored hides it
+                raise NoSuchKeyError("sos left a part of it")  # the new one is served
         except NoSuchKeyError:
             info = self._store(blob_id, body, headers)
         else:
@@ -178,7 +180,7 @@ class BlobFolder:
         self, blob_id: str, body: Body, headers: Mapping[str, str]
     ) -> ObjectInfo:
         length = None if body.length == UNKNOWN_SIZE else body.length
-        name = ObjectName(BUCKET, blob_id)
+        name = ObjectName(BLOB_BUCKET, blob_id)
         label = new_label(time.time_ns())
         upload = self.node.start_upload(name, length, label, headers, if_absent=True)
         try:
@@ -191,7 +193,10 @@ class BlobFolder:
     def _require_same(
         self, blob_id: str, info: ObjectInfo, written: tuple[int, str]
     ) -> None:
-        """Raises: DifferentContentError, if a blob has other bytes; NodeError."""
+        """Check that a stored blob has these bytes, by size and MD5.
+
+        Raises: DifferentContentError: it has others; NodeError.
+        """
         size, etag = written
         if size != info.size:
             raise DifferentContentError
@@ -208,9 +213,9 @@ class BlobFolder:
 
 
 def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
-    """Read a body that is not to be stored; returns its size and its MD5 in hex.
+    """Read the body of a blob that is stored; return its size and its MD5 in hex.
 
-    Raises: DifferentContentError, once it is longer than what is stored; BodyError.
+    Raises: DifferentContentError: it is longer than the stored one; BodyError.
     """
     if body.length not in (info.size, UNKNOWN_SIZE):
         raise DifferentContentError
@@ -224,10 +229,10 @@ def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
 
 
 def new_label(modified_ns: int) -> Label:
-    """Return the label of a blob that was first stored at this Unix time."""
+    """Return the label of a blob first stored at this Unix time in nanoseconds."""
     return Label(Stamp(max(0, modified_ns), secrets.randbits(32)))
 
 
 def quoted(ids: Iterable[str]) -> str:
-    """Return ids as the inside of a JSON array."""
+    """Return ids as JSON strings with commas between them."""
     return ",".join([f'"{blob_id}"' for blob_id in ids])

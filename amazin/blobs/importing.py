@@ -1,7 +1,7 @@
-"""Takes over what `sos` left: its blobs become objects of the folder node.
+"""Imports the blobs of `sos`: they become objects of the folder node.
 
-A blob is stored, whole and on the disk, before its old name goes; so this can be
-stopped at any moment, and begun again, also while the folder is being served.
+The old file of a blob is removed only after the blob is stored and synced. So an import
+can be stopped and started again at any moment, also while the folder is served.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amazin.blobs.folder_store import BUCKET, BlobFolder, new_label
+from amazin.blobs.folder_store import BlobFolder, new_label
 from amazin.blobs.sos_folder import BrokenHeadersError, SosFolder
+from amazin.blobs.store import BLOB_BUCKET
 from amazin.errors import (
     DifferentContentError,
     NodeError,
@@ -27,18 +28,18 @@ from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName
 
 @dataclass
 class Report:
-    """What an import has done."""
+    """What an import did."""
 
     imported: int = 0
     bytes: int = 0
     already: int = 0
-    """Blobs that were stored before: with the same bytes, or whole, not damaged."""
+    """Blobs that were stored before; the stored copy is whole."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Why a blob was not imported, by its id."""
+    """Reasons why blobs were not imported, by id."""
 
 
 class Import:
-    """An import into a store, from its own folder (moving) or another one (copying)."""
+    """An import into a store: from its own folder (moves) or another one (copies)."""
 
     def __init__(self, store: BlobFolder, source: Path | None = None) -> None:
         self.report = Report()
@@ -47,15 +48,15 @@ class Import:
         self._moves = source is None
 
     def ids(self) -> list[str]:
-        """Return the ids of all blobs that are to be imported. Raises: OSError."""
+        """Return the sorted ids of all blobs to import. Raises: OSError."""
         return self._old.ids()
 
     def run(self, ids: Iterable[str], each: Callable[[], object]) -> Report:
-        """Import these blobs; one that fails does not stop the others.
+        """Import these blobs; a failure does not stop the others.
 
-        `each` is called after each.
+        `each` is called after each blob.
 
-        Raises: NodeFullError: there is no room left.
+        Raises: NodeFullError: the disk is full.
         """
         for blob_id in ids:
             try:
@@ -74,20 +75,20 @@ class Import:
         return self.report
 
     def _remove_lone_headers(self) -> None:
-        """Remove headers without a blob, of an import that was stopped in between."""
+        """Remove headers without a blob, which a stopped import left."""
         for blob_id in self._old.ids_of_lone_headers():
             with suppress(NoSuchKeyError):
-                self._store.node.start_head(ObjectName(BUCKET, blob_id)).wait()
+                self._store.node.start_head(ObjectName(BLOB_BUCKET, blob_id)).wait()
                 self._old.remove(blob_id)
 
     def _import(self, blob_id: str) -> None:
-        name = ObjectName(BUCKET, blob_id)
+        name = ObjectName(BLOB_BUCKET, blob_id)
         try:
             stored = self._store.node.start_head(name).wait()
         except NoSuchKeyError:
             try:
                 info = self._take(name)
-            except NoSuchKeyError:  # it vanished: another import was faster
+            except NoSuchKeyError:  # another import removed it meanwhile
                 return
             except PreconditionError:
                 self._require_same(blob_id, self._store.node.start_head(name).wait())
@@ -106,7 +107,10 @@ class Import:
         self.report.already += 1
 
     def _require_replaced(self, blob_id: str) -> None:
-        """Return if the old file is damaged and a whole copy is stored; else raise."""
+        """Check that the old file is damaged and a whole copy is stored.
+
+        Raises: DifferentContentError, NodeError.
+        """
         if not self._old.is_damaged(blob_id):
             raise DifferentContentError(
                 "Something else is stored under this id; its bytes never change"
@@ -118,14 +122,14 @@ class Import:
 
     def _stored_sha1(self, blob_id: str) -> str:
         """Read a stored blob, and return its SHA-1."""
-        content = self._store.node.start_get(ObjectName(BUCKET, blob_id)).wait()
+        content = self._store.node.start_get(ObjectName(BLOB_BUCKET, blob_id)).wait()
         with closing(content):
             return digest_of(iter(content.read, b""), "sha1")[1]
 
     def _take(self, name: ObjectName) -> ObjectInfo:
-        """Store a blob; by a second name of its file, if nobody else has one.
+        """Store a blob: link its file if that has no other link, else copy it.
 
-        A file of another folder is copied: what still serves it may write to it.
+        The file of another folder is copied, because its server may still write to it.
         """
         headers = self._old.headers(name.key)
         path = self._old.file_of(name.key)

@@ -1,4 +1,4 @@
-"""Finding a blob on servers that are asked in an order, several at once if need be."""
+"""Finds a blob on servers: asks in a given order, more at once if some are silent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from amazin.membership.member import Member
 from amazin.nodes.interface import Node, Pending
 
 PATIENCE_SECONDS = 1.0
-"""After so much silence of a server the next ones are asked as well."""
+"""How long a server may be silent before the next ones are asked as well."""
 POLL_SECONDS = 0.005
+"""Between two looks at several pending requests."""
 SILENT = "the node was silent, others answered"
 
 T = TypeVar("T")
@@ -22,17 +23,17 @@ Start = Callable[[Node], Pending[T]]
 
 
 @dataclass(slots=True)
-class _Inquiry(Generic[T]):
-    """One server that was asked."""
+class _Request(Generic[T]):
+    """A request to one server."""
 
     member: Member
     pending: Pending[T]
     silent_from: float
-    """On the monotonic clock: from then on it is silent."""
+    """When the server counts as silent, on the monotonic clock."""
 
 
 class Search(Generic[T]):
-    """Asks servers until one has the blob: tier by tier, those of a tier at once."""
+    """Asks servers until one has the blob: tier by tier, all of a tier at once."""
 
     def __init__(
         self,
@@ -43,23 +44,23 @@ class Search(Generic[T]):
         self._tiers = tiers
         self._start = start
         self._patience_seconds = patience_seconds
-        self._inquiries: list[_Inquiry[T]] = []
+        self._requests: list[_Request[T]] = []
         self._failure: NodeError | None = None
         self.absent: set[str] = set()
-        """The names of the servers that have no such blob."""
+        """The names of the servers that answered that they have no such blob."""
 
     def run(self) -> tuple[Member, T]:
-        """Return the first copy that is found, and where.
+        """Return the first server that has the blob, and its answer.
 
         Raises:
-            NoSuchKeyError: all servers said that they have none.
-            NodeError: none said that it has one, some gave no usable answer.
+            NoSuchKeyError: all servers answered that they have no such blob.
+            NodeError: no server has it, and some gave no usable answer.
         """
         try:
             found = self._find()
         finally:
-            for inquiry in self._inquiries:
-                inquiry.pending.cancel()
+            for request in self._requests:
+                request.pending.cancel()
         if found:
             self._note_silent()
             return found
@@ -80,79 +81,79 @@ class Search(Generic[T]):
     def _ask(self, member: Member) -> None:
         silent_from = time.monotonic() + self._patience_seconds
         try:
-            inquiry = _Inquiry(member, member.ask(self._start), silent_from)
-            self._inquiries.append(inquiry)
+            request = _Request(member, member.ask(self._start), silent_from)
+            self._requests.append(request)
         except NodeError as exc:
             self._failure = self._failure or exc
 
     def _await(self, seconds: float) -> tuple[Member, T] | None:
-        """Take answers for so long; None: nothing was found, or too many are silent."""
+        """Receive answers for some seconds; None: none of them has the blob."""
         deadline = time.monotonic() + seconds
-        while self._inquiries:
-            for inquiry in list(self._inquiries):
-                if inquiry.pending.is_ready(0) and (found := self._take(inquiry)):
+        while self._requests:
+            for request in list(self._requests):
+                if request.pending.is_ready(0) and (found := self._take(request)):
                     return found
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            if self._inquiries:
-                is_last = len(self._inquiries) == 1
+            if self._requests:
+                is_last = len(self._requests) == 1
                 pause = remaining if is_last else min(POLL_SECONDS, remaining)
-                self._inquiries[0].pending.is_ready(pause)
+                self._requests[0].pending.is_ready(pause)
         return None
 
-    def _take(self, inquiry: _Inquiry[T]) -> tuple[Member, T] | None:
-        self._inquiries.remove(inquiry)
+    def _take(self, request: _Request[T]) -> tuple[Member, T] | None:
+        self._requests.remove(request)
         try:
-            return inquiry.member, inquiry.member.wait(inquiry.pending)
+            return request.member, request.member.wait(request.pending)
         except NoSuchKeyError:
-            self.absent.add(inquiry.member.name)
+            self.absent.add(request.member.name)
         except NodeError as exc:
             self._failure = self._failure or exc
         return None
 
     def _note_silent(self) -> None:
-        """Note a failure of those that were silent although they had longer."""
+        """Note a failure of each server that was silent for too long."""
         now = time.monotonic()
-        for inquiry in self._inquiries:
-            if inquiry.silent_from < now:
-                inquiry.member.note_failure(NodeTimeoutError(SILENT))
+        for request in self._requests:
+            if request.silent_from < now:
+                request.member.note_failure(NodeTimeoutError(SILENT))
 
 
-def ask_all(
+def find_copies(
     members: Iterable[Member],
     start: Start[T],
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, T]:
-    """Ask all these servers at once; return by name what those say that have the blob.
+    """Ask all servers at once; return the answers of those with the blob, by name.
 
-    When some have answered, the others are not waited for any longer than this.
+    Servers that are silent after `patience_seconds` are left out, unless all are.
     """
     silent_from = time.monotonic() + patience_seconds
-    inquiries = []
+    requests = []
     for member in members:
         try:
-            inquiries.append(_Inquiry(member, member.ask(start), silent_from))
+            requests.append(_Request(member, member.ask(start), silent_from))
         except NodeError:
             continue
     found: dict[str, T] = {}
     silent = []
-    for inquiry in inquiries:
-        if inquiry.pending.is_ready(max(0.0, silent_from - time.monotonic())):
-            _note_answer(inquiry, found)
+    for request in requests:
+        if request.pending.is_ready(max(0.0, silent_from - time.monotonic())):
+            _note_answer(request, found)
         else:
-            silent.append(inquiry)
-    for inquiry in silent:
-        if len(silent) == len(inquiries):
-            _note_answer(inquiry, found)
+            silent.append(request)
+    for request in silent:
+        if len(silent) == len(requests):
+            _note_answer(request, found)
         else:
-            inquiry.pending.cancel()
-            inquiry.member.note_failure(NodeTimeoutError(SILENT))
+            request.pending.cancel()
+            request.member.note_failure(NodeTimeoutError(SILENT))
     return found
 
 
-def _note_answer(inquiry: _Inquiry[T], found: dict[str, T]) -> None:
+def _note_answer(request: _Request[T], found: dict[str, T]) -> None:
     try:
-        found[inquiry.member.name] = inquiry.member.wait(inquiry.pending)
+        found[request.member.name] = request.member.wait(request.pending)
     except (NoSuchKeyError, NodeError):
         return

@@ -1,7 +1,8 @@
-"""Blob servers, old `sos` ones and ours, as one store of blobs.
+"""One store of blobs on several blob servers, old `sos` ones and ours.
 
-Their set and order are the configuration's. A group's servers are mirrors: a blob is
-written to `replicas` of the first group that takes it, and read from wherever it is.
+The configuration gives the groups of servers and their order; the servers of a group
+are mirrors. A blob is written to `replicas` servers of the first group that takes it,
+and read from any server that has it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from functools import partial
 from itertools import zip_longest
 
 from amazin.blobs.download import CheckedContent
-from amazin.blobs.node.node import BLOB_BUCKET, BlobNode
+from amazin.blobs.node.node import BlobNode
 from amazin.blobs.search import Search
 from amazin.blobs.sos_conf import BlobServer, shown
+from amazin.blobs.store import BLOB_BUCKET
 from amazin.blobs.upload import Groups, Writing
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
@@ -28,31 +30,44 @@ from amazin.nodes.interface import Node, NodeObject, Pending
 
 log = logging.getLogger("amazin.blobs")
 
-MOST_DAMAGED = 10_000
-"""Wrong copies that are remembered."""
+MAX_DAMAGED = 10_000
+"""How many damaged copies are remembered."""
+
+
+def blob_member(url: str, limits: TimeLimits) -> Member:
+    """Return the member for a server; its name has no password."""
+    name = shown(url)
+    return Member(NodeSpec(name, url), BlobNode(name, url, limits))
 
 
 class ServerBlobs:
-    """See `Blobs`. Thread-safe; servers that fail are skipped for a while."""
+    """The blobs of several servers, as `Blobs`. Thread-safe.
+
+    A server that failed is skipped until it answers a probe.
+    """
 
     def __init__(
-        self, servers: Sequence[BlobServer], limits: TimeLimits, replicas: int
+        self,
+        servers: Sequence[BlobServer],
+        limits: TimeLimits,
+        replicas: int,
+        make_member: Callable[[str, TimeLimits], Member] = blob_member,
     ) -> None:
-        """Take where the servers are; none is asked yet."""
+        """Send nothing yet. `replicas`: the number of copies of a new blob."""
         members: dict[str, Member] = {}
         groups: dict[str, list[Member]] = {}
         for server in servers:
             if server.url not in members:
-                members[server.url] = blob_member(server.url, limits)
+                members[server.url] = make_member(server.url, limits)
             groups.setdefault(server.group, []).append(members[server.url])
         self._members = list(members.values())
         self._groups: Groups = list(groups.values())
         self._replicas = replicas
         self._damaged: dict[tuple[str, str], None] = {}
-        """Blobs, and servers that were found to have a wrong copy; the last ones."""
+        """(id, server) of the last copies that were found damaged; an ordered set."""
 
     def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
-        """See `Blobs`. A whole blob whose id is a SHA-1 is never given out wrong."""
+        """See `Blobs`. A whole blob whose id is a SHA-1 is checked."""
         name = ObjectName(BLOB_BUCKET, blob_id)
         damaged = [m for m in self._members if (blob_id, m.name) in self._damaged]
         tiers = [[m for m in tier if m not in damaged] for tier in self._tiers()]
@@ -62,7 +77,8 @@ class ServerBlobs:
         if choose:
             first, info = Search(tiers, starting_head(name)).run()
             byte_range = choose(info)
-            if damaged:  # who asks may have begun with a wrong copy: all of it
+            # The client may have the beginning of a damaged copy: send all bytes.
+            if damaged:
                 byte_range = None
             tiers = [[first], *tiers]
         search = Search(tiers, starting_get(name, byte_range))
@@ -88,25 +104,25 @@ class ServerBlobs:
         return Stored(*Search(self._tiers(), starting_head(name)).run())
 
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
-        """See `Blobs`. What is stored is brought to `replicas` servers."""
+        """See `Blobs`. A stored blob is copied until `replicas` servers have it."""
         name = ObjectName(BLOB_BUCKET, blob_id)
         return Writing(name, body, headers, self._groups, self._replicas).run()
 
     def close(self) -> None:
-        """Drop idle connections, and probe no server any more."""
+        """Close idle connections, and stop probing servers."""
         for member in self._members:
             member.close()
 
     def _note_damage(self, blob_id: str, member: Member) -> None:
-        """Ask this server for this blob last from now on."""
+        """Ask this server last for this blob from now on."""
         self._damaged[blob_id, member.name] = None
-        while len(self._damaged) > MOST_DAMAGED:
+        while len(self._damaged) > MAX_DAMAGED:
             self._damaged.pop(next(iter(self._damaged)), None)
 
     def _refuse_if_unreadable(self, name: ObjectName) -> None:
-        """Raise NodeError if a server has the blob after all.
+        """Raise NodeError if HEAD finds the blob on a server.
 
-        An old one also says that it has none where it can't read the file.
+        An old server answers 404 to GET also if it can't read the file.
         """
         with suppress(NoSuchKeyError):
             member, _ = Search(self._tiers(), starting_head(name)).run()
@@ -129,21 +145,15 @@ class ServerBlobs:
         return f"<ServerBlobs {self._groups!r}>"
 
 
-def blob_member(url: str, limits: TimeLimits) -> Member:
-    """Return a server as this process sees it, its name without a password."""
-    name = shown(url)
-    return Member(NodeSpec(name, url), BlobNode(name, url, limits))
-
-
 def starting_head(name: ObjectName) -> Callable[[Node], Pending[ObjectInfo]]:
-    """Return the question what is known of a blob."""
+    """Return what starts a HEAD of a blob on a node."""
     return lambda node: node.start_head(name)
 
 
 def starting_get(
     name: ObjectName, byte_range: ByteRange | None
 ) -> Callable[[Node], Pending[NodeObject]]:
-    """Return the question for a blob, or a range of it."""
+    """Return what starts a GET of a blob, or of a range, on a node."""
 
     def start(node: Node) -> Pending[NodeObject]:
         log.debug("Attempting retrieval from %s/blob/%s", node.name, name.key)

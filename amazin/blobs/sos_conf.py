@@ -1,7 +1,7 @@
-"""The list of blob servers, from the command line or the files of `sos`.
+"""Reads the list of blob servers, from the command line or the files of `sos`.
 
-A file has one URL a line (group `default`), or sections: groups, whose lines are URLs,
-or URLs behind a key: `-: http://host:port`. Knows no server and asks none.
+A file has one URL a line (group `default`), or a section for each group. The lines of a
+section are URLs, or keys and URLs: `-: http://host:port`. Sends no requests.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from amazin.errors import SettingsError
 
 DEFAULT_GROUP = "default"
 SERVERS_VARIABLE = "AMAZIN_BLOB_SERVERS"
-"""In the environment of an api-server's processes: its servers, as JSON."""
+"""The environment variable with the servers of an api-server's processes, as JSON."""
 _UNGROUPED = "DEFAULT"
-"""What `sos` calls the lines before the first section, which it drops."""
+"""The section for lines before the first one; `sos` ignores these lines."""
 _HEADER = re.compile(r"\[([^\]]*)\]\s*(?:[#;].*)?")
 _ENTRY = re.compile(r"([^=:]*)[=:](.*)")
 _URL = re.compile(r"https?:", re.IGNORECASE)
@@ -29,22 +29,22 @@ log = logging.getLogger("amazin.blobs")
 
 
 class BlobServer(NamedTuple):
-    """One blob server, and the group within which blobs are mirrored."""
+    """One blob server, and the group whose servers mirror each other."""
 
     group: str
     url: str
-    """As it was written."""
+    """As the user wrote it."""
 
 
 def read_servers(
     given: str | None, home: Path, etc: Path = Path("/etc")
 ) -> list[BlobServer]:
-    """Return the servers in order: those `given`, else those of both files.
+    """Return the servers in order: the `given` ones, else those of both files.
 
-    `given` has commas between URLs. A server is once in its group.
+    `given` has URLs with commas between them. Duplicates in a group are dropped.
 
     Raises:
-        SettingsError: names the file and the line, and what was expected there.
+        SettingsError: a file can't be read, or a line of it is not valid.
     """
     if given:
         urls = [url.strip() for url in given.split(",")]
@@ -60,33 +60,36 @@ def read_servers(
 
 
 def dump(servers: Sequence[BlobServer]) -> str:
-    """Return the table that `-dump` prints; each line with its end.
+    """Return the table that `-dump` prints, as lines that end in a newline.
 
-    With URLs as they were written, secrets and all: `table` is for everything else.
+    It shows the secrets in URLs; `table` does not.
     """
     rows = [("group", "server"), *servers]
     return "".join([f"\t{group:>10} - {url}\n" for group, url in rows])
 
 
 def table(servers: Sequence[BlobServer]) -> str:
-    """Return the same table, to be shown to anybody."""
+    """Return the table of `dump` without secrets."""
     return dump([server._replace(url=shown(server.url)) for server in servers])
 
 
 def shown(url: str) -> str:
-    """Return a URL without the token, or the user and the password, in it."""
+    """Return a URL without the token, or the user and the password."""
     netloc = urlsplit(url).netloc
     return url.replace(netloc, netloc.rpartition("@")[2], 1)
 
 
 def same_server(url: str) -> str:
-    """Return what is equal for URLs that mean one server."""
+    """Return a URL in a form that is equal for all URLs of one server."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def checked_url(text: str, place: str) -> str:
-    """Return a URL as it was written. Raises: SettingsError, naming the place."""
+    """Return the URL unchanged if it is valid.
+
+    Raises: SettingsError: it is not; the message names `place` and hides secrets.
+    """
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""
@@ -102,9 +105,9 @@ def checked_url(text: str, place: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return what is no URL; what stands before its last @ may be a secret."""
-    told = re.sub("^(https?://)?.*@", r"\1", text, flags=re.DOTALL | re.IGNORECASE)
-    return repr(ascii(told[:80])[1:-1])
+    """Return a quoted text that is no URL, without secrets: all before the last @."""
+    public = re.sub("^(https?://)?.*@", r"\1", text, flags=re.DOTALL | re.IGNORECASE)
+    return repr(ascii(public[:80])[1:-1])
 
 
 def _read_file(path: Path) -> list[BlobServer]:
@@ -125,7 +128,7 @@ def _read_file(path: Path) -> list[BlobServer]:
 
 
 def _is_url(place: str, line: str) -> bool:
-    """Whether `sos` takes a line for a server: others it passes over."""
+    """Whether `sos` takes a line as a server; it ignores other lines."""
     if _URL.match(line):
         return True
     log.warning("%s: is no URL, so it is not used", place)
@@ -133,19 +136,19 @@ def _is_url(place: str, line: str) -> bool:
 
 
 def _meaningful(path: Path, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (place, line) of lines that aren't blank or comments."""
+    """Yield (`path:number`, line) for lines that are neither blank nor comments."""
     for number, line in enumerate(lines, 1):
         if without_comment(line):
             yield f"{path}:{number}", line
 
 
 def without_comment(line: str) -> str:
-    """Return what stands before a comment."""
+    """Return the line without its comment."""
     return re.split("[#;]", line, maxsplit=1)[0].strip()
 
 
 def _read_groups(path: Path, lines: Sequence[str]) -> list[BlobServer]:
-    """Read sections, as `sos` does: of one key in a section the last value counts."""
+    """Read sections as `sos` does: the last value of a key in a section counts."""
     groups: dict[str, dict[str, str]] = {}
     group, count = _UNGROUPED, 0
     for place, line in _meaningful(path, lines):

@@ -1,6 +1,6 @@
-"""What `sos` left in a folder: a file `<id>` for each blob, and `<id>.json` beside it.
+"""A folder of `sos`: a file `<id>` for each blob, with its headers in `<id>.json`.
 
-Only read here, and removed once it is stored elsewhere (`blobs/importing.py`). Blocks.
+Reads the files; `blobs/importing.py` removes them after storing them. All calls block.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from amazin.blobs.store import is_id, is_sha1
+from amazin.blobs.store import MAX_HEADER_BYTES, is_id, is_sha1
 from amazin.errors import NoSuchKeyError, SettingsError
 from amazin.model.objects import ObjectInfo
 
 OWN_FOLDER = "content"
-"""The one id whose file would lie where a folder of ours is."""
-MOST_HEADER_BYTES = 64 * 1024
-"""A longer file is no file of headers."""
-_MOST_NAME_BYTES = 255
-_MOST_WARNINGS = 1000
+"""The name of our own folder beside the blobs, which is also a valid id."""
+_MAX_NAME_BYTES = 255
+_MAX_WARNINGS = 1000
 
 log = logging.getLogger("amazin.blobs")
 
 
 class BrokenHeadersError(ValueError):
-    """A file `<id>.json` is not what sos writes."""
+    """A file `<id>.json` is not in the format of sos."""
 
 
 class SosFolder:
@@ -40,7 +38,7 @@ class SosFolder:
         self._warned: set[str] = set()
 
     def require_room(self) -> None:
-        """Return if our folder fits beside the blobs. Raises: SettingsError."""
+        """Check that no blob has the name of our folder. Raises: SettingsError."""
         place = self.path / OWN_FOLDER
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise SettingsError(
@@ -56,7 +54,7 @@ class SosFolder:
             )
 
     def ids_of_lone_headers(self) -> list[str]:
-        """Return the ids that have headers, but no blob. Raises: OSError."""
+        """Return the sorted ids that have headers but no blob. Raises: OSError."""
         with os.scandir(self.path) as entries:
             names = {entry.name for entry in entries}
         found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
@@ -65,7 +63,7 @@ class SosFolder:
         )
 
     def sizes(self, ids: Iterable[str]) -> list[int | None]:
-        """Return the sizes of blobs; None of one that is gone. Raises: OSError."""
+        """Return the size of each blob in bytes; None: it is gone. Raises: OSError."""
         found: list[int | None] = []
         for blob_id in ids:
             try:
@@ -75,13 +73,14 @@ class SosFolder:
         return found
 
     def find(self, blob_id: str) -> ObjectInfo:
-        """Return what is known of a blob; its ETag is not.
+        """Return the info about a blob, with an empty ETag.
 
         Raises:
-            NoSuchKeyError: there is none.
-            OSError: it can't be told.
+            NoSuchKeyError: there is no such blob.
+            OSError: the folder can't be read.
         """
-        headers = self.headers_or_none(blob_id)  # first: they are removed last
+        # Headers are removed after the blob: so they are read before it.
+        headers = self.headers_or_none(blob_id)
         try:
             found = self.file_of(blob_id).stat()
         except FileNotFoundError:
@@ -91,37 +90,40 @@ class SosFolder:
         return ObjectInfo(found.st_size, "", found.st_mtime_ns, None, headers)
 
     def file_of(self, blob_id: str) -> Path:
-        """Return where a blob lies."""
+        """Return the path of a blob."""
         return self.path / blob_id
 
     def headers_file_of(self, blob_id: str) -> Path:
-        """Return where its headers lie, if it has any."""
+        """Return the path of a blob's headers, which may not exist."""
         return self.path / f"{blob_id}.json"
 
     def headers(self, blob_id: str) -> dict[str, str]:
         """Return the headers stored with a blob.
 
         Raises:
-            BrokenHeadersError: they are not what sos writes.
-            OSError: they can't be read.
+            BrokenHeadersError: the file is not in the format of sos.
+            OSError: the file can't be read.
         """
         path = self.headers_file_of(blob_id)
-        if len(path.name) > _MOST_NAME_BYTES:
+        if len(path.name) > _MAX_NAME_BYTES:
             return {}
         try:
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise BrokenHeadersError("its .json is no file")
             with path.open("rb") as file:
-                return parse_headers(file.read(MOST_HEADER_BYTES + 1))
+                return parse_headers(file.read(MAX_HEADER_BYTES + 1))
         except FileNotFoundError:
             return {}
 
     def headers_or_none(self, blob_id: str) -> dict[str, str]:
-        """Return the same; none, if they are broken: logged once. Raises: OSError."""
+        """Return the headers; if they are broken, none, with one warning.
+
+        Raises: OSError.
+        """
         try:
             return self.headers(blob_id)
         except BrokenHeadersError as exc:
-            if blob_id not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            if blob_id not in self._warned and len(self._warned) < _MAX_WARNINGS:
                 self._warned.add(blob_id)
                 log.warning("blob %s is served without headers: %s", blob_id, exc)
             return {}
@@ -134,26 +136,26 @@ class SosFolder:
             return file.tell(), digest.hexdigest()
 
     def is_damaged(self, blob_id: str) -> bool:
-        """Whether the id is a SHA-1, and not that of the bytes. Raises: OSError.
+        """Whether the id is a SHA-1, but not that of the bytes. Raises: OSError.
 
-        A power cut damages the blob that sos was writing.
+        A power cut leaves such a blob if sos was writing it.
         """
         return is_sha1(blob_id) and self.digest(blob_id, "sha1")[1] != blob_id
 
     def remove(self, blob_id: str) -> None:
-        """Remove a blob that is stored elsewhere; its headers last. Raises: OSError."""
+        """Remove a blob, then its headers. Raises: OSError."""
         self.file_of(blob_id).unlink(missing_ok=True)
         path = self.headers_file_of(blob_id)
-        if len(path.name) <= _MOST_NAME_BYTES:
+        if len(path.name) <= _MAX_NAME_BYTES:
             path.unlink(missing_ok=True)
 
 
 def parse_headers(text: bytes) -> dict[str, str]:
-    """Read a flat JSON object of X-... headers; others are left out.
+    """Return the X-... headers in a flat JSON object of strings.
 
     Raises: BrokenHeadersError.
     """
-    if len(text) > MOST_HEADER_BYTES:
+    if len(text) > MAX_HEADER_BYTES:
         raise BrokenHeadersError("its .json is too long")
     try:
         found = json.loads(text)
@@ -173,5 +175,5 @@ def _plain(found: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _as_header(value: str) -> str:
-    """Return the text as WSGI has it: each byte of its UTF-8 a character."""
+    """Return the text as WSGI passes headers: each byte of its UTF-8 a character."""
     return value.encode(errors="replace").decode("latin-1")

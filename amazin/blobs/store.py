@@ -1,7 +1,7 @@
-"""Blobs: bytes under an id that never means other bytes. No HTTP.
+"""Stores of blobs: the bytes under an id never change. No HTTP.
 
-What the blob APIs need of a store, and the store that a cluster is. Others:
-`folder_store.py` (a folder), `server_store.py` (other blob servers).
+Here are the interface `Blobs` and the store in a cluster. The others are in
+`folder_store.py` (a folder) and `server_store.py` (other blob servers).
 """
 
 from __future__ import annotations
@@ -17,35 +17,39 @@ from amazin.errors import InvalidIdError
 from amazin.model.bodies import Body
 from amazin.model.stored_names import blob_name
 
+BLOB_BUCKET = "blobs"
+"""The bucket of blobs on blob servers and in folders."""
+MAX_HEADER_BYTES = 64 * 1024
+"""The most that the headers of a blob may have on blob servers and in folders."""
 _ID, _SHA1 = re.compile(r"[a-z0-9]{1,255}"), re.compile("[0-9a-f]{40}")
 
 
 class Blobs(Protocol):
-    """A store of blobs, by checked ids. Thread-safe."""
+    """A store of blobs; callers check the ids. Thread-safe."""
 
     def get(self, blob_id: str, choose: Chooser | None = None) -> Download:
         """Open a blob; the caller closes its content. As `Cluster.get`.
 
         Raises:
-            NoSuchKeyError: there is none.
-            NodeError, NoNodesError: it can't be told now.
+            NoSuchKeyError: there is no such blob.
+            NodeError, NoNodesError: it is unknown whether there is one.
         """
 
     def head(self, blob_id: str) -> Stored:
-        """Find what is known of a blob. Raises: as `get`."""
+        """Return the info about a blob, and where it is. Raises: as `get`."""
 
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
-        """Store a blob, unless it is stored: then it stays, with its headers.
+        """Store a blob; if it is stored already, it keeps its headers.
 
         Raises:
-            DifferentContentError: the id has other bytes.
+            DifferentContentError: other bytes are stored under the id.
             BodyError: the client sent less than it announced; nothing is stored.
             NodeError, NoNodesError: it may or may not be stored.
         """
 
 
 class ClusterBlobs:
-    """The blobs of a cluster: `Blobs`. The id is the SHA-1 of the bytes, in hex."""
+    """The blobs in a cluster, as `Blobs`. Ids are the SHA-1 of the bytes, in hex."""
 
     def __init__(self, objects: LargeObjectStore) -> None:
         self._objects = objects
@@ -64,17 +68,17 @@ class ClusterBlobs:
 
 
 def is_id(text: str) -> bool:
-    """Whether a blob may have this id."""
+    """Whether the text is a valid id."""
     return _ID.fullmatch(text) is not None
 
 
 def is_sha1(blob_id: str) -> bool:
-    """Whether the id is one that an api-server gives: the SHA-1 of the bytes."""
+    """Whether the id has the form of a SHA-1 in hex, as api-servers give them."""
     return _SHA1.fullmatch(blob_id) is not None
 
 
 def check_id(blob_id: str) -> str:
-    """Return an id that a blob may have. Raises: InvalidIdError."""
+    """Return the id unchanged if it is valid. Raises: InvalidIdError."""
     if not is_id(blob_id):
         raise InvalidIdError(
             "An id is 1 to 255 lower-case letters or digits (a-z, 0-9)"

@@ -1,4 +1,4 @@
-"""Writing a blob to enough mirrors of the first group of servers that takes it."""
+"""Uploads of blobs: to `replicas` servers of the first group that takes the blob."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 
-from amazin.blobs.search import ask_all
+from amazin.blobs.search import find_copies
 from amazin.blobs.store import is_sha1
 from amazin.cluster.uploads import Draft, Fanout, Stored
 from amazin.errors import (
@@ -31,7 +31,7 @@ log = logging.getLogger("amazin.blobs")
 
 
 class Writing:
-    """One upload of a blob, which is stored unless it is stored already."""
+    """One upload of a blob; servers that have the blob are not sent it again."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class Writing:
         """Whether a server holds other bytes under the id."""
 
     def run(self) -> Stored:
-        """Store it, with the headers of its first upload.
+        """Store the blob; copies of a stored blob keep its headers.
 
         Raises:
-            DifferentContentError: the id has other bytes.
+            DifferentContentError: other bytes are stored under the id.
             NodeFullError: every group is full.
-            NodeError, NoNodesError: no group has enough servers that took it.
+            NodeError, NoNodesError: in no group did enough servers store it.
         """
         members = {member.name: member for group in self._groups for member in group}
-        found = ask_all(members.values(), lambda node: node.start_head(self._name))
+        found = find_copies(members.values(), lambda node: node.start_head(self._name))
         failures: list[GatewayError] = []
         for group in self._by_copies(found):
             try:
@@ -77,7 +77,7 @@ class Writing:
         )
 
     def _by_copies(self, found: Mapping[str, ObjectInfo]) -> Groups:
-        """Return the groups; those with most copies first."""
+        """Return the groups, those with the most copies first."""
         return sorted(
             self._groups,
             key=lambda group: sum(member.name in found for member in group),
@@ -87,7 +87,7 @@ class Writing:
     def _store_in(
         self, group: Sequence[Member], found: Mapping[str, ObjectInfo]
     ) -> Stored:
-        """Bring the blob to enough servers of a group; return one of the copies.
+        """Store the blob on `replicas` servers of a group; return one of the copies.
 
         Raises: DifferentContentError, NodeError, NoNodesError: as `run`.
         """
@@ -113,14 +113,14 @@ class Writing:
         draft = Draft(self._name, length, label, headers, keeps_newer=False)
 
         def until_full() -> Iterator[Member]:
-            """Yield targets until one is full: its mirrors are full, too."""
+            """Yield targets until one is full: then its mirrors are full, too."""
             for member in targets:
                 if isinstance(fanout.failure, NodeFullError):
                     return
                 yield member
 
-        # A server that holds other bytes under what says what they are is of no use,
-        # and no reason to refuse the blob.
+        # If the id is a SHA-1, a server with other bytes has a damaged copy: the upload
+        # continues with other servers.
         fanout = Fanout(
             draft, until_full(), tolerates_conflicts=is_sha1(self._name.key)
         )
@@ -133,9 +133,10 @@ class Writing:
         return stored
 
     def _judge(self, copy: Stored, copies: list[Stored], targets: list[Member]) -> None:
-        """Add a copy to the good ones; or its server, if it may be replaced there.
+        """Add a copy to `copies` if it has the right bytes, or its server to `targets`.
 
-        Only an old server replaces anything, and can hold the beginning of a blob.
+        A server is a target if the upload replaces the copy. Only old servers, which
+        have no ETag, do that; their copies may be the beginnings of blobs.
 
         Raises: DifferentContentError.
         """

@@ -1,4 +1,4 @@
-"""`amazin api-server`: uploads and downloads of blobs that blob servers keep."""
+"""`amazin api-server`: serves uploads and downloads of blobs on blob servers."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ NO_SERVERS = (
     help="Port of /fetch/ID.",
 )
 @click.option(
-    "-dump", "--dump", "is_dump", is_flag=True, help="Print the blob servers, and end."
+    "-dump", "--dump", "is_dump", is_flag=True, help="Print the blob servers, and exit."
 )
 @click.option(
-    "-verbose", "--verbose", is_flag=True, help="Log what is asked of blob servers."
+    "-verbose", "--verbose", is_flag=True, help="Log the requests to blob servers."
 )
 def api_server(
     given: str | None,
@@ -78,8 +78,8 @@ def api_server(
 ) -> None:
     """Serve uploads and downloads of blobs, which blob servers keep.
 
-    Of the settings those of the server, of uploads, of access, the time limits of nodes
-    and REPLICAS apply.
+    These settings apply: those of the server, of uploads and of access, the time limits
+    of nodes, and REPLICAS.
     """
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - there may be none
     servers = read_servers(given or None, home)
@@ -96,13 +96,14 @@ def api_server(
     upload = bind_address(api_host, upload_port)
     download = bind_address(api_host, download_port)
     click.echo(start_lines(upload, download, servers))
-    os.environ[SERVERS_VARIABLE] = json.dumps(servers)  # a command line is public
+    # Not as arguments: other users can see a command line, and URLs may have secrets.
+    os.environ[SERVERS_VARIABLE] = json.dumps(servers)
     app = f"amazin.serving.blob_apps:api_server({upload_port}, {download_port})"
     run_gunicorn(app, upload, download)
 
 
 def start_lines(upload: str, download: str, servers: list[BlobServer]) -> str:
-    """Return what is said before the server runs."""
+    """Return the text that is printed before the server starts."""
     lines = (
         *("[Launching API-server]", ""),
         *("Upload service", f"http://{upload}/upload", ""),

@@ -1,4 +1,4 @@
-"""`amazin blob-server`: a folder of blobs, served to api-servers."""
+"""`amazin blob-server`: serves a folder of blobs to api-servers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from amazin.settings.config_file import load_settings, reason
 def blob_server(store: str, port: int, host: str) -> None:
     """Serve a folder of blobs.
 
-    The folder is made if it is missing. What `sos` stored in it is served in place;
-    `amazin import-blobs` takes it over. Of the settings those of the server, of uploads
-    and of access apply.
+    The folder is made if it is missing. Blobs that `sos` stored in it are served in
+    place; `amazin import-blobs` imports them. These settings apply: those of the
+    server, of uploads and of access.
     """
     load_settings(os.environ)
     folder = made_folder(store)
-    opened_folder(store).node.close()
+    opened_folder(store).close()
     address = bind_address(host, port)
     click.echo(f"blob-server available at http://{address}/")
     click.echo(f"Uploads will be written beneath: {store}")
@@ -54,7 +54,7 @@ def blob_server(store: str, port: int, host: str) -> None:
 
 
 def opened_folder(store: str) -> BlobFolder:
-    """Return the blobs of a folder. Raises: MistakeError: it can't be one of blobs."""
+    """Open a folder of blobs. Raises: MistakeError: it can't hold blobs."""
     if not Path(store).is_dir():
         raise MistakeError(f"-store: there is no folder {store}")
     try:
@@ -64,7 +64,7 @@ def opened_folder(store: str) -> BlobFolder:
 
 
 def made_folder(store: str) -> Path:
-    """Return the folder, made if it was missing. Raises: MistakeError."""
+    """Make the folder if it is missing; return its path. Raises: MistakeError."""
     folder = Path(store).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""The commands of `amazin`, one module each; `main.py` lists them.
+"""What all commands share: errors, option values, settings, reports and signals.
 
-Each does one thing and ends: 0 all is well, 1 something is left to be done or went
-wrong, 2 a setting or an argument can't be used. Here is what they share; it imports
-nothing that the help of `amazin` can do without.
+The help of `amazin` imports this module, so it imports large libraries only where it
+needs them.
 """
 
 from __future__ import annotations
@@ -35,23 +34,23 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class MistakeError(click.ClickException):
-    """The user has to change an argument or a setting; shown as one sentence."""
+    """The user has to change an argument or a setting. Exit code 2."""
 
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        """Print it."""
+        """Print the message on standard error."""
         click.echo(self.format_message(), err=True)
 
 
 class FailureError(MistakeError):
-    """The command can't be carried out now."""
+    """The command can't be carried out now. Exit code 1."""
 
     exit_code = 1
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a command's help: how it is called, a line each."""
+    """Return the end of a command's help: examples of calls, one a line."""
     title = "Example" if len(lines) == 1 else "Examples"
     return "\n".join(["\b", f"{title}:", *(f"  {line}" for line in lines)])
 
@@ -59,7 +58,7 @@ def examples(*lines: str) -> str:
 def as_rate(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> float | None:
-    """Read `50MB/s` as bytes a second."""
+    """Convert `50MB/s` to bytes a second. Raises: BadParameter."""
     if value is None:
         return None
     match = re.fullmatch(
@@ -77,7 +76,7 @@ def as_rate(
 def as_seconds(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> float | None:
-    """Read `90s`, `15m`, `1h`, `1.5d` as seconds."""
+    """Convert `90s`, `15m`, `1h` or `1.5d` to seconds. Raises: BadParameter."""
     if value is None:
         return None
     match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) ?([smhd])", value)
@@ -91,17 +90,17 @@ def as_seconds(
 def as_files(
     context: click.Context, argument: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Have a shell complete an argument that names a file, or may name one."""
+    """Let a shell complete an argument with the names of files."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
 class GoCommand(click.Command):
-    """A command whose flags may also be written as Go has them: `-verbose=true`."""
+    """A command that also takes flags as Go programs do: `-verbose=true`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments."""
+        """Parse the arguments."""
         flags = {
             name
             for option in self.params
@@ -125,7 +124,7 @@ def show_report(
     is_json: bool,
     is_quiet: bool = False,
 ) -> None:
-    """Print the report of a run as JSON, or as a line with problems below it.
+    """Print the report of a run as JSON, or as a line and its problems.
 
     Problems go to standard error; with `is_quiet` the line does, too.
     """
@@ -141,7 +140,7 @@ json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON."
 
 
 def read_settings() -> Settings:
-    """Read environment and file. Raises: SettingsError."""
+    """Read the settings from the environment and the file. Raises: SettingsError."""
     from amazin.settings.config_file import load
 
     settings, given = load(os.environ)
@@ -154,7 +153,7 @@ def read_settings() -> Settings:
 
 
 def wide_console() -> Console:
-    """Return where tables go: a narrow terminal breaks lines, and cuts none."""
+    """Return a console for tables: a narrow terminal wraps lines, and cuts none."""
     from rich.console import Console
 
     return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)
@@ -165,10 +164,11 @@ SHOW_CURSOR = b"\x1b[?25h\r\n"
 
 @contextmanager
 def ended_by_signals(message: str = "") -> Iterator[None]:
-    """End the process at once on SIGTERM and SIGINT, whatever runs.
+    """End the process at once on SIGTERM and SIGINT.
 
     That is safe for the objects: copies become visible whole, and nothing is removed
-    before its copies are there. With a `message` it is an interruption.
+    before its copies exist. With a `message`, which is printed, the exit code is 128
+    plus the signal's number; without one it is 0.
     """
 
     def end(which: int, frame: FrameType | None) -> NoReturn:

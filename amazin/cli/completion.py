@@ -1,4 +1,4 @@
-"""`amazin completion`: what lets a shell complete the command line."""
+"""`amazin completion`: prints the completion script of a shell."""
 
 from __future__ import annotations
 

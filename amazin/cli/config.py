@@ -1,4 +1,4 @@
-"""`amazin config`: the settings that count, and who says so. Looks at no node."""
+"""`amazin config`: shows the settings and their origins. Asks no node."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Row:
     """One setting."""
 
     name: str
-    """In the environment."""
+    """The environment variable."""
     place: str
-    """In the file, with dots."""
+    """The path in the file, with dots."""
     value: Any
     """`HIDDEN` for a secret that is set."""
     unit: str
@@ -40,7 +40,7 @@ def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
     found = []
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if field.metadata["is_list"]:  # as people write it
+        if field.metadata["is_list"]:  # as it was written
             text = given.get(field.name)
             value = text.text if text else field.metadata["default"]
         is_hidden = field.metadata["is_secret"] and value
@@ -56,14 +56,14 @@ def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
 
 
 def origin(given: Given | None) -> str:
-    """Return who says so."""
+    """Return where a setting's value comes from."""
     if given is None:
         return "default"
     return given.file_line or f"environment {given.name}"
 
 
 def as_table(found: list[Row]) -> Table:
-    """Return a row for each, as people would write the value."""
+    """Return a table with a row for each setting; values as they are written."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("setting", "value", "unit", "origin"):
         table.add_column(title, overflow="fold")
@@ -75,7 +75,7 @@ def as_table(found: list[Row]) -> Table:
 
 
 def as_json(found: list[Row]) -> dict[str, Any]:
-    """Return all of it."""
+    """Return all rows, by the name of the setting."""
     return {
         row.name: {
             "value": row.value,
@@ -93,7 +93,7 @@ def as_json(found: list[Row]) -> dict[str, Any]:
 )
 @json_option
 def config_command(is_json: bool) -> None:
-    """Show every setting: its value, its unit, and who says so.
+    """Show every setting: its value, its unit, and its origin.
 
     Secrets are hidden. The file is the one that CONFIG names, which is written if it is
     missing, or configs/config.yaml.

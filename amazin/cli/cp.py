@@ -1,4 +1,4 @@
-"""`amazin cp`: files and folders to a gateway, and back."""
+"""`amazin cp`: copies files and folders to a gateway, and back."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from amazin.model.names import printable
 from amazin.units import counted
 
 MARK = "amazin:"
-"""Marks an address, where a file of the same name may exist."""
+"""The prefix that marks an argument as an address."""
 MAX_JOBS = 32
 
 
-class Way(NamedTuple):
+class Direction(NamedTuple):
     """The direction of a copy, and both of its ends."""
 
     is_upload: bool
@@ -37,8 +37,8 @@ class Way(NamedTuple):
     address: str
 
 
-def way(source: str, target: str) -> Way:
-    """Decide which side is the local one. Raises: MistakeError: both may be."""
+def direction_of(source: str, target: str) -> Direction:
+    """Decide which side is local. Raises: MistakeError: neither or both may be."""
     sides = (is_local(source), is_local(target))
     if sides[0] == sides[1] and sides[0] is not None:
         where = "here" if sides[0] else "in the store"
@@ -47,11 +47,11 @@ def way(source: str, target: str) -> Way:
         sides = guessed(source, target)
     is_upload = bool(sides[0] if sides[0] is not None else not sides[1])
     local, address = (source, target) if is_upload else (target, source)
-    return Way(is_upload, local, address.removeprefix(MARK))
+    return Direction(is_upload, local, address.removeprefix(MARK))
 
 
 def is_local(text: str) -> bool | None:
-    """Whether the text of a side is a path, not an address; None: it may be either."""
+    """Whether an argument is a path, not an address; None: it may be either."""
     if text.startswith(MARK):
         return False
     is_path = text in (".", "..", STANDARD) or text.startswith(("/", "./", "../"))
@@ -59,7 +59,10 @@ def is_local(text: str) -> bool | None:
 
 
 def guessed(source: str, target: str) -> tuple[bool | None, bool | None]:
-    """Decide by which file exists here. Raises: MistakeError, if both do."""
+    """Return whether each side is local: the one that exists here.
+
+    Raises: MistakeError: both exist.
+    """
     is_here = Path(source).exists() or Path(source).is_symlink()
     if is_here and Path(target).exists():
         raise MistakeError(
@@ -69,26 +72,26 @@ def guessed(source: str, target: str) -> tuple[bool | None, bool | None]:
     return is_here, not is_here
 
 
-def way_of_one(way: Way) -> Way:
+def with_target_name(direction: Direction) -> Direction:
     """Return the direction with the full name of the target.
 
-    Raises: MistakeError: there is no such way.
+    Raises: MistakeError: the file, the folder or the address can't be used.
     """
-    if way.is_upload:
-        check_source(way.local)
-        address = address_for(Path(way.local).name, way.address)
-        return way._replace(address=address)
-    place = file_for(as_address(way.address), way.local)
-    return way._replace(local=place)
+    if direction.is_upload:
+        check_source(direction.local)
+        address = address_for(Path(direction.local).name, direction.address)
+        return direction._replace(address=address)
+    place = file_for(as_address(direction.address), direction.local)
+    return direction._replace(local=place)
 
 
-def copy_one(display: Display, client: GatewayClient, way: Way) -> None:
+def copy_one(display: Display, client: GatewayClient, direction: Direction) -> None:
     """Copy one file or object."""
-    if way.is_upload:
-        if stored := put_one(display, client, way.local, way.address, {}):
-            display.print(f"Stored {printable(way.address)}, {stored.size} bytes")
-    elif stored := get_one(display, client, way.address, way.local):
-        print_fetched(display, way.local, stored)
+    if direction.is_upload:
+        if stored := put_one(display, client, direction.local, direction.address, {}):
+            display.print(f"Stored {printable(direction.address)}, {stored.size} bytes")
+    elif stored := get_one(display, client, direction.address, direction.local):
+        print_fetched(display, direction.local, stored)
 
 
 def copy_tree(trees: Trees, is_upload: bool) -> None:
@@ -105,17 +108,17 @@ def copy_tree(trees: Trees, is_upload: bool) -> None:
     display.print(f"{done} {counted(count, 'object')}, {left} were there already")
 
 
-def tree_of(way: Way) -> tuple[str, str]:
+def tree_of(direction: Direction) -> tuple[str, str]:
     """Return bucket and prefix for the copy of a folder.
 
-    Raises: MistakeError: they have none, or the local side can't be a folder.
+    Raises: MistakeError: the address has no bucket, or the local side is no folder.
     """
-    path = Path(way.local)
-    if way.local == STANDARD:
+    path = Path(direction.local)
+    if direction.local == STANDARD:
         raise MistakeError("-r needs a folder")
-    if (way.is_upload or path.exists()) and not path.is_dir():
-        raise MistakeError(f"{printable(way.local)} is no folder")
-    return as_tree(way.address)
+    if (direction.is_upload or path.exists()) and not path.is_dir():
+        raise MistakeError(f"{printable(direction.local)} is no folder")
+    return as_tree(direction.address)
 
 
 @click.command(
@@ -149,24 +152,29 @@ def cp(
 ) -> None:
     """Copy files to the store, or objects from it.
 
-    One side is local: begin it with ./, ../ or /, or begin the other with amazin: to
-    say which. Without either, what exists here is local; if both do, it is refused.
+    One side is local. To say which, begin it with ./, ../ or /, or begin the other side
+    with `amazin:`. Otherwise the side that exists here is local; it is an error if both
+    exist.
 
-    With -r the files below the one side get the same names below the other. What is
-    there already, with the same size and MD5, is left out: so a run that was stopped is
-    simply begun again. What can't be copied is told, and the rest goes on.
+    With -r the files below one side get the same names below the other. Files that are
+    there already, with the same size and MD5, are skipped, so a stopped run can be
+    started again. Files that fail are reported, and the others are copied.
     """
     client = client_of(url, token)
-    found = way(source, target)
-    bucket, prefix = tree_of(found) if recursive else ("", "")
+    direction = direction_of(source, target)
+    bucket, prefix = tree_of(direction) if recursive else ("", "")
     if not recursive:
-        found = way_of_one(found)
-    with Display(quiet, not is_shown(found.local)) as display:
-        if make_bucket and found.is_upload and (recursive or "/" in found.address):
-            client.make_bucket(found.address.partition("/")[0])
+        direction = with_target_name(direction)
+    with Display(quiet, not is_shown(direction.local)) as display:
+        if (
+            make_bucket
+            and direction.is_upload
+            and (recursive or "/" in direction.address)
+        ):
+            client.make_bucket(direction.address.partition("/")[0])
         if recursive:
-            folder = Path(found.local)
+            folder = Path(direction.local)
             trees = Trees(client, display, folder, bucket, prefix, jobs)
-            copy_tree(trees, found.is_upload)
+            copy_tree(trees, direction.is_upload)
         else:
-            copy_one(display, client, found)
+            copy_one(display, client, direction)

@@ -1,4 +1,4 @@
-"""`amazin forget`: gives up nodes that never come back."""
+"""`amazin forget`: removes nodes that never come back from the roster."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def forget(names: tuple[str, ...], yes: bool, force: bool) -> None:
 
 
 def without(names: frozenset[str]) -> Callable[[Roster], Roster]:
-    """Return the step that gives nodes up; it raises MistakeError if they can't be."""
+    """Return the change of the roster that gives nodes up.
+
+    The change raises MistakeError if they can't be given up.
+    """
 
     def change(roster: Roster) -> Roster:
         try:
@@ -59,7 +62,7 @@ def without(names: frozenset[str]) -> Callable[[Roster], Roster]:
 
 
 def refuse_alive(snapshot: Snapshot, names: frozenset[str]) -> None:
-    """Raise MistakeError if a node answers."""
+    """Check that these nodes are down or lost their disks. Raises: MistakeError."""
     alive = names - snapshot.view.unreachable - snapshot.lost
     if alive:
         raise MistakeError(
@@ -69,7 +72,7 @@ def refuse_alive(snapshot: Snapshot, names: frozenset[str]) -> None:
 
 
 def consequences(roster: Roster, names: frozenset[str]) -> str:
-    """Return what it means to give up these nodes, for the one who decides."""
+    """Return the consequences of giving these nodes up, to be confirmed."""
     replicas = min(nodes.replicas for nodes in roster.sets)
     gone = (
         "objects that have no copy elsewhere are lost for good"
@@ -87,5 +90,5 @@ def consequences(roster: Roster, names: frozenset[str]) -> str:
 
 
 def enumerated(names: frozenset[str]) -> str:
-    """Return names as a list for people."""
+    """Return sorted names with commas between them."""
     return ", ".join(sorted(names))

@@ -20,7 +20,10 @@ from amazin.model.names import printable
 
 
 def file_for(address: str, file: str | None) -> str:
-    """Return the path of the file for an object. Raises: MistakeError."""
+    """Return the path of the file for an object; `-` is standard output.
+
+    Raises: MistakeError: the path can't be used.
+    """
     if file == STANDARD:
         if sys.stdout is None:
             raise MistakeError("Standard output is closed")
@@ -35,7 +38,9 @@ def file_for(address: str, file: str | None) -> str:
 
 
 def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredObject:
-    """Fetch an object into a file, or to standard output; whole, or not at all.
+    """Fetch an object into a file, or write it to standard output or a device.
+
+    A file is replaced only by the whole object.
 
     Raises: ClientError, OSError.
     """
@@ -49,7 +54,7 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
         with client.get(address) as stream, path.open("wb", buffering=0) as device:
             copy(stream, device, show)
         return stream.info
-    path = Path(os.path.realpath(file))  # a link stays one
+    path = Path(os.path.realpath(file))  # a link is not replaced
     stored = download(client, address, path, show)
     remove_leftovers(path)
     return stored
@@ -58,14 +63,14 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
 def get_one(
     display: Display, client: GatewayClient, address: str, file: str
 ) -> StoredObject | None:
-    """Fetch an object and show its progress; None: it failed."""
+    """Fetch an object and show the progress; None: it failed."""
     with display.noting(address), display.bar(address, None) as show:
         return fetch(client, address, file, show)
     return None
 
 
 def is_output(file: str) -> bool:
-    """Whether the file is standard output, by whatever name."""
+    """Whether the file is standard output, also by another name."""
     try:
         return file == STANDARD or os.path.samestat(Path(file).stat(), os.fstat(1))
     except (OSError, ValueError):
@@ -97,9 +102,9 @@ def get(key: str, file: str | None, url: str, token: str | None, quiet: bool) ->
     """Fetch an object into a file.
 
     KEY is a bucket and a key, or, without a slash, the id of an object. FILE is the
-    last part of the key unless given; it is replaced, if it exists, but only when the
-    whole object is here, with the right MD5. - is standard output. A download that
-    breaks is gone on with, also by the next run.
+    last part of the key unless given; - is standard output. An existing file is
+    replaced only when the whole object has come, with the right MD5. A download
+    continues if its connection breaks; the next run continues one that was stopped.
     """
     client = client_of(url, token)
     place = file_for(as_address(key), file)

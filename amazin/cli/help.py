@@ -1,4 +1,4 @@
-"""`amazin help`: what `--help` says, for who asks so."""
+"""`amazin help`: shows the same text as `--help`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amazin.cli.common import examples
 def names(
     context: click.Context, argument: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Return the commands that begin so, for a shell that completes."""
+    """Return the commands that begin with `incomplete`, for shell completion."""
     root = context.find_root()
     known = root.command.list_commands(root) if isinstance(root.command, Group) else []
     return [name for name in known if name.startswith(incomplete)]
@@ -23,7 +23,7 @@ def names(
 def help_command(context: click.Context, name: str | None) -> None:
     """Show what a command does, and how.
 
-    Without COMMAND: which commands there are.
+    Without COMMAND, show all commands.
     """
     above = context.find_root()
     group = above.command

@@ -1,4 +1,4 @@
-"""`amazin import-blobs`: what `sos` stored in a folder is taken over."""
+"""`amazin import-blobs`: imports the blobs that `sos` stored in a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from amazin.cli.common import FailureError, MistakeError, examples, json_option
 from amazin.errors import NodeFullError
 from amazin.settings.config_file import reason
 
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 
 
 @click.command(
@@ -40,16 +40,16 @@ _MOST_SHOWN = 20
 def import_blobs(store: str, source: Path | None, is_json: bool) -> None:
     """Take over the blobs that sos stored in a folder.
 
-    Those in the store itself are moved; those of another folder FROM are copied, and
-    left untouched. What is stored already is never overwritten. What sos left of a
-    damaged blob is removed from the store once a whole copy is stored there. Nothing
-    else may write to the folder meanwhile; `amazin blob-server` may serve the store.
-    Stop it at any time, and begin it again.
+    Blobs in the store itself are moved; those in another folder FROM are copied, and
+    stay there. Stored blobs are never overwritten. The file of a damaged blob is
+    removed from the store once a whole copy is stored there. Nothing else may write to
+    the folder meanwhile, but `amazin blob-server` may serve the store. The import can
+    be stopped and started again at any time.
     """
     if source and source.resolve() == Path(store).resolve():
         source = None
     with closing(opened_folder(store)) as folder:
-        report = ran(folder, source)
+        report = run_import(folder, source)
     if is_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:
@@ -57,14 +57,14 @@ def import_blobs(store: str, source: Path | None, is_json: bool) -> None:
             f"Imported {report.imported} blobs ({report.bytes} bytes); "
             f"{report.already} were stored already."
         )
-    for blob_id, why in list(report.failures.items())[:_MOST_SHOWN]:
+    for blob_id, why in list(report.failures.items())[:_MAX_SHOWN]:
         click.echo(f"{blob_id}: {why}", err=True)
     if report.failures:
         raise FailureError(f"{len(report.failures)} blobs were left where they are.")
 
 
-def ran(folder: BlobFolder, source: Path | None) -> Report:
-    """Import all, and show how far it is. Raises: MistakeError, FailureError."""
+def run_import(folder: BlobFolder, source: Path | None) -> Report:
+    """Import all blobs, and show the progress. Raises: MistakeError, FailureError."""
     work = Import(folder, source)
     try:
         ids = work.ids()

@@ -1,4 +1,4 @@
-"""`amazin locate`: where one object lies, by asking every node. Changes nothing."""
+"""`amazin locate`: shows which nodes hold an object. Changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from amazin.status.observer import look
 
 
 def show(location: Location) -> None:
-    """Print it for people; a narrow terminal breaks lines, and cuts none."""
+    """Print the location as text; problems go to standard error."""
     click.echo(location.sentence)
     wide_console().print(as_table(location))
     for problem in problems(location):
@@ -30,7 +30,7 @@ def show(location: Location) -> None:
 
 
 def as_table(location: Location) -> Table:
-    """Return the nodes, a row each."""
+    """Return a table with a row for each node."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("rank", "node", "home", "state", "version", "size", "ETag", ""):
         justify: JustifyMethod = "right" if title in ("rank", "size") else "left"
@@ -41,20 +41,20 @@ def as_table(location: Location) -> Table:
 
 
 def problems(location: Location) -> list[str]:
-    """Return why nodes can't be reached, a line each."""
+    """Return a line for each node that can't be reached."""
     return [
         f"{held.node}: {held.problem}" for held in location.holdings if held.problem
     ]
 
 
 def home(held: Holding) -> str:
-    """Return in which homes a node is."""
+    """Return the homes that a node is in, as text."""
     homes = [("home", held.is_home), ("next home", held.is_next_home)]
     return ", ".join(word for word, is_in in homes if is_in)
 
 
 def copy_cells(held: Holding) -> tuple[str, ...]:
-    """Return the state of a node, and the copy on it."""
+    """Return the cells of a node's state and its copy."""
     info = held.info
     if info is None:
         return held.state, "", "", "", ""
@@ -64,7 +64,7 @@ def copy_cells(held: Holding) -> tuple[str, ...]:
 
 
 def as_json(location: Location) -> dict[str, Any]:
-    """Return all of it."""
+    """Return the location as JSON shows it."""
     return {
         "bucket": location.name.bucket,
         "key": location.name.key,
@@ -76,7 +76,7 @@ def as_json(location: Location) -> dict[str, Any]:
 
 
 def node_as_json(held: Holding) -> dict[str, Any]:
-    """Return one node, and the copy on it."""
+    """Return a node and its copy as JSON shows them."""
     info = held.info
     copy = info and {
         "time": moment(info),

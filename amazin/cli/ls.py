@@ -1,4 +1,4 @@
-"""`amazin ls`: what there is."""
+"""`amazin ls`: lists buckets or objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIME_LETTERS = 19
 
 
 def print_array(entries: Iterable[Any]) -> None:
-    """Print JSON as it comes: without its last bracket, if it breaks off."""
+    """Print a JSON array as entries come; after an error it is not closed."""
     before = "["
     for entry in entries:
         click.echo(before + json.dumps(entry), nl=False)
@@ -32,7 +32,7 @@ def print_array(entries: Iterable[Any]) -> None:
 
 
 def line_of(entry: StoredObject) -> str:
-    """Return size, time and key on one line that is safe for a terminal."""
+    """Return size, time and key as a line; control characters are escaped."""
     size = time = ""
     if not entry.is_prefix:
         size, time = str(entry.size), f"{entry.last_modified[:TIME_LETTERS]}Z"
@@ -41,7 +41,7 @@ def line_of(entry: StoredObject) -> str:
 
 
 def show(client: GatewayClient, place: str, is_recursive: bool, is_json: bool) -> None:
-    """Print buckets, or objects, as they come. Raises: ClientError, also midway."""
+    """Print buckets or objects as they come. Raises: ClientError, also midway."""
     if not place:
         names = client.buckets()
         if is_json:
@@ -79,10 +79,10 @@ def ls(
 ) -> None:
     """List the buckets, or the objects of one.
 
-    With size in bytes and time, in key order; PREFIX is what the keys begin with. Keys
-    that have more slashes behind it are one line, unless -r is given. Characters that
-    would do something to a terminal are escaped; --json has them as they are, and the
-    array is closed only if it is whole.
+    Objects are listed in key order, with their size in bytes and their time. PREFIX is
+    the beginning of the keys. Without -r, keys with the same text up to a slash behind
+    PREFIX are one line. Control characters are escaped, but not with --json. The JSON
+    array is closed only if the list is complete.
     """
     if place.startswith("/"):
         raise MistakeError(f"{place!r} has no bucket: photos/2026 has one")

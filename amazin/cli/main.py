@@ -1,14 +1,17 @@
-"""The `amazin` command: the product in a terminal.
+"""The `amazin` command: the list of its commands, and their errors.
 
-The list of its commands, each in a module of this room that is imported when it is
-asked for; and the one place where errors become a sentence and an exit code.
+The module of a command is imported only when the command is called or its help is
+shown. Errors become a sentence and an exit code here only.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -26,12 +29,12 @@ ITSELF = "This command"
 
 
 class Entry(NamedTuple):
-    """One command, as it is known before its module is imported."""
+    """One command; this is known before its module is imported."""
 
     section: str
-    """Of the help."""
+    """The section of the help."""
     place: str
-    """The module in this room, and the command in it."""
+    """`module:function`; the module is in `amazin.cli`."""
     summary: str
     """The first sentence of its help, without the full stop."""
 
@@ -41,7 +44,7 @@ COMMANDS = {
     "config": Entry(
         SERVING,
         "config:config_command",
-        "Show every setting: its value, its unit, and who says so",
+        "Show every setting: its value, its unit, and its origin",
     ),
     "put": Entry(OBJECTS, "put:put", "Store a file as an object"),
     "get": Entry(OBJECTS, "get:get", "Fetch an object into a file"),
@@ -90,7 +93,7 @@ COMMANDS = {
     "version": Entry(ITSELF, "version:version", "Show which release this is"),
     "help": Entry(ITSELF, "help:help_command", "Show what a command does, and how"),
 }
-"""By name, in the order of the help; those of a section stand together."""
+"""The commands by name, in the order of the help, section by section."""
 EXIT_CODES = (
     ("0", "All is well."),
     ("1", "Something failed, or is left to be done; standard error says what."),
@@ -100,14 +103,29 @@ EXIT_CODES = (
 
 
 class Commands(click.Group):
-    """The commands, found when they are needed."""
+    """The group of all commands, which imports a command when it is needed."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run as a program, which ends here.
+
+        The interpreter's own end would write once more what standard output has
+        refused, and may abort while another thread prints.
+        """
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else bool(exc.code)
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return their names, in the order of the help."""
+        """Return the names of the commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return one; None: there is none of this name."""
+        """Return a command; None: there is no such command."""
         if cmd_name not in COMMANDS:
             return None
         module, _, function = COMMANDS[cmd_name].place.partition(":")
@@ -118,22 +136,22 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments begin with.
+        """Return the command that the arguments begin with.
 
-        Raises: MistakeError, with the usage and what may have been meant.
+        Raises: MistakeError: there is no such command; suggests a similar one.
         """
         name = args[0]
         if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         raise MistakeError(
-            f"No such command '{name}'.{guess(name)}\n{ctx.get_usage()}\n"
+            f"No such command '{name}'.{similar_command(name)}\n{ctx.get_usage()}\n"
             f"'{ctx.command_path} --help' shows all commands."
         )
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        """Write a section for each kind of command; imports none of them."""
+        """Write the sections of commands, without importing the commands."""
         width = max(map(len, COMMANDS))
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, entry in COMMANDS.items():
@@ -152,7 +170,10 @@ class Commands(click.Group):
     def shell_complete(
         self, ctx: click.Context, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the commands and options that begin so; imports no command."""
+        """Return the commands and options that begin with `incomplete`.
+
+        Imports no command.
+        """
         from click.shell_completion import CompletionItem
 
         items = [
@@ -163,7 +184,7 @@ class Commands(click.Group):
         return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run a command; turn errors into sentences and exit codes."""
         try:
             return super().invoke(ctx)
         except click.UsageError as exc:
@@ -178,41 +199,42 @@ class Commands(click.Group):
             click.echo("Stopped", err=True)
             ctx.exit(130)
         except OSError as exc:
-            raise refusal(exc) from exc
+            raise as_failure(exc) from exc
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options of `amazin` itself; `--help` is answered here."""
+        """Parse the options of `amazin` itself; `--help` prints and exits here."""
         try:
             return super().parse_args(ctx, args)
         except OSError as exc:
-            raise refusal(exc) from exc
+            raise as_failure(exc) from exc
 
 
-def guess(name: str) -> str:
-    """Return which command may have been meant, as a sentence; empty: none."""
+def similar_command(name: str) -> str:
+    """Return a sentence with a similar command; empty: no command is similar."""
     from difflib import get_close_matches
 
     found = get_close_matches(name, COMMANDS, n=1)
     return f" Did you mean '{found[0]}'?" if found else ""
 
 
-def refusal(error: OSError) -> Exception:
-    """Return what a failure of the system is to the user.
+def as_failure(error: OSError) -> Exception:
+    """Return the error to raise for an OSError.
 
-    Where nobody reads on (`amazin ls | head`) it stays what it is: click ends quietly.
+    EPIPE stays an OSError: if the reader of the output has ended (`amazin ls | head`),
+    click exits without a message.
     """
-    return error if error.errno == errno.EPIPE else FailureError(complaint(error))
+    return error if error.errno == errno.EPIPE else FailureError(text_of(error))
 
 
-def complaint(error: OSError) -> str:
-    """Return what the system has against it, and against what."""
+def text_of(error: OSError) -> str:
+    """Return the text of an OSError, with the file name in front if it has one."""
     if not error.strerror:
         return str(error) or type(error).__name__
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def print_version(context: click.Context, option: click.Parameter, value: bool) -> None:
-    """Do what `--version` asks for, and end."""
+    """Print the release and exit, if the option is given."""
     if value and not context.resilient_parsing:
         from amazin.cli.version import release
 

@@ -1,4 +1,4 @@
-"""What all commands share: the nodes while one runs, and its log."""
+"""What the commands that ask nodes share: the membership and the log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from amazin.settings.settings import Settings
 from discovery import load_discovery
 
 QUIET = {"info": "warning"}
-"""Levels of the gateway's log that say too much beside the output of a command."""
+"""Replaces levels of the gateway's log that are too verbose for a command."""
 
 
 @contextmanager
 def known_nodes(settings: Settings) -> Iterator[Membership]:
-    """Follow the nodes meanwhile; changes of their set are never proposed here.
+    """Give the membership of the nodes, and close it at the end.
 
-    Nor are folders made: one that is missing is a node that is away, not an empty one.
+    A command proposes no changes of the set of nodes, and makes no folders: a missing
+    folder is a node that is down, not an empty one.
     """
     discovery = load_discovery(replace(settings, folder_nodes=0))
     build = node_builder(settings.node_limits)
@@ -33,7 +34,7 @@ def known_nodes(settings: Settings) -> Iterator[Membership]:
         try:
             yield membership
         except KeyboardInterrupt:
-            stack.pop_all()  # the process ends at once, and its threads with it
+            stack.pop_all()  # the process ends at once, with its threads
             raise
 
 
@@ -45,13 +46,13 @@ class NoteHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one."""
+        """Print a record."""
         text = record.getMessage()
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def log_to(console: Console, settings: Settings) -> None:
-    """Show the log of a command that a person runs on standard error."""
+    """Print the log of a command on a console, as sentences."""
     level = QUIET.get(settings.least_level, settings.least_level).upper()
     note: Mapping[str, Any] = {"()": NoteHandler, "console": console}
     logging.config.dictConfig(

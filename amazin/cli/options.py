@@ -1,4 +1,4 @@
-"""What the commands that speak to a gateway share: options and arguments."""
+"""What the commands that use a gateway share: options and arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 def gateway_options(command: Command) -> Command:
     """Add the options for the gateway, the token, and quiet output."""
     for option in (
-        click.option("--quiet", "-q", is_flag=True, help="Only tell what went wrong."),
+        click.option("--quiet", "-q", is_flag=True, help="Print errors only."),
         click.option(
             "--token",
             envvar="AMAZIN_TOKEN",
@@ -48,8 +48,9 @@ make_bucket_option = click.option(
 def client_of(url: str, token: str | None) -> GatewayClient:
     """Return a client that is closed when the command ends.
 
-    It pauses by the context's `obj`, if that is set. Raises: MistakeError, if the URL
-    or the token is invalid.
+    The context's `obj`, if set, replaces `time.sleep`.
+
+    Raises: MistakeError: the URL or the token is not valid.
     """
     context = click.get_current_context()
     try:
@@ -61,7 +62,7 @@ def client_of(url: str, token: str | None) -> GatewayClient:
 
 
 def as_address(text: str) -> str:
-    """Return a valid address. Raises: MistakeError."""
+    """Return the address unchanged if it is valid. Raises: MistakeError."""
     try:
         path_of(text)
     except ClientError as exc:
@@ -72,7 +73,9 @@ def as_address(text: str) -> str:
 def as_tree(text: str) -> tuple[str, str]:
     """Return the bucket and the prefix of an address.
 
-    Raises: MistakeError: it names no bucket.
+    The prefix is empty or ends in a slash.
+
+    Raises: MistakeError: the address has no bucket.
     """
     bucket, _, prefix = text.partition("/")
     if not bucket:
@@ -83,7 +86,10 @@ def as_tree(text: str) -> tuple[str, str]:
 
 
 def last_segment(address: str) -> str:
-    """Return the file name for an object. Raises: MistakeError: it has none."""
+    """Return the last segment of an address, as a file name.
+
+    Raises: MistakeError: it is no file name.
+    """
     name = address.rpartition("/")[2]
     if name in ("", ".", "..") or "\0" in name:
         raise MistakeError(f"{address!r} ends in no file's name: give one")
@@ -92,7 +98,7 @@ def last_segment(address: str) -> str:
 
 @contextmanager
 def with_hint() -> Iterator[None]:
-    """Add a hint to an error of an upload, if there is one."""
+    """Add a hint to the error of an upload, if there is a known remedy."""
     try:
         yield
     except RefusedError as exc:
@@ -108,7 +114,7 @@ def with_hint() -> Iterator[None]:
 def as_headers(
     context: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """Read `X-Owner: ann`, several times."""
+    """Convert several `NAME: VALUE` to headers. Raises: BadParameter."""
     headers: dict[str, str] = {}
     for value in values:
         name, colon, text = value.partition(":")
@@ -120,7 +126,7 @@ def as_headers(
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Return if these headers can be sent. Raises: MistakeError."""
+    """Check that these headers can be sent. Raises: MistakeError."""
     try:
         checked_headers(headers)
     except ClientError as exc:

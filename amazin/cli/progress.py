@@ -1,4 +1,4 @@
-"""Progress bars of transfers and of runs, and the lines of failed transfers."""
+"""Progress bars of transfers and runs, and messages of failed transfers."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from amazin.model.names import printable
 from amazin.units import counted
 
 HOPELESS_CODES = frozenset(("NoSuchBucket", "InvalidBucketName"))
-"""Errors that concern all objects of a bucket."""
+"""Error codes that all objects of the bucket would get."""
 FAILURES_IN_A_ROW = 10
-"""After so many transient failures in a row the command ends."""
+"""The command ends after this number of transient failures in a row."""
 LABEL_LETTERS = 40
 SMALL_BYTES = 2**20
-"""Smaller objects have no bar of their own where there is one for all."""
+"""Smaller objects have no bar of their own if there is a bar for all."""
 
 
 def reason_of(error: Exception) -> str:
-    """Return the reason of an error as one sentence for people."""
+    """Return the text of an error; control characters are escaped."""
     if isinstance(error, OSError):
         return printable(error.strerror or type(error).__name__)
     return printable(str(error))
 
 
 def shortened(label: str) -> str:
-    """Return a label for a bar; only the end of a long one."""
+    """Return a label for a bar; of a long one, its end."""
     text = printable(label)
     fits = len(text) <= LABEL_LETTERS
     return text if fits else f"...{text[3 - LABEL_LETTERS :]}"
@@ -58,8 +58,8 @@ def shortened(label: str) -> str:
 class Display:
     """Shows progress bars at a terminal, and a line for each failure.
 
-    It writes to standard error. Thread-safe. At the end of its `with` the process ends
-    with exit code 1 if anything failed.
+    Both go to standard error. At the end of the `with`, the process exits with code 1
+    if anything failed. Thread-safe.
     """
 
     def __init__(self, is_quiet: bool, has_bars: bool = True) -> None:
@@ -69,7 +69,7 @@ class Display:
         self._in_a_row = 0
         self.failures = 0
         self.done = 0
-        """How many objects were transferred, or did not need to be."""
+        """Number of objects that were transferred or skipped."""
         self._total: TaskID | None = None
         """The bar of all objects together."""
         self._bars = Progress(
@@ -92,12 +92,12 @@ class Display:
             sys.exit(1)
 
     def show_total(self) -> None:
-        """Show one bar for all objects together; small ones have no other."""
+        """Show one bar for all objects; small ones then have no bar of their own."""
         self._total = self._bars.add_task(counted(0, "object"), total=None)
 
     @contextmanager
     def bar(self, label: str, size: int | None) -> Iterator[Show]:
-        """Show the progress of one object while it lasts."""
+        """Show the progress of one object; give what updates it."""
         is_small = size is not None and size < SMALL_BYTES
         has_bar = self._total is None or not is_small
         task = self._bars.add_task(shortened(label), total=size) if has_bar else None
@@ -119,10 +119,13 @@ class Display:
 
     @contextmanager
     def noting(self, label: str) -> Iterator[None]:
-        """Count an object as done, or note the error with which its transfer ends."""
+        """Count an object as done; note the ClientError or OSError of its transfer.
+
+        Raises: FailureError: as `note_failure`.
+        """
         try:
             yield
-        except BrokenPipeError:  # of standard output: the reader has enough
+        except BrokenPipeError:  # of standard output: the reader has ended
             raise
         except (ClientError, OSError) as exc:
             self.note_failure(label, exc)
@@ -138,7 +141,7 @@ class Display:
                 self._bars.update(self._total, description=counted(self.done, "object"))
 
     def note_failure(self, label: str, error: Exception) -> None:
-        """Show and count a failure. Raises: FailureError: the rest would fail, too."""
+        """Print and count a failure. Raises: FailureError: all others would fail."""
         with self._lock:
             self.failures += 1
             is_transient = isinstance(error, ClientError) and (
@@ -154,7 +157,7 @@ class Display:
         self.warn(sentence)
 
     def _concerns_all(self, error: Exception) -> bool:
-        """Whether all other requests would be refused for the same reason."""
+        """Whether all other requests would fail for the same reason."""
         if not isinstance(error, RefusedError):
             return False
         has_one_bucket = self._total is not None
@@ -166,22 +169,22 @@ class Display:
         self._console.print(Text(sentence), soft_wrap=True)
 
     def print(self, sentence: str) -> None:
-        """Print the result on standard output, unless quiet."""
+        """Stop the bars; print the result on standard output, unless quiet."""
         self._bars.stop()
         if not self._is_quiet:
             click.echo(sentence)
 
 
 class DoneColumn(ProgressColumn):
-    """Column: what a run has done so far, and how fast."""
+    """A column with what a run has done so far, and its speed."""
 
     def __init__(self, done: Callable[[Any, str], str]) -> None:
-        """`done` makes the text of the report and the bytes a second."""
+        """`done` returns the text, from the report and the speed as text."""
         super().__init__(Column(no_wrap=True))
         self._done = done
 
     def render(self, task: Task) -> Text:
-        """Return the text as of now: bytes are counted between two steps, too."""
+        """Return the current text; the report changes also between two updates."""
         report = task.fields["report"]
         speed = decimal(int(report.bytes / max(task.elapsed or 0.0, 0.1)))
         return Text(self._done(report, f"{speed}/s"))
@@ -190,9 +193,10 @@ class DoneColumn(ProgressColumn):
 def run_bar(
     console: Console, done: Callable[[Any, str], str], *labels: ProgressColumn
 ) -> Progress:
-    """Return the bar of a run, with labels in front; its task has a `report`.
+    """Return the progress bar of a run, with labels in front.
 
-    See `DoneColumn` for `done`. With labels it is removed at its end.
+    Its task needs a field `report`. See `DoneColumn` for `done`. With labels the bar is
+    removed at its end.
     """
     return Progress(
         *labels,

@@ -28,7 +28,7 @@ from amazin.model.names import printable
 
 STANDARD = "-"
 DEFAULT_FOLDER = "default/"
-"""The prefix of files that are stored without a key."""
+"""The prefix of addresses for files that are stored without KEY."""
 
 
 def address_for(name: str, address: str | None) -> str:
@@ -41,7 +41,7 @@ def address_for(name: str, address: str | None) -> str:
 
 
 def check_source(file: str) -> None:
-    """Return if there is such a file, or a pipe. Raises: MistakeError."""
+    """Check that the file or pipe exists. Raises: MistakeError."""
     if file == STANDARD:
         if sys.stdin is None:
             raise MistakeError("Standard input is closed")
@@ -75,7 +75,7 @@ def put_one(
     address: str,
     headers: dict[str, str],
 ) -> StoredObject | None:
-    """Store a file and show its progress; None: it failed."""
+    """Store a file and show the progress; None: it failed."""
     with display.noting(address), display.bar(file, None) as show, with_hint():
         return store(client, file, address, headers, show)
     return None
@@ -116,9 +116,9 @@ def put(
     """Store a file as an object.
 
     FILE - is standard input. KEY is a bucket and a key, or, without a slash, the id of
-    an object; one that ends in a slash gets the file's name behind it. Without KEY it
-    is default/ and the file's name. It counts as stored only if the gateway has the
-    same MD5 as the file; a file that changes meanwhile is not stored.
+    an object. If it ends in a slash, the file's name is appended; without KEY it is
+    default/ and the file's name. The MD5 of the stored object is compared with that of
+    the file. A file that changes meanwhile is not stored.
     """
     client = client_of(url, token)
     check_source(file)

@@ -1,4 +1,4 @@
-"""`amazin repair`: the command; how it runs: `repair/schedule.py`."""
+"""`amazin repair`: brings objects to their nodes; see `repair/schedule.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from amazin.cli.nodes import known_nodes, log_to
 from amazin.cli.progress import run_bar
 from amazin.logs import logging_config
 from amazin.repair.report import Options, Report, fields, one_line, to_do
-from amazin.repair.schedule import Job, Watch, attempt, run, wait_for_it
+from amazin.repair.schedule import Job, Watch, attempt, run, wait_until_ready
 from amazin.units import counted
 
 
@@ -44,7 +44,7 @@ from amazin.units import counted
     "--every",
     callback=as_seconds,
     metavar="TIME",
-    help="Run for ever in this rhythm, as 1h.",
+    help="Run repeatedly; the time from start to start, as 1h.",
 )
 @json_option
 def repair(
@@ -52,9 +52,9 @@ def repair(
 ) -> None:
     """Bring every object onto the nodes where it belongs.
 
-    After a node was added, is to be drained, was lost or forgotten, or has been away.
-    It may be stopped, and begun again, at any time. Exit code 1 means that something
-    is left to be done, for which standard error gives the reason.
+    Run it after a node was added, given the weight 0, lost or forgotten, or was down.
+    It can be stopped and started again at any time. Exit code 1 means that something
+    is left to be done; standard error says why.
     """
     if every and dry_run:
         raise click.UsageError("--every and --dry-run don't go together")
@@ -76,9 +76,9 @@ def repair(
 
 
 def work(job: Job, console: Console) -> Report:
-    """Run at a terminal: show the plan first, then a progress bar."""
+    """Run at a terminal: show the result of a dry run, then a progress bar."""
     with console.status("Looking at the nodes") as status:
-        snapshot = wait_for_it(job, status.update)
+        snapshot = wait_until_ready(job, status.update)
 
         def count(report: Report) -> None:
             status.update(f"Looking at the objects: {report.objects}")

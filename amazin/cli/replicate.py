@@ -1,4 +1,4 @@
-"""`amazin replicate`: the command; what it does: `blobs/replication/run.py`."""
+"""`amazin replicate`: mirrors blobs; see `blobs/replication/run.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from amazin.blobs.node.node import BlobNode
-from amazin.blobs.replication.run import JOBS, Options, Replication, Stage, Tell, mute
+from amazin.blobs.replication.run import (
+    JOBS,
+    OnProgress,
+    Options,
+    Replication,
+    Stage,
+    print_nothing,
+)
 from amazin.blobs.replication.work import Report
 from amazin.blobs.sos_conf import BlobServer, read_servers, shown, table
 from amazin.cli.common import (
@@ -54,7 +61,7 @@ NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob se
     "--blob-server",
     "given",
     metavar="URL,URL",
-    help="The servers, one group; by default /etc/sos.conf and ~/.sos.conf say them.",
+    help="The servers, one group; by default those of /etc/sos.conf and ~/.sos.conf.",
 )
 @click.option(
     "--jobs",
@@ -64,7 +71,7 @@ NO_SERVERS = "nothing to do: neither -blob-server nor a sos.conf names a blob se
     help="How many blobs are copied at once.",
 )
 @click.option(
-    "--check", is_flag=True, help="Read every copy, and hold it against its name."
+    "--check", is_flag=True, help="Read every copy, and compare it with its id."
 )
 @json_option
 def replicate(
@@ -72,13 +79,12 @@ def replicate(
 ) -> None:
     """Copy blobs to every blob server of their group.
 
-    For servers of ours and of `sos`, also mixed. What is copied is held against its id,
-    if that is a SHA-1. Different contents under one id are reported, and stay as they
-    are. A server that doesn't answer is left out. It may be stopped, and begun again,
-    at any time.
+    The servers may be ours and those of `sos`. Copies are compared with the id, if that
+    is a SHA-1. Different contents under one id are reported and not changed. A server
+    that doesn't answer is left out. The run can be stopped and started again at any
+    time.
 
-    Exit code 1 means that something is left to be done, for which standard error gives
-    the reason.
+    Exit code 1 means that something is left to be done; standard error says why.
     """
     if is_verbose and is_json:
         raise click.UsageError("--verbose and --json don't go together")
@@ -91,12 +97,12 @@ def replicate(
         if is_verbose:
             click.echo(table(servers), nl=False)
         is_watched = console.is_terminal and not is_verbose
-        with shown_at(console) if is_watched else unseen() as tell:
-            report = run(settings, servers, options, is_verbose, tell)
+        with shown_at(console) if is_watched else nullcontext() as on_progress:
+            report = run(settings, servers, options, is_verbose, on_progress)
     if servers or is_json or is_verbose:
-        # Beside the lines of --verbose, which other programs read, all is on standard
-        # error.
-        line, problems = summary(report), list(told(report))
+        # Programs read the lines of --verbose on standard output, so the report goes to
+        # standard error.
+        line, problems = summary(report), list(unfinished(report))
         show_report(fields(report), line, problems, is_json, is_quiet=is_verbose)
     else:
         click.echo(NO_SERVERS)
@@ -108,9 +114,9 @@ def run(
     servers: Sequence[BlobServer],
     options: Options,
     is_verbose: bool,
-    tell: Tell | None,
+    on_progress: OnProgress | None,
 ) -> Report:
-    """Mirror each group. Raises: RepairError."""
+    """Mirror each group. Raises: RepairError: the lists can't be written."""
     groups: dict[str, list[str]] = {}
     for server in servers:
         groups.setdefault(server.group, []).append(server.url)
@@ -118,12 +124,12 @@ def run(
     def connect(url: str) -> BlobNode:
         return BlobNode(shown(url), url, settings.node_limits)
 
-    say = Printer().say if is_verbose else mute
-    return Replication(connect, options, say, tell).run(groups)
+    say = Printer().say if is_verbose else print_nothing
+    return Replication(connect, options, say, on_progress).run(groups)
 
 
 class Printer:
-    """Prints the lines of one call together, though several threads call it."""
+    """Prints the lines of one call together. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -139,14 +145,8 @@ class Printer:
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
-    """Show nothing."""
-    yield None
-
-
-@contextmanager
-def shown_at(console: Console) -> Iterator[Tell]:
-    """Show the progress of each group while it lasts."""
+def shown_at(console: Console) -> Iterator[OnProgress]:
+    """Show a progress bar; give what updates it."""
     label = TextColumn("{task.description}", table_column=Column(no_wrap=True))
     with run_bar(console, lambda report, s: f"{copied(report)}, {s}", label) as bar:
         task = bar.add_task("Looking", total=None, report=Report())
@@ -163,11 +163,11 @@ def shown_at(console: Console) -> Iterator[Tell]:
         yield show
 
 
-# What came of it
+# The report
 
 
-def told(report: Report) -> Iterator[str]:
-    """Yield a sentence for each thing that is left to be done."""
+def unfinished(report: Report) -> Iterator[str]:
+    """Yield a sentence for each problem and each server that was left out."""
     yield from report.problems
     if report.more_problems:
         yield f"... and {report.more_problems} more"
@@ -195,5 +195,5 @@ def summary(report: Report) -> str:
 
 
 def copied(report: Report) -> str:
-    """Return how much was copied."""
+    """Return the number and the size of the copied blobs."""
     return f"copied {counted(report.copied, 'blob')} ({decimal(report.bytes)})"

@@ -18,7 +18,7 @@ from amazin.units import counted
 
 
 def remove_one(display: Display, client: GatewayClient, address: str) -> None:
-    """Remove an object."""
+    """Remove an object; note a failure."""
     with display.noting(address):
         client.delete(address)
 
@@ -26,7 +26,7 @@ def remove_one(display: Display, client: GatewayClient, address: str) -> None:
 def remove_tree(
     display: Display, client: GatewayClient, bucket: str, prefix: str
 ) -> None:
-    """Remove all objects of a bucket whose keys begin with `prefix`."""
+    """Remove all objects of a bucket whose keys begin with `prefix`; note failures."""
     try:
         keys = (entry.key for entry in client.list(bucket, prefix))
         for batch in batches(keys):
@@ -40,7 +40,7 @@ def remove_tree(
 
 
 def batches(keys: Iterable[str]) -> Iterator[list[str]]:
-    """Yield keys, as many as one request may have."""
+    """Yield the keys in lists of up to `PAGE_KEYS`."""
     rest = iter(keys)
     while batch := list(islice(rest, PAGE_KEYS)):
         yield batch
@@ -66,9 +66,10 @@ def rm(
 ) -> None:
     """Remove objects.
 
-    KEY is a bucket and a key, or, without a slash, the id of an object. That there is
-    none is fine. With -r it is a bucket, or a bucket and a prefix: photos/2026 removes
-    what begins with 2026/ there; the bucket itself stays.
+    KEY is a bucket and a key, or, without a slash, the id of an object. An object that
+    doesn't exist is no error. With -r, KEY is a bucket, or a bucket and a prefix:
+    photos/2026 removes the keys that begin with 2026/ in the bucket photos. The bucket
+    stays.
     """
     client = client_of(url, token)
     trees = [as_tree(key) for key in keys] if recursive else []

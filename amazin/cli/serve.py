@@ -1,4 +1,4 @@
-"""`amazin serve`: the gateway."""
+"""`amazin serve`: serves the gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_NODES = {
     "dns_name": "dns",
     "consul_nodes_service": "consul",
 }
-"""Settings that mean something for one kind of discovery, and which."""
+"""Settings that only one kind of discovery uses, with this kind."""
 
 
 @click.command(
@@ -38,7 +38,7 @@ _OF_NODES = {
 def serve_command(host: str | None, port: int | None) -> None:
     """Serve the gateway.
 
-    If nothing says who the nodes are (DISCOVERY, a configuration file), they are
+    If neither the environment nor the configuration file has DISCOVERY, the nodes are
     folders of this machine, in DATA_DIR.
     """
     if host is not None:
@@ -47,15 +47,18 @@ def serve_command(host: str | None, port: int | None) -> None:
         os.environ["PORT"] = str(port)
     settings, given = load(os.environ)
     if "discovery" not in given:
-        require_none_meant(given)
+        refuse_unused_nodes(given)
         os.environ["DISCOVERY"] = "folders"
         settings, given = load(os.environ)
     click.echo(start_lines(settings))
     serve.main()
 
 
-def require_none_meant(given: Mapping[str, Given]) -> None:
-    """Raises: MistakeError: there are nodes, but DISCOVERY doesn't say so."""
+def refuse_unused_nodes(given: Mapping[str, Given]) -> None:
+    """Check that no setting names nodes while DISCOVERY is not set.
+
+    Raises: MistakeError.
+    """
     for name in _OF_NODES.keys() & given.keys():
         raise MistakeError(
             f"{name.upper()} is set, but DISCOVERY is not: set DISCOVERY="
@@ -64,13 +67,13 @@ def require_none_meant(given: Mapping[str, Given]) -> None:
 
 
 def start_lines(settings: Settings) -> str:
-    """Return where the gateway is, and how to try it."""
+    """Return the text that is printed before the server starts."""
     host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{bind_address(host, settings.port)}"
     lines = [f"Amazin Object Storage on {url}"]
     if settings.discovery == "folders":
         lines.append(f"Objects lie in {settings.data_dir}")
     lines.append(
-        f"Try:  curl -T README.md {url}/object/readme && curl {url}/object/readme"
+        f"Try:  echo hello | curl -T - {url}/object/hello && curl {url}/object/hello"
     )
     return "\n".join(lines)

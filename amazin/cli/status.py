@@ -1,4 +1,4 @@
-"""`amazin status`: every node, and what it holds of all objects. Changes nothing."""
+"""`amazin status`: shows the nodes and counts their objects. Changes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POLL_SECONDS = 0.1
 def as_pause(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> float | None:
-    """Read `5`, `0.5`, `90s` or `1m` as seconds."""
+    """Convert `5`, `0.5`, `90s` or `1m` to seconds. Raises: BadParameter."""
     is_number = value is not None and value[-1:].isdigit()
     return as_seconds(context, option, f"{value}s" if is_number else value)
 
@@ -43,7 +43,7 @@ def as_pause(
     flag_value="2",
     callback=as_pause,
     metavar="[SECONDS]",
-    help="Look again and again, every 2 seconds unless told otherwise.",
+    help="Show the status again and again, by default every 2 seconds.",
 )
 @click.option("--fast", "is_fast", is_flag=True, help="Don't count the objects.")
 @json_option
@@ -78,14 +78,14 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
 
 
 def new_counting(membership: Membership, repeats: bool) -> Counting:
-    """Return what counts the objects on the nodes as they are known at the time."""
+    """Return a count of the objects on the nodes; `repeats`: again and again."""
     return Counting(
         lambda name: membership.snapshot().members.get(name), repeats=repeats
     )
 
 
 def once(observer: Observer, counting: Counting | None, console: Console) -> Status:
-    """Look, and wait until all is counted; at a terminal it shows how far that is."""
+    """Return the status when all objects are counted; show the progress."""
     with console.status("Looking at the nodes") as progress:
         found = observer.look()
         while counting and not counting.wait(POLL_SECONDS):
@@ -95,7 +95,7 @@ def once(observer: Observer, counting: Counting | None, console: Console) -> Sta
 
 
 def watch_nodes(observer: Observer, seconds: float, is_json: bool) -> None:
-    """Show the nodes again and again until Ctrl-C, which is no failure."""
+    """Show the status again and again until Ctrl-C, which is no failure."""
     console = Console(highlight=False)
     try:
         if is_json or not console.is_terminal:
@@ -111,7 +111,7 @@ def watch_nodes(observer: Observer, seconds: float, is_json: bool) -> None:
 
 
 def print_again(found: Status, is_json: bool) -> None:
-    """Print what was found for a program or a file: a line of JSON, or a table."""
+    """Print the status as a line of JSON, or as a table."""
     if is_json:
         click.echo(json.dumps(as_json(found)))
         return
@@ -119,7 +119,7 @@ def print_again(found: Status, is_json: bool) -> None:
 
 
 def show(found: Status, has_ages: bool = False) -> None:
-    """Print it for people, and what is wrong on standard error."""
+    """Print the status as text; problems go to standard error."""
     click.echo(sentence(found))
     wide_console().print(as_table(found, has_ages))
     if line := balance(found):

@@ -1,4 +1,4 @@
-"""How `amazin status` shows what it found: as a table, or as JSON."""
+"""The output of `amazin status`: a table or JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rank(state: str) -> tuple[bool, str]:
 
 
 def balance(status: Status) -> str:
-    """Return how much the shares of nodes differ from placement; empty: unknown."""
+    """Return a sentence on how far shares are from placement; empty: unknown."""
     pairs = [(status.share(node.name), node) for node in status.nodes if node.due]
     off = [
         (share / node.due - 1, node.name)
@@ -61,7 +61,7 @@ def balance(status: Status) -> str:
 def as_table(
     status: Status, has_ages: bool = False, left_out: Collection[str] = ()
 ) -> Table:
-    """Return a row for each node, and one for all of them."""
+    """Return a table with a row for each node, and one with the sums."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     titles = [name for name in columns(status, has_ages) if name not in left_out]
     for title in titles:
@@ -88,7 +88,7 @@ def columns(status: Status, has_ages: bool) -> list[str]:
 
 
 def node_cells(node: NodeStatus) -> dict[str, str]:
-    """Return the cells of a node that need no counting."""
+    """Return the cells of a node's properties, by title."""
     return {
         "node": node.name,
         "state": node.state,
@@ -100,7 +100,7 @@ def node_cells(node: NodeStatus) -> dict[str, str]:
 
 
 def count_cells(name: str, status: Status) -> dict[str, str]:
-    """Return the cells of a node's objects; while it is counted, the count so far."""
+    """Return the cells of a node's count, which may still go on, by title."""
     counted = status.counted.get(name)
     if counted is None or counted.count.problem:
         return {"objects": "?", "counted": "can't be"} if status.counted else {}
@@ -113,7 +113,7 @@ def count_cells(name: str, status: Status) -> dict[str, str]:
 
 
 def cells_of(count: Count) -> dict[str, str]:
-    """Return the cells of a count."""
+    """Return the cells of a count, by title."""
     return {
         "objects": f"{count.objects:,}",
         "size": decimal(count.bytes),
@@ -136,7 +136,7 @@ def as_lines(status: Status, console: Console) -> Group:
 
 
 def fitting_table(status: Status, console: Console) -> Table:
-    """Return the table without the columns that do not fit the terminal."""
+    """Return the table without the columns that don't fit the terminal."""
     options = console.options.update_width(ANY_WIDTH)
     for count in range(len(LESS_IMPORTANT) + 1):
         table = as_table(status, True, LESS_IMPORTANT[:count])
@@ -146,7 +146,7 @@ def fitting_table(status: Status, console: Console) -> Table:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """Return the status."""
+    """Return the status as JSON shows it."""
     roster = status.roster
     counts = [counted.count for counted in status.counted.values()]
     return {
@@ -162,7 +162,7 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
-    """Return one node and its count; a count that is not complete is null."""
+    """Return a node as JSON shows it; a count that is not complete is null."""
     counted = status.counted.get(node.name)
     is_whole = counted is not None and counted.age_seconds is not None
     return {
@@ -180,7 +180,7 @@ def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
 
 
 def count_as_json(count: Count) -> dict[str, int]:
-    """Return a count."""
+    """Return a count as JSON shows it."""
     return {
         "objects": count.objects,
         "bytes": count.bytes,

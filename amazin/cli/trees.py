@@ -1,4 +1,4 @@
-"""Copies of whole folders to a prefix of keys, and back."""
+"""Copies whole folders to a prefix of keys, and back."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Trees:
     folder: Path
     bucket: str
     prefix: str
-    """It is empty, or ends in a slash."""
+    """Empty, or ends in a slash."""
     jobs: int
     """How many objects are transferred at a time."""
     untidy: dict[Path, bool] = field(default_factory=dict)
-    """Whether a folder had partial files of earlier downloads at its first use."""
+    """Whether a folder had partial files before the first download to it."""
 
     def upload(self) -> int:
-        """Store all files that are not stored yet; return how many were sent."""
+        """Store the files that are not stored yet; return how many were sent."""
         with with_hint():
             old = next(self.client.list(self.bucket, self.prefix), None)
         sent: list[None] = []
@@ -73,7 +73,10 @@ class Trees:
             raise
 
     def download(self) -> int:
-        """Fetch all objects that are not here yet; return how many were fetched."""
+        """Fetch the objects that are not here yet; return how many were fetched.
+
+        Raises: FailureError: there is no object with the prefix.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         root = Path(os.path.realpath(self.folder))
         came: list[None] = []
@@ -91,7 +94,8 @@ class Trees:
 
     def _objects(self) -> Iterator[StoredObject]:
         for entry in self.client.list(self.bucket, self.prefix):
-            if entry.size or not entry.key.endswith("/"):  # others stand for a folder
+            # An empty object whose key ends in a slash stands for a folder.
+            if entry.size or not entry.key.endswith("/"):
                 yield entry
 
     def _fetch(self, root: Path, entry: StoredObject) -> bool:
@@ -110,7 +114,7 @@ class Trees:
 
 
 def files_below(folder: Path, display: Display) -> Iterator[str]:
-    """Yield the names of all files, with slashes; warn of those that are left out."""
+    """Yield the paths of all files below the folder; warn of those left out."""
     root = os.path.realpath(folder)
 
     def unreadable(error: OSError) -> None:
@@ -131,7 +135,7 @@ def files_below(folder: Path, display: Display) -> Iterator[str]:
 
 
 def is_link(path: Path) -> bool:
-    """Whether a path is a link; False also if that can't be read."""
+    """Whether a path is a link; False if it can't be read."""
     return os.path.islink(path)  # noqa: PTH114 - it raises nothing
 
 
@@ -149,14 +153,14 @@ def why_not(path: Path, root: str) -> str:
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
     except OSError:
-        return ""  # reading it will say why
+        return ""  # the upload will report the error
     return "" if is_file else "no ordinary file"
 
 
 def place_of(root: Path, name: str) -> Path:
-    """Return the path of the file for an object, below a real path.
+    """Return the path of the file for an object, below `root`, which has no links.
 
-    Raises: ClientError: its name is no path, or leads elsewhere.
+    Raises: ClientError: the name is no path, or a link leads out of `root`.
     """
     segments = name.split("/")
     if "\\" in name or "\0" in name or {"", ".", ".."}.intersection(segments):
@@ -171,7 +175,10 @@ def place_of(root: Path, name: str) -> Path:
 
 
 def make_room(target: Path) -> None:
-    """Make the folders above a file. Raises: ClientError, OSError."""
+    """Make the folders above a file.
+
+    Raises: ClientError: a file or a folder is in the way; OSError.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

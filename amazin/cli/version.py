@@ -1,4 +1,4 @@
-"""`amazin version`: which release this is."""
+"""`amazin version`: shows the release."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from amazin.cli.common import GoCommand, examples, json_option
 
 PACKAGE = "amazin-object-storage"
 HERE = Path(__file__).resolve().parents[2]
-"""Where the program's modules lie."""
+"""The folder of the program's modules."""
 
 
 def release(folder: Path = HERE) -> str:
-    """Return the release whose modules lie in a folder.
+    """Return the release whose modules are in a folder.
 
-    That of the `setup.cfg` beside them, if it is ours; else of what is installed.
+    It is in the `setup.cfg` there, if that is ours; else it is the installed one.
     """
     setup = ConfigParser(interpolation=None)
     try:

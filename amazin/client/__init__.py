@@ -12,10 +12,10 @@
         print(entry.key, entry.size, entry.etag)
     client.delete("photos/2026/cat.jpg")
 
-An address is the id of an object, or, with a slash, its bucket and key. What is sent,
-and what arrives, is compared with its MD5; a download that breaks is gone on with.
-Memory does not grow with objects or lists. Threads may share a client; `close()`, or a
-`with`, ends its connections. Every error is a `ClientError`.
+An address is the id of an object or, with a slash, its bucket and key. The MD5 of
+uploads and downloads is checked, and a download continues if its connection breaks.
+Memory does not grow with objects or lists. Threads may share a client; `close()`, or
+the end of a `with`, closes its connections. Every error is a `ClientError`.
 """
 
 from amazin.client.client import GatewayClient, Unremoved

@@ -1,4 +1,4 @@
-"""The client of a gateway, a method for each thing to do; see the package."""
+"""`GatewayClient`: one method for each operation on a gateway."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from amazin.errors import ClientError, DamagedError
 
 DEFAULT_URL = "http://localhost:3000"
 PAGE_KEYS = 1000
-"""So many keys are listed, or removed, by one request."""
+"""The most keys that one request lists or removes."""
 JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
 class Unremoved:
-    """A key that could not be removed, and why."""
+    """A key that could not be removed, and the reason."""
 
     key: str
     reason: str
@@ -45,7 +45,7 @@ Left = list[Unremoved]
 
 
 class GatewayClient:
-    """See the package. Raises: ClientError, if the URL or the token can't be one."""
+    """A client of one gateway; its package's docstring has an example. Thread-safe."""
 
     def __init__(
         self,
@@ -53,10 +53,17 @@ class GatewayClient:
         token: str | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        """Send nothing yet.
+
+        `url` may have a path. `token` is an API token of the gateway; None: none.
+        `sleep` is called with seconds, to pause before a request is sent again.
+
+        Raises: ClientError: the URL or the token is not valid.
+        """
         self._transport = Transport(url, token, sleep)
 
     def close(self) -> None:
-        """Close what is connected; nothing can be asked any more."""
+        """Close the idle connections. The client can't be used afterwards."""
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -72,13 +79,15 @@ class GatewayClient:
         length: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> StoredObject:
-        """Store an object, and return what the gateway says that it has stored.
+        """Store an object; return what the gateway stored.
 
-        Of bytes the length is known; without one the body is sent chunked.
+        `length` is in bytes, and not needed for `bytes`. None: the whole body is sent
+        chunked.
 
         Raises:
             DamagedError: the gateway stored other bytes than were sent.
-            ClientError: refused or failed; nothing is stored, if it was the body.
+            ClientError: the request was refused or failed, or the body is too
+                short; then nothing is stored.
         """
         if isinstance(body, bytes):
             length = len(body)
@@ -88,14 +97,14 @@ class GatewayClient:
         if length is not None:
             given["Content-Length"] = str(length)
         conditional = any(name.lower().startswith("if-") for name in given)
-        told = self._transport.ask(
+        answer = self._transport.ask(
             "PUT",
             path_of(address),
             given,
             upload.pieces,
             upload.can_repeat and not conditional,
         )
-        stored = entry_of(told)
+        stored = entry_of(answer)
         is_other = stored.has_md5 and stored.etag != upload.digest.hexdigest()
         if is_other or stored.size != upload.sent:
             raise DamagedError("The gateway stored other bytes than were sent")
@@ -108,18 +117,25 @@ class GatewayClient:
         etag: str = "",
         digest: Digest | None = None,
     ) -> ObjectStream:
-        """Return the bytes of an object; to go on with a download, from `start` on.
+        """Open a download of the bytes from `start` on.
 
-        Then `etag` is the version that was begun, `digest` the MD5 of its bytes so far.
+        To continue a download, give the `etag` of its version, and as `digest` the MD5
+        of the bytes before `start`; without it the MD5 is checked only from 0 on.
 
         Raises:
-            ObjectChangedError: it has another version now.
-            RefusedError: 404: there is none.
+            ObjectChangedError: the object has another ETag now.
+            RefusedError: 404: there is no such object.
+            ClientError: the request failed.
         """
         return ObjectStream(self._transport, address, start, etag, digest)
 
     def head(self, address: str) -> StoredObject:
-        """Return what an object is. Raises: RefusedError 404."""
+        """Return the properties of an object.
+
+        Raises:
+            RefusedError: 404: there is no such object.
+            ClientError: the request failed.
+        """
         answer = self._transport.send("HEAD", path_of(address))
         self._transport.finish(answer)
         return info_of(address, answer, as_size(answer.headers.get("Content-Length")))
@@ -129,8 +145,11 @@ class GatewayClient:
     ) -> Iterator[StoredObject]:
         """Yield the objects of a bucket whose keys begin with `prefix`, in key order.
 
-        Behind the key `after`. Without `recursive` keys with a slash behind the prefix
-        are one entry, which `is_prefix`. It ends where the list does, or raises.
+        Only keys after the key `after` are listed. Without `recursive`, keys with the
+        same text up to a slash behind the prefix are one entry, whose `is_prefix` is
+        true.
+
+        Raises: ClientError, also midway; RefusedError: 404: there is no such bucket.
         """
         while True:
             page = self._page(bucket, prefix, recursive, after)
@@ -156,31 +175,34 @@ class GatewayClient:
         return page
 
     def delete(self, address: str) -> None:
-        """Remove an object; that there is none is fine."""
+        """Remove an object, if it exists. Raises: ClientError."""
         self._transport.finish(self._transport.send("DELETE", path_of(address)))
 
     def delete_all(self, bucket: str, keys: Iterable[str]) -> Left:
-        """Remove up to `PAGE_KEYS` objects of a bucket; return those that are left."""
+        """Remove up to `PAGE_KEYS` objects of a bucket; return those that failed.
+
+        Raises: ClientError: the whole request failed.
+        """
         try:
             data = json.dumps({"keys": [*keys]}, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ClientError("A key is UTF-8") from None
         headers = {**JSON, "Content-Length": str(len(data))}
         path = f"/objects/{quoted(bucket)}/delete"
-        told = self._transport.ask("POST", path, headers, lambda: [data])
+        answer = self._transport.ask("POST", path, headers, lambda: [data])
         try:
-            return [Unremoved(str(e["key"]), str(e["error"])) for e in told["errors"]]
+            return [Unremoved(str(e["key"]), str(e["error"])) for e in answer["errors"]]
         except (TypeError, KeyError):
             raise nonsense() from None
 
     def make_bucket(self, bucket: str) -> None:
-        """Make a bucket; that it is there is fine."""
+        """Make a bucket, unless it exists. Raises: ClientError."""
         path = f"/buckets/{quoted(bucket)}"
         self._transport.ask("POST", path, {"Content-Length": "0"})
 
     def buckets(self) -> Names:
-        """Return the names of all buckets, in order."""
-        told = self._transport.ask("GET", "/buckets")
-        if not isinstance(told, list) or not all(isinstance(n, str) for n in told):
+        """Return the sorted names of all buckets. Raises: ClientError."""
+        names = self._transport.ask("GET", "/buckets")
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise nonsense()
-        return told
+        return names

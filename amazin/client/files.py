@@ -1,8 +1,8 @@
-"""One object between a file of this machine and a gateway.
+"""Uploads and downloads of one file.
 
-A download is written beside its place, checked, and then renamed: under the final name
-there is never anything but a whole object. What has come of one that was interrupted
-stays beside it, in a hidden file named after the version; the next run goes on there.
+A download is written to a partial file beside the target, checked, and then renamed, so
+the target is always a whole object. The name of the partial file is hidden and contains
+the version. After an interruption it stays, and the next download continues it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from amazin.errors import ClientError, DamagedError, ObjectChangedError
 
 PARTIAL_SUFFIX = ".amazin-part"
 RESTARTS = 5
-"""How often a download begins anew because the object changed meanwhile."""
+"""How often a download starts again because the object changed or was damaged."""
 MAX_NAME_BYTES = 120
-"""A longer file name is hashed in the name of its partial file."""
+"""The name of a partial file has the hash of a longer file name."""
 UMASK = os.umask(0o077)
 """The umask of new files. Reading it sets it, so it is read before threads run."""
 os.umask(UMASK)
 PRIVATE_MODE = 0o600
-"""The mode of a partial file; it gets that of its target when it is complete."""
+"""The mode of a partial file; `mode_for` gives the mode of the complete file."""
 _TAG = "[A-Za-z0-9-]{1,64}"
 
 
 Show = Callable[[int, int | None], object]
-"""Is called with the bytes transferred so far, and with all bytes (None: unknown)."""
+"""Is called with the bytes transferred so far, and the size (None: unknown)."""
 
 
 class Sink(Protocol):
-    """What a download is written to."""
+    """The target of a download."""
 
     def write(self, data: bytes, /) -> object:
         """Write a piece."""
@@ -52,9 +52,9 @@ class Sink(Protocol):
 
 
 class SteadyFile:
-    """A file that must not change while it is read; closes it.
+    """A file to upload, which must not change while it is read.
 
-    `read` raises ClientError, before it gives out the last piece, if it did.
+    If it changed, `read` raises ClientError instead of returning the last piece.
     """
 
     def __init__(self, path: Path, show: Show) -> None:
@@ -65,15 +65,15 @@ class SteadyFile:
         self._show = show
         self._state = self._look()
         self.size = self._state[0] if self._has_size() else None
-        """None: it is known only at the end."""
+        """In bytes; None: known only at the end."""
 
     def _has_size(self) -> bool:
-        """Whether its size is known; files of /proc say 0 and are not empty."""
+        """Whether the size is known; files in /proc say 0 and are not empty."""
         size, _, mode = self._state
         try:
             return stat.S_ISREG(mode) and (size > 0 or not self._file.peek(1))
         except OSError:
-            return True  # reading it will say why
+            return True  # `read` will raise the error
 
     def _look(self) -> tuple[int, int, int]:
         found = os.fstat(self._file.fileno())
@@ -92,11 +92,11 @@ class SteadyFile:
         return piece
 
     def tell(self) -> int:
-        """Return the position. Raises: OSError, if the file can't be read again."""
+        """Return the position. Raises: OSError: the file can't be read again."""
         return self._file.tell()
 
     def seek(self, position: int, /) -> int:
-        """Set the position. Raises: OSError, if the file can't be read again."""
+        """Set the position. Raises: OSError: the file can't be read again."""
         return self._file.seek(position)
 
     def close(self) -> None:
@@ -137,9 +137,9 @@ def is_same(path: Path, stored: StoredObject) -> bool:
 
 
 class Partial:
-    """The part of an object that has come, in a file beside its place.
+    """The partial file of a download, locked.
 
-    Nobody else writes it meanwhile. Raises: ClientError: somebody does. OSError.
+    Raises: ClientError: another download has locked it. OSError.
     """
 
     def __init__(self, target: Path, etag: str) -> None:
@@ -149,7 +149,7 @@ class Partial:
         self.size = os.fstat(self._fd).st_size
 
     def digest(self) -> Digest:
-        """Return the MD5 of the file so far, and go to its end."""
+        """Return the MD5 of the file; move to its end."""
         found = md5()
         os.lseek(self._fd, 0, os.SEEK_SET)
         while piece := os.read(self._fd, PIECE_BYTES):
@@ -174,8 +174,8 @@ class Partial:
         self._path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Rename the complete file to its final name."""
-        with suppress(PermissionError):  # some disks have no modes: FAT
+        """Rename the complete file to the target. Raises: ClientError, OSError."""
+        with suppress(PermissionError):  # some file systems have no modes: FAT
             os.fchmod(self._fd, mode_for(self._target))
         os.fsync(self._fd)
         if not is_at(self._fd, self._path):
@@ -190,7 +190,7 @@ class Partial:
 
 
 def partial_name(name: str, etag: str) -> str:
-    """Return the name of a partial file: hidden, and of this version."""
+    """Return the name of the partial file for a version."""
     if not re.fullmatch(_TAG, etag):
         etag = hashlib.sha256(etag.encode()).hexdigest()
     return f"{partial_start(name)}{etag}{PARTIAL_SUFFIX}"
@@ -216,7 +216,7 @@ def opened(path: Path) -> int:
             raise ClientError("Another download to this place is running") from None
         if is_at(fd, path):
             return fd
-        os.close(fd)  # it was put in its place, or away, just before
+        os.close(fd)  # another process renamed or removed it just before
 
 
 def mode_for(target: Path) -> int:
@@ -229,7 +229,7 @@ def mode_for(target: Path) -> int:
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether a descriptor is of the file at a path."""
+    """Whether the descriptor and the path refer to the same file."""
     try:
         return os.path.samestat(os.fstat(fd), path.lstat())
     except FileNotFoundError:
@@ -239,7 +239,7 @@ def is_at(fd: int, path: Path) -> bool:
 def download(
     client: GatewayClient, address: str, target: Path, show: Show
 ) -> StoredObject:
-    """Replace a file by a whole object, or raise.
+    """Replace a file by a whole object; on an error the file stays as it is.
 
     Raises: ClientError, OSError.
     """
@@ -249,7 +249,7 @@ def download(
             return _download_once(client, address, target, show)
         except ObjectChangedError:
             continue
-        except DamagedError:  # perhaps here, of what came in an earlier run
+        except DamagedError:  # perhaps the partial file of an earlier run is damaged
             damages += 1
             if damages > 1:
                 raise
@@ -277,7 +277,12 @@ def complete(
     partial: Partial,
     show: Show,
 ) -> None:
-    """Fetch what is missing of an object; `stream` is an open download of all of it."""
+    """Fetch the missing bytes of an object into a partial file.
+
+    `stream` is an open download of the whole object, which is closed here.
+
+    Raises: ClientError, OSError.
+    """
     info = stream.info
     if partial.size > info.size:
         partial.clear()
@@ -307,7 +312,7 @@ def has_leftovers(folder: Path) -> bool:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove the partial files of other versions, but none that is being written."""
+    """Remove the partial files of a target, except locked ones."""
     ours = re.escape(partial_start(target.name)) + _TAG + re.escape(PARTIAL_SUFFIX)
     for path in target.parent.glob(f".*{PARTIAL_SUFFIX}"):
         if re.fullmatch(ours, path.name):

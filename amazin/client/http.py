@@ -1,9 +1,9 @@
-"""HTTP to a gateway, as a client: one request, its answer, and trying again.
+"""Sends HTTP requests to a gateway, and repeats those that fail for a short time.
 
-Knows URLs, credentials, connections and errors, but no objects (`objects.py`). What
-goes wrong is a `ClientError` with a sentence for people. A request that failed for a
-reason that passes (503, a connection that broke) is sent again after a pause, a few
-times; a body that can't be had twice is never sent again.
+Handles URLs, credentials, connections and errors, but no objects (`objects.py`). Every
+error is a `ClientError` with a sentence for people. After a transient error (503, a
+broken connection) a request is sent again after a pause, a few times, unless its body
+can't be read again.
 """
 
 from __future__ import annotations
@@ -26,52 +26,50 @@ from amazin.model.names import printable
 
 PIECE_BYTES = 2**18
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each further try; without any progress no more of them."""
-LONGEST_PAUSE_SECONDS = 30.0
-"""However long a gateway says to wait."""
+"""The pauses before the tries after the first; then the error is raised."""
+MAX_PAUSE_SECONDS = 30.0
+"""The longest pause, even if the gateway asks for more."""
 TRANSIENT_STATUSES = frozenset((429, 502, 503, 504))
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 300.0
-"""For the first byte of an answer, and between two pieces, either way: what was sent
-without a length is only passed on to nodes when it is there."""
+"""For the first byte of an answer, and between two pieces in both directions. A gateway
+receives a body without a length completely before it sends it to nodes."""
 MAX_JSON_BYTES = 2**26
 CONNECTIONS = 32
-"""Kept open for the next request; there may be more at a time."""
+"""Connections kept open; more may be in use at the same time."""
 TOKEN_HINT = "give a token with --token or AMAZIN_TOKEN"
 NOWHERE_HINT = "is it running? --url or AMAZIN_URL says where it is"
 NOT_CONNECTED = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
 TLS_BROKEN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""What a connection that breaks is under TLS."""
+"""The errors of a connection under TLS that breaks."""
 
 Answer = urllib3.BaseHTTPResponse
 Body = Callable[[], Iterable[bytes]]
-"""Gives a body from its beginning, each time it is called."""
+"""Returns the pieces of a body from its beginning, at each call."""
 
 
 class Patience:
-    """How often something is tried again."""
+    """Decides how often a request is tried again, and pauses before that."""
 
     def __init__(self, sleep: Callable[[float], object]) -> None:
         self._sleep = sleep
         self._failures = 0
 
     def progress(self) -> None:
-        """Begin to count anew."""
+        """Count failures from zero again."""
         self._failures = 0
 
     def pause(self, error: ClientError) -> None:
-        """Wait before another try. Raises: the error, if there shall be none."""
+        """Wait before the next try. Raises: the error, if there is no next try."""
         after = error.retry_after_seconds
         if after is None or self._failures == len(PAUSES_SECONDS):
             raise error
-        self._sleep(
-            max(PAUSES_SECONDS[self._failures], min(after, LONGEST_PAUSE_SECONDS))
-        )
+        self._sleep(max(PAUSES_SECONDS[self._failures], min(after, MAX_PAUSE_SECONDS)))
         self._failures += 1
 
 
 class _Plain(HTTPConnection):
-    """A connection that gives a server more time for a body than for connecting."""
+    """A connection whose time limit is longer once it is connected."""
 
     def connect(self) -> None:
         super().connect()
@@ -86,7 +84,7 @@ class _Secure(HTTPSConnection):
         self.sock.settimeout(ANSWER_SECONDS)
 
     def send(self, data: Any) -> None:
-        """Send a piece. Raises: BrokenPipeError: an answer may be there already."""
+        """Send a piece. Raises: BrokenPipeError: urllib3 then reads the answer."""
         try:
             super().send(data)
         except TLS_BROKEN as exc:
@@ -94,9 +92,9 @@ class _Secure(HTTPSConnection):
 
 
 class Transport:
-    """Requests to one gateway; threads may share it.
+    """Sends requests to one gateway. Thread-safe.
 
-    Raises: ClientError, if the URL or the token can't be one.
+    Raises: ClientError: the URL or the token is not valid.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class Transport:
         self.url = url
         self._sleep = sleep
         self._was_there = False
-        """Whether anything has ever taken a connection: then it may come back."""
+        """Whether a connection ever succeeded; then a refused one is transient."""
         self._headers = {"User-Agent": "amazin", "Accept-Encoding": "identity"}
         if token:
             if not (token.isascii() and token.isprintable()) or " " in token:
@@ -114,11 +112,11 @@ class Transport:
         self._pool, self._base = pool_of(url)
 
     def close(self) -> None:
-        """Close the connections that are idle; nothing can be sent any more."""
+        """Close the idle connections. No more requests can be sent."""
         self._pool.close()
 
     def patience(self) -> Patience:
-        """Return the patience that one task may have."""
+        """Return the limit of tries for one operation."""
         return Patience(self._sleep)
 
     def send_once(
@@ -128,9 +126,9 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
     ) -> Answer:
-        """Send a request, and return its 2xx answer, not read yet.
+        """Send a request; return the 2xx answer, whose body is not read yet.
 
-        Raises: RefusedError: another status. ClientError: no answer that can be used.
+        Raises: RefusedError: another status. ClientError: no usable answer.
         """
         try:
             answer = self._pool.urlopen(
@@ -154,7 +152,7 @@ class Transport:
     def send(
         self, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send a request, again if need be. See `send_once`."""
+        """Send a request, again after transient errors. See `send_once`."""
         patience = self.patience()
         while True:
             try:
@@ -170,9 +168,11 @@ class Transport:
         body: Body | None = None,
         is_repeatable: bool = True,
     ) -> Any:
-        """Return what an answer's JSON says; asked again, if the answer breaks off.
+        """Send a request; return the parsed JSON of the answer.
 
-        Raises: as `send`.
+        If `is_repeatable`, it is sent again after transient errors.
+
+        Raises: as `send_once`.
         """
         patience = self.patience()
         while True:
@@ -185,7 +185,7 @@ class Transport:
                 patience.pause(exc)
 
     def read(self, answer: Answer) -> bytes:
-        """Return the next piece of an answer as it was sent; b"": it has ended.
+        """Return the next piece of an answer's body; b"" at its end.
 
         Raises: ClientError.
         """
@@ -195,7 +195,7 @@ class Transport:
             raise self._translated(exc) from exc
 
     def read_json(self, answer: Answer) -> Any:
-        """Return what a whole answer says. Raises: ClientError."""
+        """Return the parsed JSON of an answer. Raises: ClientError."""
         data = bytearray()
         try:
             while piece := self.read(answer):
@@ -204,48 +204,50 @@ class Transport:
                     raise ClientError(f"{self.url}: the answer has no end")
             return json.loads(data)
         except (ValueError, RecursionError) as exc:
-            if "Content-Length" in answer.headers:  # so all of it has come
+            if "Content-Length" in answer.headers:  # all of it has come
                 message = f"{self.url}: the answer is not JSON: is a gateway there?"
                 raise ClientError(message) from exc
             raise ClientError(f"{self.url}: the answer broke off", 0.0) from exc
         finally:
-            answer.close()  # if it was read to its end, its connection lives on
+            answer.close()  # keeps the connection if all was read
 
     def finish(self, answer: Answer) -> None:
-        """Be done with an answer that has no body to speak of. Raises: ClientError."""
+        """Read the end of an answer and release its connection. Raises: ClientError."""
         self.read(answer)
         answer.close()
 
     def _refusal(self, answer: Answer, method: str) -> RefusedError:
-        told: Any = None
+        body: Any = None
         if method != "HEAD":
             try:
-                told = self.read_json(answer)
+                body = self.read_json(answer)
             except ClientError:
-                told = None
+                body = None
         answer.close()
-        told = told if isinstance(told, dict) else {}
+        fields = body if isinstance(body, dict) else {}
         unknown = f"{self.url}: HTTP status {answer.status}"
         if method != "HEAD":
             unknown += ", and no word why: is a gateway there?"
-        sentence = printable(str(told.get("error") or unknown))
+        sentence = printable(str(fields.get("error") or unknown))
         if answer.status in (401, 403):
             sentence += f"; {TOKEN_HINT}"
-        number = told.get("requestId") or answer.headers.get("X-Request-Id")
+        number = fields.get("requestId") or answer.headers.get("X-Request-Id")
         if number:
             sentence += f" (request {printable(str(number))})"
         after = answer.headers.get("Retry-After", "")
         seconds = float(after) if after.isdecimal() and after.isascii() else 0.0
         is_transient = answer.status in TRANSIENT_STATUSES
-        code = str(told.get("code") or "")
+        code = str(fields.get("code") or "")
         return RefusedError(
             answer.status, code, sentence, seconds if is_transient else None
         )
 
     def _translated(self, exc: Exception) -> ClientError:
-        """Return what an exception of urllib3 means; whether it may pass."""
+        """Return the ClientError for an exception of urllib3."""
         reasons = (exc, *exc.args, exc.__context__)
         is_broken = any(isinstance(reason, TLS_BROKEN) for reason in reasons)
+        if isinstance(exc, exceptions.ClosedPoolError):
+            return ClientError("The client is closed")
         if isinstance(exc, exceptions.SSLError) and not is_broken:
             return ClientError(f"{self.url}: TLS: {printable(str(exc))}")
         if isinstance(exc, NOT_CONNECTED):
@@ -265,9 +267,9 @@ class Transport:
 
 
 def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
-    """Return connections to where a URL points, and the path there.
+    """Return the connection pool for a URL, and the path in it.
 
-    Raises: ClientError.
+    Raises: ClientError: the URL is not valid.
     """
     try:
         parts = urlsplit(url if "//" in url else f"http://{url}")
@@ -291,12 +293,12 @@ def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
         else:
             pool = urllib3.HTTPConnectionPool(host or "", port, **options)
             pool.ConnectionCls = _Plain
-        pool.host.encode("idna")  # as when it connects: no label empty or too long
+        pool.host.encode("idna")  # connecting does it: empty or too long labels fail
     except (exceptions.HTTPError, UnicodeError):
         raise no_url(url) from None
     return pool, quote(parts.path.rstrip("/"), safe="/%")
 
 
 def no_url(url: str) -> ClientError:
-    """Return the error for what can't be where a gateway is."""
+    """Return the error for a URL that is not valid."""
     return ClientError(f"{url!r} is no URL of a gateway like http://localhost:3000")

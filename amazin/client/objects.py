@@ -1,4 +1,4 @@
-"""Objects as a gateway names and describes them, for its clients. Pure."""
+"""The addresses, headers and descriptions of objects in requests to a gateway. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 from amazin.client.http import Answer
 from amazin.errors import ClientError
+from amazin.model.names import RESERVED_KEY
 
-RESERVED_KEY = "list"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -22,29 +22,30 @@ _OURS = frozenset(
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a gateway tells of an object."""
+    """The properties of an object, as a gateway gives them."""
 
     key: str
     size: int
+    """In bytes."""
     last_modified: str
-    """By RFC 3339 in lists and of uploads, an HTTP date of downloads."""
+    """From lists and uploads: RFC 3339. From `get` and `head`: an HTTP date."""
     content_type: str
     etag: str
-    """Without quotes. "": no object, but what several keys in a list begin with."""
+    """Without quotes; empty for a common prefix of several keys in a list."""
 
     @property
     def is_prefix(self) -> bool:
-        """Whether it stands for the keys below it, in a list."""
+        """Whether this is a common prefix of several keys, not an object."""
         return not self.etag
 
     @property
     def has_md5(self) -> bool:
-        """Whether the ETag is the MD5 of the bytes, as far as can be told."""
+        """Whether the ETag has the form of an MD5."""
         return bool(_MD5.fullmatch(self.etag))
 
 
 def path_of(address: str) -> str:
-    """Return where an object is served. Raises: ClientError: it is no address."""
+    """Return the path of an object. Raises: ClientError: the address is not valid."""
     bucket, slash, key = address.partition("/")
     if not slash:
         if not address:
@@ -60,7 +61,10 @@ def path_of(address: str) -> str:
 
 
 def quoted(text: str, safe: str = "") -> str:
-    """Return text percent-encoded, such that nobody takes `..` for a step up."""
+    """Return text percent-encoded, also the dots of the segments `.` and `..`.
+
+    Raises: ClientError: the text is not UTF-8.
+    """
     try:
         segments = quote(text, safe=safe, errors="strict").split("/")
     except UnicodeEncodeError:
@@ -70,7 +74,7 @@ def quoted(text: str, safe: str = "") -> str:
 
 
 def encoded(query: Mapping[str, str]) -> str:
-    """Return a query. Raises: ClientError: it is not UTF-8."""
+    """Return a URL's query. Raises: ClientError: a value is not UTF-8."""
     try:
         return urlencode(query)
     except UnicodeEncodeError:
@@ -78,7 +82,10 @@ def encoded(query: Mapping[str, str]) -> str:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers to send with an upload. Raises: ClientError."""
+    """Return headers as an upload sends them: their UTF-8 bytes as Latin-1.
+
+    Raises: ClientError: a header can't be set, or has control characters.
+    """
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or name.lower() in _OURS:
             raise ClientError(f"{name!r} is no header that can be set")
@@ -88,7 +95,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def info_of(address: str, answer: Answer, size: int) -> StoredObject:
-    """Return what the headers of an answer tell. Raises: ClientError: too little."""
+    """Return an object's properties from response headers. Raises: ClientError."""
     etag = _ETAG.fullmatch(answer.headers.get("ETag", ""))
     if not etag:
         raise nonsense()
@@ -101,12 +108,12 @@ def info_of(address: str, answer: Answer, size: int) -> StoredObject:
     )
 
 
-def entry_of(told: Any) -> StoredObject:
-    """Return an object as JSON describes it. Raises: ClientError."""
+def entry_of(fields: Any) -> StoredObject:
+    """Return an object's properties from parsed JSON. Raises: ClientError."""
     try:
         names = ("key", "last_modified", "content_type", "etag")
-        key, modified, kind, etag = (told[name] for name in names)
-        size = told["size"]
+        key, modified, kind, etag = (fields[name] for name in names)
+        size = fields["size"]
         if not isinstance(size, int) or size < 0:
             raise nonsense()
         if not all(isinstance(text, str) for text in (key, modified, kind, etag)):
@@ -125,5 +132,5 @@ def as_size(text: str | None) -> int:
 
 
 def nonsense() -> ClientError:
-    """Return the error for what no gateway would answer."""
+    """Return the error for an answer that is not that of a gateway."""
     return ClientError("The answer makes no sense: is this the URL of a gateway?")

@@ -1,4 +1,4 @@
-"""Uploads and downloads as streams, whose MD5 is checked."""
+"""Streams of uploads and downloads, which check the MD5."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ class Digest(Protocol):
 
 
 class Readable(Protocol):
-    """The source of an upload; with `seek` it can be sent again."""
+    """The source of an upload; it can be sent again if it has `seek` and `tell`."""
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; b"": the end."""
+        """Return up to `size` bytes; b"" at the end."""
 
 
 class ObjectStream:
-    """The bytes of one version of an object, in pieces; to be used in a `with`.
+    """The bytes of one version of an object, in pieces; use it in a `with`.
 
-    A connection that breaks is bridged, so often as it brings anything. The end is
-    only reached if all bytes came, and have the MD5 that the ETag says.
+    If the connection breaks, the download continues on a new one, as long as more bytes
+    come. Iteration ends normally only if all bytes came; if the ETag is an MD5, they
+    have this MD5.
 
     Iteration raises:
-        ObjectChangedError: there is another version now.
-        DamagedError: these are not the right bytes.
-        ClientError: it can't be gone on with.
+        ObjectChangedError: the object has another ETag now.
+        DamagedError: the bytes have another MD5.
+        ClientError: the download can't continue.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class ObjectStream:
         self._etag = etag
         self._digest = md5() if digest is None and not start else digest
         self.position = start
-        """The position in the object: of the next byte to come."""
+        """The position of the next byte in the object."""
         self._answer: Answer | None = None
         self.info = self._open(transport.send)
-        """What the object is."""
+        """The properties of the object."""
 
     def __enter__(self) -> Self:
         return self
@@ -136,12 +137,15 @@ class ObjectStream:
         return info
 
     def _checked_size(self, answer: Answer) -> int:
-        """Return the size of the object, if these are the bytes that were asked for."""
+        """Return the size of the object if the answer has the requested bytes.
+
+        Raises: ClientError, ObjectChangedError.
+        """
         if answer.status == 200 and not self.position:
             return as_size(answer.headers.get("Content-Length"))
         found = content_range(answer.headers)
         if answer.status != 206 or not found:
-            raise changed()  # such a server, or proxy, begins anew
+            raise changed()  # a server or proxy without ranges sends all bytes
         first, last, size = found
         if first != self.position or last != size - 1:
             raise nonsense()
@@ -149,7 +153,7 @@ class ObjectStream:
 
 
 class Upload:
-    """The body of an upload, which may have to be sent several times."""
+    """The body of an upload, which can be sent several times if it has `seek`."""
 
     def __init__(self, body: Readable, length: int | None) -> None:
         self._body = body
@@ -160,7 +164,7 @@ class Upload:
 
     @property
     def can_repeat(self) -> bool:
-        """Whether it can be sent again."""
+        """Whether the body can be sent again."""
         return self._start is not None
 
     def pieces(self) -> Iterator[bytes]:
@@ -183,7 +187,8 @@ class Upload:
     def _read(self, size: int) -> bytes:
         try:
             return self._body.read(size)
-        except OSError as exc:  # else it would pass for an error of the connection
+        # The transport would take an OSError for an error of the connection.
+        except OSError as exc:
             raise ClientError(f"It can't be read: {exc.strerror}") from exc
 
 
@@ -198,10 +203,10 @@ def start_of(body: Readable) -> int | None:
 
 
 def md5() -> hashlib._Hash:
-    """Return a new MD5; it finds accidental damage, no attacks."""
+    """Return a new MD5, which detects accidental damage but no attack."""
     return hashlib.md5(usedforsecurity=False)
 
 
 def changed() -> ObjectChangedError:
-    """Return the error for a download that met another version."""
+    """Return the error for a download whose object was replaced."""
     return ObjectChangedError("The object changed while it was fetched")

@@ -51,6 +51,11 @@ Chooser = Callable[[ObjectInfo], ByteRange | None]
 """Takes the object's info, and returns the bytes to read (None: all), or raises."""
 
 
+def new_tie_break() -> int:
+    """Return what orders stamps of the same nanosecond, of different gateways."""
+    return secrets.randbits(32)
+
+
 @dataclass(slots=True)
 class Download:
     """An open object; `byte_range` is the result of the chooser."""
@@ -64,11 +69,15 @@ class Cluster:
     """All nodes as one store. Its only state is the last stamp it has issued."""
 
     def __init__(
-        self, membership: Membership, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        membership: Membership,
+        clock_ns: Callable[[], int] = time.time_ns,
+        new_tie_break: Callable[[], int] = new_tie_break,
     ) -> None:
         self._membership = membership
         self.lookup = Lookup(membership)
         self._clock_ns = clock_ns
+        self._new_tie_break = new_tie_break
         self._last_ns = 0
         self._stamp_lock = threading.Lock()
 
@@ -326,7 +335,7 @@ class Cluster:
             self._last_ns = max(
                 self._clock_ns(), self._last_ns + 1, seen.nanoseconds + 1
             )
-            return Stamp(self._last_ns, secrets.randbits(32))
+            return Stamp(self._last_ns, self._new_tie_break())
 
 
 def require_single(placement: Placement) -> None:

@@ -65,6 +65,7 @@ class Container:
 
     @property
     def project(self) -> str:
+        """The compose project of the container; empty: none."""
         return self.labels.get(_COMPOSE + "project", "")
 
     @property
@@ -85,6 +86,7 @@ class Viewpoint:
 
     @property
     def network_ids(self) -> frozenset[str]:
+        """The ids of the networks that the gateway reaches; empty on the host."""
         return frozenset((self.networks or {}).values())
 
 

@@ -33,6 +33,7 @@ class FolderDiscovery:
             raise SettingsError(f"DATA_DIR: can't be used: {exc.strerror}") from exc
 
     def find(self) -> Sequence[NodeSpec]:
+        """Return all nodes that were ever found, sorted by name."""
         self._numbers.update(self._existing())
         names = sorted(f"node-{number}" for number in self._numbers)
         return [NodeSpec(name, (self._data_dir / name).as_uri()) for name in names]

@@ -16,6 +16,7 @@ class StaticDiscovery:
         self._specs = specs
 
     def find(self) -> Sequence[NodeSpec]:
+        """Return the nodes, in their order."""
         return self._specs
 
 
@@ -28,6 +29,7 @@ class NodesFileDiscovery:
         self._read()
 
     def find(self) -> Sequence[NodeSpec]:
+        """Read the file; return its nodes in order. Raises: DiscoveryError."""
         try:
             return self._read()
         except SettingsError as exc:

@@ -18,6 +18,8 @@ def import_own(name: str) -> ModuleType:
 
     From then on the current folder is searched last: the module finds its own helpers
     there, but they never hide an installed module.
+
+    Raises: ImportError; SyntaxError and others of the module itself.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -26,8 +28,11 @@ def import_own(name: str) -> ModuleType:
     own = PathFinder.find_spec(top, [here])
     if own is None or own.origin is None or is_what_imports_find(own):
         return import_module(name)
-    load_as(f"own_{top}", own)
-    return import_module(f"own_{top}{dot}{rest}")
+    try:
+        load_as(f"own_{top}", own)
+        return import_module(f"own_{top}{dot}{rest}")
+    except ImportError as exc:
+        raise ImportError(str(exc).replace(f"own_{top}", top)) from exc
 
 
 def is_what_imports_find(own: ModuleSpec) -> bool:

@@ -25,9 +25,10 @@ def ask_all(
 ) -> dict[str, T | GatewayError]:
     """Send a request to several nodes at once; return responses or errors by node name.
 
-    That a node has no such object, NoSuchKeyError, is among the reasons. With
-    `even_skipped` all are asked, and none is skipped for its answer. `deadline` is on
-    the monotonic clock; a node that is silent until then is given up.
+    A missing object is an error, too: NoSuchKeyError. `even_lost` also asks nodes that
+    lost their disks. `even_skipped` asks all nodes, and skips none for its response.
+    `deadline` is on the monotonic clock; a node that has not answered by then gets
+    NodeTimeoutError.
     """
     answers: dict[str, T | GatewayError] = {}
     asked: list[tuple[Member, Pending[T]]] = []

@@ -188,20 +188,25 @@ class Membership:
     def close(self) -> None:
         """Stop all threads and probes, and close idle connections.
 
-        The last snapshot remains, and is used only until it is no longer fresh.
+        The last snapshot remains, and is used only until it is no longer fresh. Nothing
+        is read, built or started any more.
         """
         with self._start_lock:
             self._closing.set()
+        self._first_list.set()
         if isinstance(self._discovery, WatchingDiscovery):
             self._discovery.wake()
         if self._following is not None:
             self._following.join(CLOSE_SECONDS)
         if isinstance(self._discovery, ClosableDiscovery):
             self._discovery.close()
+        is_alone = self._refresh_lock.acquire(timeout=CLOSE_SECONDS)
         for member in self._snapshot.members.values():
             member.retire()
         for member in self._snapshot.members.values():
             member.close()
+        if is_alone:
+            self._refresh_lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -234,6 +239,8 @@ class Membership:
         Raises: RosterError, and what `make` raises.
         """
         with self._refresh_lock:
+            if self._closing.is_set():
+                return False
             self._read_roster()
             view = self._snapshot.view
             if view.roster is None:
@@ -247,7 +254,7 @@ class Membership:
         """Use a node again that lost its disk and was filled; False: not now."""
         with self._refresh_lock:
             snapshot = self._snapshot
-            if snapshot.roster is None:
+            if snapshot.roster is None or self._closing.is_set():
                 return False
             is_done = self.roster_store.readmit(name, snapshot.roster, snapshot.members)
             self._read_roster()
@@ -260,7 +267,7 @@ class Membership:
         """
         seen = self._refreshes_begun
         with self._refresh_lock:
-            if self._refreshes_begun == seen:
+            if self._refreshes_begun == seen and not self._closing.is_set():
                 self._refreshes_begun += 1
                 may_bootstrap, self._may_bootstrap = self._may_bootstrap, False
                 self._read_list()

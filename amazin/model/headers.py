@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 
-from amazin.errors import InvalidHeaderError, MetadataTooLargeError
+from amazin.errors import (
+    InvalidHeaderError,
+    MetadataTooLargeError,
+    NodeProtocolError,
+)
 
 NATIVE_HEADERS = (
     "Content-Type",
@@ -32,6 +37,15 @@ def content_range(headers: Mapping[str, str]) -> tuple[int, int, int] | None:
     """Return first byte, last byte and size from Content-Range; None: not given."""
     found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def read_modified(headers: Mapping[str, str]) -> int:
+    """Return Last-Modified as Unix time in nanoseconds. Raises: NodeProtocolError."""
+    try:
+        modified = parsedate_to_datetime(headers.get("last-modified", ""))
+        return int(modified.timestamp()) * 10**9
+    except (ValueError, OverflowError) as exc:
+        raise NodeProtocolError("the node sent no usable Last-Modified") from exc
 
 
 def require_fit(

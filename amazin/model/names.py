@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 MAX_KEY_BYTES = 1024
+RESERVED_KEY = "list"
+"""No object of a bucket may have this key: GET of it lists the bucket."""
 RESERVED_BUCKETS = frozenset({"store", "blobs", "amazin-system"})
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REFUSED_BUCKET = re.compile(

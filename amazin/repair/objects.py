@@ -1,7 +1,7 @@
-"""Brings one key after the other where it belongs: looks, copies, removes.
+"""Repairs single keys: copies objects to their homes, and removes stale copies.
 
-What has to be done is decided in `plan.py`. What is written is conditional on
-what was seen, and nothing is removed before a second look.
+`plan.py` decides what has to be done. All writes are conditional on the copies that
+were found, and a copy is removed only if a second look finds the same.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
 from amazin.repair.report import Options, Report
 
 MAX_LOOKS = 6
-"""How often a key is looked at before it is left for the next run."""
+"""Times that a key is looked at before it is left for the next run."""
 HELD_BYTES = 8 * 2**20
-"""Objects up to this size are held in memory on their way, larger ones on disk."""
+"""Objects up to this size are buffered in memory, larger ones on disk."""
 
 
 class Throttle:
-    """Lets so many bytes a second through. Thread-safe."""
+    """Limits the bytes read in a second; None: no limit. Thread-safe."""
 
     def __init__(self, bytes_per_second: float | None) -> None:
         self._rate = bytes_per_second
@@ -49,7 +49,7 @@ class Throttle:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> None:
-        """Wait until `size` bytes may go."""
+        """Wait until `size` more bytes may be read."""
         if self._rate is None:
             return
         with self._lock:
@@ -59,7 +59,7 @@ class Throttle:
 
 
 class RepairContext:
-    """What a run works on."""
+    """The nodes and the roster that a run works with."""
 
     def __init__(
         self,
@@ -77,12 +77,12 @@ class RepairContext:
         """Whether all nodes take part and no gateway acts by an older roster."""
 
     def place(self, name: ObjectName) -> Placement:
-        """Return where the copies of a key belong."""
+        """Return the homes of a key."""
         return place(self.roster, self.members, name.hash_key)
 
 
 class KeyRepair:
-    """Works on single keys; thread-safe."""
+    """Repairs single keys, and counts in `report`. Thread-safe."""
 
     def __init__(
         self,
@@ -99,11 +99,13 @@ class KeyRepair:
         self._lock = threading.Lock()
         self.report = Report()
 
-    def mend(self, name: ObjectName, listed: Mapping[str, ObjectInfo]) -> None:
-        """Look, do what has to be done, and look again until nothing is left.
+    def repair(self, name: ObjectName, listed: Mapping[str, ObjectInfo]) -> None:
+        """Repair one key, until a look finds nothing left to do; once in a dry run.
+
+        `listed` has the entries of the key in the nodes' listings, by node.
 
         Raises:
-            RepairError: the set of nodes changed, so that all is in vain.
+            RepairError: the set of nodes changed; the run has to end.
             NodeError, PreconditionError: this key has to wait for another run.
         """
         context = self._context
@@ -142,7 +144,7 @@ class KeyRepair:
             self.report.failures += todo.is_short or todo.is_torn
 
     def check(self) -> None:
-        """Raise RepairError if the set of nodes is not what it was at the beginning."""
+        """Check that nodes and roster are as at the start. Raises: RepairError."""
         now = self._membership.fresh_snapshot()
         if not self._membership.is_fresh(now) or now.roster != self._context.roster:
             raise RepairError("the set of nodes changed")
@@ -155,18 +157,17 @@ class KeyRepair:
         name: ObjectName,
         listed: Mapping[str, ObjectInfo],
     ) -> Seen:
-        """Ask all nodes that may hold the key; those that fail are left out.
+        """Ask all nodes that may hold the key; leave out those that fail.
 
-        Raises: NodeError, if so few answer that a newer version may exist.
+        Raises: NodeError, if too few answer to be sure of the newest version.
         """
         context = self._context
         names = {
             member.name for quorum in placement.quorums for member in quorum.members
         }
         names.update(listed)
-        if any(
-            info.size <= TOMBSTONE_BYTES for info in listed.values()
-        ):  # it may be a tombstone
+        # A small object may be a tombstone, which any node may hold.
+        if any(info.size <= TOMBSTONE_BYTES for info in listed.values()):
             names.update(context.roster.holders)
         members = [context.members[node] for node in names & context.names]
         answers = ask_all(members, lambda node: node.start_head(name), even_lost=True)
@@ -193,11 +194,14 @@ class KeyRepair:
         for step in steps:
             try:
                 self._copy(placement, name, step)
-            except PreconditionError:  # a client was faster: look again
+            except PreconditionError:  # a client wrote meanwhile; the next look sees it
                 continue
 
     def _copy(self, placement: Placement, name: ObjectName, step: CopyStep) -> None:
-        """Copy one object by way of a file: MinIO locks the key while it arrives."""
+        """Copy one object through a temporary file.
+
+        MinIO locks the key while the body arrives, so that must not take long.
+        """
         with tempfile.SpooledTemporaryFile(
             HELD_BYTES, dir=self._options.spool_dir
         ) as file:
@@ -211,7 +215,10 @@ class KeyRepair:
             self.report.bytes += step.info.size
 
     def _fetch(self, name: ObjectName, step: CopyStep, file: IO[bytes]) -> None:
-        """Read the object from the first node that gives it. Raises: NodeError."""
+        """Read the object into `file` from the first source that succeeds.
+
+        Raises: NodeError, PreconditionError: the error of the first source.
+        """
         failure: Exception | None = None
         for source in step.sources:
             file.seek(0)
@@ -258,7 +265,7 @@ class KeyRepair:
             def start(node: Node, etag: str = etag) -> Pending[None]:
                 return node.start_delete(name, if_match=etag)
 
-            self.check()  # it may be long since the last look
+            self.check()  # the last look may be long ago
             held = head(member, name)
             if held != seen.get(member_name):
                 return
@@ -271,7 +278,10 @@ class KeyRepair:
 
 
 def head(member: Member, name: ObjectName) -> ObjectInfo | None:
-    """Ask what a node holds, nothing if it lost its disk. Raises: NodeError."""
+    """Return the info about a node's copy; None: no key, or no bucket.
+
+    A node that lost its disk is asked, too. Raises: NodeError.
+    """
     try:
         return member.head(name, even_lost=True)
     except NoSuchBucketError:

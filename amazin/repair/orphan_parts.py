@@ -1,12 +1,12 @@
-"""Removes the parts of large objects that no object needs: for `repair`.
+"""Removes the parts of large objects that no manifest names; used by `repair`.
 
-What an overwritten, deleted or broken upload leaves. A part goes if it is a day old
-and no node holds a manifest that names its upload. Nobody can write such a manifest
-any more, because an upload has to end within half a day (`large_objects.py`); nor can
-one come to light, because it is asked for when all nodes take part and every object has
-been brought into its place.
+Overwritten, deleted and failed uploads leave such parts. A part is removed if it is a
+day old and no node holds a manifest that names its upload. No such manifest can be
+written later: an upload has to end within half a day (`cluster/large_objects.py`). Nor
+can one be on a node that was not asked: all nodes take part, and all objects were
+repaired before.
 
-One upload after the other, in constant memory.
+Uploads are checked one after another, in constant memory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from amazin.nodes.interface import Node, Pending
 from amazin.repair.objects import KeyRepair, RepairContext, head
 
 PART_NS = 24 * 3600 * 10**9
-"""No younger part is removed."""
+"""A part younger than this is not removed."""
 
 Copies = Mapping[str, ObjectInfo]
-"""By node: what it holds of a part."""
+"""The info about each copy of a part, by node."""
 log = logging.getLogger("amazin.repair")
 
 
@@ -41,9 +41,10 @@ class OrphanParts:
         is_dry_run: bool,
         begin_ns: int,
     ) -> None:
-        """`begin_ns`: when the run began that brought all objects into their places.
+        """`begin_ns` is the Unix time at which the repair of all objects began.
 
-        Counts in the key_repair's report, with a dry run what there is to do.
+        Counts removed parts in the report of `key_repair`; in a dry run, the parts that
+        would be removed.
         """
         self._context = context
         self._key_repair = key_repair
@@ -51,11 +52,13 @@ class OrphanParts:
         self._newest_ns = begin_ns - PART_NS
 
     def run(self, listed: Iterable[tuple[ObjectName, Copies]]) -> Iterator[None]:
-        """Judge all parts that are listed, in key order; stops after each.
+        """Remove the unneeded ones of these parts, which are in key order.
+
+        Yields after each part.
 
         Raises:
             RepairError: the set of nodes changed.
-            NodeError: as `listed`.
+            NodeError: `listed` raised it.
         """
         for upload_id, parts in itertools.groupby(
             listed, key=lambda part: upload_of_part(part[0])
@@ -72,9 +75,9 @@ class OrphanParts:
                 yield
 
     def _collect(self, name: ObjectName, copies: Copies, usage: _PartUsage) -> bool:
-        """Remove a part that may go; returns whether others of its upload may, too.
+        """Remove a part if it is unneeded; return False if its upload is needed.
 
-        Raises: NodeError, RepairError.
+        A part that is too young stays. Raises: NodeError, RepairError.
         """
         held = self._labelled(name, copies)
         if not all(self._is_old(info) for info in held.values()):
@@ -91,7 +94,7 @@ class OrphanParts:
         return True
 
     def _labelled(self, name: ObjectName, copies: Copies) -> Copies:
-        """Return what nodes hold, where their listings don't tell: by asking them."""
+        """Return the copies with their labels; ask nodes whose listings have none."""
         members = self._context.members
         asked = {
             node: info if info.label else head(members[node], name)
@@ -104,13 +107,13 @@ class OrphanParts:
         return stamp is not None and stamp.nanoseconds <= self._newest_ns
 
     def _remove(self, name: ObjectName, node: str, seen: ObjectInfo) -> int:
-        """Remove a copy that is still what was seen; returns its bytes."""
+        """Remove a copy that has not changed; return its bytes, 0 if it stays."""
         member = self._context.members[node]
 
         def start(node: Node) -> Pending[None]:
             return node.start_delete(name, if_match=seen.etag)
 
-        self._key_repair.check()  # it may be long since the nodes were listed
+        self._key_repair.check()  # the listing may be long ago
         held = head(member, name)
         if held is None or held.version != seen.version:
             return 0
@@ -122,16 +125,20 @@ class OrphanParts:
 
 
 class _PartUsage:
-    """Whether the parts of one upload are needed; asks once for each owner."""
+    """Whether the parts of one upload are needed.
+
+    The owner of a part is the object that it was uploaded for; nodes are asked once for
+    each owner.
+    """
 
     def __init__(self, context: RepairContext, upload_id: str) -> None:
         self._context = context
         self._upload_id = upload_id
         self._unneeded: set[ObjectName] = set()
-        """Owners that no node knows this upload of."""
+        """Owners without a manifest that names this upload."""
 
     def may_go(self, part: ObjectInfo) -> bool:
-        """Whether no manifest needs a part. Raises: NodeError, if that's not known."""
+        """Whether no manifest needs a part. Raises: NodeError: a node can't say."""
         owner = owner_of(part)
         if owner is None:
             return False
@@ -142,12 +149,13 @@ class _PartUsage:
         return True
 
     def _is_needed(self, owner: ObjectName) -> bool:
-        """Whether any copy of the owner, wherever it is, names the upload."""
+        """Whether a copy of the owner on any node names the upload."""
         context = self._context
         home = [member.name for member in context.place(owner).home]
         best = [name for name in home if name in context.names]
         for name in dict.fromkeys([*best, *sorted(context.names)]):
-            # A bucket that was there, and is not now, is no answer.
+            # `Member.head` raises if the bucket is missing: only a node that lost its
+            # disk may have none.
             ask = head if name in context.snapshot.lost else Member.head
             held = ask(context.members[name], owner)
             if held and refers_to(held, self._upload_id):

@@ -1,4 +1,4 @@
-"""What has to be done for one key, given what the nodes hold of it. Pure."""
+"""Decides what has to be done for one key, given the copies on the nodes. Pure."""
 
 from __future__ import annotations
 
@@ -9,47 +9,49 @@ from amazin.cluster.placement import Placement, differ, is_valid
 from amazin.model.objects import ObjectInfo
 
 TOMBSTONE_BYTES = 64
-"""No tombstone is larger."""
+"""A tombstone has at most this size."""
 TOMBSTONE_NS = 24 * 3600 * 10**9
-"""A tombstone is kept for so long: a day."""
+"""How long a tombstone is kept: a day."""
 
 Seen = Mapping[str, ObjectInfo | None]
-"""By the nodes that answered: what they hold of a key; None: nothing."""
+"""The info about each copy, by node; None: the node has no copy. Nodes that did not
+answer are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyStep:
-    """Bring the newest version onto one more node."""
+    """Copy the newest version to one node."""
 
     sources: tuple[str, ...]
     """Nodes that hold it."""
     target: str
     info: ObjectInfo
-    """Of what they hold."""
+    """About the copies of the sources."""
     if_match: str | None
-    """The ETag that the target holds now; None: it must hold nothing."""
+    """The ETag of the target's copy; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What has to be done; copies first, and another look before anything goes."""
+    """What has to be done: first the copies; the removals after another look."""
 
     copies: Sequence[CopyStep] = ()
     removals: Sequence[tuple[str, str]] = ()
     """(node, ETag), in this order."""
     is_short: bool = False
-    """Whether the home has too few nodes to hold all copies."""
+    """Whether too few nodes of the home answered to hold all replicas."""
     is_torn: bool = False
-    """Whether copies of the newest version are not the same bytes."""
+    """Whether copies of the newest version have different bytes."""
 
 
 def is_well(
     placement: Placement, listed: Mapping[str, ObjectInfo], present: Set[str]
 ) -> bool:
-    """Whether listings alone show that nothing has to be done for an object.
+    """Whether the listings show that nothing has to be done for an object.
 
-    They don't show versions: so not while disks are filled or the set of nodes
-    changes, and not of what may be a tombstone.
+    `present` are the nodes that take part. Listings show no versions, so the result is
+    False while the set of nodes changes or a home is being refilled, and for objects
+    that may be tombstones.
     """
     if placement.roster.next or any(member.is_lost for member in placement.home):
         return False
@@ -67,7 +69,7 @@ def is_well(
 def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Plan:
     """Return what has to be done for one key.
 
-    `is_complete`: all nodes answered, so that what is in the wrong place may go.
+    `is_complete`: all nodes take part, so that copies may be removed.
     """
     held = {name: info for name, info in seen.items() if info}
     home = [member.name for member in placement.home]
@@ -99,9 +101,9 @@ def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Pl
 def missing(
     placement: Placement, home: Sequence[str], seen: Seen, count: int
 ) -> list[str]:
-    """Return the nodes that have to hold a key as well, `count` others do already.
+    """Return the nodes of the home that need a copy; `count` others have one.
 
-    The best `r` of the home, and further ones while some of those are away.
+    These are the `r` best, and the next ones while some of the best don't answer.
     """
     replicas = placement.replicas
     empty = [name for name in home if name in seen and seen[name] is None]
@@ -111,7 +113,7 @@ def missing(
 
 
 def is_outdated(placement: Placement, best: ObjectInfo, now_ns: int) -> bool:
-    """Whether the object is deleted, and that for long."""
+    """Whether the object was deleted so long ago that its tombstone may go."""
     if not best.is_deleted or not placement.roster.is_settled:
         return False
     return now_ns - best.version[0].nanoseconds > TOMBSTONE_NS
@@ -122,7 +124,11 @@ def _removals(
     home: Sequence[str],
     newest: ObjectInfo | None = None,
 ) -> list[tuple[str, str]]:
-    """Order removals so that after each of them the rest still says the same."""
+    """Return (node, ETag) of copies, in the order in which to remove them.
+
+    The newest version is the last, so that older ones never become the newest; and
+    within one version, the home is the last.
+    """
 
     def order(name: str) -> tuple[bool, bool, str]:
         is_newest = newest is not None and held[name].version == newest.version

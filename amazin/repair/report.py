@@ -9,12 +9,12 @@ from rich.filesize import decimal
 from amazin.units import counted
 
 WORKERS = 4
-"""How many keys are worked on at once."""
+"""How many keys are repaired at once."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a repair works."""
+    """The options of a repair."""
 
     is_dry_run: bool = False
     bytes_per_second: float | None = None
@@ -24,7 +24,7 @@ class Options:
 
 @dataclass
 class Report:
-    """What was done, or with a dry run: what there is to do."""
+    """What a run did; for a dry run, what it would do."""
 
     objects: int = 0
     """Number of keys, tombstones included."""
@@ -32,15 +32,15 @@ class Report:
     bytes: int = 0
     removals: int = 0
     parts: int = 0
-    """Removed parts of uploads that were replaced, deleted or broken off."""
+    """Removed parts of uploads that were overwritten, deleted or not completed."""
     part_bytes: int = 0
-    """The size of these parts on all nodes."""
+    """The size of their copies on all nodes."""
     failures: int = 0
-    """Keys that are not as they should be yet."""
+    """Keys and parts that need another run."""
     is_whole: bool = False
-    """Whether all nodes took part, and all keys were looked at."""
+    """Whether all nodes took part and all keys were listed."""
     has_settled: bool = False
-    """Whether a change of the set of nodes came to its end."""
+    """Whether the run settled a new set of nodes."""
     problems: list[str] = field(default_factory=list)
     """A sentence for each problem."""
 
@@ -62,7 +62,7 @@ def one_line(report: Report, is_dry_run: bool = False) -> str:
 
 
 def to_do(report: Report) -> str:
-    """Return what there is to do."""
+    """Return what a dry run would do."""
     parts = []
     if report.copies:
         size = decimal(report.bytes)
@@ -90,5 +90,5 @@ def summary(report: Report) -> str:
 
 
 def unused_parts(report: Report) -> str:
-    """Return how many parts of large objects no object needs, and their size."""
+    """Return the number and the size of unneeded parts."""
     return f"{counted(report.parts, 'unused part')} ({decimal(report.part_bytes)})"

@@ -1,8 +1,8 @@
-"""Brings every object onto `r` nodes of its home, in its newest version.
+"""Repairs all objects: brings the newest version of each to `r` nodes of its home.
 
-The rebalancer after a node came or went, the one that fills a new disk, and the one
-that settles a new set of nodes. It may be stopped, and begun anew, at any moment, and
-clients may go on writing. What is done for one key: `objects.py`.
+The same run rebalances after nodes joined or left, refills an empty disk, and settles a
+new set of nodes. It can be stopped and started again at any moment, also while clients
+write. `objects.py` repairs a single key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from amazin.workers import for_each
 
 log = logging.getLogger("amazin.repair")
 Listed = tuple[ObjectName, dict[str, ObjectInfo]]
-"""A key, and its object info in each node's listing, by the nodes' names."""
+"""A key, and its entries in the nodes' listings, by node."""
 
 
 class Repair:
@@ -47,10 +47,12 @@ class Repair:
         self._options = options
         self._clock_ns = clock_ns
 
-    def run(self, tell: Callable[[Report], object] = lambda report: None) -> Report:
-        """Repair all objects; `tell` is called after each key with the report so far.
+    def run(
+        self, on_progress: Callable[[Report], object] = lambda report: None
+    ) -> Report:
+        """Repair all objects; call `on_progress` with the report after each key.
 
-        Raises: RepairError, NodeError, if it can't begin.
+        Raises: RepairError, NodeError: the run can't begin.
         """
         begin_ns = self._clock_ns()
         context, problems = self._begin()
@@ -60,7 +62,7 @@ class Repair:
         if context.roster.write_set is None:
             return report
         try:
-            self._walk(context, key_repair, tell)
+            self._walk(context, key_repair, on_progress)
         except (NodeError, RepairError) as exc:
             problems.append(f"Not all objects were looked at: {where(exc)}")
             return report
@@ -73,11 +75,11 @@ class Repair:
             except (RepairError, RosterError) as exc:
                 problems.append(f"Not settled: {exc}")
         if not problems:
-            self._collect(context, key_repair, begin_ns, tell)
+            self._collect(context, key_repair, begin_ns, on_progress)
         return report
 
     def _begin(self) -> tuple[RepairContext, list[str]]:
-        """Decide which nodes take part; returns also the problems."""
+        """Decide which nodes take part; return that and the problems."""
         self._membership.refresh()
         snapshot = self._membership.fresh_snapshot()
         roster = snapshot.roster
@@ -89,7 +91,7 @@ class Repair:
         if absent := needed - names:
             problems.append(f"Not there: {', '.join(sorted(absent))}")
         if lost := snapshot.lost & names:
-            problem = self._fill(roster, lost)
+            problem = self._make_lost_buckets(roster, lost)
             if problem:
                 problems.append(problem)
                 names -= lost
@@ -99,8 +101,11 @@ class Repair:
         is_complete = is_due and names >= needed
         return RepairContext(snapshot, roster, names, is_complete), problems
 
-    def _fill(self, roster: Roster, lost: frozenset[str]) -> str:
-        """Make buckets on nodes that lost their disks; returns why not, if so."""
+    def _make_lost_buckets(self, roster: Roster, lost: frozenset[str]) -> str:
+        """Make the bucket on nodes that lost their disks.
+
+        Returns why that is not possible now; empty: it is done.
+        """
         names = ", ".join(sorted(lost))
         if len(lost) >= least_replicas(roster):
             return (
@@ -119,23 +124,23 @@ class Repair:
         self,
         context: RepairContext,
         key_repair: KeyRepair,
-        tell: Callable[[Report], object],
+        on_progress: Callable[[Report], object],
     ) -> None:
-        def unwell() -> Iterator[Listed]:
+        def in_need() -> Iterator[Listed]:
             for name, listed in all_listed(context, BUCKET):
                 key_repair.report.objects += 1
-                tell(key_repair.report)
+                on_progress(key_repair.report)
                 if not is_well(context.place(name), listed, context.names):
                     yield name, listed
 
-        for_each(partial(mend_or_note, key_repair), unwell(), self._options.workers)
-        tell(key_repair.report)
+        for_each(partial(repair_key, key_repair), in_need(), self._options.workers)
+        on_progress(key_repair.report)
 
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:
-        """Record in the roster that every object is where it should be.
+        """Record in the roster that every object is in its home.
 
-        A disk that was filled is in use again at once, also in the middle of a
-        change, which waits for it.
+        A node whose disk was refilled is readmitted at once, also during a change of
+        the set of nodes: the change can't end before.
         """
         if not context.names >= required(context.roster):
             return
@@ -155,12 +160,11 @@ class Repair:
         context: RepairContext,
         key_repair: KeyRepair,
         begin_ns: int,
-        tell: Callable[[Report], object],
+        on_progress: Callable[[Report], object],
     ) -> None:
         """Remove the parts of large objects that no object needs.
 
-        Only when all nodes took part and every object is in its place: nothing that
-        names a part can come to light later.
+        Does nothing unless all nodes took part: another node might hold a manifest.
         """
         report = key_repair.report
         if not (context.is_complete and context.roster.is_settled):
@@ -170,7 +174,7 @@ class Repair:
         failures = report.failures
         try:
             for _ in collection.run(all_listed(context, BUCKET, PARTS)):
-                tell(report)
+                on_progress(report)
         except (NodeError, RepairError) as exc:
             report.problems.append(f"Not all parts were looked at: {where(exc)}")
         if report.failures > failures:
@@ -179,17 +183,20 @@ class Repair:
 
 
 def settle_exactly(expected: Roster, roster: Roster) -> Roster:
-    """Settle the roster that this run used. Raises: RepairError: it has changed."""
+    """Settle the roster if it is the `expected` one. Raises: RepairError."""
     if roster != expected:
         raise RepairError("the set of nodes changed")
     return settle(roster)
 
 
-def mend_or_note(key_repair: KeyRepair, found: Listed) -> None:
-    """Repair one key; a failure is logged and counted, and stops no others."""
+def repair_key(key_repair: KeyRepair, found: Listed) -> None:
+    """Repair one key; log and count a failure, which does not end the run.
+
+    Raises: RepairError.
+    """
     name, listed = found
     try:
-        key_repair.mend(name, listed)
+        key_repair.repair(name, listed)
     except RepairError:
         raise
     except (GatewayError, OSError) as exc:
@@ -200,7 +207,10 @@ def mend_or_note(key_repair: KeyRepair, found: Listed) -> None:
 def all_listed(
     context: RepairContext, bucket: str, prefix: str = ""
 ) -> Iterator[Listed]:
-    """Yield every key with its entries in the nodes' listings, in key order."""
+    """Yield every key with its entries in the nodes' listings, in key order.
+
+    Raises: NodeError: a listing can't be read to its end.
+    """
     members = [context.members[name] for name in sorted(context.names)]
     listings = [
         listing(member, bucket, prefix, member.name in context.snapshot.lost)
@@ -219,7 +229,7 @@ def listing(
 ) -> Iterator[tuple[bytes, str, ObjectInfo]]:
     """Yield (key in UTF-8, node, info) in key order.
 
-    Raises: NodeError, also if the bucket of a node that has lost nothing is missing.
+    Raises: NodeError, also if the bucket is missing and the node is not lost.
     """
     for key, info in member.node.list_objects(bucket, prefix):
         yield key.encode(), member.name, info
@@ -228,17 +238,20 @@ def listing(
 
 
 def required(roster: Roster) -> frozenset[str]:
-    """Return the nodes without which nothing may be removed or settled."""
+    """Return the nodes that must take part before copies are removed.
+
+    The same nodes must take part before the roster is settled.
+    """
     has_left = roster.leaving if roster.is_settled else ()
     return roster.holders.difference(has_left)
 
 
 def least_replicas(roster: Roster) -> int:
-    """Return how many nodes have to be lost before an object may be."""
+    """Return the smallest number of lost nodes that can hold all copies of a key."""
     return min(nodes.replicas for nodes in roster.sets)
 
 
 def where(error: Exception) -> str:
-    """Return the error with the node it is about."""
+    """Return the text of an error, with the node in front if it has one."""
     node = getattr(error, "node", "")
     return f"{node}: {error}" if node else str(error)

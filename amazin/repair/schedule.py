@@ -1,6 +1,6 @@
-"""When a repair begins, and when the next one does.
+"""Decides when a repair begins, and when the next one does.
 
-What a run does: `run.py`.
+`run.py` carries out a run.
 """
 
 from __future__ import annotations
@@ -19,62 +19,70 @@ from amazin.repair.report import Options, Report, fields, one_line
 from amazin.repair.run import Repair, least_replicas, where
 
 log = logging.getLogger("amazin.repair")
-LONGEST_WAIT = 12
-"""In `REFRESH_SECONDS`: from a node's appearance to the time for repair, and some."""
-GATEWAY_WAIT = 4
-"""The same, for what only a gateway can do, which may not be running."""
+MAX_REFRESHES = 12
+"""How long a run waits for gateways, in `REFRESH_SECONDS`: a little longer than from a
+node's appearance to the time for repair."""
+MAX_GATEWAY_REFRESHES = 4
+"""The same for what only a gateway can do, because none may be running."""
 CHECK_REFRESHES = 2
-"""In `REFRESH_SECONDS`: how often `--every` looks whether there is something to do."""
-LONGEST_PAUSE_SECONDS = 1.0
-Tell = Callable[[Report], object]
+"""How often `--every` checks whether an early run is useful, in `REFRESH_SECONDS`."""
+MAX_PAUSE_SECONDS = 1.0
+"""Between two looks at the nodes while a run waits."""
+OnProgress = Callable[[Report], object]
+"""Is called with the report so far."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run, and on what."""
+    """What a run needs."""
 
     membership: Membership
     options: Options
     refresh_seconds: float
 
 
-class Hold(NamedTuple):
-    """Why to wait before a run, and how long that may help, in `REFRESH_SECONDS`."""
+class Wait(NamedTuple):
+    """Why a run has to wait, and for how long at most."""
 
     reason: str
-    patience: int
+    max_refreshes: int
+    """In `REFRESH_SECONDS`."""
 
 
-def hold(membership: Membership, snapshot: Snapshot) -> Hold | None:
-    """Return what a run has to wait for; None: it can begin, or waiting is vain."""
+def find_wait(membership: Membership, snapshot: Snapshot) -> Wait | None:
+    """Return why a run has to wait; None: it can begin, or waiting does not help."""
     roster, view = snapshot.roster, snapshot.view
     if roster is None:
         if view.with_data and not (view.copies or view.unreachable):
-            return Hold("No gateway has taken these nodes in yet", GATEWAY_WAIT)
+            return Wait(
+                "No gateway has taken these nodes in yet", MAX_GATEWAY_REFRESHES
+            )
         if len(view.rosters) > 1 and not view.unreachable:
-            return Hold("Two clusters are becoming one", GATEWAY_WAIT)
+            return Wait("Two clusters are becoming one", MAX_GATEWAY_REFRESHES)
         return None
     lost = fillable(snapshot, roster)
     if lost and not membership.roster_store.is_known_lost(lost):
         names = ", ".join(sorted(lost))
-        return Hold(f"{names}: lost its disk; until all gateways know it", LONGEST_WAIT)
+        reason = f"{names}: lost its disk; until all gateways know it"
+        return Wait(reason, MAX_REFRESHES)
     if roster.holders & view.unreachable:
         return None
     if roster.next is not None and not membership.roster_store.is_due(roster):
-        return Hold("Until all gateways know the new set of nodes", LONGEST_WAIT)
-    if new := unheard(snapshot, roster):
-        return Hold(f"Until a gateway takes note of {', '.join(new)}", GATEWAY_WAIT)
+        return Wait("Until all gateways know the new set of nodes", MAX_REFRESHES)
+    if new := unrecorded(snapshot, roster):
+        reason = f"Until a gateway takes note of {', '.join(new)}"
+        return Wait(reason, MAX_GATEWAY_REFRESHES)
     return None
 
 
 def fillable(snapshot: Snapshot, roster: Roster) -> frozenset[str]:
-    """Return the nodes that lost their disks, if so few that others have everything."""
+    """Return the nodes that lost their disks; empty if all copies may be lost."""
     lost = snapshot.lost & roster.holders
     return lost if len(lost) < least_replicas(roster) else frozenset()
 
 
-def unheard(snapshot: Snapshot, roster: Roster) -> list[str]:
-    """Return the nodes that answer, and are not (so) in the roster yet."""
+def unrecorded(snapshot: Snapshot, roster: Roster) -> list[str]:
+    """Return the nodes that answer but are not in the roster, or with another share."""
     answering = snapshot.view.empty.union(snapshot.view.copies)
     return [
         name
@@ -84,7 +92,7 @@ def unheard(snapshot: Snapshot, roster: Roster) -> list[str]:
 
 
 def differs(spec: NodeSpec, roster: Roster) -> bool:
-    """Whether the roster gives a node another share than discovery does."""
+    """Whether weight or group of a node differ between discovery and the roster."""
     nodes = roster.newest
     if spec.weight == 0:
         return spec.name in nodes.names
@@ -92,35 +100,41 @@ def differs(spec: NodeSpec, roster: Roster) -> bool:
     return share != (spec.weight, spec.group)
 
 
-def wait_for_it(job: Job, tell: Callable[[str], object]) -> Snapshot:
-    """Look at the nodes until a run would not hold back; `tell` is given the reason."""
+def wait_until_ready(job: Job, on_wait: Callable[[str], object]) -> Snapshot:
+    """Return the nodes once a run can begin, or waiting does not help.
+
+    Calls `on_wait` with the reason for each pause.
+    """
     membership, refresh_seconds = job.membership, job.refresh_seconds
     membership.snapshot()
     start = time.monotonic()
     while True:
         membership.refresh()
         snapshot = membership.fresh_snapshot()
-        held = hold(membership, snapshot)
+        needed = find_wait(membership, snapshot)
         waited = time.monotonic() - start
         unit = max(refresh_seconds, membership.roster_store.wait_seconds / 4)
-        if held is None or waited > held.patience * unit:
-            if held and held.patience == GATEWAY_WAIT:
-                log.warning("%s: is one running?", held.reason)
+        if needed is None or waited > needed.max_refreshes * unit:
+            if needed and needed.max_refreshes == MAX_GATEWAY_REFRESHES:
+                log.warning("%s: is one running?", needed.reason)
             return snapshot
-        tell(held.reason)
-        time.sleep(min(refresh_seconds / 2, LONGEST_PAUSE_SECONDS))
+        on_wait(needed.reason)
+        time.sleep(min(refresh_seconds / 2, MAX_PAUSE_SECONDS))
 
 
-def attempt(job: Job, tell: Callable[[str], object] = lambda reason: None) -> Report:
-    """Wait for the time, and run; also what can't begin has a report."""
-    snapshot = wait_for_it(job, tell)
+def attempt(job: Job, on_wait: Callable[[str], object] = lambda reason: None) -> Report:
+    """Wait until a run can begin, and run. Errors are problems in the report."""
+    snapshot = wait_until_ready(job, on_wait)
     return run(job, snapshot, job.options)
 
 
 def run(
-    job: Job, snapshot: Snapshot, options: Options, tell: Tell = lambda report: None
+    job: Job,
+    snapshot: Snapshot,
+    options: Options,
+    on_progress: OnProgress = lambda report: None,
 ) -> Report:
-    """Run once, now."""
+    """Run once, without waiting. Errors are problems in the report."""
     if snapshot.is_empty:
         return Report(is_whole=True)  # nothing is stored yet
     latest = Report()
@@ -128,7 +142,7 @@ def run(
     def note(report: Report) -> None:
         nonlocal latest
         latest = report
-        tell(report)
+        on_progress(report)
 
     try:
         return Repair(job.membership, options).run(note)
@@ -139,29 +153,30 @@ def run(
 
 
 class Watch:
-    """Runs for ever: in a rhythm, and early when there is something to do."""
+    """Repairs again and again, early if a run became useful."""
 
     def __init__(self, job: Job, every: float) -> None:
+        """`every`: seconds from the start of a run to the start of the next."""
         self._job = job
         self._every = every
         self._check_seconds = CHECK_REFRESHES * job.refresh_seconds
         self._pause = self._check_seconds
-        self._told = ""
+        self._last_reason = ""
 
     def run(self) -> NoReturn:
-        """Begin at once, and never return."""
+        """Start the first run at once. Never returns."""
         while True:
             start = time.monotonic()
             is_well = self._run_once()
-            # What failed is tried again soon, and less and less often.
+            # After a failure the next run is early; the pause doubles each time.
             self._pause = self._check_seconds if is_well else 2 * self._pause
             self._sleep(start, is_well)
 
     def _run_once(self) -> bool:
         log.info("repair begins")
         try:
-            report = attempt(self._job, self._tell)
-        except Exception:  # the next run may go better
+            report = attempt(self._job, self._log_wait)
+        except Exception:  # the next run may succeed
             log.exception("repair failed")
             return False
         for problem in report.problems:
@@ -169,22 +184,25 @@ class Watch:
         log.info("%s", one_line(report), extra={"fields": fields(report)})
         return report.is_well
 
-    def _tell(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
+    def _log_wait(self, reason: str) -> None:
+        if reason != self._last_reason:
+            self._last_reason = reason
             log.info("waiting: %s", reason)
 
     def _sleep(self, start: float, is_well: bool) -> None:
-        """Return when it is time for the next run, or when it is worth it earlier."""
+        """Wait for the time of the next run, or until an earlier one is useful."""
         while (passed := time.monotonic() - start) < self._every:
             time.sleep(min(self._check_seconds, self._every - passed))
             is_late = time.monotonic() - start > self._pause
-            if is_late and is_worth_it(self._job.membership, is_well):
+            if is_late and is_run_useful(self._job.membership, is_well):
                 return
 
 
-def is_worth_it(membership: Membership, was_well: bool) -> bool:
-    """Whether a run could do now what the one before could not, or found not."""
+def is_run_useful(membership: Membership, was_well: bool) -> bool:
+    """Whether a run now could do something that the previous one could not do.
+
+    `was_well`: the previous run left nothing to be done.
+    """
     snapshot = membership.fresh_snapshot()
     roster = snapshot.roster
     if roster is None:

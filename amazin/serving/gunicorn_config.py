@@ -40,9 +40,13 @@ SMALL_BYTES = 64 * 1024
 """Bodies up to this size are sent together with the head of the response."""
 logconfig_dict = logging_config(settings.least_level)
 accesslog = None
+"""The applications log each request themselves."""
 control_socket_disable = True
+"""Nothing uses gunicorn's control socket, and it would be a file to protect."""
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 forwarded_allow_ips = ""
+"""gunicorn must not interpret X-Forwarded-... headers: the gateway does that itself, by
+the setting FORWARDED_ALLOW_IPS."""
 
 
 class NoAccessLogger(Logger):  # type: ignore[misc]
@@ -74,13 +78,19 @@ def when_ready(server: Any) -> None:
     From now on, new workers end when they receive a stop signal, even before they have
     signal handlers.
     """
-    processes.end_forks_when_told()
+    processes.let_forks_stop()
     if settings.consul_enabled and is_gateway(server):
         server.registrar = registrar.Registrar()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Stop the background threads of the application."""
+    """Stop the background threads of the application.
+
+    A stop signal that comes after this is late: gunicorn's handler would raise in the
+    middle of the interpreter's end, and that is logged as a stack trace.
+    """
+    for number in processes.STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     close = getattr(getattr(worker, "wsgi", None), "close", None)
     if close:
         close()
@@ -90,7 +100,7 @@ def on_exit(server: Any) -> None:
     """Wait until the gateway is deregistered; the stop signal started that."""
     started: registrar.Registrar | None = getattr(server, "registrar", None)
     if started:
-        started.stop()
+        started.close()
 
 
 def pre_request(worker: Any, request: Any) -> None:

@@ -1,6 +1,7 @@
-"""Runs gunicorn, or loads an application as a test: `python launch.py [--try] ...`.
+"""Starts the processes of a server, which search no modules in the current folder.
 
-The folder in which it is started is never searched for modules.
+`python launch.py ARGUMENTS...` runs gunicorn, `--try module:app` loads an application
+as a test, and `--register` registers the gateway with Consul.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ HOME = str(Path(__file__).resolve().parents[2])
 
 
 def main() -> None:
-    """Run gunicorn with the arguments, or perform `--try module:app`, `--register`."""
+    """Do what the arguments say; see the module."""
     if HOME not in sys.path:  # the package is not installed
         sys.path.insert(0, HOME)
     if sys.argv[1:2] == ["--try"]:

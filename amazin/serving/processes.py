@@ -43,7 +43,7 @@ def try_app(app: str) -> None:
         sys.exit(tried.returncode)
 
 
-def end_forks_when_told() -> None:
+def let_forks_stop() -> None:
     """Let forked workers end on a stop signal before they have their own handlers.
 
     A new worker has the master's handlers, which would only record the signal; and it

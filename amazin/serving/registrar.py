@@ -48,7 +48,7 @@ class Registrar:
             return
 
         def deregister_and_handle(number: int, frame: FrameType | None) -> None:
-            self.tell()
+            self.request_stop()
             handler(number, frame)
 
         signal.signal(number, deregister_and_handle)
@@ -58,7 +58,7 @@ class Registrar:
         """Whether the process is running."""
         return self._process.poll() is None
 
-    def tell(self) -> None:
+    def request_stop(self) -> None:
         """Request the deregistration, without waiting for it; does nothing in a worker.
 
         This happens before the workers finish their transfers, so that no new clients
@@ -70,11 +70,11 @@ class Registrar:
         with suppress(OSError):  # the process has ended
             os.write(self._process.stdin.fileno(), b"x")  # type: ignore[union-attr]
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Wait until the gateway is deregistered, for `DEREGISTER_SECONDS` at most."""
         if os.getpid() != self._owner:
             return
-        self.tell()
+        self.request_stop()
         deadline = (self._requested_at or 0.0) + DEREGISTER_SECONDS
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))

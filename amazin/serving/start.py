@@ -24,8 +24,8 @@ def run_gunicorn(app: str, *addresses: str) -> NoReturn:
     options = [option for address in addresses for option in ("--bind", address)]
     if app != GATEWAY:  # blobs may have longer headers than objects on nodes
         options += ["--limit-request-field_size", "65536"]
-    knobs = ("-c", "python:amazin.serving.gunicorn_config")
-    os.execv(sys.executable, [*LAUNCH, *knobs, *options, app])
+    config = ("-c", "python:amazin.serving.gunicorn_config")
+    os.execv(sys.executable, [*LAUNCH, *config, *options, app])
 
 
 if __name__ == "__main__":

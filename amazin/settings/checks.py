@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from amazin.model.manifest import MAX_PARTS
 from amazin.settings.settings import MOST_OBJECT_BYTES, Settings
 
 LEAST_CHUNK_BYTES = 2**20
-MOST_CHUNKS = 10_000
 Contradiction = tuple[tuple[str, ...], str]
 """The fields, with the one to change first in front; and a sentence on what is
 wrong."""
@@ -32,8 +32,8 @@ def _of_sizes(settings: Settings) -> Iterator[Contradiction]:
         yield ("max_object_bytes", "chunk_bytes"), sentence
     if part and not LEAST_CHUNK_BYTES <= part <= MOST_OBJECT_BYTES:
         yield ("chunk_bytes",), "expected 0, or 1 MiB to 5 GiB"
-    elif part and most > part * MOST_CHUNKS:
-        sentence = f"MAX_OBJECT_BYTES would need more than {MOST_CHUNKS:,} parts"
+    elif part and most > part * MAX_PARTS:
+        sentence = f"MAX_OBJECT_BYTES would need more than {MAX_PARTS:,} parts"
         yield ("chunk_bytes", "max_object_bytes"), sentence
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from amazin.blobs.folder_store import BUCKET, BlobFolder, Detail, new_label
+from amazin.blobs.folder_store import BlobFolder, Detail, new_label
 from amazin.blobs.importing import Import
 from amazin.blobs.sos_folder import SosFolder
+from amazin.blobs.store import BLOB_BUCKET
 from amazin.errors import (
     BodyError,
     DifferentContentError,
@@ -243,7 +244,7 @@ def test_the_list_is_sorted_and_read_in_batches(
 def add_copies(path: Path, blob_id: str, count: int) -> list[str]:
     """Let many ids have the bytes of one; returns them, which are right behind it."""
     many = [f"{blob_id}{number:05}" for number in range(count)]
-    insert_copies(path, ObjectName(BUCKET, blob_id), many)
+    insert_copies(path, ObjectName(BLOB_BUCKET, blob_id), many)
     return many
 
 
@@ -303,7 +304,7 @@ def test_what_is_imported_while_it_is_listed_is_in_the_list(
         leave(tmp_path, blob_id, CAT)
     details = store.details()
     assert next(details) == Detail("a", 5, "")
-    name = ObjectName(BUCKET, "b")
+    name = ObjectName(BLOB_BUCKET, "b")
     store.node.adopt(name, tmp_path / "b", new_label(1), {})
     store.old.remove("b")
     assert [detail.blob_id for detail in details] == ["b", "c"]
@@ -321,7 +322,7 @@ def test_headers_are_never_missed_while_a_blob_is_imported(
             path = super().file_of(blob_id)
             if path.exists():
                 headers = self.headers(blob_id)
-                name = ObjectName(BUCKET, blob_id)
+                name = ObjectName(BLOB_BUCKET, blob_id)
                 store.node.adopt(name, path, new_label(1), headers)
                 SosFolder(self.path).remove(blob_id)
             return path

@@ -21,7 +21,7 @@ from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.importing import Import
 from amazin.blobs.sos_folder import SosFolder
 from amazin.cli.common import FailureError
-from amazin.cli.import_blobs import ran
+from amazin.cli.import_blobs import run_import
 from amazin.cli.main import main
 from amazin.errors import NodeError
 from amazin.model.bodies import HeldBody
@@ -206,7 +206,7 @@ def test_a_full_disk_ends_it_and_loses_nothing(
     (tmp_path / "Backup").hardlink_to(tmp_path / "mia")  # so it is copied
     with closing(FolderNode("store", tmp_path, write=refuse)) as store.node:
         with pytest.raises(FailureError, match="full"):
-            ran(store, None)
+            run_import(store, None)
         assert old_files(tmp_path) == ["Backup", "mia"]
 
 

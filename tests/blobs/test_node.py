@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import socket
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -46,6 +44,7 @@ from tests.support.old_sos import (
     old_server,
     old_upload,
 )
+from tests.support.peers import SameAnswer
 from tests.support.ports import free_port
 
 LIMITS = TimeLimits(connect=2.0, answer=2.0, transfer=5.0)
@@ -248,7 +247,7 @@ def test_connections_are_kept(tmp_path: Path):
         for number in range(3):
             put(node, f"a{number}", BIG, None)
             get(node, f"a{number}")
-        assert len(server._server._open) == 1
+        assert server.connections == 1
         node.close()
     finally:
         server.stop()
@@ -330,60 +329,17 @@ def test_a_dead_server_is_unreachable():
 # Answers that mean something else
 
 
-class Scripted:
-    """A server that gives one answer, whatever is asked, but `/alive`."""
-
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-        self.heads: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with suppress(OSError), self._listener:
-            while True:
-                sock = self._listener.accept()[0]
-                with sock, suppress(OSError):
-                    sock.settimeout(5.0)
-                    self._serve(sock)
-
-    def _serve(self, sock: socket.socket) -> None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += sock.recv(65536)
-        head, _, rest = data.partition(b"\r\n\r\n")
-        if head.startswith(b"GET /alive"):
-            answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nalive"
-            sock.sendall(answer.replace(b"\r\n\r", b"\r\nConnection: close\r\n\r"))
-            return
-        self.heads.append(head)
-        if head.startswith(b"POST"):
-            length = re.search(rb"Content-Length: ([0-9]+)", head)
-            while length and len(rest) < int(length[1]):
-                rest += sock.recv(65536)
-        sock.sendall(self._answer)
-        sock.shutdown(socket.SHUT_WR)
-        while sock.recv(65536):
-            pass
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-
-
 def http(status: int, body: bytes = b"", *lines: str) -> bytes:
     head = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *lines]
     return ("\r\n".join(head) + "\r\n\r\n").encode("latin-1") + body
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[[bytes], tuple[BlobNode, Scripted]]]:
+def scripted() -> Iterator[Callable[[bytes], tuple[BlobNode, SameAnswer]]]:
     with ExitStack() as stack:
 
-        def start(answer: bytes) -> tuple[BlobNode, Scripted]:
-            server = stack.enter_context(closing(Scripted(answer)))
+        def start(answer: bytes) -> tuple[BlobNode, SameAnswer]:
+            server = stack.enter_context(closing(SameAnswer(answer)))
             node = BlobNode("a", server.url, LIMITS)
             stack.enter_context(closing(node))
             return node, server
@@ -391,7 +347,7 @@ def scripted() -> Iterator[Callable[[bytes], tuple[BlobNode, Scripted]]]:
         yield start
 
 
-Start = Callable[[bytes], tuple[BlobNode, Scripted]]
+Start = Callable[[bytes], tuple[BlobNode, SameAnswer]]
 
 
 @pytest.mark.parametrize(
@@ -546,9 +502,8 @@ def test_a_body_without_an_end_is_refused(scripted: Start):
 
 
 def test_what_is_no_blob_server_is_not_alive():
-    for answer in (http(200, b"hello"), http(404, b"alive")):
-        server = Scripted(answer)
-        server._serve = lambda sock, a=answer: sock.sendall(a)  # type: ignore[method-assign]
+    for alive in (http(200, b"hello"), http(404, b"alive")):
+        server = SameAnswer(b"", alive)
         with closing(server), closing(BlobNode("a", server.url, LIMITS)) as node:
             question = node.start_check()
             with pytest.raises(NodeProtocolError):

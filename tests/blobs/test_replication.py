@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amazin.blobs.replication.lists import Blob, Copy, merged, read_list, write_list
+from amazin.blobs.replication.lists import (
+    Blob,
+    ListedCopy,
+    merged,
+    read_list,
+    write_list,
+)
 from amazin.blobs.replication.mirrors import PATIENCE
 from amazin.blobs.replication.run import Options, Replication, Stage
 from amazin.blobs.replication.work import MAX_PROBLEMS, Report
@@ -43,7 +49,7 @@ kinds = pytest.mark.parametrize("is_old", [True, False], ids=["old", "ours"])
 
 
 def test_lists_become_who_lacks_what() -> None:
-    one, two = Copy(1, "e"), Copy()
+    one, two = ListedCopy(1, "e"), ListedCopy()
     lists = [[("a", one), ("c", one)], [("b", two), ("c", two)], []]
     assert list(merged([iter(entries) for entries in lists])) == [
         Blob("a", (one, None, None)),
@@ -56,7 +62,7 @@ def test_lists_become_who_lacks_what() -> None:
 def test_every_id_comes_once_in_order_with_all_that_have_it(
     servers: list[set[str]],
 ) -> None:
-    found = list(merged([((i, Copy()) for i in sorted(ids)) for ids in servers]))
+    found = list(merged([((i, ListedCopy()) for i in sorted(ids)) for ids in servers]))
     assert [blob.id for blob in found] == sorted(set().union(*servers))
     for blob in found:
         assert [copy is not None for copy in blob.copies] == [
@@ -71,7 +77,7 @@ def test_a_list_on_disk_is_the_list(is_old: bool) -> None:
     file = io.StringIO()
     assert write_list(server, file) is not is_old
     expected = [
-        (name, Copy() if is_old else Copy(len(data), md5(data)))
+        (name, ListedCopy() if is_old else ListedCopy(len(data), md5(data)))
         for name, data in sorted(server.blobs.items())
     ]
     assert list(read_list(file)) == expected
@@ -82,20 +88,20 @@ def test_a_list_on_disk_is_the_list(is_old: bool) -> None:
 @pytest.mark.parametrize(
     ("blob_id", "copies", "must_be_read"),
     [
-        ("custom", [Copy(1, "e"), Copy(1, "e")], False),
-        ("custom", [Copy(1, "e"), None], False),
-        ("custom", [Copy(1, "e"), Copy(1, "f")], True),
-        ("custom", [Copy(1, "e"), Copy(2, "e")], True),
-        ("custom", [Copy(1, "e"), Copy()], True),
-        ("custom", [Copy(), Copy()], True),
-        ("custom", [Copy(), None], False),
-        (sha1(b"x"), [Copy(), Copy()], False),
-        (sha1(b"x"), [Copy(1, "e"), Copy()], False),
-        (sha1(b"x"), [Copy(1, "e"), Copy(1, "f")], True),
+        ("custom", [ListedCopy(1, "e"), ListedCopy(1, "e")], False),
+        ("custom", [ListedCopy(1, "e"), None], False),
+        ("custom", [ListedCopy(1, "e"), ListedCopy(1, "f")], True),
+        ("custom", [ListedCopy(1, "e"), ListedCopy(2, "e")], True),
+        ("custom", [ListedCopy(1, "e"), ListedCopy()], True),
+        ("custom", [ListedCopy(), ListedCopy()], True),
+        ("custom", [ListedCopy(), None], False),
+        (sha1(b"x"), [ListedCopy(), ListedCopy()], False),
+        (sha1(b"x"), [ListedCopy(1, "e"), ListedCopy()], False),
+        (sha1(b"x"), [ListedCopy(1, "e"), ListedCopy(1, "f")], True),
     ],
 )
 def test_only_what_lists_cannot_tell_is_read(
-    blob_id: str, copies: list[Copy | None], must_be_read: bool
+    blob_id: str, copies: list[ListedCopy | None], must_be_read: bool
 ) -> None:
     assert Blob(blob_id, tuple(copies)).must_be_read() is must_be_read
 

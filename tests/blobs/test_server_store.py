@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Generic, TypeVar
 
 import pytest
 
 from amazin.api.blobs import FETCH_ROUTES, shown_as
 from amazin.api.content import get_content
-from amazin.blobs.search import POLL_SECONDS, Search, ask_all
+from amazin.blobs.search import POLL_SECONDS, Search, find_copies
 from amazin.blobs.server_store import ServerBlobs, blob_member
 from amazin.blobs.sos_conf import BlobServer
+from amazin.blobs.store import BLOB_BUCKET
 from amazin.errors import (
     BodyError,
     DifferentContentError,
@@ -33,20 +33,21 @@ from amazin.errors import (
 )
 from amazin.membership.member import Member
 from amazin.model.bodies import HeldBody
-from amazin.model.node_specs import NodeSpec
+from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectName
 from amazin.serving.blob_apps import ServerServices
 from amazin.settings.settings import Settings
-from amazin.web.messages import Request
+from amazin.web.messages import Request, Response
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 from tests.support.answers import told
-from tests.support.app import Answer, call
+from tests.support.app import Answer, Said, call
 from tests.support.blob_servers import LIMITS, OurServer, Servers, sha1
+from tests.support.fakes import FakeDisk, FakeNode
 from tests.support.old_sos import KINDS, OldBlobServer, old_server
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
-T = TypeVar("T")
 BIG = bytes(range(256)) * 4096 * 2
 SMALL = b"a small blob"
 HEADERS = {"X-Mime-Type": "image/png", "X-A": "b"}
@@ -272,16 +273,6 @@ def test_a_body_that_comes_once_is_stored_on_all_at_once(servers: Servers):
 # Reading
 
 
-def test_a_blob_is_looked_for_by_the_first_servers_of_the_groups_first(
-    servers: Servers,
-):
-    store = servers.store("1a 1b 1c 2a 2b")
-    servers["2b"].store(sha1(SMALL), SMALL, {})
-    assert get(store, sha1(SMALL))[1] == SMALL
-    asked = [name for name, server in servers.running.items() if server.requests]
-    assert sorted(asked) == ["1a", "1b", "2a", "2b"]
-
-
 @pytest.mark.parametrize("names", ["!1a 1b", "1a !1b", "1a !2a", "!1a !1b"])
 def test_a_missing_blob_is_404_only_if_all_say_so(servers: Servers, names: str):
     store = servers.store(names)
@@ -328,7 +319,7 @@ def test_a_silent_server_may_be_the_one_that_has_it(servers: Servers):
     try:
         assert get(store, sha1(SMALL))[1] == SMALL
     finally:
-        timer.join()
+        timer.join(PATIENCE_SECONDS)
 
 
 def test_a_server_that_is_back_is_asked_again(servers: Servers, tmp_path: Path):
@@ -658,56 +649,15 @@ def test_other_bytes_on_ours_under_an_id_of_ones_own_are_refused(
 # Whatever the servers are like
 
 
-class Answered(Generic[T]):
-    """A question with its answer, or failure."""
-
-    def __init__(self, value: T | Exception) -> None:
-        self._failure = value if isinstance(value, Exception) else None
-        self.value = None if isinstance(value, Exception) else value
-
-    def is_ready(self, _: float) -> bool:
-        return True
-
-    def wait(self) -> T:
-        if self._failure:
-            raise self._failure
-        return self.value
-
-    def cancel(self) -> None:
-        """Nothing is open."""
-
-
-class FakeContent:
-    """A copy of some bytes, which breaks or ends where it does."""
-
-    def __init__(self, node: FakeNode, byte_range: ByteRange | None) -> None:
-        size = UNKNOWN_SIZE if node.is_old else len(node.data)
-        self.info = ObjectInfo(size, "", 0)
-        self._place, last = byte_range or (0, len(node.data) - 1)
-        self._rest = node.data[self._place : last + 1]
-        self._node = node
-
-    def read(self) -> bytes:
-        chunk = self._rest[: self._node.piece]
-        if self._place + len(chunk) > self._node.cut_at:
-            raise NodeError("broken")
-        self._place += len(chunk)
-        self._rest = self._rest[len(chunk) :]
-        return chunk
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class FakeNode:
-    """A blob server with a copy of some kind, by chance."""
+class ChanceCopy:
+    """What a blob server has of a blob, and how it is, by chance."""
 
     def __init__(
         self, random: Random, name: str, data: bytes, *, may_be_wrong: bool = True
     ) -> None:
         self.name = name
         self.is_old = random.random() < 0.6
-        self.piece = random.choice((10_000, 2**16, 2**18))
+        self.piece_bytes = random.choice((10_000, 2**16, 2**18))
         self.cut_at = random.choice((2**30, 2**30, random.randrange(len(data) + 1)))
         self.is_dead = random.random() < 0.2
         place = random.randrange(len(data))
@@ -717,29 +667,63 @@ class FakeNode:
         self.is_absent = random.random() < 0.2
         self.tells_only = random.random() < 0.2
 
-    def start_get(
-        self, name: ObjectName, *, byte_range: ByteRange | None = None
-    ) -> Answered[FakeContent]:
-        if self.is_dead:
-            raise NodeError("dead")
-        if self.is_absent:
-            return Answered(NoSuchKeyError("absent"))
+    def node(self, blob_id: str) -> FakeNode:
+        """Return the server."""
+        node = bare_node(self.name)
+        disk, size = node.disk, UNKNOWN_SIZE if self.is_old else len(self.data)
+        disk.piece_bytes = self.piece_bytes
+        disk.breaks_at = self.cut_at if self.cut_at < len(self.data) else None
+        disk.failing = NodeError("dead") if self.is_dead else None
         if self.tells_only:
-            return Answered(NodeError("it answers HEAD, and fails then"))
-        return Answered(FakeContent(self, byte_range))
+            disk.before["get"] = self._fail
+        if not self.is_absent:
+            name = ObjectName(BLOB_BUCKET, blob_id)
+            disk.objects[name] = (ObjectInfo(size, "", 0), self.data)
+        return node
 
-    def start_head(self, name: ObjectName) -> Answered[ObjectInfo]:
-        if self.is_dead:
-            raise NodeError("dead")
-        if self.is_absent:
-            return Answered(NoSuchKeyError("absent"))
-        return Answered(FakeContent(self, None).info)
-
-    def close(self) -> None:
-        """Nothing is open."""
+    def _fail(self) -> None:
+        raise (
+            NoSuchKeyError if self.is_absent else NodeError("HEAD is answered, no GET")
+        )
 
 
-class SilentAnswer(Answered[str]):
+def chance_copies(
+    random: Random, data: bytes, *, may_be_wrong: bool = True
+) -> list[ChanceCopy]:
+    """Return what the servers of two groups have."""
+    return [
+        ChanceCopy(random, f"{n % 2}{n}", data, may_be_wrong=may_be_wrong)
+        for n in range(random.randrange(1, 6))
+    ]
+
+
+def bare_node(name: str) -> FakeNode:
+    """Return an empty blob server."""
+    spec = NodeSpec(name, f"http://{name}")
+    return FakeNode(spec, FakeDisk(buckets={BLOB_BUCKET}))
+
+
+def over_fakes(nodes: Iterable[FakeNode]) -> ServerBlobs:
+    """Return a store over these; their names begin with those of their groups."""
+    known = {node.spec.endpoint: node for node in nodes}
+    servers = [BlobServer(node.name[0], url) for url, node in known.items()]
+
+    def make_member(url: str, _: TimeLimits) -> Member:
+        return Member(known[url].spec, known[url])
+
+    return ServerBlobs(servers, LIMITS, 1, make_member)
+
+
+def test_a_blob_is_looked_for_by_the_first_servers_of_the_groups_first():
+    """They answer at once: who is slow, as real ones may be, has others asked too."""
+    nodes = {name: bare_node(name) for name in ("1a", "1b", "1c", "2a", "2b")}
+    nodes["2b"].disk.put(ObjectName(BLOB_BUCKET, sha1(SMALL)), SMALL)
+    assert get(over_fakes(nodes.values()), sha1(SMALL))[1] == SMALL
+    asked = [name for name, node in nodes.items() if node.disk.calls]
+    assert asked == ["1a", "1b", "2a", "2b"]
+
+
+class SilentAnswer(Said):
     """A question that others are asked beside; it becomes ready late."""
 
     def __init__(self, polls: int) -> None:
@@ -754,10 +738,7 @@ class SilentAnswer(Answered[str]):
 
 def test_no_answer_waits_for_that_of_a_silent_server():
     answers = {"slow": SilentAnswer(1000), "quick": SilentAnswer(3)}
-    members = [
-        Member(NodeSpec(name, "http://x"), FakeNode(Random(1), name, SMALL))
-        for name in answers
-    ]
+    members = [Member(node.spec, node) for node in map(bare_node, answers)]
     search = Search([members], lambda node: answers[node.name])
     assert search.run()[0].name == "quick"
     assert max(answers["slow"].waited) <= POLL_SECONDS
@@ -767,37 +748,26 @@ def test_no_answer_waits_for_that_of_a_silent_server():
     "look",
     [
         lambda members, start: Search([members], start).run(),
-        lambda members, start: ask_all(members, start),
+        lambda members, start: find_copies(members, start),
     ],
     ids=["one", "all"],
 )
 def test_a_server_that_fails_to_answer_is_skipped(look: Callable[..., object]):
-    answers = {"bad": Answered(NodeTimeoutError("silent")), "good": Answered("found")}
-    members = [
-        Member(NodeSpec(name, "http://x"), FakeNode(Random(1), name, SMALL), 60.0)
-        for name in answers
-    ]
+    answers = {"bad": Said(NodeTimeoutError("silent")), "good": Said("found")}
+    members = [Member(node.spec, node, 60.0) for node in map(bare_node, answers)]
     look(members, lambda node: answers[node.name])
     assert [member.is_skipped for member in members] == [True, False]
     for member in members:
         member.retire()
 
 
-def over_fakes(nodes: list[FakeNode]) -> ServerBlobs:
-    """Return a store over two groups of these."""
-    store = ServerBlobs([], LIMITS, 1)
-    members = [Member(NodeSpec(n.name, "http://x"), n) for n in nodes]
-    store._groups = [members[::2], members[1::2]]
-    return store
-
-
 @pytest.mark.parametrize("seed", range(400))
 def test_no_mixture_of_servers_gives_out_wrong_bytes_as_a_whole(seed: int):
     random = Random(seed)
     data = random.randbytes(random.choice((5, 200_000, 2**18, 300_000, 700_000)))
-    nodes = [FakeNode(random, f"node{n}", data) for n in range(random.randrange(1, 6))]
-    store = over_fakes(nodes)
-    may_be_missing = all(n.is_absent and not n.is_dead for n in nodes)
+    copies = chance_copies(random, data)
+    store = over_fakes(copy.node(sha1(data)) for copy in copies)
+    may_be_missing = all(c.is_absent and not c.is_dead for c in copies)
     given, size = b"", UNKNOWN_SIZE
     try:
         content = store.get(sha1(data)).content
@@ -818,14 +788,13 @@ def test_no_mixture_of_servers_gives_out_a_range_as_something_else(seed: int):
     """All copies are beginnings of the same bytes: a range can't be checked."""
     random = Random(seed)
     data = random.randbytes(random.choice((5, 200_000, 2**18, 300_000, 700_000)))
-    numbers = range(random.randrange(1, 6))
-    nodes = [FakeNode(random, f"node{n}", data, may_be_wrong=False) for n in numbers]
-    for node in nodes:
-        node.tells_only = random.random() < 0.4
+    copies = chance_copies(random, data, may_be_wrong=False)
+    for copy in copies:
+        copy.tells_only = random.random() < 0.4
     first = random.randrange(len(data))
     asked = f"bytes={first}-{random.choice((first, len(data) - 1, 2**20))}"
     request = Request("GET", "/", {"HTTP_RANGE": asked}, "")
-    opened = partial(over_fakes(nodes).get, sha1(data))
+    opened = partial(over_fakes(c.node(sha1(data)) for c in copies).get, sha1(data))
     given = b""
     try:
         answer = get_content(request, opened, shown_as(sha1(data), ""))
@@ -833,7 +802,7 @@ def test_no_mixture_of_servers_gives_out_a_range_as_something_else(seed: int):
         for chunk in body:
             given += chunk
     except NoSuchKeyError:
-        assert all(n.is_absent and not n.is_dead for n in nodes)
+        assert all(c.is_absent and not c.is_dead for c in copies)
         return
     except HTTPError as exc:
         assert exc.status == 416
@@ -843,11 +812,18 @@ def test_no_mixture_of_servers_gives_out_a_range_as_something_else(seed: int):
     if answer.status == 200:
         assert given == data
         return
-    part = dict(answer.headers)["Content-Range"]
-    found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)", part)
-    assert (answer.status, found is not None) == (206, True)
+    assert answer.status == 206
     assert answer.length in (None, len(given))
-    start, last, size = (int(number) for number in found.groups())
+    start, last, size = content_range(answer)
     assert start == first
     assert given == (data + b"x")[start : last + 1]
-    assert size in {len(n.data) for n in nodes if not n.is_old}
+    assert size in {len(c.data) for c in copies if not c.is_old}
+
+
+def content_range(answer: Response) -> tuple[int, int, int]:
+    """Return the first and last byte of a part, and the size of the whole."""
+    part = dict(answer.headers)["Content-Range"]
+    found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)", part)
+    assert found
+    start, last, size = map(int, found.groups())
+    return start, last, size

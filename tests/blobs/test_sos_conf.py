@@ -10,6 +10,7 @@ import pytest
 from amazin.blobs.sos_conf import BlobServer, dump, read_servers, shown, table
 from amazin.errors import SettingsError
 from tests.support.old_sos import SOS
+from tests.support.waiting import PATIENCE_SECONDS
 
 BOTH = {
     "flat": b"# Comments are fine\nhttp://a:1\n\n; also so\nhttps://b.example/\n",
@@ -48,6 +49,7 @@ def test_a_file_is_read_as_the_old_program_reads_it(tmp_path: Path, data: bytes)
         env={"HOME": str(tmp_path / "home")},
         capture_output=True,
         check=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert dump(found) == printed.stdout.decode()
 

@@ -202,7 +202,7 @@ def raise_failures(futures: Sequence[Future[None]]) -> None:
     """Raise what a thread raised: a bug in this test, or a node that won't start."""
     for future in futures:
         if future.done():
-            future.result()
+            future.result(0)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tests.support.servers import MinioServer
 
 GATEWAYS = 2
 NOTICE_SECONDS = 15.0
+GONE_SECONDS = 30.0
 """Gateways probe a failed node at least every 10 s."""
 READY_ANSWERS, READY_PAUSE_SECONDS = 10, 0.05
 """Each answer is some worker's; so many in a row are hardly all the same one's."""
@@ -185,7 +186,7 @@ class GatewayTormentor:
     def _kill(self, gateway: GatewayProcess, stop: threading.Event) -> None:
         self._tally.note_gateway_gone()
         os.killpg(gateway.process.pid, signal.SIGKILL)
-        gateway.process.wait()
+        gateway.process.wait(GONE_SECONDS)
         self._tally.note_event("gateway kill")
         stop.wait(self._rng.uniform(0.1, 2.0))
         gateway.start()

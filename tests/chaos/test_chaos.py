@@ -350,10 +350,8 @@ def test_a_client_judges_and_counts_what_it_is_told() -> None:
     missing = answer("404 Not Found")
     unable = answer("503 Service Unavailable", headers=["Retry-After: 2"])
     with Peer((TAKE_REQUEST, missing, TAKE_REQUEST, unable, TAKE_REQUEST)) as peer:
-        ports = [peer.port, 1]
+        ports = [peer.port]
         client = Client("c", ["key"], ports, story.history, tally, random.Random(1))
-        client._home = peer.port
-        client._ports = [peer.port, peer.port]
         for method in ("GET", "DELETE", "HEAD"):
             story.now += 1
             client.operate(method, "key")

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from amazin.cli.common import FailureError, MistakeError, examples
 from amazin.cli.completion import SHELLS
-from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, complaint, main
+from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, main, text_of
 from amazin.cli.version import PACKAGE, release
 from amazin.errors import HTTPError, NodeError, SettingsError
 from tests.support import command_process
@@ -130,7 +130,7 @@ def test_what_the_exit_codes_mean_is_in_the_help() -> None:
 def test_the_help_imports_no_command_and_nothing_large() -> None:
     code = (
         "import sys\nfrom amazin.cli import main as cli\n"
-        "try:\n    cli.main(['--help'], prog_name='amazin')\n"
+        "try:\n    cli.main.main(['--help'], prog_name='amazin')\n"
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run(
@@ -258,8 +258,8 @@ def test_a_bug_of_ours_is_not_hidden() -> None:
 
 
 def test_what_the_system_refused_is_named() -> None:
-    assert complaint(OSError(28, "No space left", "/x/y")) == "/x/y: No space left"
-    assert complaint(OSError(28, "No space left", 7)) == "7: No space left"
+    assert text_of(OSError(28, "No space left", "/x/y")) == "/x/y: No space left"
+    assert text_of(OSError(28, "No space left", 7)) == "7: No space left"
 
 
 PRINTING = [["config"], ["help"], ["--help"], ["--version"], ["completion", "zsh"]]

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amazin.cli.common import MistakeError
-from amazin.cli.cp import way
+from amazin.cli.cp import direction_of
 from amazin.cli.main import main
 from amazin.cli.trees import place_of
 from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
@@ -519,7 +519,7 @@ def test_which_side_is_local_is_clear(
     source: str, target: str, expected: tuple[bool, str, str], place: Path
 ) -> None:
     (place / "here").write_bytes(b"")
-    assert way(source, target) == expected
+    assert direction_of(source, target) == expected
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_what_is_not_clear_is_refused(source: str, target: str, place: Path) -> 
     for name in ("here", "there"):
         (place / name).write_bytes(b"")
     with pytest.raises(MistakeError):
-        way(source, target)
+        direction_of(source, target)
 
 
 def test_cp_of_one_is_put_and_get(place: Path, gateway: Gateway) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import amazin.client
 from amazin.client.client import PAGE_KEYS, GatewayClient
-from amazin.client.http import LONGEST_PAUSE_SECONDS, PAUSES_SECONDS, PIECE_BYTES
+from amazin.client.http import MAX_PAUSE_SECONDS, PAUSES_SECONDS, PIECE_BYTES
 from amazin.client.objects import path_of
 from amazin.client.streams import md5
 from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
@@ -385,7 +385,7 @@ def test_503_is_waited_for_as_long_as_the_gateway_says_within_reason(
         content(BODY),
     )
     assert fetched(client) == BODY
-    assert clock.pauses == [7.0, LONGEST_PAUSE_SECONDS, PAUSES_SECONDS[2]]
+    assert clock.pauses == [7.0, MAX_PAUSE_SECONDS, PAUSES_SECONDS[2]]
 
 
 def test_503_for_good_is_an_error_in_the_words_of_the_gateway(scripted: Make) -> None:
@@ -505,6 +505,14 @@ def test_a_client_that_is_closed_closes_its_connections() -> None:
             assert answered == []
         thread.join(PATIENCE_SECONDS)
     assert answered == [b""]
+
+
+def test_a_client_that_is_closed_says_so_at_once(clock: Clock) -> None:
+    client = new_client("http://127.0.0.1:1", sleep=clock.sleep)
+    client.close()
+    with pytest.raises(ClientError, match="The client is closed"):
+        client.buckets()
+    assert clock.pauses == []
 
 
 def speak_no_tls(listener: socket.socket) -> None:

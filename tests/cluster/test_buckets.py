@@ -51,7 +51,7 @@ class Interposed(Cluster):
         return super().list(prefix, after)
 
 
-class Scene:
+class Gateways:
     """A gateway whose steps can be interrupted, beside another one."""
 
     def __init__(self, replicas: int) -> None:
@@ -79,141 +79,143 @@ class Scene:
 
 
 @pytest.fixture
-def scene(replicas: int) -> Scene:
+def gateways(replicas: int) -> Gateways:
     """Two gateways."""
-    return Scene(replicas)
+    return Gateways(replicas)
 
 
 @any_replicas
-def test_a_bucket_that_was_made_is_there_for_everybody(scene: Scene) -> None:
-    assert not scene.buckets.is_there(BUCKET)
-    assert not scene.elsewhere.is_there(BUCKET)
-    scene.buckets.make(BUCKET)
-    assert scene.buckets.is_there(BUCKET)
-    assert scene.elsewhere.is_there(BUCKET)
+def test_a_bucket_that_was_made_is_there_for_everybody(gateways: Gateways) -> None:
+    assert not gateways.buckets.is_there(BUCKET)
+    assert not gateways.elsewhere.is_there(BUCKET)
+    gateways.buckets.make(BUCKET)
+    assert gateways.buckets.is_there(BUCKET)
+    assert gateways.elsewhere.is_there(BUCKET)
 
 
 @any_replicas
-def test_making_a_bucket_again_writes_nothing(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.buckets.make(BUCKET)
-    assert scene.cluster.steps == ["put"]
+def test_making_a_bucket_again_writes_nothing(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.buckets.make(BUCKET)
+    assert gateways.cluster.steps == ["put"]
 
 
 @any_replicas
-def test_an_empty_bucket_is_removed_for_everybody(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.store()
-    scene.remove_object()
-    scene.buckets.remove(BUCKET)
-    assert not scene.buckets.was_there(BUCKET)
-    assert not scene.elsewhere.is_there(BUCKET)
-    assert scene.refusal() == (404, "NoSuchBucket")
+def test_an_empty_bucket_is_removed_for_everybody(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.store()
+    gateways.remove_object()
+    gateways.buckets.remove(BUCKET)
+    assert not gateways.buckets.was_there(BUCKET)
+    assert not gateways.elsewhere.is_there(BUCKET)
+    assert gateways.refusal() == (404, "NoSuchBucket")
 
 
 @any_replicas
-def test_a_bucket_that_holds_something_is_not_touched(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.store()
-    scene.cluster.steps.clear()
-    assert scene.refusal() == (409, "BucketNotEmpty")
-    assert scene.cluster.steps == []
-    assert scene.elsewhere.is_there(BUCKET)
+def test_a_bucket_that_holds_something_is_not_touched(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.store()
+    gateways.cluster.steps.clear()
+    assert gateways.refusal() == (409, "BucketNotEmpty")
+    assert gateways.cluster.steps == []
+    assert gateways.elsewhere.is_there(BUCKET)
 
 
 @any_replicas
-def test_buckets_are_no_part_of_each_other(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.buckets.make(BUCKET + "2")
-    scene.store()
-    scene.buckets.remove(BUCKET + "2")
-    assert scene.elsewhere.is_there(BUCKET)
+def test_buckets_are_no_part_of_each_other(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.buckets.make(BUCKET + "2")
+    gateways.store()
+    gateways.buckets.remove(BUCKET + "2")
+    assert gateways.elsewhere.is_there(BUCKET)
 
 
 @any_replicas
 @pytest.mark.parametrize("moment", ["before_delete", "after_delete"])
 def test_what_is_stored_during_a_removal_keeps_the_bucket(
-    scene: Scene, moment: str
+    gateways: Gateways, moment: str
 ) -> None:
-    scene.buckets.make(BUCKET)
-    setattr(scene.cluster, moment, scene.store)
-    assert scene.refusal() == (409, "BucketNotEmpty")
-    assert scene.elsewhere.is_there(BUCKET)
-    assert scene.cluster.steps == ["put", "delete", "put"]
+    gateways.buckets.make(BUCKET)
+    setattr(gateways.cluster, moment, gateways.store)
+    assert gateways.refusal() == (409, "BucketNotEmpty")
+    assert gateways.elsewhere.is_there(BUCKET)
+    assert gateways.cluster.steps == ["put", "delete", "put"]
 
 
 @any_replicas
-def test_a_removal_that_cannot_begin_touches_nothing(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.cluster.listings = [NodeError("away")]
+def test_a_removal_that_cannot_begin_touches_nothing(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.cluster.listings = [NodeError("away")]
     with pytest.raises(NodeError, match="away"):
-        scene.buckets.remove(BUCKET)
-    assert scene.cluster.steps == ["put"]
+        gateways.buckets.remove(BUCKET)
+    assert gateways.cluster.steps == ["put"]
 
 
 @any_replicas
-def test_a_removal_that_can_not_look_again_puts_the_bucket_back(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.cluster.listings = [None, NodeError("away")]
+def test_a_removal_that_can_not_look_again_puts_the_bucket_back(
+    gateways: Gateways,
+) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.cluster.listings = [None, NodeError("away")]
     with pytest.raises(NodeError, match="away"):
-        scene.buckets.remove(BUCKET)
-    assert scene.cluster.listings == []
-    assert scene.elsewhere.is_there(BUCKET)
+        gateways.buckets.remove(BUCKET)
+    assert gateways.cluster.listings == []
+    assert gateways.elsewhere.is_there(BUCKET)
 
 
 @any_replicas
-def test_a_removal_of_unknown_outcome_puts_the_bucket_back(scene: Scene) -> None:
+def test_a_removal_of_unknown_outcome_puts_the_bucket_back(gateways: Gateways) -> None:
     def fail() -> None:
         raise NodeError("no answer")
 
-    scene.buckets.make(BUCKET)
-    scene.cluster.after_delete = fail
+    gateways.buckets.make(BUCKET)
+    gateways.cluster.after_delete = fail
     with pytest.raises(NodeError, match="no answer"):
-        scene.buckets.remove(BUCKET)
-    assert scene.elsewhere.is_there(BUCKET)
+        gateways.buckets.remove(BUCKET)
+    assert gateways.elsewhere.is_there(BUCKET)
 
 
 @any_replicas
-def test_a_bucket_that_is_made_during_its_removal_is_there(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.cluster.after_delete = lambda: scene.elsewhere.make(BUCKET)
-    scene.buckets.remove(BUCKET)
-    assert scene.buckets.is_there(BUCKET)
-    assert scene.elsewhere.is_there(BUCKET)
+def test_a_bucket_that_is_made_during_its_removal_is_there(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.cluster.after_delete = lambda: gateways.elsewhere.make(BUCKET)
+    gateways.buckets.remove(BUCKET)
+    assert gateways.buckets.is_there(BUCKET)
+    assert gateways.elsewhere.is_there(BUCKET)
 
 
 @any_replicas
-def test_a_look_is_remembered_for_moments(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.elsewhere.remove(BUCKET)
-    scene.seconds += KNOWN_SECONDS / 2
-    assert scene.buckets.was_there(BUCKET)
-    scene.seconds += KNOWN_SECONDS
-    assert not scene.buckets.was_there(BUCKET)
+def test_a_look_is_remembered_for_moments(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.elsewhere.remove(BUCKET)
+    gateways.seconds += KNOWN_SECONDS / 2
+    assert gateways.buckets.was_there(BUCKET)
+    gateways.seconds += KNOWN_SECONDS
+    assert not gateways.buckets.was_there(BUCKET)
 
 
 @any_replicas
-def test_a_look_right_now_corrects_what_is_remembered(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.elsewhere.remove(BUCKET)
-    assert not scene.buckets.is_there(BUCKET)
-    assert not scene.buckets.was_there(BUCKET)
+def test_a_look_right_now_corrects_what_is_remembered(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.elsewhere.remove(BUCKET)
+    assert not gateways.buckets.is_there(BUCKET)
+    assert not gateways.buckets.was_there(BUCKET)
 
 
 @any_replicas
-def test_what_is_remembered_costs_nothing(scene: Scene) -> None:
-    scene.buckets.make(BUCKET)
-    scene.world.forget_calls()
-    assert scene.buckets.was_there(BUCKET)
-    assert not any(scene.world.calls())
+def test_what_is_remembered_costs_nothing(gateways: Gateways) -> None:
+    gateways.buckets.make(BUCKET)
+    gateways.world.forget_calls()
+    assert gateways.buckets.was_there(BUCKET)
+    assert not any(gateways.world.calls())
 
 
 def test_a_marker_is_an_object_like_any_other() -> None:
-    scene = Scene(2)
-    scene.buckets.make(BUCKET)
+    gateways = Gateways(2)
+    gateways.buckets.make(BUCKET)
     stored = [
         body
-        for disk in scene.world.disks.values()
+        for disk in gateways.world.disks.values()
         for name, (_, body) in disk.data.items()
         if name == MARKER_NAME
     ]

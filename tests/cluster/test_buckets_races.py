@@ -57,28 +57,7 @@ def test_no_acknowledged_object_is_in_a_removed_bucket(
     for number in range(rounds):
         bucket = f"bucket-{number}"
         call(gateways[0], "POST", f"/buckets/{bucket}")
-
-        def writer(app: Gateway, name: str, bucket: str = bucket) -> dict[str, int]:
-            keys = [f"{name}/{turn}" for turn in range(2)]
-            return {
-                key: call(app, "PUT", f"/objects/{bucket}/{key}", b"x").status
-                for key in keys
-            }
-
-        def remover(app: Gateway, bucket: str = bucket) -> int:
-            return call(app, "DELETE", f"/buckets/{bucket}").status
-
-        first, second = gateways
-        written, written_too, *removals = at_once(
-            lambda: writer(first, "a"),  # noqa: B023 - it is over with the round
-            lambda: writer(second, "b"),  # noqa: B023
-            lambda: remover(second),  # noqa: B023
-            lambda: remover(first),  # noqa: B023
-        )
-        statuses = written | written_too
-        assert set(statuses.values()) <= {201, 404}
-        assert set(removals) <= {204, 404, 409}
-        acknowledged = {key for key, status in statuses.items() if status == 201}
+        acknowledged = race(gateways, bucket)
         for app in gateways:
             is_there = call(app, "HEAD", f"/buckets/{bucket}").status == 200
             assert is_there or not acknowledged
@@ -86,8 +65,34 @@ def test_no_acknowledged_object_is_in_a_removed_bucket(
                 keys = keys_of(call(app, "GET", f"/objects/{bucket}/list"))
                 assert acknowledged <= set(keys)
         for key in acknowledged:
-            assert call(second, "GET", f"/objects/{bucket}/{key}").status == 200
-        assert {204, 409} & set(removals)
+            assert call(gateways[1], "GET", f"/objects/{bucket}/{key}").status == 200
+
+
+def race(gateways: tuple[Gateway, Gateway], bucket: str) -> set[str]:
+    """Write into a bucket while it is removed; returns the keys acknowledged."""
+
+    def writer(app: Gateway, name: str) -> dict[str, int]:
+        keys = [f"{name}/{turn}" for turn in range(2)]
+        return {
+            key: call(app, "PUT", f"/objects/{bucket}/{key}", b"x").status
+            for key in keys
+        }
+
+    def remover(app: Gateway) -> int:
+        return call(app, "DELETE", f"/buckets/{bucket}").status
+
+    first, second = gateways
+    written, written_too, *removals = at_once(
+        lambda: writer(first, "a"),
+        lambda: writer(second, "b"),
+        lambda: remover(second),
+        lambda: remover(first),
+    )
+    statuses = written | written_too
+    assert set(statuses.values()) <= {201, 404}
+    assert set(removals) <= {204, 404, 409}
+    assert {204, 409} & set(removals)
+    return {key for key, status in statuses.items() if status == 201}
 
 
 @any_replicas

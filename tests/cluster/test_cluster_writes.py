@@ -121,10 +121,9 @@ def test_with_too_few_nodes_nothing_is_read_of_the_body(
 
 def shrunk_world() -> World:
     """Return a cluster of two nodes that keeps three copies of each object."""
-    world = World(2, 2)
+    world = World.beside(World(2, 2), None)
     settled = world.roster.settled
     assert settled
-    world.membership.roster_store._desired = None
     roster = replace(
         world.roster,
         generation=world.roster.generation + 1,

@@ -48,7 +48,7 @@ class Nodes:
         return "".join(name * len(disk.calls) for name, disk in self.disks.items())
 
 
-def survey(*quorums: Quorum, opens: bool = False) -> QuorumRead:
+def read_of(*quorums: Quorum, opens: bool = False) -> QuorumRead:
     return QuorumRead(
         quorums,
         lambda node: node.start_head(NAME),
@@ -209,7 +209,7 @@ def test_what_does_not_count_is_not_the_newest(nodes: Nodes) -> None:
 
 def test_no_more_nodes_are_asked_than_needed(nodes: Nodes) -> None:
     for needed, expected in ((1, "a"), (2, "ab"), (5, "abcde")):
-        asked = survey(nodes.quorum("abcde", needed))
+        asked = read_of(nodes.quorum("abcde", needed))
         asked.run()
         assert nodes.asked() == expected
         assert asked.answers == dict.fromkeys(expected)
@@ -218,13 +218,13 @@ def test_no_more_nodes_are_asked_than_needed(nodes: Nodes) -> None:
 
 
 def test_a_node_of_two_homes_is_asked_once(nodes: Nodes) -> None:
-    survey(nodes.quorum("abc", 2), nodes.quorum("cab", 2)).run()
+    read_of(nodes.quorum("abc", 2), nodes.quorum("cab", 2)).run()
     assert nodes.asked() == "abc"
 
 
 def test_the_first_that_can_be_asked_is_asked_for_the_object(nodes: Nodes) -> None:
     nodes.members["a"].is_lost = True
-    survey(nodes.quorum("abc", 2), opens=True).run()
+    read_of(nodes.quorum("abc", 2), opens=True).run()
     assert [disk.calls for disk in nodes.disks.values()] == [
         [],
         ["get"],
@@ -240,7 +240,7 @@ def test_others_are_asked_for_those_that_fail(
 ) -> None:
     nodes.disks[failing[0]].failing = BROKEN
     nodes.disks[failing[1]].failing = NodeUnreachableError("down")
-    asked = survey(nodes.quorum("abcde", 3))
+    asked = read_of(nodes.quorum("abcde", 3))
     asked.run()
     assert len(asked.answers) == 3
     assert not set(failing) & asked.answers.keys()
@@ -250,26 +250,26 @@ def test_too_few_answers_raise_what_the_best_node_said(nodes: Nodes) -> None:
     nodes.disks["b"].failing = NodeError("second")
     nodes.disks["a"].failing = NodeError("first")
     with pytest.raises(NodeError, match="first") as caught:
-        survey(nodes.quorum("abc", 2)).run()
+        read_of(nodes.quorum("abc", 2)).run()
     assert caught.value.node == "a"
 
 
 def test_a_quorum_without_enough_nodes_is_never_reached(nodes: Nodes) -> None:
     with pytest.raises(NoNodesError):
-        survey(nodes.quorum("", 1)).run()
+        read_of(nodes.quorum("", 1)).run()
 
 
 def test_one_home_that_fails_is_enough_to_fail(nodes: Nodes) -> None:
     nodes.disks["e"].failing = BROKEN
     with pytest.raises(NodeError):
-        survey(nodes.quorum("abc", 2), nodes.quorum("e", 1)).run()
+        read_of(nodes.quorum("abc", 2), nodes.quorum("e", 1)).run()
 
 
 def test_what_was_opened_is_closed_if_the_question_fails(nodes: Nodes) -> None:
     nodes.disks["a"].put(NAME, b"hello")
     nodes.disks["e"].failing = BROKEN
     with pytest.raises(NodeError):
-        survey(nodes.quorum("abc", 1), nodes.quorum("e", 1), opens=True).run()
+        read_of(nodes.quorum("abc", 1), nodes.quorum("e", 1), opens=True).run()
     assert nodes.disks["a"].opened[0].is_closed
 
 
@@ -277,7 +277,7 @@ def test_a_bug_in_a_node_closes_what_was_opened_and_goes_on(nodes: Nodes) -> Non
     nodes.disks["a"].put(NAME, b"hello")
     nodes.disks["b"].failing = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        survey(nodes.quorum("abc", 2), opens=True).run()
+        read_of(nodes.quorum("abc", 2), opens=True).run()
     assert nodes.disks["a"].opened[0].is_closed
 
 
@@ -363,12 +363,12 @@ def skipping() -> Iterator[Nodes]:
 
 def test_who_was_silent_while_others_answered_is_skipped(skipping: Nodes) -> None:
     skipping.disks["a"].is_silent = True
-    asked = survey(skipping.quorum("abc", 2))
+    asked = read_of(skipping.quorum("abc", 2))
     asked.run()
     assert asked.answers.keys() == {"b", "c"}
     assert skipping.members["a"].is_skipped
     skipping.disks["a"].calls.clear()
-    survey(skipping.quorum("abc", 2)).run()
+    read_of(skipping.quorum("abc", 2)).run()
     assert skipping.disks["a"].calls == []
 
 
@@ -377,7 +377,7 @@ def test_who_was_not_waited_for_is_not_to_blame(skipping: Nodes) -> None:
     for name in "bc":
         skipping.disks[name].failing = BROKEN
     with pytest.raises(NodeError):
-        survey(skipping.quorum("abc", 2)).run()
+        read_of(skipping.quorum("abc", 2)).run()
     assert not skipping.members["a"].is_skipped
 
 
@@ -385,4 +385,4 @@ def test_if_all_are_silent_it_is_their_time_limit_that_counts(skipping: Nodes) -
     for disk in skipping.disks.values():
         disk.is_silent = True
     with pytest.raises(NodeTimeoutError):
-        survey(skipping.quorum("abc", 2)).run()
+        read_of(skipping.quorum("abc", 2)).run()

@@ -11,6 +11,8 @@ import pytest
 
 import discovery
 from amazin.discoveries.own import import_own
+from amazin.errors import SettingsError
+from amazin.settings.settings import Settings
 
 
 @pytest.fixture
@@ -77,3 +79,20 @@ def test_what_can_not_be_loaded_leaves_nothing_behind(folder: Path, name: str) -
     with pytest.raises(ImportError, match="no_such_module"):
         import_own(name)
     assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ("discovery:Missing", "discovery has no class Missing"),
+        ("discovery:Plain", r"discovery:Plain has no method find\(\)"),
+        ("discovery.disks:Mine", "can't import discovery.disks: .* 'discovery.disks'"),
+    ],
+)
+def test_an_error_has_the_users_name_of_the_module(
+    folder: Path, own: str, message: str
+) -> None:
+    write(folder / "discovery.py", "class Plain: ...\n")
+    with pytest.raises(SettingsError, match=f"^DISCOVERY: {message}") as caught:
+        discovery.load_discovery(Settings(discovery=own))
+    assert "own_" not in str(caught.value)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,6 +33,7 @@ from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeClock, FakeDiscovery, FakeDisk, FakeNode
+from tests.support.forked import is_so_in_child
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 A, B, C, D, E = (NodeSpec(name, f"http://{name}:9000") for name in "abcde")
@@ -118,6 +116,23 @@ def test_nothing_is_asked_before_the_first_question() -> None:
     discovery = FakeDiscovery(A)
     new_membership(discovery, Builder())
     assert discovery.finds == 0
+
+
+def test_a_closed_membership_reads_and_builds_nothing_more() -> None:
+    membership, discovery, builder = follow(A)
+    membership.close()
+    before = discovery.finds, len(builder.built)
+    membership.fresh_snapshot()
+    membership.refresh()
+    assert not membership.readmit("a")
+    assert not membership.change(lambda roster: roster)
+    assert (discovery.finds, len(builder.built)) == before
+
+
+def test_a_membership_that_is_closed_unused_keeps_nobody_waiting() -> None:
+    membership = new_membership(FakeDiscovery(A), Builder(), first_list_seconds=1e6)
+    membership.close()
+    assert not membership.fresh_snapshot().members
 
 
 def test_a_name_once_seen_stays_known_and_is_unreachable() -> None:
@@ -409,7 +424,7 @@ def test_to_form_a_cluster_that_is_there_changes_nothing() -> None:
     assert world.process(A, B, C).membership.bootstrap().roster == before
 
 
-def test_a_form_that_failed_is_not_made_up_for_later() -> None:
+def test_a_bootstrap_that_failed_is_not_made_up_for_later() -> None:
     world = World()
     process = world.process(A, B, C)
     world.down("c")
@@ -419,7 +434,7 @@ def test_a_form_that_failed_is_not_made_up_for_later() -> None:
     assert process.membership.bootstrap().roster
 
 
-def test_without_wishes_nothing_is_proposed_but_all_is_followed() -> None:
+def test_without_desired_nodes_nothing_is_proposed_but_all_is_followed() -> None:
     world = World()
     passive = world.passive(A, B, C)
     assert passive.membership.bootstrap().roster is None
@@ -706,20 +721,20 @@ def test_who_forms_while_others_refresh_forms_all_the_same() -> None:
     assert [names_of(s.roster.settled) for s in results if s.roster] == ["abc"] * 5
 
 
-def test_a_refresh_that_began_earlier_does_not_use_up_the_wish_to_form() -> None:
+def test_a_refresh_that_began_earlier_does_not_use_up_the_bootstrap() -> None:
     """It read a list that had too few nodes."""
     world = World()
     process = world.process(A)
     results: list[Snapshot] = []
     threads: list[threading.Thread] = []
 
-    def form_meanwhile(spec: NodeSpec) -> None:
+    def bootstrap_meanwhile(spec: NodeSpec) -> None:
         process.builder.before = lambda spec: None
         process.discovery.specs = [A, B, C]
         threads.extend(run(lambda: results.append(process.membership.bootstrap())))
         await_that(lambda: process.membership._may_bootstrap)
 
-    process.builder.before = form_meanwhile
+    process.builder.before = bootstrap_meanwhile
     process.discovery.specs = [replace(A, secret_key="new")]
     process.membership.refresh()
     join(threads)
@@ -736,42 +751,24 @@ def test_a_forked_process_follows_by_itself() -> None:
     member = membership.snapshot().members["a"]
     with pytest.raises(NodeError):
         check(member)
-    membership._refresh_lock.acquire()  # another thread is in the middle of it
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            discovery.specs = [B]
-            snapshot = membership.snapshot()
-            is_new = snapshot.members["a"] is not member
-            is_fresh = not snapshot.members["a"].is_skipped
-            names = {name: m.spec.endpoint for name, m in snapshot.members.items()}
-            is_right = names == {"a": None, "b": B.endpoint}
-            status = 0 if is_new and is_fresh and is_right else 2
-        finally:
-            os._exit(status)
-    membership._refresh_lock.release()
-    assert exit_code(child) == 0
+
+    def follows() -> bool:
+        discovery.specs = [B]
+        discovery.gate.set()
+        snapshot = membership.snapshot()
+        is_new = snapshot.members["a"] is not member
+        is_fresh = not snapshot.members["a"].is_skipped
+        names = {name: m.spec.endpoint for name, m in snapshot.members.items()}
+        return is_new and is_fresh and names == {"a": None, "b": B.endpoint}
+
+    discovery.gate.clear()
+    begun = discovery.begun
+    refreshing = run(membership.refresh)  # it is in the middle of it
+    await_that(lambda: discovery.begun > begun)
+    assert is_so_in_child(follows)
+    discovery.gate.set()
+    join(refreshing)
     assert membership.snapshot().members["a"] is member
-
-
-def exit_code(child: int) -> int:
-    """Wait for a process, which is killed if it takes long."""
-    found = (0, 0)
-
-    def has_ended() -> bool:
-        nonlocal found
-        found = os.waitpid(child, os.WNOHANG)
-        return bool(found[0])
-
-    try:
-        await_that(has_ended)
-    except AssertionError:
-        os.kill(child, signal.SIGKILL)
-        found = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(found[1])
 
 
 def test_a_forked_process_looks_for_itself() -> None:

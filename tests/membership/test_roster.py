@@ -152,7 +152,9 @@ def test_everybody_named_holds_a_copy_but_the_forgotten(
         (NEW, ""),
     ],
 )
-def test_keepers_are_the_nodes_that_hold_data(roster: Roster, data_nodes: str) -> None:
+def test_the_data_nodes_are_those_that_hold_data(
+    roster: Roster, data_nodes: str
+) -> None:
     assert roster.data_nodes == set(data_nodes)
 
 

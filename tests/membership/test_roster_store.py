@@ -250,7 +250,7 @@ def test_two_gateways_form_one_cluster(name: str, method: str) -> None:
     for gateway in (one, other, one, other):
         assert gateway.follow()
     assert one.follow().roster == other.follow().roster == world.agreed()
-    # The one that lost may have had its wish announced since.
+    # What the one that lost desires may have been announced since.
     assert names_of(world.agreed().settled) == "abc"
 
 
@@ -258,7 +258,9 @@ def test_two_gateways_form_one_cluster(name: str, method: str) -> None:
     ("name", "method"), [(n, m) for n in "abc" for m in ("get", "put", "commit")]
 )
 @pytest.mark.parametrize("joins", [False, True])
-def test_of_two_wishes_one_comes_first(name: str, method: str, joins: bool) -> None:
+def test_of_two_desired_sets_one_comes_first(
+    name: str, method: str, joins: bool
+) -> None:
     world = settled()
     one, other = world.gateway(a=2.0), world.gateway(a=4.0)
     if joins:
@@ -519,7 +521,7 @@ def test_nothing_is_opened_while_a_disk_is_lost() -> None:
     assert world.copy("c") is None
 
 
-def test_a_node_that_was_filled_again_is_enrolled() -> None:
+def test_a_node_that_was_filled_again_is_readmitted() -> None:
     world = settled()
     gateway = world.gateway()
     world.disks["c"].wipe()
@@ -686,14 +688,14 @@ def test_two_gateways_that_disagree_come_to_rest() -> None:
 # Without desired.
 
 
-def test_without_wishes_nothing_is_formed() -> None:
+def test_without_desired_nodes_nothing_is_bootstrapped() -> None:
     world = World()
     world.disks["a"].put(THING, b"")
     world.passive().bootstrap()
     assert world.copies() == [None, None, None]
 
 
-def test_without_wishes_nothing_is_announced_or_united() -> None:
+def test_without_desired_nodes_nothing_is_announced_or_united() -> None:
     world = settled("ab")
     before = world.agreed()
     world.add("cd")
@@ -705,7 +707,7 @@ def test_without_wishes_nothing_is_announced_or_united() -> None:
     assert world.copies() == copies
 
 
-def test_without_wishes_what_others_announced_is_carried_on() -> None:
+def test_without_desired_nodes_what_others_announced_is_carried_on() -> None:
     world, _ = announced()
     passive = world.passive()
     passive.follow()

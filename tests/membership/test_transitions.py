@@ -236,7 +236,7 @@ def test_a_cluster_of_filled_nodes_is_opened_like_any_change() -> None:
 
 
 @pytest.mark.parametrize("has_waited", [False, True])
-def test_a_settled_set_that_is_as_wished_stays(has_waited: bool) -> None:
+def test_a_settled_set_that_is_as_wanted_stays(has_waited: bool) -> None:
     assert step(seen(SETTLED), replace(ABC, epoch=0), has_waited) is None
 
 
@@ -251,7 +251,7 @@ def test_a_settled_set_that_is_as_wished_stays(has_waited: bool) -> None:
         replace(ABC, group_weights={"east": 2.0}),
     ],
 )
-def test_a_wish_is_announced(wanted: NodeSet) -> None:
+def test_a_wanted_set_is_announced(wanted: NodeSet) -> None:
     later = step(seen(replace(SETTLED, leaving=("z",))), wanted, has_waited=False)
     assert later == Roster("x", 3, ABC, replace(wanted, epoch=3))
 
@@ -549,7 +549,7 @@ def check_step(old: Roster, new: Roster, view: RosterView, has_waited: bool) -> 
         assert holding_data(old) <= looked_at(new) | set(old.forgotten)
 
 
-def draw_sight(data: st.DataObject, roster: Roster) -> RosterView:
+def draw_view(data: st.DataObject, roster: Roster) -> RosterView:
     missing = data.draw(some)
     away = data.draw(some)
     holders = roster.holders - missing - away
@@ -559,7 +559,7 @@ def draw_sight(data: st.DataObject, roster: Roster) -> RosterView:
 
 
 def take_step(data: st.DataObject, roster: Roster) -> Roster:
-    view, has_waited = draw_sight(data, roster), data.draw(st.booleans())
+    view, has_waited = draw_view(data, roster), data.draw(st.booleans())
     new = step(view, data.draw(wanted_sets), has_waited)
     if new is None:
         return roster
@@ -632,7 +632,7 @@ def test_at_first_all_that_is_shown_is_wanted() -> None:
     assert wanted == NodeSet(2, {"a": 1.0, "b": 2.0}, {"b": "east"}, {"east": 2.0})
 
 
-def test_what_is_as_wished_stays() -> None:
+def test_what_is_as_wanted_stays() -> None:
     assert DesiredNodes(2, {}).wanted(ABC, offers("abc")) == ABC
 
 
@@ -661,7 +661,7 @@ def test_nodes_that_are_not_shown_stay() -> None:
         (("a", 0.0, "east"), nodes("bc", epoch=1)),
     ],
 )
-def test_a_wish_for_one_node_leaves_the_others(offer: Offer, wanted: NodeSet) -> None:
+def test_a_change_of_one_node_leaves_the_others(offer: Offer, wanted: NodeSet) -> None:
     assert DesiredNodes(2, {}).wanted(ABC, [offer, *offers("bc")]) == wanted
 
 
@@ -671,12 +671,12 @@ def test_a_node_leaves_its_group() -> None:
     assert wanted == replace(ABC, groups={"b": "east"})
 
 
-def test_replicas_and_the_weights_of_groups_are_wishes_too() -> None:
+def test_replicas_and_the_weights_of_groups_are_wanted_too() -> None:
     wanted = DesiredNodes(3, {"east": 2.0}).wanted(ABC, offers("abc"))
     assert wanted == replace(ABC, replicas=3, group_weights={"east": 2.0})
 
 
-def test_a_wish_is_asked_for_until_it_is_granted() -> None:
+def test_a_change_is_asked_for_until_it_is_made() -> None:
     desired = DesiredNodes(3, {})
     for _ in range(3):
         wanted = desired.wanted(ABC, offers("ab", 2.0))
@@ -692,7 +692,7 @@ def test_what_another_gateway_changed_later_prevails() -> None:
     assert desired.wanted(HEAVY, offers("abc")) == HEAVY
 
 
-def test_a_wish_that_has_changed_is_asked_for_again() -> None:
+def test_what_is_desired_anew_is_asked_for_again() -> None:
     desired = DesiredNodes(2, {})
     desired.wanted(ABC, offers("abc"))
     desired.wanted(HEAVY, offers("abc"))
@@ -701,7 +701,7 @@ def test_a_wish_that_has_changed_is_asked_for_again() -> None:
     assert wanted.replicas == 3
 
 
-def test_a_wish_that_was_changed_and_changed_back_is_asked_for_again() -> None:
+def test_what_is_desired_anew_and_then_as_before_is_asked_for_again() -> None:
     desired = DesiredNodes(2, {})
     desired.wanted(ABC, offers("abc"))
     desired.wanted(HEAVY, [("a", 2.0, "")])
@@ -723,18 +723,23 @@ def test_a_node_brought_back_by_another_gateway_is_not_drained_again() -> None:
     assert desired.wanted(ABC, offers("c", 0.0)) == ABC
 
 
-def test_where_no_set_is_known_nothing_is_granted_yet() -> None:
+def test_where_no_set_is_known_nothing_is_changed_yet() -> None:
     desired = DesiredNodes(2, {})
     desired.wanted(None, [*offers("ab"), *offers("c", 0.0)])
     assert desired.wanted(ABC, [*offers("ab"), *offers("c", 0.0)]).names == set("ab")
 
 
 @given(wanted_sets, wanted_sets)
-def test_a_granted_wish_is_never_asked_for_again(one: NodeSet, other: NodeSet) -> None:
+def test_a_change_that_was_made_is_never_asked_for_again(
+    one: NodeSet, other: NodeSet
+) -> None:
     """Two gateways that disagree come to rest, whoever was first."""
     gateways = [
-        (DesiredNodes(wish.replicas, {}), [(n, w, "") for n, w in wish.weights.items()])
-        for wish in (one, other)
+        (
+            DesiredNodes(nodes.replicas, {}),
+            [(n, w, "") for n, w in nodes.weights.items()],
+        )
+        for nodes in (one, other)
     ]
     current = ABC
     for _ in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -240,15 +240,23 @@ BAD_BUCKETS = [
 ]
 
 
+def refusal(check: Callable[[str], None], name: str) -> str:
+    """Return why there may be no such name; empty: there may."""
+    try:
+        check(name)
+    except ValueError as exc:
+        return str(exc)
+    return ""
+
+
 @pytest.mark.parametrize("bucket", GOOD_BUCKETS)
 def test_buckets_that_may_be(bucket: str) -> None:
-    check_bucket(bucket)
+    assert refusal(check_bucket, bucket) == ""
 
 
 @pytest.mark.parametrize("bucket", [*BAD_BUCKETS, *sorted(RESERVED_BUCKETS)])
 def test_buckets_that_may_not_be(bucket: str) -> None:
-    with pytest.raises(ValueError, match="bucket"):
-        check_bucket(bucket)
+    assert "bucket" in refusal(check_bucket, bucket)
 
 
 def test_the_buckets_of_the_nodes_are_reserved() -> None:
@@ -257,13 +265,12 @@ def test_the_buckets_of_the_nodes_are_reserved() -> None:
 
 @given(KEYS)
 def test_any_key_may_be(key: str) -> None:
-    check_key(key)
+    assert refusal(check_key, key) == ""
 
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "é" * 513, "\ud800", "a\udfff"])
 def test_keys_that_may_not_be(key: str) -> None:
-    with pytest.raises(ValueError, match="key"):
-        check_key(key)
+    assert "key" in refusal(check_key, key)
 
 
 # Markers, and people.

@@ -351,7 +351,7 @@ def test_commits_in_any_order_leave_the_greatest_stamp(
     stamps = [Stamp(9 + number // 3, number % 3) for number in range(24)]
     for _ in range(5):
         random.shuffle(stamps)
-        gate = threading.Barrier(len(stamps))
+        gate = threading.Barrier(len(stamps), timeout=30)
 
         def commit(stamp: Stamp, gate: threading.Barrier = gate) -> None:
             gate.wait(PATIENCE_SECONDS)

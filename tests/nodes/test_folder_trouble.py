@@ -17,6 +17,7 @@ from amazin.errors import NodeFullError, NodeUnreachableError
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
 from tests.support.folder_node import content, fetch, require_failures, store
+from tests.support.waiting import PATIENCE_SECONDS
 
 # What crashes leave is removed by age, and only that.
 
@@ -83,7 +84,8 @@ def test_a_full_disk_is_a_full_node_and_the_old_object_stays(
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_really_full_disk_is_a_full_node(tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
-    if subprocess.run(mount, capture_output=True).returncode:
+    done = subprocess.run(mount, capture_output=True, timeout=PATIENCE_SECONDS)
+    if done.returncode:
         pytest.skip("mounting is not allowed")
     try:
         with closing(FolderNode("node-1", tmp_path)) as node:
@@ -99,7 +101,8 @@ def test_a_really_full_disk_is_a_full_node(tmp_path: Path) -> None:
                 for k, _ in node.list_objects("store")
             )
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        unmount = ["umount", str(tmp_path)]
+        subprocess.run(unmount, check=True, timeout=PATIENCE_SECONDS)
 
 
 def test_a_missing_folder_is_unreachable_and_not_made(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
+from amazin.model.headers import read_modified
 from amazin.model.node_specs import TimeLimits
 from amazin.model.objects import Label, Stamp
 from amazin.nodes.s3.answers import (
     metadata_lines,
     read_label,
-    read_modified,
     stored_headers,
 )
 from amazin.nodes.s3.node import S3Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -157,3 +157,19 @@ def test_the_diagram_has_every_room_and_its_arrows_are_imports() -> None:
     arrows = {(names[a], names[b]) for a, many in lines for b in many.split(" & ")}
     assert arrows <= set(imports())
     assert {name for arrow in arrows for name in arrow} == rooms()
+    assert below(boxes(imports())) == below(boxes(arrows))
+
+
+def boxes(arrows: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the arrows between whole rooms, without the ground."""
+    pairs = {(a.partition("/")[0], b.partition("/")[0]) for a, b in arrows}
+    return {(a, b) for a, b in pairs if a != b and {a, b} <= rooms()}
+
+
+def below(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return who imports whom, also by way of others; fails if somebody itself."""
+    found = set(arrows)
+    while more := {(a, d) for a, b in found for c, d in found if b == c} - found:
+        found |= more
+    assert not any(a == b for a, b in found)
+    return found

@@ -16,22 +16,8 @@ import pytest
 
 from tests.support.gateway_process import ServerProcess
 from tests.support.installed import environ
+from tests.support.planted import EVERYTHING, OURS, PLAIN_GUNICORN, plant
 from tests.support.ports import free_port
-
-pytestmark = pytest.mark.slow
-
-OURS = ("cli", "discovery", "errors", "gateway", "hashing", "nodes", "settings")
-"""Modules of ours, and rooms of the package."""
-LIBRARIES = (
-    *("click", "consul", "dns", "docker", "minio", "requests", "urllib3", "xxhash"),
-    "yaml",
-)
-SERVER = ("gevent", "greenlet", "gunicorn", "packaging")
-OPTIONAL = ("brotli", "chardet", "h2", "simplejson", "socks", "zstandard")
-"""What libraries import if it is there."""
-PLAIN_GUNICORN = (*OURS, *LIBRARIES, *OPTIONAL, "amazin")
-"""What is safe even where gunicorn itself has put the folder first."""
-EVERYTHING = (*PLAIN_GUNICORN, *SERVER, "json", "logging", "rich", "wsgi")
 
 GUNICORN = Path(sysconfig.get_path("scripts")) / "gunicorn"
 OWN_DISCOVERY = """\
@@ -57,13 +43,6 @@ from pathlib import Path
 FOLDER = Path(__file__).parent.parent / "data"
 NAMES = ["blue", "red"]
 """
-
-
-def plant(folder: Path, *names: str) -> None:
-    """Make files that nobody may import."""
-    for name in names:
-        text = f"raise SystemExit('the user\\'s file {name}.py was imported')\n"
-        (folder / f"{name}.py").write_text(text)
 
 
 @pytest.fixture
@@ -129,6 +108,14 @@ def installed(programs: Path, folder: Path) -> Installed:
     return Installed(programs, folder)
 
 
+@pytest.fixture(params=["here", pytest.param("installed", marks=pytest.mark.slow)])
+def anywhere(request: pytest.FixtureRequest, folder: Path) -> Installed:
+    """Also as the tests' own environment has it, which is there at once."""
+    if request.param == "installed":
+        return Installed(request.getfixturevalue("programs"), folder)
+    return Installed(Path(sysconfig.get_path("scripts")), folder)
+
+
 def gateway_command(server: str, port: int) -> tuple[str, ...]:
     """Return how a gateway is started, by our command or by gunicorn's."""
     if server == "amazin":
@@ -140,7 +127,7 @@ def gateway_command(server: str, port: int) -> tuple[str, ...]:
 
 
 def test_a_program_gets_its_own_modules_and_our_library(
-    installed: Installed, folder: Path
+    anywhere: Installed, folder: Path
 ) -> None:
     plant(folder, *set(OURS) - {"errors", "settings"}, "xxhash", "docker", "minio")
     (folder / "errors.py").write_text("class GatewayError(Exception): own = True\n")
@@ -154,12 +141,13 @@ def test_a_program_gets_its_own_modules_and_our_library(
         "except ClientError as exc:\n"
         "    print(type(exc).__module__)\n"
     )
-    assert installed.output("python", "program.py") == "amazin.errors\n"
+    assert anywhere.output("python", "program.py") == "amazin.errors\n"
 
 
 # Our programs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "planted"), [("amazin", EVERYTHING), ("gunicorn", PLAIN_GUNICORN)]
 )
@@ -182,21 +170,22 @@ def test_a_gateway_is_ours_beside_files_of_any_name(
 
 
 def test_commands_are_ours_beside_files_of_any_name(
-    installed: Installed, folder: Path
+    anywhere: Installed, folder: Path
 ) -> None:
     plant(folder, *EVERYTHING)
     (folder / "configs").mkdir()
     (folder / "configs" / "config.yaml").write_text("replicas: 2\n")
-    assert "replicas" in installed.output("amazin", "config").lower()
-    installed.output("amazin", "version")
-    installed.output("amazin", "--help")
+    assert "replicas" in anywhere.output("amazin", "config").lower()
+    anywhere.output("amazin", "version")
+    anywhere.output("amazin", "--help")
     port, store = free_port(), str(folder.parent / "blobs")
     command = ("amazin", "blob-server", "-store", store, "-port", str(port))
-    with installed.serving(*command, port=port) as server:
+    with anywhere.serving(*command, port=port) as server:
         assert server.ask("POST", "/blob/abc", b"hello").status == 200
         assert server.ask("GET", "/blob/abc").body == b"hello"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -226,6 +215,7 @@ def test_libraries_are_never_the_users_files(
 # A discovery of the user's own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["amazin", "gunicorn"])
 @pytest.mark.parametrize("module", ["discovery", "errors", "docker", "inner.nodes"])
 def test_ones_own_discovery_may_be_called_like_a_module_of_ours(

@@ -113,7 +113,7 @@ def repair_blindly() -> Any:
     real = objects.KeyRepair._send
 
     def send(self: Any, placement: Any, name: Any, step: Any, file: Any) -> Any:
-        blind = BlindScene(self._context)
+        blind = BlindContext(self._context)
         self._context, context = blind, self._context
         try:
             return real(self, placement, name, step, file)
@@ -123,7 +123,7 @@ def repair_blindly() -> Any:
     return replaced(objects.KeyRepair, "_send", send)
 
 
-class BlindScene:
+class BlindContext:
     """A `RepairContext` whose nodes ignore all conditions of an upload."""
 
     def __init__(self, context: Any) -> None:
@@ -131,7 +131,7 @@ class BlindScene:
 
 
 class BlindMember:
-    """See `BlindScene`."""
+    """See `BlindContext`."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -144,7 +144,7 @@ class BlindMember:
 
 
 class BlindNode:
-    """See `BlindScene`."""
+    """See `BlindContext`."""
 
     def __init__(self, real: Any) -> None:
         self._real = real

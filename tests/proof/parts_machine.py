@@ -34,9 +34,11 @@ class PartsMachine(PromiseMachine):
             return next(numbers).to_bytes(16, "little").hex()
 
         def new_cluster(
-            membership: Membership, clock_ns: Callable[[], int]
+            membership: Membership,
+            clock_ns: Callable[[], int],
+            new_tie_break: Callable[[], int],
         ) -> LargeObjectStore:
-            cluster = Cluster(membership, clock_ns)
+            cluster = Cluster(membership, clock_ns, new_tie_break)
             return LargeObjectStore(cluster, PART_BYTES, clock_ns, new_upload_id)
 
         return World(new_cluster=new_cluster)

@@ -14,7 +14,7 @@ from tests.proof.machine import PromiseMachine
 from tests.proof.mutants import MUTANTS
 
 MOST_EXAMPLES = 3000
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 
 CLIENTS = ("put", "get", "delete", "operate_while_away")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 from tests.proof.machine import PromiseMachine
 from tests.proof.parts_machine import PartsMachine
 from tests.support.examples import examples
+
+pytestmark = pytest.mark.timeout(300)  # in thorough runs
 
 STEPS = 80
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.command_process import CommandProcess, blob_server, run
 from tests.support.gateway_process import ask, cpu_seconds, resident_peak_kib
+from tests.support.planted import EVERYTHING, plant
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -231,8 +232,7 @@ def test_it_ends_when_told_to(server: CommandProcess) -> None:
 
 
 def test_files_of_the_current_folder_are_not_taken_for_ours(tmp_path: Path) -> None:
-    for name in ("settings", "errors", "api", "gateway", "gunicorn_knobs", "gunicorn"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    plant(tmp_path, *EVERYTHING)
     with blob_server(tmp_path, "store") as server:
         assert end(begin(server, "mia", CAT))[0] == 200
 

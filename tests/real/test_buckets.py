@@ -26,6 +26,7 @@ from amazin.web.streaming import START_BYTES
 from tests.support.gateway_process import Answer, GatewayProcess, nodes_setting
 from tests.support.hostile_keys import PIECES, cut, expected
 from tests.support.servers import Server
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 COUNT = 200
@@ -353,44 +354,51 @@ def remove(gateway: GatewayProcess, history: History) -> None:
         history.removals.append((began, time.monotonic()))
 
 
+class Race:
+    """Two writers, which wait for each other after each turn, beside removers."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._end = time.monotonic() + RACE_SECONDS
+        self._is_over = threading.Event()
+        self._both_are_done = threading.Barrier(2, self._end_in_time, timeout=30)
+
+    def _end_in_time(self) -> None:
+        seconds_late = time.monotonic() - self._end
+        has_raced = self._history.held and self._history.removals
+        if seconds_late > (0 if has_raced else MOST_SECONDS):
+            self._is_over.set()
+
+    def write(self, gateway: GatewayProcess, name: str) -> None:
+        """Make the bucket, write into it, empty and remove it, until it is over."""
+        ask = self._history.ask
+        for turn in itertools.count():
+            ask(gateway, "POST", "/buckets/race")
+            write(gateway, self._history, name, b"%d" % turn)
+            ask(gateway, "PUT", "/objects/race/shared", name.encode())
+            ask(gateway, "DELETE", "/objects/race/shared")
+            self._both_are_done.wait()  # the bucket is empty
+            if self._is_over.is_set():
+                break
+            remove(gateway, self._history)
+
+    def remove(self, gateway: GatewayProcess) -> None:
+        """Remove the bucket again and again, until it is over."""
+        while not self._is_over.is_set() and not self._both_are_done.broken:
+            remove(gateway, self._history)
+
+
 def test_two_gateways_make_and_remove_the_same_at_once(stores: Stores) -> None:
     """What was acknowledged stays until it is deleted, and so does its bucket."""
     history = History()
-    end = time.monotonic() + RACE_SECONDS
-
-    is_over = threading.Event()
-
-    def end_in_time() -> None:
-        seconds_late = time.monotonic() - end
-        has_raced = history.held and history.removals
-        if seconds_late > (0 if has_raced else MOST_SECONDS):
-            is_over.set()
-
-    both_are_done = threading.Barrier(2, end_in_time, timeout=30)
-
-    def writer(gateway: GatewayProcess, name: str) -> None:
-        for turn in itertools.count():
-            history.ask(gateway, "POST", "/buckets/race")
-            write(gateway, history, name, b"%d" % turn)
-            history.ask(gateway, "PUT", "/objects/race/shared", name.encode())
-            history.ask(gateway, "DELETE", "/objects/race/shared")
-            both_are_done.wait()  # the bucket is empty
-            if is_over.is_set():
-                break
-            remove(gateway, history)
-
-    def remover(gateway: GatewayProcess) -> None:
-        while not is_over.is_set() and not both_are_done.broken:
-            remove(gateway, history)
-
-    gateways = stores.gateways
+    race, gateways = Race(history), stores.gateways
     with ThreadPoolExecutor(4) as pool:
         running = [
-            pool.submit(writer, *one) for one in zip(gateways, "ab", strict=True)
+            pool.submit(race.write, *one) for one in zip(gateways, "ab", strict=True)
         ]
-        running += [pool.submit(remover, gateway) for gateway in gateways]
+        running += [pool.submit(race.remove, gateway) for gateway in gateways]
         for future in running:
-            future.result()
+            future.result(RACE_SECONDS + MOST_SECONDS + PATIENCE_SECONDS)
     assert not history.lost
     assert not history.failures
     assert history.held

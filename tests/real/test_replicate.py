@@ -10,14 +10,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.blob_processes import RunningServer, server_of, sha1
 from tests.support.old_sos import KINDS, SOS
 from tests.support.paths import PROJECT
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -49,52 +52,65 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
         server.kill()
 
 
+class PausingHandler(BaseHTTPRequestHandler):
+    """Answers for a `PausingSource`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, source: PausingSource, *arguments: Any) -> None:
+        self._source = source
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        if self.path == "/alive":
+            self._send_head(5)
+            self.wfile.write(b"alive")
+        elif self.path == f"/blob/{self._source.blob_id}":
+            self._send_blob(self._source.data)
+        else:
+            body = json.dumps([self._source.blob_id]).encode()
+            self._send_head(len(body))
+            self.wfile.write(body)
+
+    def _send_blob(self, data: bytes) -> None:
+        self._send_head(len(data))
+        self.wfile.write(data[: len(data) // 2])
+        self._source.sent_half.set()
+        self._source.go_on.wait(60)
+        if self._source.is_cut:
+            self.close_connection = True
+        else:
+            self.wfile.write(data[len(data) // 2 :])
+
+    def _send_head(self, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Nothing is logged."""
+
+
+class PausingServer(ThreadingHTTPServer):
+    """A thread for each connection, which may end with the test."""
+
+    daemon_threads = True
+
+    def handle_error(self, *args: object) -> None:
+        """Whoever was killed reads no more."""
+
+
 class PausingSource:
     """An old blob server with one blob, which sends half of it and then waits."""
 
     def __init__(self, data: bytes, blob_id: str = "") -> None:
+        self.data = data
         self.blob_id = blob_id or sha1(data)
         self.sent_half = threading.Event()
         self.go_on = threading.Event()
         self.is_cut = False
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                if self.path != f"/blob/{outer.blob_id}":
-                    is_alive = self.path == "/alive"
-                    body = (
-                        b"alive" if is_alive else json.dumps([outer.blob_id]).encode()
-                    )
-                    self.answer(len(body))
-                    self.wfile.write(body)
-                    return
-                self.answer(len(data))
-                self.wfile.write(data[: len(data) // 2])
-                outer.sent_half.set()
-                outer.go_on.wait(60)
-                if outer.is_cut:
-                    self.close_connection = True
-                else:
-                    self.wfile.write(data[len(data) // 2 :])
-
-            def answer(self, length: int) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(length))
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *args: object) -> None:
-                """Whoever was killed reads no more."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
+        handler = partial(PausingHandler, self)
+        self._server = PausingServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,)).start()
 
@@ -245,6 +261,7 @@ def test_both_programs_say_the_same_lines(
         capture_output=True,
         text=True,
         check=True,
+        timeout=PATIENCE_SECONDS,
     )
     ours = replicate([server.url for server in new], "-verbose")
     assert lines(ours.stdout, new) == lines(theirs.stdout, old)

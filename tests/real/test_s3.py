@@ -33,6 +33,7 @@ from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Sta
 from amazin.nodes.s3.node import S3Node
 from tests.support.paths import PROJECT
 from tests.support.servers import Server, VersityServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 MIB = 2**20
@@ -323,7 +324,7 @@ def test_conditional_uploads(node: S3Node, size: int, streams: bool) -> None:
 
 def race(count: int, run: Callable[[int], object]) -> list[int]:
     """Run so many at once; returns those that were not refused."""
-    barrier = threading.Barrier(count)
+    barrier = threading.Barrier(count, timeout=PATIENCE_SECONDS)
 
     def compete(number: int) -> bool:
         barrier.wait()
@@ -457,7 +458,9 @@ def test_a_gateway_that_dies_in_an_upload_stores_nothing(
     spec = server.spec("node")
     command = [sys.executable, "-c", UPLOAD_AND_DIE]
     keys = [f"http://{server.address}", spec.access_key, spec.secret_key]
-    died = subprocess.run([*command, *keys], check=False, cwd=PROJECT)
+    died = subprocess.run(
+        [*command, *keys], check=False, cwd=PROJECT, timeout=PATIENCE_SECONDS
+    )
     assert died.returncode == -signal.SIGKILL
     for _ in range(10):  # the server may need a moment to make its mistake
         assert get(node, name) == b"old"

@@ -30,6 +30,7 @@ from tests.support.gateway_process import (
     resident_peak_kib,
 )
 from tests.support.servers import MinioServer
+from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 pytestmark = pytest.mark.integration
 
@@ -344,7 +345,7 @@ def test_a_frozen_node_costs_its_own_keys_only(
             start = time.monotonic()
             assert gateway.ask("GET", f"/object/{other}").body == other.encode()
             slowest = max(slowest, time.monotonic() - start)
-        answers = [future.result() for future in waiting]
+        answers = [future.result(PATIENCE_SECONDS) for future in waiting]
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 6
     assert slowest < 1
@@ -441,7 +442,7 @@ def test_500_dribbling_clients_do_not_delay_a_normal_one(
             time.sleep(0.05)
     finally:
         stop.set()
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
         for sock in socks:
             sock.close()
 
@@ -519,6 +520,12 @@ def test_each_object_lies_on_exactly_one_node(
 # Stopping
 
 
+def is_refused(gateway: GatewayProcess) -> bool:
+    """Whether it takes no connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", gateway.port)) != 0
+
+
 def test_a_running_download_is_finished_when_the_gateway_is_stopped(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
@@ -530,7 +537,7 @@ def test_a_running_download_is_finished_when_the_gateway_is_stopped(
         response = connection.getresponse()
         got = response.read(MIB)
         gateway.terminate()
-        time.sleep(1)
+        await_that(lambda: is_refused(gateway))  # it has begun to stop
         assert got + response.read() == body
         connection.close()
         assert gateway.process.wait(timeout=10) == 0

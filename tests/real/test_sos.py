@@ -25,6 +25,7 @@ from tests.support.old_sos import (
     request,
 )
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -271,11 +272,11 @@ def test_the_old_api_server_and_replicate_work_on_mixed_servers(
             assert (found.body, found.headers["X-Mime-Type"]) == (data, "image/jpeg")
         assert ids_of(servers[1]) == []
         mirror = [SOS, "replicate", "-blob-server", urls]
-        subprocess.run(mirror, env=environ, check=True, capture_output=True)
+        subprocess.run(mirror, env=environ, check=True, timeout=PATIENCE_SECONDS)
         assert ids_of(servers[1]) == sorted((sha1(SMALL), sha1(BIG)))
         servers[0].kill()
         found = ask(download, "GET", f"/fetch/{sha1(BIG)}")
         assert (found.body, found.headers["X-Mime-Type"]) == (BIG, "image/jpeg")
     finally:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE_SECONDS)

@@ -163,7 +163,7 @@ def partial_bytes(folder: Path) -> int:
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a command as a power cut does."""
     process.kill()
-    process.communicate()
+    process.communicate(timeout=PATIENCE_SECONDS)
 
 
 class CuttingProxy:
@@ -282,7 +282,7 @@ def test_a_killed_download_is_gone_on_with(
             kill(process)
             if not (tmp_path / "copy").exists():
                 break
-        process.communicate()
+        process.communicate(timeout=PATIENCE_SECONDS)
         (tmp_path / "copy").unlink()
     else:
         pytest.fail("it was never hit in the middle")

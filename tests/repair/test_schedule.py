@@ -10,7 +10,7 @@ from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ObjectName
 from amazin.nodes.interface import Node
-from amazin.repair.schedule import is_worth_it
+from amazin.repair.schedule import is_run_useful
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeDiscovery, FakeDisk, FakeNode
 
@@ -35,19 +35,19 @@ def test_a_node_that_lost_its_disk_is_worth_a_run_once_all_know_it() -> None:
             least_wait_seconds=0.0,
         )
     )
-    assert not is_worth_it(membership, was_well=False)
+    assert not is_run_useful(membership, was_well=False)
     Cluster(membership).put(ObjectName("store", "abc"), HeldBody(b"abc"), {})
-    assert not is_worth_it(membership, was_well=True)
-    assert is_worth_it(membership, was_well=False)
+    assert not is_run_useful(membership, was_well=True)
+    assert is_run_useful(membership, was_well=False)
     disks["b"].wipe()
     membership.refresh()
-    assert not is_worth_it(membership, was_well=True)
+    assert not is_run_useful(membership, was_well=True)
     now += WAIT_REFRESHES * REFRESH_SECONDS
     membership.refresh()
-    assert is_worth_it(membership, was_well=True)
+    assert is_run_useful(membership, was_well=True)
     disks["c"].wipe()
     membership.refresh()
-    assert not is_worth_it(membership, was_well=True)
+    assert not is_run_useful(membership, was_well=True)
     disks["a"].failing = NodeTimeoutError("silent")
     membership.refresh()
-    assert not is_worth_it(membership, was_well=False)
+    assert not is_run_useful(membership, was_well=False)

@@ -5,13 +5,16 @@ Folders for nodes. What holds under any WSGI server: test_other_servers.py.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import json
 import random
 import socket
 import struct
+import termios
 import time
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +32,9 @@ from tests.support.bare_http import (
     send,
 )
 from tests.support.gateway_process import GatewayProcess, resident_peak_kib
+from tests.support.waiting import await_that
 
+UNCHANGED_TIMES = 20
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -414,6 +419,22 @@ def test_a_download_that_nobody_takes_any_more_is_given_up(
     assert gateway.ask("DELETE", "/object/leave").status == 204
 
 
+class QueueWatch:
+    """What the kernel holds for a client that reads nothing."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._bytes = self._times = 0
+
+    def is_full(self) -> bool:
+        """Whether there is something, and nothing was added for long."""
+        length = array("i", [0])
+        fcntl.ioctl(self._sock, termios.FIONREAD, length)
+        self._times = self._times + 1 if length[0] == self._bytes else 0
+        self._bytes = length[0]
+        return self._bytes > 0 and self._times >= UNCHANGED_TIMES
+
+
 def test_a_slow_reader_costs_no_memory(gateway: GatewayProcess) -> None:
     body = random.Random(4).randbytes(48 * MIB)
     put(gateway, "slow", body)
@@ -421,7 +442,8 @@ def test_a_slow_reader_costs_no_memory(gateway: GatewayProcess) -> None:
     connections = [gateway.connect() for _ in range(4)]
     for connection in connections:
         connection.request("GET", "/object/slow")
-    time.sleep(1)
+    for connection in connections:
+        await_that(QueueWatch(connection.sock).is_full)
     for connection in connections:
         assert connection.getresponse().read() == body
         connection.close()

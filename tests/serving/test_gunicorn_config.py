@@ -15,6 +15,7 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.unreader import SocketUnreader
 
+from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
 NOT_KNOBS = ("os", "processes", "registrar", "settings", "signal", "time")
@@ -24,13 +25,15 @@ HELPERS = {"is_gateway", "load_settings", "logging_config", "whole_response"}
 @pytest.fixture
 def knobs() -> Iterator[dict[str, Any]]:
     """The names that the configuration file defines."""
-    default, handler = SocketUnreader.max_body_chunk, signal.getsignal(signal.SIGINT)
+    default = SocketUnreader.max_body_chunk
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     response, http_date = wsgi.Response, util.http_date
     yield runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
     wsgi.Response = response  # type: ignore[misc]
     util.http_date = http_date
     SocketUnreader.max_body_chunk = default
-    signal.signal(signal.SIGINT, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class Worker:
@@ -165,3 +168,13 @@ def test_the_container_gets_longer_to_stop_than_running_requests(
     grace = re.search(r"stop_grace_period: ([0-9]+)s", compose)
     assert grace
     assert int(grace[1]) > knobs["graceful_timeout"]
+
+
+def test_a_worker_that_ends_closes_its_application_and_heeds_no_late_signal(
+    knobs: dict[str, Any],
+) -> None:
+    closed: list[str] = []
+    app = SimpleNamespace(close=lambda: closed.append("app"))
+    knobs["worker_exit"](None, SimpleNamespace(wsgi=app))
+    assert closed == ["app"]
+    assert [signal.getsignal(n) for n in STOP_SIGNALS] == [signal.SIG_IGN] * 3

@@ -13,11 +13,11 @@ from tests.support.paths import PROJECT
 
 FORKING_MASTER = """
 import os, signal, sys, time
-from amazin.serving.processes import end_forks_when_told
+from amazin.serving.processes import let_forks_stop
 
 number = int(sys.argv[1])
 signal.signal(number, lambda *_: None)
-end_forks_when_told()
+let_forks_stop()
 for _ in range(20):
     if (child := os.fork()) == 0:
         time.sleep(20)

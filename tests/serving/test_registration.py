@@ -311,9 +311,12 @@ def test_a_port_is_waited_for(host: str) -> None:
 
 
 def test_a_port_is_not_waited_for_once_told_to_stop() -> None:
-    stopping = threading.Event()
+    port, stopping = free_port(), threading.Event()
     stopping.set()
-    wait_for_port("127.0.0.1", free_port(), stopping)
+    waiting = threading.Thread(target=wait_for_port, args=("0.0.0.0", port, stopping))
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 # The process
@@ -392,10 +395,10 @@ def test_a_server_that_is_told_to_stop_passes_it_on_at_once(
     code = f"import sys; open({str(told)!r}, 'wb').write(sys.stdin.buffer.read(1))"
     registrar = Registrar(program(tmp_path, code))
     os.kill(os.getpid(), signal.SIGTERM)
-    registrar.stop()
+    registrar.close()
     assert handlers == [signal.SIGTERM]
     assert told.read_bytes() == b"x"
-    registrar.stop()
+    registrar.close()
 
 
 def test_a_process_that_is_stuck_does_not_delay_the_end(
@@ -403,7 +406,7 @@ def test_a_process_that_is_stuck_does_not_delay_the_end(
 ) -> None:
     registrar = Registrar(program(tmp_path, "import time; time.sleep(60)"))
     start = time.monotonic()
-    registrar.stop()
+    registrar.close()
     assert time.monotonic() - start < DEREGISTER_SECONDS + 1
 
 
@@ -411,7 +414,7 @@ def test_a_process_that_has_died_does_not_matter(
     tmp_path: Path, handlers: list[int]
 ) -> None:
     registrar = Registrar(program(tmp_path, ""))
-    registrar.stop()
+    registrar.close()
     os.kill(os.getpid(), signal.SIGTERM)
     assert handlers == [signal.SIGTERM]
 
@@ -421,12 +424,12 @@ def test_a_worker_tells_nobody(tmp_path: Path, handlers: list[int]) -> None:
     registrar = Registrar(program(tmp_path, code))
     worker = os.fork()
     if not worker:
-        registrar.tell()
-        registrar.stop()
+        registrar.request_stop()
+        registrar.close()
         os._exit(0)
     assert os.waitpid(worker, 0)[1] == 0
     assert registrar.is_running
-    registrar.stop()
+    registrar.close()
 
 
 def test_without_the_library_the_start_ends_with_one_sentence(tmp_path: Path) -> None:

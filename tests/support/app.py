@@ -220,10 +220,15 @@ def call(
     finally:
         iterable.close()  # type: ignore[attr-defined]
     ((status, response_headers),) = started
+    return Answer(int(status[:3]), as_message(response_headers), data)
+
+
+def as_message(headers: Iterable[tuple[str, str]]) -> Message:
+    """Return headers to be looked up in any case."""
     message = Message()
-    for name, value in response_headers:
+    for name, value in headers:
         message.add_header(name, value)
-    return Answer(int(status[:3]), message, data)
+    return message
 
 
 def call_chunked(

@@ -15,6 +15,7 @@ from tests.support.gateway_process import Answer, ask
 from tests.support.paths import PROJECT
 from tests.support.ports import free_port
 
+ENGINE_SECONDS = 60.0
 COMPOSE = {"v1": ("docker-compose",), "v2": ("docker", "compose")}
 
 LOOK = """
@@ -42,9 +43,11 @@ def require_engine() -> None:
         *((*compose, "version") for compose in COMPOSE.values()),
     ):
         try:
-            done = subprocess.run(command, capture_output=True, check=False)
+            done = subprocess.run(
+                command, capture_output=True, check=False, timeout=ENGINE_SECONDS
+            )
             is_there = done.returncode == 0
-        except OSError:
+        except (OSError, subprocess.TimeoutExpired):
             is_there = False
         if not is_there and os.environ.get("REQUIRE_CONTAINERS") == "1":
             pytest.fail(f"{' '.join(command)} failed")

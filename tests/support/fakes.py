@@ -67,6 +67,8 @@ class FakeDisk:
     """Whether a listing tells no more than size and ETag."""
     breaks_at: int | None = None
     """Downloads fail when they come to this byte of the object."""
+    piece_bytes: int = CHUNK_BYTES
+    """A download is read in pieces of this size."""
     mangles: bool = False
     """Whether it stores other bytes than it is sent."""
 
@@ -146,6 +148,7 @@ class FakeContent:
         body: bytes,
         byte_range: tuple[int, int] | None = None,
         breaks_at: int | None = None,
+        piece_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.info = info
         self.byte_range = byte_range
@@ -153,10 +156,11 @@ class FakeContent:
         self._body = body
         self._next, self._last = byte_range or (0, len(body) - 1)
         self._breaks_at = breaks_at
+        self._piece_bytes = piece_bytes
 
     def read(self) -> bytes:
         assert not self.is_closed
-        end = min(self._next + CHUNK_BYTES, self._last + 1)
+        end = min(self._next + self._piece_bytes, self._last + 1)
         if self._breaks_at is not None and self._next < end:
             if self._breaks_at <= self._next:
                 raise NodeError("the node broke the connection")
@@ -263,7 +267,10 @@ class FakeNode:
             info, body = self._find("get", name)
             if if_match and if_match != info.etag:
                 raise PreconditionError("changed")
-            content = FakeContent(info, body, byte_range, self.disk.breaks_at)
+            disk = self.disk
+            content = FakeContent(
+                info, body, byte_range, disk.breaks_at, disk.piece_bytes
+            )
             self.disk.opened.append(content)
             return content
 
@@ -387,6 +394,7 @@ class FakeDiscovery:
     def __init__(self, *specs: NodeSpec) -> None:
         self.specs: object = list(specs)
         self.error: Exception | None = None
+        self.begun = 0
         self.finds = 0
         self.waits = 0
         self.gate = threading.Event()
@@ -394,6 +402,7 @@ class FakeDiscovery:
         self._awake = threading.Semaphore(0)
 
     def find(self) -> list[NodeSpec]:
+        self.begun += 1
         assert self.gate.wait(PATIENCE_SECONDS)
         self.finds += 1
         if self.error:

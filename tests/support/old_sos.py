@@ -62,6 +62,11 @@ class OldBlobServer:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._server.connections
+
     def stop(self) -> None:
         """Refuse connections from now on, and break those that are open."""
         self.moves.set()
@@ -126,6 +131,10 @@ class _Server(ThreadingHTTPServer):
     def shutdown_request(self, request: socket.socket) -> None:
         self._open.discard(request)
         super().shutdown_request(request)
+
+    @property
+    def connections(self) -> int:
+        return len(self._open)
 
     def break_connections(self) -> None:
         for sock in list(self._open):

@@ -193,3 +193,49 @@ def answer(
     """Return an answer with a length."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+ALIVE = answer(body=b"alive", headers=["Connection: close"])
+
+
+class SameAnswer:
+    """A blob server that gives one answer, whatever is asked, but `/alive`."""
+
+    def __init__(self, answer: bytes, alive: bytes = ALIVE) -> None:
+        self._answer = answer
+        self._alive = alive
+        self.heads: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(OSError), self._listener:
+            while True:
+                sock = self._listener.accept()[0]
+                with sock, suppress(OSError):
+                    sock.settimeout(5.0)
+                    self._serve(sock)
+
+    def _serve(self, sock: socket.socket) -> None:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += sock.recv(65536)
+        head, _, rest = data.partition(b"\r\n\r\n")
+        if head.startswith(b"GET /alive"):
+            sock.sendall(self._alive)
+            return
+        self.heads.append(head)
+        if head.startswith(b"POST"):
+            length = re.search(rb"Content-Length: ([0-9]+)", head)
+            while length and len(rest) < int(length[1]):
+                rest += sock.recv(65536)
+        sock.sendall(self._answer)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE_SECONDS)

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from greenlet import greenlet
@@ -215,7 +216,7 @@ class Gateway:
             is_watching=False,
         )
         self.cluster = world.new_cluster(
-            self.membership, lambda: world.now_ns + skew_ns
+            self.membership, lambda: world.now_ns + skew_ns, world.new_tie_break
         )
 
     def close(self) -> None:
@@ -235,16 +236,22 @@ class World:
     now: float = 1000.0
     running: dict[int, tuple[greenlet, Event | None]] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
-    new_cluster: Callable[[Membership, Callable[[], int]], Any] = Cluster
+    new_cluster: Callable[..., Any] = Cluster
+    """Called with a membership, a clock, and what breaks ties of stamps."""
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._moments = itertools.count(1)
+        self._random = Random(0)
         self.gateways: list[Gateway] = []
 
     @property
     def now_ns(self) -> int:
         return int(self.now * 10**9)
+
+    def new_tie_break(self) -> int:
+        """Return the same numbers in each world: what happens can be repeated."""
+        return self._random.getrandbits(32)
 
     def specs(self) -> list[NodeSpec]:
         """What discovery says now."""

@@ -88,7 +88,7 @@ class World:
     """A cluster over fake nodes, which are `node-1` and so on."""
 
     def __init__(
-        self, replicas: int = 1, count: int = 3, *, is_formed: bool = True
+        self, replicas: int | None = 1, count: int = 3, *, is_formed: bool = True
     ) -> None:
         self.time = 1000.0
         self.now_ns = 1_000
@@ -105,8 +105,11 @@ class World:
             self.forget_calls()
 
     @classmethod
-    def beside(cls, other: World, replicas: int) -> World:
-        """Return another gateway on the same nodes, at the same time."""
+    def beside(cls, other: World, replicas: int | None) -> World:
+        """Return another gateway on the same nodes, at the same time.
+
+        Without replicas it proposes no change of the set of nodes.
+        """
         world = cls(replicas, 0, is_formed=False)
         world.disks, world.specs = other.disks, other.specs
         world.discovery.specs = other.discovery.specs
@@ -114,13 +117,13 @@ class World:
         world.membership.refresh()
         return world
 
-    def new_membership(self, replicas: int) -> Membership:
+    def new_membership(self, replicas: int | None) -> Membership:
         """Return what another gateway knows of the same nodes."""
         membership = Membership(
             self.discovery,
             self._build,
             REFRESH_SECONDS,
-            DesiredNodes(replicas, {}),
+            None if replicas is None else DesiredNodes(replicas, {}),
             first_pause_seconds=0.01,
             clock=lambda: self.time,
             is_watching=False,

@@ -422,4 +422,5 @@ def test_the_next_request_of_a_connection_has_its_own_time(
 
 @pytest.mark.parametrize("error", [OSError(), ServersOwnError()])
 def test_draining_never_fails(error: Exception) -> None:
-    drain({"wsgi.input": BrokenInput(b"", error), "CONTENT_LENGTH": "5"})
+    environ = {"wsgi.input": BrokenInput(b"", error), "CONTENT_LENGTH": "5"}
+    assert drain(environ) is False

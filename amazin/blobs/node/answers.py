@@ -1,6 +1,6 @@
-"""What the answers of a blob server mean, an old `sos` one or ours. Pure.
+"""The meaning of a blob server's responses, an old `sos` one or ours.
 
-Nothing is sent here, and of bodies only the short ones of commits are received.
+Sends nothing, and receives only the short bodies of commits.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.model.headers import content_range
+from amazin.model.headers import content_range, read_modified
 from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo
-from amazin.nodes.s3.answers import read_modified
 from amazin.nodes.transport.response import Response
 
 ANSWER_SECONDS = 5.0
+"""For the body of a commit's response."""
 _ETAG = re.compile(r'"([\x21\x23-\x7e\x80-\xff]{1,128})"')
 
 
 def error_for(status: int) -> GatewayError:
-    """Return what an answer to GET or HEAD means that is no success."""
+    """Return the error for a failed GET or HEAD."""
     if status == 404:
         return NoSuchKeyError("the server has no such blob")
     if status in (401, 403):
@@ -40,9 +40,9 @@ def error_for(status: int) -> GatewayError:
 
 
 def upload_error_for(status: int) -> GatewayError:
-    """Return what an answer to POST means that is no success.
+    """Return the error for a failed POST.
 
-    An old server says 500 when its disk is full.
+    An old server answers 500 if its disk is full.
     """
     if status == 409:
         return PreconditionError("the server holds other bytes under this id")
@@ -54,11 +54,11 @@ def upload_error_for(status: int) -> GatewayError:
 
 
 def read_info(response: Response) -> ObjectInfo:
-    """Read a blob's properties from the answer to GET or HEAD.
+    """Return the info about a blob from the response to GET or HEAD.
 
     Raises:
-        NoSuchKeyError: the server answered so.
-        NodeError: no usable answer.
+        NoSuchKeyError: the server has no such blob.
+        NodeError: no usable response.
     """
     if response.status not in (200, 206):
         raise error_for(response.status)
@@ -73,9 +73,9 @@ def read_info(response: Response) -> ObjectInfo:
 
 
 def read_size(response: Response, *, has_etag: bool) -> int:
-    """Return the size of the whole blob; UNKNOWN_SIZE if the answer doesn't tell it.
+    """Return the size of the whole blob in bytes, or UNKNOWN_SIZE.
 
-    The lengths that old servers' answers to HEAD may have are not of the blob.
+    Old servers answer HEAD with a Content-Length that is not the size of the blob.
     """
     if found := content_range(response.headers):
         return found[2]
@@ -86,7 +86,7 @@ def read_size(response: Response, *, has_etag: bool) -> int:
 
 
 def blob_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return what the blob was uploaded with: X-... headers, and the type of those."""
+    """Return the X-... headers of the blob; X-Mime-Type also as Content-Type."""
     stored = {
         name.title(): value
         for name, value in headers.items()
@@ -98,20 +98,20 @@ def blob_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def sent_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return what to send with an upload so that `blob_headers` gives it back."""
+    """Return the headers to send with an upload: those that blob servers store."""
     return [item for item in headers.items() if BLOB_METADATA.fullmatch(item[0])]
 
 
 def require_stored(response: Response, blob_id: str, size: int) -> None:
-    """Return if a POST stored these bytes under this id.
+    """Check that a POST stored these bytes under this id.
 
-    The status alone is not trusted: an old server, or what stands in front of it, may
-    say 200 and mean something else.
+    The status alone does not prove it: an old server, or a proxy in front of it, may
+    answer 200 without having stored the blob.
 
     Raises:
-        PreconditionError: other bytes have this id; nothing was changed.
-        NodeFullError: it has no room; an old server may keep a part of the blob.
-        NodeError: no usable answer.
+        PreconditionError: other bytes are stored under the id; nothing was changed.
+        NodeFullError: the disk is full; an old server may keep a part of the blob.
+        NodeError: no usable response.
     """
     if response.status != 200:
         raise upload_error_for(response.status)

@@ -1,7 +1,6 @@
-"""Talking to one blob server: requests over our own connections.
+"""Sends requests to one blob server, over pooled connections.
 
-Knows no Node protocol and no uploads; those are built of this (`node.py`,
-`uploads.py`).
+`node.py` and `uploads.py` use it.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ T = TypeVar("T")
 
 
 class BlobClient:
-    """One server: where it is, and the connections to it."""
+    """The URL of one blob server, and the connections to it."""
 
     def __init__(self, url: str, limits: TimeLimits) -> None:
-        """Take where the server is; nothing is connected yet.
+        """Open no connection yet.
 
-        A path in the URL stands in front of the server's own; a user and a password
-        in it are sent along, or an API token: `http://TOKEN@host:port`.
+        A path in the URL is a prefix of all request paths. `http://USER:PASSWORD@host`
+        sends basic authentication; `http://TOKEN@host` sends an API token.
         """
         self.limits = limits
         endpoint = urlsplit(url)
@@ -45,7 +44,7 @@ class BlobClient:
     def request_head(
         self, method: str, path: str, headers: Sequence[tuple[str, str]] = ()
     ) -> bytes:
-        """Return a request's head, ready to be sent."""
+        """Return the bytes of a request's head."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         line = f"{method} {self._base}{path} HTTP/1.1\r\n"
         return f"{line}{self._lines}{lines}\r\n".encode("latin-1")
@@ -58,7 +57,10 @@ class BlobClient:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
     ) -> Exchange[T]:
-        """Send a request without a body; `interpret` makes the answer a value."""
+        """Send a request without a body; `interpret` turns the response into a value.
+
+        `timeout` is in seconds. Raises: NodeError.
+        """
         request = self.request_head(method, path, headers)
         timeout = timeout or self.limits.answer
         connection = send_first(self.pool, request, timeout)
@@ -72,16 +74,16 @@ class BlobClient:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> SlowExchange[T]:
-        """Send a request whose answer may take long.
+        """Send a request whose response may take long. Raises: NodeError.
 
-        An old server reads a blob as a whole before it says a word.
+        An old server reads a whole blob before it sends the first byte.
         """
         request = self.request_head(method, path, headers) + body
         connection = send_first(self.pool, request, self.limits.answer)
         return SlowExchange(self, connection, method, interpret, request)
 
     def probe(self, timeout: float | None = None) -> Exchange[None]:
-        """Ask whether a blob server answers."""
+        """Ask whether a blob server is alive."""
 
         def interpret(response: Response) -> None:
             body = response.read_all(self.limits.answer)
@@ -95,7 +97,7 @@ class BlobClient:
 
 
 def credentials(user: str) -> str:
-    """Return what stands before the @ of a URL as `Authorization` has it."""
+    """Return the value of `Authorization` for the user information of a URL."""
     name, colon, _ = user.partition(":")
     if colon:
         return "Basic " + b64encode(unquote(user).encode()).decode()

@@ -1,7 +1,7 @@
 """A blob server as a node: an old `sos` one, or ours.
 
-The names of its objects are ids below `BLOB_BUCKET`. Bytes under an id never change,
-so there are no stamps; nothing can be deleted.
+Its objects are blobs in the bucket `BLOB_BUCKET`; the keys are the ids. They have no
+labels, because the bytes under an id never change. Nothing can be deleted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from amazin.blobs.node.answers import error_for, read_info
 from amazin.blobs.node.client import BlobClient
 from amazin.blobs.node.json_stream import array_items
 from amazin.blobs.node.uploads import BlobPost, StreamedBlob, send_whole
-from amazin.blobs.store import is_id
+from amazin.blobs.store import BLOB_BUCKET, is_id
 from amazin.errors import NodeProtocolError, NotSupportedError, PreconditionError
 from amazin.model.headers import content_range
 from amazin.model.node_specs import TimeLimits
@@ -28,18 +28,16 @@ from amazin.model.objects import (
 from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.transport.response import Response
 
-BLOB_BUCKET = "blobs"
-
 T = TypeVar("T")
 
 log = logging.getLogger("amazin.blobs")
 
 
 class BlobNode:
-    """One blob server."""
+    """One blob server, as a `Node`."""
 
     def __init__(self, name: str, url: str, limits: TimeLimits) -> None:
-        """Take where the server is; nothing is connected yet."""
+        """Open no connection yet."""
         self.name = name
         self._client = BlobClient(url, limits)
 
@@ -50,7 +48,7 @@ class BlobNode:
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
     ) -> Pending[NodeObject]:
-        """See `Node`. The size of a blob may be unknown before its end."""
+        """See `Node`. The size may be unknown until all bytes are read."""
         headers = []
         if byte_range:
             headers.append(("Range", "bytes={}-{}".format(*byte_range)))
@@ -69,7 +67,7 @@ class BlobNode:
         return self._client.ask_slowly("GET", blob_path(name), interpret, headers)
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
-        """See `Node`. An old server tells no more than that there is a blob."""
+        """See `Node`. The info from an old server has neither size nor ETag."""
         return self._client.ask("HEAD", blob_path(name), read_info)
 
     def start_put(
@@ -98,11 +96,11 @@ class BlobNode:
         if_absent: bool = False,
         keeps_newer: bool = False,
     ) -> Upload:
-        """Begin an upload of `length` bytes, or (None) of so many as will come.
+        """Begin an upload of `length` bytes; None: unknown, sent chunked.
 
-        Only X-... headers are stored, and no label. Waiting for the commit raises
-        PreconditionError where one of our servers holds other bytes; it changes
-        nothing then. An old one replaces what it has.
+        Only X-... headers are stored, and no label. The commit raises PreconditionError
+        if a server of ours has other bytes under the id. An old server replaces its
+        copy.
         """
         refuse_match(if_match)
         return StreamedBlob(self._client, BlobPost(name.key, length, headers))
@@ -114,7 +112,7 @@ class BlobNode:
         raise NotSupportedError("A blob server deletes nothing")
 
     def make_bucket(self, bucket: str) -> None:
-        """See `Node`. There is but one, which is always there."""
+        """See `Node`. Does nothing: `BLOB_BUCKET` always exists."""
 
     def start_check(self) -> Pending[object]:
         """See `Node`."""
@@ -123,7 +121,7 @@ class BlobNode:
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
-        """See `Node`. Old servers tell the ids only."""
+        """See `Node`. The lists of old servers have neither sizes nor ETags."""
         if bucket != BLOB_BUCKET:
             return
         found = self.details()
@@ -136,18 +134,18 @@ class BlobNode:
     def ids(self) -> Iterator[str]:
         """Yield the ids of all blobs in order, in constant memory.
 
-        What else an old server finds in its folder is left out, with one warning.
+        Other names that an old server lists are left out, with one warning.
 
         Raises:
-            NodeError, also in the middle: the server failed, or sent nonsense.
+            NodeError, also midway: the server failed, or its list is not valid.
         """
         items = self._list("/blobs")
         yield from self._in_order((item, item) for item in items)
 
     def details(self) -> Iterator[tuple[str, int, str]] | None:
-        """Yield (id, size, ETag) of all blobs; None if the server tells ids only.
+        """Return an iterator over (id, size, ETag) of all blobs; None: an old server.
 
-        Raises: as `ids`, some at once.
+        Raises: as `ids`, also before the first entry.
         """
         items = self._list("/blobs?details")
         first = next(items, None)
@@ -191,9 +189,9 @@ class BlobNode:
 
 
 class BlobContent:
-    """See `NodeObject`: a download whose body owns the connection.
+    """A download that owns its connection: a `NodeObject`.
 
-    A server that ignores ranges sends all; then what wasn't asked for is dropped.
+    If the server ignores the range and sends all bytes, the others are dropped.
     """
 
     def __init__(
@@ -205,9 +203,9 @@ class BlobContent:
         if not response.is_delimited:
             raise NodeProtocolError("the blob server sent a body without an end")
         self._unasked = 0
-        """How many bytes are to be dropped before the requested ones."""
+        """The number of bytes to drop before the range."""
         self._missing: int | None = None
-        """How many of the requested bytes are still to come; None: all to the end."""
+        """The number of bytes of the range still to come; None: all to the end."""
         if byte_range:
             first, last = byte_range
             self._missing = last - first + 1
@@ -239,18 +237,18 @@ class BlobContent:
 
 
 def blob_path(name: ObjectName) -> str:
-    """Return the path of a blob, whose id has to be a valid one."""
+    """Return the path of a blob; the id must be valid."""
     return f"/blob/{name.key}"
 
 
 def refuse_match(if_match: str | None) -> None:
-    """Raise NotSupportedError if an upload has a condition that no server judges."""
+    """Check that an upload has no If-Match. Raises: NotSupportedError."""
     if if_match is not None:
         raise NotSupportedError("A blob server judges no If-Match of an upload")
 
 
 def list_body(response: Response) -> Response:
-    """Return the answer with a list in it. Raises: NodeError."""
+    """Return the response if it has a list in its body. Raises: NodeError."""
     if response.status == 404 or not response.is_delimited:
         raise NodeProtocolError("what answers there is no blob server")
     if response.status != 200:
@@ -265,7 +263,7 @@ def chunks(response: Response, timeout: float) -> Iterator[bytes]:
 
 
 def detail(item: Any) -> tuple[object, tuple[str, int, str]]:
-    """Return what a list says of one blob, behind its id. Raises: NodeProtocolError."""
+    """Return (id, (id, size, ETag)) of a list's entry. Raises: NodeProtocolError."""
     if isinstance(item, dict):
         blob_id, size, etag = item.get("id"), item.get("size"), item.get("etag")
         if isinstance(blob_id, str) and isinstance(etag, str) and type(size) is int:
@@ -274,7 +272,7 @@ def detail(item: Any) -> tuple[object, tuple[str, int, str]]:
 
 
 def require_range(response: Response, byte_range: tuple[int, int] | None) -> None:
-    """Raise NodeProtocolError unless a partial answer is what was asked for."""
+    """Check that a 206 has the requested range. Raises: NodeProtocolError."""
     found = content_range(response.headers)
     if not byte_range or not found:
         raise NodeProtocolError("the blob server sent a part, unasked")

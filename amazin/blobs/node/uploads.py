@@ -1,7 +1,7 @@
-"""Uploads to one blob server: small ones sent whole, others streamed.
+"""Uploads to one blob server: small ones in one request, others streamed.
 
-The server has but one condition, which can't be left out: ours never stores other
-bytes under an id that has some; an old one replaces whatever is there.
+Our servers never replace the bytes of an id, with or without a condition; old ones
+always do.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class BlobPost:
-    """An upload without its bytes: how they are framed, and what the answer means."""
+    """The framing of an upload, and the meaning of its response."""
 
     def __init__(
         self, blob_id: str, length: int | None, headers: Mapping[str, str]
     ) -> None:
-        """A `length` of None is unknown: the upload is sent chunked."""
+        """`length` is in bytes; None: unknown, sent chunked."""
         self.path = f"/blob/{blob_id}"
         self.length = length
         self.written = 0
-        """How many bytes of the blob were framed so far."""
+        """The number of bytes framed so far."""
         framing = (
             ("Transfer-Encoding", "chunked")
             if length is None
@@ -41,7 +41,7 @@ class BlobPost:
         self._headers = blob_headers({name.lower(): value for name, value in lines})
 
     def framed(self, chunk: bytes) -> bytes:
-        """Return the next bytes as they are sent. Raises: GatewayError, too many."""
+        """Return the chunk as it is sent. Raises: GatewayError: too many bytes."""
         self.written += len(chunk)
         if self.length is None:
             return b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
@@ -50,7 +50,7 @@ class BlobPost:
         return chunk
 
     def end(self) -> bytes:
-        """Return what is sent behind all bytes. Raises: GatewayError, too few."""
+        """Return the end of the body. Raises: GatewayError: too few bytes."""
         if self.length is None:
             return _LAST_CHUNK
         if self.written < self.length:
@@ -58,7 +58,7 @@ class BlobPost:
         return b""
 
     def read_stored(self, response: Response) -> ObjectInfo:
-        """Return what is stored. Raises: as `require_stored`."""
+        """Return the info about the stored blob. Raises: as `require_stored`."""
         require_stored(response, self._id, self.written)
         return ObjectInfo(self.written, "", 0, None, self._headers)
 
@@ -66,20 +66,20 @@ class BlobPost:
 def send_whole(
     client: BlobClient, blob_id: str, data: bytes, headers: Mapping[str, str]
 ) -> SlowExchange[ObjectInfo]:
-    """Send a small blob at once; again, where a kept connection turns out dead."""
+    """Send a small blob in one request, again if a kept connection was closed."""
     post = BlobPost(blob_id, len(data), headers)
     body = post.framed(data)
     return client.ask_slowly("POST", post.path, post.read_stored, post.lines, body)
 
 
 class StreamedBlob(StreamedRequest):
-    """See `Upload`: each chunk goes to the server as it comes.
+    """An upload whose chunks are sent as they come: an `Upload`.
 
-    It is asked first whether it lives.
+    The server is probed first.
     """
 
     def __init__(self, client: BlobClient, post: BlobPost) -> None:
-        """Ask, and send the head. Raises: NodeError."""
+        """Probe the server, and send the head. Raises: NodeError."""
         client.probe().wait()
         self._post = post
         head = client.request_head("POST", post.path, post.lines)

@@ -1,7 +1,6 @@
-"""Which blob servers of a group have which blobs: their lists, on disk, merged.
+"""The lists of the blob servers of a group: written to disk, and merged.
 
-Constant memory for any number of blobs. Decides nothing but what has to be read in
-order to know.
+Needs constant memory for any number of blobs.
 """
 
 from __future__ import annotations
@@ -17,46 +16,46 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Lister(Protocol):
-    """What is asked of a blob server for its list; in the order of the ids."""
+    """A blob server that lists its blobs, in the order of the ids."""
 
     def ids(self) -> Iterator[str]:
         """Yield the ids of all blobs. Raises: NodeError."""
 
     def details(self) -> Iterator[tuple[str, int, str]] | None:
-        """Yield id, size and ETag of all; None: an old server, which tells ids only.
+        """Return an iterator over (id, size, ETag) of all; None: an old server.
 
         Raises: NodeError.
         """
 
 
-class Copy(NamedTuple):
-    """What a list tells of one copy of a blob."""
+class ListedCopy(NamedTuple):
+    """The properties of one copy of a blob, from a list."""
 
     size: int = UNKNOWN_SIZE
     etag: str = ""
-    """Its MD5; empty: the server doesn't tell it."""
+    """The MD5 in hex; empty: unknown."""
 
 
 class Blob(NamedTuple):
-    """One id, and which servers of the group have it."""
+    """One id, and the copies on the servers of the group."""
 
     id: str
-    copies: tuple[Copy | None, ...]
-    """For each server, in the group's order; None: it has none."""
+    copies: tuple[ListedCopy | None, ...]
+    """For each server, in the group's order; None: the server has no copy."""
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether no server lacks it."""
+        """Whether all servers have a copy."""
         return None not in self.copies
 
     def must_be_read(self) -> bool:
-        """Whether the copies must be read to tell whether they are the same.
+        """Whether only their bytes can show that the copies are the same.
 
-        A SHA-1 is trusted as the name of the same bytes where the lists don't object.
+        Copies whose id is a SHA-1 count as the same, unless their ETags differ.
         """
         copies = [copy for copy in self.copies if copy is not None]
-        told = {copy for copy in copies if copy.etag}
-        if len(told) > 1:
+        tagged = {copy for copy in copies if copy.etag}
+        if len(tagged) > 1:
             return True
         if len(copies) < 2 or is_sha1(self.id):
             return False
@@ -64,13 +63,13 @@ class Blob(NamedTuple):
 
 
 def write_list(server: Lister, file: IO[str]) -> bool:
-    """Write a server's list into a file; return whether it surely is one of ours.
+    """Write a server's list into a file; return whether the server is one of ours.
 
-    An empty list may be anybody's.
+    False: it is an old one, or its list is empty.
 
     Raises:
-        NodeError: the list can't be had, or not to its end.
-        OSError: there is no room for it.
+        NodeError: the list can't be read to its end.
+        OSError: the file can't be written.
     """
     is_ours = False
     details = server.details()
@@ -79,27 +78,27 @@ def write_list(server: Lister, file: IO[str]) -> bool:
     else:
         for blob_id, size, etag in details:
             is_ours = True
-            told = f" {size} {etag}" if _MD5.fullmatch(etag) else ""
-            file.write(f"{blob_id}{told}\n")
+            fields = f" {size} {etag}" if _MD5.fullmatch(etag) else ""
+            file.write(f"{blob_id}{fields}\n")
     file.flush()
     return is_ours
 
 
-def read_list(file: IO[str]) -> Iterator[tuple[str, Copy]]:
-    """Yield what `write_list` wrote, from the beginning."""
+def read_list(file: IO[str]) -> Iterator[tuple[str, ListedCopy]]:
+    """Yield (id, copy) from a file that `write_list` wrote, from its beginning."""
     file.seek(0)
-    unknown = Copy()
+    unknown = ListedCopy()
     for line in file:
-        blob_id, *told = line.split()
-        yield blob_id, Copy(int(told[0]), told[1]) if told else unknown
+        blob_id, *rest = line.split()
+        yield blob_id, ListedCopy(int(rest[0]), rest[1]) if rest else unknown
 
 
-def merged(lists: Sequence[Iterator[tuple[str, Copy]]]) -> Iterator[Blob]:
-    """Yield every blob that any of the sorted lists has, in the order of the ids."""
+def merged(lists: Sequence[Iterator[tuple[str, ListedCopy]]]) -> Iterator[Blob]:
+    """Merge sorted lists; yield every blob once, in the order of the ids."""
     heads = [next(entries, None) for entries in lists]
     while ids := [head[0] for head in heads if head]:
         least = min(ids)
-        copies: list[Copy | None] = [None] * len(heads)
+        copies: list[ListedCopy | None] = [None] * len(heads)
         for place, head in enumerate(heads):
             if head and head[0] == least:
                 copies[place] = head[1]

@@ -1,8 +1,7 @@
-"""The blob servers of a group as replication sees them, and one copy between two.
+"""The blob servers of a group during replication, and transfers between them.
 
-A copy becomes visible on a server whole or not at all, only with the bytes that its
-name promises, and only where there is none. What is copied where:
-`work.py`.
+A transfer stores a blob completely or not at all, only if its SHA-1 is right, and only
+if the target has no copy. `work.py` decides what is copied.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import NamedTuple, Protocol
 
-from amazin.blobs.node.node import BLOB_BUCKET
 from amazin.blobs.replication.lists import Lister
-from amazin.blobs.store import is_sha1
+from amazin.blobs.store import BLOB_BUCKET, is_sha1
 from amazin.errors import (
     GatewayError,
     NodeError,
@@ -29,22 +27,22 @@ from amazin.model.objects import UNKNOWN_SIZE, Label, ObjectInfo, ObjectName, St
 from amazin.nodes.interface import NodeObject, Pending, Upload
 
 PATIENCE = 3
-"""Failures in a row after which a server is asked if it lives, or counts as full."""
+"""Failures in a row after which a server is probed, or counts as full."""
 
 
-class BlobServer(Lister, Protocol):
-    """What is asked of a blob server; see `Node`."""
+class MirrorServer(Lister, Protocol):
+    """The requests that replication sends to a blob server; see `Node`."""
 
     def start_get(self, name: ObjectName) -> Pending[NodeObject]:
-        """Ask for a blob."""
+        """Send a GET of a blob."""
 
     def start_head(self, name: ObjectName) -> Pending[ObjectInfo]:
-        """Ask whether there is a blob."""
+        """Send a HEAD of a blob."""
 
     def start_put(
         self, name: ObjectName, data: bytes, label: Label, headers: Mapping[str, str]
     ) -> Pending[ObjectInfo]:
-        """Ask to store a small blob; PreconditionError: there are other bytes."""
+        """Store a small blob; PreconditionError: the id has other bytes."""
 
     def start_upload(
         self,
@@ -53,58 +51,58 @@ class BlobServer(Lister, Protocol):
         label: Label,
         headers: Mapping[str, str],
     ) -> Upload:
-        """Begin an upload; PreconditionError at its end: there are other bytes."""
+        """Begin an upload; PreconditionError at the commit: the id has other bytes."""
 
     def start_check(self) -> Pending[object]:
-        """Ask whether it lives."""
+        """Ask whether the server is alive."""
 
     def close(self) -> None:
-        """Drop idle connections."""
+        """Close idle connections."""
 
 
 class SourceError(GatewayError):
-    """A copy can't be read."""
+    """The source's copy can't be read."""
 
 
-class WrongBytesError(SourceError):
-    """The bytes of a copy have another SHA-1 than its id."""
+class DamagedSourceError(SourceError):
+    """The SHA-1 of the source's bytes is not the id."""
 
 
 class TargetError(GatewayError):
-    """A server refused a copy, or failed while it was sent."""
+    """The target refused the upload, or failed during it."""
 
 
 class DifferentError(TargetError):
-    """A server holds other bytes under the same id; they stay."""
+    """The target has other bytes under the id, which stay."""
 
 
 class IsThereError(GatewayError):
-    """A server received the blob from somebody else meanwhile."""
+    """Another client stored the blob on the target meanwhile."""
 
 
 class Mirror:
-    """One server of a group, and whether it can be used now. Thread-safe."""
+    """One server of a group, and whether it is used in this run. Thread-safe."""
 
-    def __init__(self, url: str, server: BlobServer) -> None:
+    def __init__(self, url: str, server: MirrorServer) -> None:
         self.url = url
         self.server = server
         self.is_old = True
-        """Whether it may be an old one, which replaces what is uploaded again."""
+        """Whether it may be an old server: a second upload replaces a blob there."""
         self.reason = ""
-        """Why it is left out; empty: it is not left out."""
+        """Why the server is left out; empty: it is used."""
         self.undone = 0
-        """Copies that were not made because it was left out, or full, by then."""
+        """Copies not made because the server was left out or full."""
         self._failures = 0
         self._refusals = 0
         self._lock = threading.Lock()
 
     @property
     def is_full(self) -> bool:
-        """Whether its last uploads were all refused because it is full."""
+        """Whether the last uploads were all refused because the disk is full."""
         return self._refusals >= PATIENCE
 
     def leave_out(self, error: GatewayError) -> None:
-        """Send no more requests to it."""
+        """Use the server no more in this run."""
         with self._lock:
             self.reason = self.reason or str(error)
 
@@ -116,7 +114,7 @@ class Mirror:
                 self._refusals = 0
 
     def note_failure(self, error: NodeError) -> None:
-        """Count a failure; after some in a row ask whether it lives."""
+        """Count a failure; after `PATIENCE` in a row, probe the server."""
         with self._lock:
             if isinstance(error, NodeFullError):
                 self._refusals += 1
@@ -132,7 +130,7 @@ class Mirror:
             self.note_success()
 
     def note_undone(self) -> None:
-        """Note that a copy from or to it is left for another run."""
+        """Count a copy from or to the server that is left for another run."""
         with self._lock:
             self.undone += 1
 
@@ -142,7 +140,7 @@ class Mirror:
             return self.server.start_get(ObjectName(BLOB_BUCKET, blob_id)).wait()
 
     def chunks(self, content: NodeObject) -> Iterator[bytes]:
-        """Yield the bytes of what was opened. Raises: SourceError."""
+        """Yield the bytes of an open blob. Raises: SourceError."""
         while chunk := self._read(content):
             yield chunk
         self.note_success()
@@ -162,7 +160,7 @@ class Mirror:
 
     @contextmanager
     def as_target(self) -> Iterator[None]:
-        """Raise the errors of an upload to it as TargetError."""
+        """Turn errors of an upload to the server into TargetError."""
         try:
             yield
         except PreconditionError as exc:
@@ -176,9 +174,9 @@ class Mirror:
             raise TargetError(str(exc)) from exc
 
     def refuse_if_there(self, blob_id: str) -> None:
-        """Do nothing if an upload replaces nothing. Raises: IsThereError, TargetError.
+        """Check that an old server has no copy, which an upload would replace.
 
-        Ours see to that themselves.
+        Raises: IsThereError, TargetError.
         """
         if not self.is_old:
             return
@@ -191,20 +189,20 @@ class Mirror:
 
 
 class Digest(NamedTuple):
-    """The size and the SHA-1 of a copy."""
+    """The size in bytes and the SHA-1 in hex of a copy."""
 
     size: int
     sha1: str
 
 
 def read_digest(mirror: Mirror, blob_id: str) -> Digest:
-    """Read a copy. Raises: SourceError."""
+    """Read a copy; return its digest. Raises: SourceError."""
     with closing(mirror.open(blob_id)) as content:
         return Digest(*digest_of(mirror.chunks(content), "sha1"))
 
 
-class Transfer:
-    """One copy of a blob on its way from one server to another."""
+class BlobTransfer:
+    """Copies one blob from one server to another."""
 
     def __init__(
         self,
@@ -214,7 +212,10 @@ class Transfer:
         on_begin: Callable[[], object],
         on_sent: Callable[[int], object],
     ) -> None:
-        """`on_begin` is called before the upload, `on_sent` with each piece's size."""
+        """`on_begin` is called before the upload, `on_sent` with each piece's size.
+
+        After an error, `on_sent` is called with minus the bytes sent.
+        """
         self._blob_id = blob_id
         self._source = source
         self._target = target
@@ -224,12 +225,12 @@ class Transfer:
         self._sent = 0
 
     def run(self) -> None:
-        """Copy it, or nothing.
+        """Copy the blob completely, or store nothing.
 
         Raises:
-            SourceError, WrongBytesError: another source may do.
-            TargetError, DifferentError: of no use with any source, now.
-            IsThereError: there is nothing to do any more.
+            SourceError, DamagedSourceError: another source may succeed.
+            TargetError, DifferentError: no source can succeed now.
+            IsThereError: the target has the blob.
         """
         with closing(self._source.open(self._blob_id)) as content:
             try:
@@ -242,7 +243,7 @@ class Transfer:
                     self._upload.abort()
 
     def _stream(self, content: NodeObject) -> None:
-        """Send all but the last piece; send that one only if the SHA-1 is right."""
+        """Send the blob; the last piece only if the SHA-1 is right."""
         sha1, held = hashlib.sha1(usedforsecurity=False), b""
         for chunk in self._source.chunks(content):
             sha1.update(chunk)
@@ -250,7 +251,7 @@ class Transfer:
                 self._write(self._upload or self._begin(content.info), held)
             held = chunk
         if is_sha1(self._blob_id) and sha1.hexdigest() != self._blob_id:
-            raise WrongBytesError("its bytes have another SHA-1")
+            raise DamagedSourceError("its bytes have another SHA-1")
         self._target.refuse_if_there(self._blob_id)
         if self._upload:
             self._write(self._upload, held)
@@ -291,5 +292,5 @@ class Transfer:
 
 
 def new_label() -> Label:
-    """Return a label of now; blob servers keep none."""
+    """Return a label with the current time; blob servers don't store it."""
     return Label(Stamp(time.time_ns(), 0))

@@ -1,8 +1,8 @@
 """Mirrors the blobs within each group of blob servers, old `sos` ones and ours.
 
-Reads the list of every server of a group onto disk, merges them, and has each blob
-that a server lacks copied (`work.py`). Can be stopped, and begun again, at
-any moment.
+Writes the list of each server of a group to disk, merges the lists, and copies each
+blob to the servers without a copy (`work.py`). A run can be stopped and started again
+at any moment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple
 
 from amazin.blobs.replication.lists import Blob, merged, read_list, write_list
-from amazin.blobs.replication.mirrors import BlobServer, Mirror
+from amazin.blobs.replication.mirrors import Mirror, MirrorServer
 from amazin.blobs.replication.work import Mirroring, Report, Say
 from amazin.blobs.sos_conf import shown
 from amazin.errors import NodeError, RepairError
@@ -23,36 +23,36 @@ from amazin.units import counted
 from amazin.workers import for_each
 
 JOBS = 4
-"""How many blobs are worked on at once."""
+"""How many blobs are compared or copied at once."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run works."""
+    """The options of a run."""
 
     jobs: int = JOBS
     is_check: bool = False
-    """Whether every copy is read, and compared with its id."""
+    """Whether every copy is read and compared with its id."""
     spool_dir: str | None = None
     """Where the lists are written; None: the system's folder for temporary files."""
 
 
 class Stage(NamedTuple):
-    """How far a run is."""
+    """The progress of a run."""
 
     group: str
     report: Report
-    """The report so far; it changes while the run goes on."""
+    """The report so far, which the run goes on to change."""
     done: int = 0
     total: int | None = None
-    """Blobs of the group for which there is something to do; None: not known yet."""
+    """Number of blobs of the group with something to do; None: not known yet."""
 
 
-Tell = Callable[[Stage], object]
+OnProgress = Callable[[Stage], object]
 
 
-def mute(lines: Sequence[str]) -> None:
-    """Say nothing."""
+def print_nothing(lines: Sequence[str]) -> None:
+    """Print nothing: a `Say`."""
 
 
 class Replication:
@@ -60,23 +60,23 @@ class Replication:
 
     def __init__(
         self,
-        connect: Callable[[str], BlobServer],
+        connect: Callable[[str], MirrorServer],
         options: Options,
-        say: Say = mute,
-        tell: Tell | None = None,
+        say: Say = print_nothing,
+        on_progress: OnProgress | None = None,
     ) -> None:
-        """`connect` is given a URL; `tell` is called by one thread at a time."""
+        """`connect` gets a URL; `on_progress` is called by one thread at a time."""
         self._connect = connect
         self._options = options
         self._say = say
-        self._tell = tell
+        self._on_progress = on_progress
         self._report = Report()
 
     def run(self, groups: Mapping[str, Sequence[str]]) -> Report:
         """Mirror the servers of each group, by their URLs.
 
         Raises:
-            RepairError: there is no room for the lists.
+            RepairError: the lists can't be written.
         """
         for group, urls in groups.items():
             self._say([f"Syncing group: {group}"])
@@ -91,8 +91,8 @@ class Replication:
                 Mirror(shown(url), stack.enter_context(closing(self._connect(url))))
                 for url in urls
             ]
-            if self._tell:
-                self._tell(Stage(group, self._report))
+            if self._on_progress:
+                self._on_progress(Stage(group, self._report))
             files = self._lists(mirrors, stack)
             if len(files) > 1 or self._options.is_check:
                 self._mirror(group, files)
@@ -102,7 +102,7 @@ class Replication:
     def _lists(
         self, mirrors: Sequence[Mirror], stack: ExitStack
     ) -> dict[Mirror, IO[str]]:
-        """Write all lists to disk, at once; leave out servers that give none."""
+        """Write all lists to disk, in parallel; leave out servers whose lists fail."""
         files = {mirror: self._new_file(stack) for mirror in mirrors}
         for_each(lambda mirror: fetch_list(mirror, files[mirror]), files, len(files))
         return {mirror: file for mirror, file in files.items() if not mirror.reason}
@@ -117,12 +117,12 @@ class Replication:
             raise no_room(exc) from exc
 
     def _mirror(self, group: str, files: Mapping[Mirror, IO[str]]) -> None:
-        """Work on all blobs, several at once."""
+        """Mirror the blobs of a group, several at once."""
         mirroring = Mirroring(
             list(files), self._report, self._say, is_check=self._options.is_check
         )
         total, done, lock = None, 0, threading.Lock()
-        if self._tell:
+        if self._on_progress:
             total = sum(not mirroring.is_idle(blob) for blob in listed(files))
 
         def work(blob: Blob) -> None:
@@ -130,15 +130,15 @@ class Replication:
             mirroring.work(blob)
             with lock:
                 done += 1
-                if self._tell:
-                    self._tell(Stage(group, self._report, done, total))
+                if self._on_progress:
+                    self._on_progress(Stage(group, self._report, done, total))
 
         for_each(work, self._busy(mirroring, files), self._options.jobs)
 
     def _busy(
         self, mirroring: Mirroring, files: Mapping[Mirror, IO[str]]
     ) -> Iterator[Blob]:
-        """Yield the blobs for which there is something to do; count all blobs."""
+        """Yield the blobs with something to do; count all blobs."""
         for blob in listed(files):
             self._report.blobs += 1
             if mirroring.is_idle(blob):
@@ -147,17 +147,17 @@ class Replication:
                 yield blob
 
     def _note_end(self, mirror: Mirror) -> None:
-        """Add a server that was left out, or failed later, to the report."""
+        """Add a server to the report if it was left out or copies were not made."""
         if mirror.reason or mirror.undone:
             reason = mirror.reason or "it takes no more uploads"
             self._report.left_out[mirror.url] = undone_reason(reason, mirror.undone)
 
 
 def fetch_list(mirror: Mirror, file: IO[str]) -> None:
-    """Write a server's list to disk; leave the server out if it gives none.
+    """Write a server's list to disk; leave the server out if that fails.
 
     Raises:
-        RepairError: there is no room for it.
+        RepairError: the file can't be written.
     """
     try:
         mirror.is_old = not write_list(mirror.server, file)
@@ -168,12 +168,12 @@ def fetch_list(mirror: Mirror, file: IO[str]) -> None:
 
 
 def listed(files: Mapping[Mirror, IO[str]]) -> Iterator[Blob]:
-    """Yield all blobs of the lists, from the beginning."""
+    """Yield all blobs of these lists, from the beginning."""
     return merged([read_list(file) for file in files.values()])
 
 
 def undone_reason(reason: str, undone: int) -> str:
-    """Return why a server is left out, and what that has left undone."""
+    """Return why a server is left out, and how many copies were not made."""
     if not undone:
         return reason
     were = "was" if undone == 1 else "were"

@@ -1,6 +1,6 @@
-"""Brings single blobs to every server of their group: compares, then copies.
+"""Compares the copies of single blobs, and copies them to all servers of their group.
 
-Different bytes under one id are reported, and never replaced.
+Different bytes under one id are reported and never replaced.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from dataclasses import dataclass, field
 
 from amazin.blobs.replication.lists import Blob
 from amazin.blobs.replication.mirrors import (
+    BlobTransfer,
+    DamagedSourceError,
     DifferentError,
     Digest,
     IsThereError,
     Mirror,
     SourceError,
     TargetError,
-    Transfer,
-    WrongBytesError,
     read_digest,
 )
 from amazin.blobs.store import is_sha1
 
 MAX_PROBLEMS = 1000
-"""How many problems a report keeps; it counts the others."""
+"""The most problems that a report has as text; others are counted."""
 
 Say = Callable[[Sequence[str]], object]
-"""Prints lines that belong together; several threads call it."""
+"""Prints lines together; several threads call it."""
 
 
 @dataclass
 class Report:
-    """What was done, and what is left."""
+    """What a run did, and what is left to be done."""
 
     blobs: int = 0
     """Number of ids."""
@@ -44,15 +44,15 @@ class Report:
     damaged: int = 0
     """Copies whose SHA-1 is not their id."""
     differing: int = 0
-    """Ids under which servers have different bytes."""
+    """Ids whose copies have different bytes."""
     failures: int = 0
     """Copies that could not be made or read."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Servers that were not mirrored, or not to the end, and why."""
+    """Reasons why servers were left out, or copies not made, by URL."""
     problems: list[str] = field(default_factory=list)
     """A sentence for each problem, `MAX_PROBLEMS` at most."""
     more_problems: int = 0
-    """How many problems there were beyond these."""
+    """Number of further problems."""
 
     @property
     def is_well(self) -> bool:
@@ -61,7 +61,7 @@ class Report:
 
 
 class Mirroring:
-    """Works on the blobs of one group, several at once."""
+    """Mirrors the blobs of one group. Thread-safe."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Mirroring:
         *,
         is_check: bool = False,
     ) -> None:
-        """With `is_check` every copy is read."""
+        """`is_check`: whether every copy is read."""
         self._mirrors = mirrors
         self._report = report
         self._say = say
@@ -79,24 +79,24 @@ class Mirroring:
         self._lock = threading.Lock()
 
     def is_idle(self, blob: Blob) -> bool:
-        """Whether there is nothing to do for a blob."""
+        """Whether a blob needs neither comparing nor copying."""
         return blob.is_everywhere and not self._must_read(blob)
 
     def _must_read(self, blob: Blob) -> bool:
         return self._is_check or blob.must_be_read()
 
     def work(self, blob: Blob) -> None:
-        """Bring one blob to every server, as far as that can be done."""
+        """Compare and copy one blob, as far as possible; report problems."""
         pairs = list(zip(self._mirrors, blob.copies, strict=True))
         sources = [mirror for mirror, copy in pairs if copy is not None]
         if len(sources) > 1:
             self._say([present(blob.id, mirror) for mirror in sources])
         if self._must_read(blob):
-            sources = self._sound(blob.id, sources)
+            sources = self._same(blob.id, sources)
         targets = [mirror for mirror, copy in pairs if copy is None]
         copies = 0
         for target in targets:
-            if sources and self._bring(blob.id, sources, target):
+            if sources and self._copy(blob.id, sources, target):
                 sources.append(target)
                 copies += 1
         self._count(copies=copies)
@@ -126,8 +126,8 @@ class Mirroring:
 
     # Comparing
 
-    def _sound(self, blob_id: str, mirrors: Sequence[Mirror]) -> list[Mirror]:
-        """Read all copies; return the servers to copy from, none if they differ."""
+    def _same(self, blob_id: str, mirrors: Sequence[Mirror]) -> list[Mirror]:
+        """Read all copies; return the servers to copy from, none if copies differ."""
         digests: dict[Mirror, Digest] = {}
         for mirror in mirrors:
             if mirror.reason:
@@ -162,10 +162,10 @@ class Mirroring:
 
     # Copying
 
-    def _bring(self, blob_id: str, sources: list[Mirror], target: Mirror) -> bool:
-        """Copy a blob to a server that lacks it; return whether that was done.
+    def _copy(self, blob_id: str, sources: list[Mirror], target: Mirror) -> bool:
+        """Copy a blob to a server without a copy; return whether that succeeded.
 
-        Sources that turn out to be of no use are dropped from the list.
+        Sources that fail are removed from the list.
         """
         if target.reason or target.is_full:
             target.note_undone()
@@ -184,7 +184,7 @@ class Mirroring:
                 return False
             except SourceError as exc:
                 sources.remove(source)
-                if isinstance(exc, WrongBytesError):
+                if isinstance(exc, DamagedSourceError):
                     self._note_damage(blob_id, source)
                 problem = f"{source.url}: {exc}"
             except TargetError as exc:
@@ -200,7 +200,10 @@ class Mirroring:
     def _transfer(
         self, blob_id: str, source: Mirror, target: Mirror, lines: list[str]
     ) -> None:
-        """Copy a blob; `lines` and more are printed together when the upload begins."""
+        """Copy a blob; print `lines` and others together when the upload begins.
+
+        Raises: as `BlobTransfer.run`.
+        """
         lines.append(f"\t\tMirroring {blob_id} from {source.url} to {target.url}")
         lines.append(f"\tFetching :{source.url}/blob/{blob_id}")
 
@@ -212,7 +215,7 @@ class Mirroring:
         def count(sent: int) -> None:
             self._count(sent=sent)
 
-        Transfer(blob_id, source, target, begin, count).run()
+        BlobTransfer(blob_id, source, target, begin, count).run()
 
 
 def present(blob_id: str, mirror: Mirror) -> str:

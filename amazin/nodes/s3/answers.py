@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote
 
 from amazin.errors import (
@@ -22,7 +21,7 @@ from amazin.errors import (
     NoSuchKeyError,
     PreconditionError,
 )
-from amazin.model.headers import NATIVE_HEADERS, content_range
+from amazin.model.headers import NATIVE_HEADERS, content_range, read_modified
 from amazin.model.objects import Label, ObjectInfo
 from amazin.nodes.transport.response import Response
 
@@ -144,15 +143,6 @@ def read_info(response: Response, *, is_conditional: bool = False) -> ObjectInfo
 def read_label(headers: Mapping[str, str]) -> Label | None:
     """Return the label that a gateway stored; None if there is no valid one."""
     return Label.parse(headers.get(_LABEL, ""))
-
-
-def read_modified(headers: Mapping[str, str]) -> int:
-    """Return Last-Modified as Unix time in nanoseconds. Raises: NodeProtocolError."""
-    try:
-        modified = parsedate_to_datetime(headers.get("last-modified", ""))
-        return int(modified.timestamp()) * 10**9
-    except (ValueError, OverflowError) as exc:
-        raise NodeProtocolError("the node sent no usable Last-Modified") from exc
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
