@@ -24,6 +24,7 @@ from amazin.nodes.s3.answers import read_info
 from amazin.nodes.s3.client import S3Client
 from amazin.nodes.transport.connection import Connection
 from amazin.nodes.transport.response import Response
+from amazin.settings.settings import Settings
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Request
 from amazin.web.messages import Response as Answer
@@ -81,7 +82,7 @@ def steps(connection: Connection) -> dict[str, Callable[[], object]]:
     info = read_info(response)
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/object/key1", DEADLINE: math.inf}
     request = Request("GET", "/object/key1", environ, "0" * 32, "127.0.0.1", "node-1")
-    answer = Answer(200, object_headers(info), bytes(1024))
+    answer = Answer(200, object_headers(info, Settings().metadata_headers), bytes(1024))
 
     def transfer() -> None:
         sent = Transfer(request, answer, 0.0)

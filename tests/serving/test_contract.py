@@ -379,7 +379,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(gateway: GatewayProcess) -> N
     [
         ("PUT /object/not-an-id", "", 422),
         ("PUT /objects/nosuchbucket/key", "", 404),
-        ("POST /objects/nosuchbucket/delete", "", 404),
+        ("POST /objects/nosuchbucket/delete", "Content-Type: application/json", 404),
         ("PUT /object/there?X-Amz-Signature=x", "", 501),
         ("PUT /object/there", "If-None-Match: *", 412),
         ("PUT /object/there", 'If-Match: "other"', 412),

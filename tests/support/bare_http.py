@@ -154,7 +154,7 @@ def require_moving_uploads(gateway: GatewayProcess) -> None:
     for line, *headers in (
         ("PUT /object/still", chunked),
         ("PUT /object/still", known, "If-None-Match: *"),
-        ("POST /objects/delete", known),
+        ("POST /objects/delete", known, "Content-Type: application/json"),
     ):
         with connect(gateway) as sock, sock.makefile("rb") as file:
             sock.sendall(head(line, *headers) + b"5\r\nhe")
