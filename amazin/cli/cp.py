@@ -166,11 +166,8 @@ def cp(
     if not recursive:
         direction = with_target_name(direction)
     with Display(quiet, not is_shown(direction.local)) as display:
-        if (
-            make_bucket
-            and direction.is_upload
-            and (recursive or "/" in direction.address)
-        ):
+        has_bucket = recursive or "/" in direction.address
+        if make_bucket and direction.is_upload and has_bucket:
             client.make_bucket(direction.address.partition("/")[0])
         if recursive:
             folder = Path(direction.local)

@@ -86,8 +86,7 @@ class GatewayClient:
 
         Raises:
             DamagedError: the gateway stored other bytes than were sent.
-            ClientError: the request was refused or failed, or the body is too
-                short; then nothing is stored.
+            ClientError: nothing is stored: refused, failed, or the body is too short.
         """
         if isinstance(body, bytes):
             length = len(body)
@@ -97,13 +96,9 @@ class GatewayClient:
         if length is not None:
             given["Content-Length"] = str(length)
         conditional = any(name.lower().startswith("if-") for name in given)
-        answer = self._transport.ask(
-            "PUT",
-            path_of(address),
-            given,
-            upload.pieces,
-            upload.can_repeat and not conditional,
-        )
+        can_repeat = upload.can_repeat and not conditional
+        path = path_of(address)
+        answer = self._transport.ask("PUT", path, given, upload.pieces, can_repeat)
         stored = entry_of(answer)
         is_other = stored.has_md5 and stored.etag != upload.digest.hexdigest()
         if is_other or stored.size != upload.sent:

@@ -9,9 +9,6 @@ which the nodes were chosen is still valid after they have answered.
 from __future__ import annotations
 
 import math
-import secrets
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +17,7 @@ from amazin.cluster.listing import Listing
 from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, Placed, require_home
 from amazin.cluster.placement import Placement
 from amazin.cluster.removals import make_room, remove_everywhere
+from amazin.cluster.stamps import Stamps
 from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
@@ -57,11 +55,6 @@ Chooser = Callable[[ObjectInfo], ByteRange | None]
 """Takes the object's info, and returns the bytes to read (None: all), or raises."""
 
 
-def new_tie_break() -> int:
-    """Return what orders stamps of the same nanosecond, of different gateways."""
-    return secrets.randbits(32)
-
-
 @dataclass(slots=True)
 class Download:
     """An open object; `byte_range` is the result of the chooser."""
@@ -74,18 +67,10 @@ class Download:
 class Cluster:
     """All nodes as one store. Its only state is the last stamp it has issued."""
 
-    def __init__(
-        self,
-        membership: Membership,
-        clock_ns: Callable[[], int] = time.time_ns,
-        new_tie_break: Callable[[], int] = new_tie_break,
-    ) -> None:
+    def __init__(self, membership: Membership, stamps: Stamps | None = None) -> None:
         self._membership = membership
         self.lookup = Lookup(membership)
-        self._clock_ns = clock_ns
-        self._new_tie_break = new_tie_break
-        self._last_ns = 0
-        self._stamp_lock = threading.Lock()
+        self._stamps = stamps or Stamps()
 
     # Reading
 
@@ -237,7 +222,7 @@ class Cluster:
         if not is_there and self.lookup.is_gone(name):
             return found.member
         newest = found.copies[0][1].version[0] if found.copies else Stamp(0, 0)
-        stamp = self._next_stamp(newest)
+        stamp = self._stamps.next(newest)
         label = Label(stamp, is_deleted=True)
         draft = Draft(name, TOMBSTONE.length, label, {})
         members = found.placed.placement.home
@@ -335,7 +320,7 @@ class Cluster:
             draft = replace(draft, seen=found.seen)
             if found.copies:
                 newest_stamp = found.copies[0][1].version[0]
-        stamp = draft.label.stamp if is_stamped else self._next_stamp(newest_stamp)
+        stamp = draft.label.stamp if is_stamped else self._stamps.next(newest_stamp)
         label = Label(stamp, placed.placement.epoch, is_deleted)
         return placed, replace(draft, label=label, keeps_newer=not is_blind)
 
@@ -378,13 +363,6 @@ class Cluster:
     def problem(self) -> str:
         """Return why nodes may be missing; "" if discovery works."""
         return self._membership.snapshot().problem
-
-    def _next_stamp(self, seen: Stamp) -> Stamp:
-        with self._stamp_lock:
-            self._last_ns = max(
-                self._clock_ns(), self._last_ns + 1, seen.nanoseconds + 1
-            )
-            return Stamp(self._last_ns, self._new_tie_break())
 
 
 def is_lost(failure: Exception, *, but_not: Exception) -> bool:

@@ -17,6 +17,7 @@ from operator import itemgetter
 
 from amazin.cluster.cluster import Cluster
 from amazin.cluster.listing import PROBE_KEY
+from amazin.cluster.stamps import Stamps
 from amazin.errors import (
     GatewayError,
     LostCopyError,
@@ -169,7 +170,9 @@ class Repair:
 
     def _new_check(self, context: RepairContext, key_repair: KeyRepair) -> Check:
         is_stored = not self._options.is_dry_run
-        cluster = Cluster(self._membership, self._clock_ns) if is_stored else None
+        cluster = (
+            Cluster(self._membership, Stamps(self._clock_ns)) if is_stored else None
+        )
         return Check(context, key_repair, cluster, self._clock_ns)
 
     def _finish(self, context: RepairContext, key_repair: KeyRepair) -> None:

@@ -149,21 +149,13 @@ def post_worker_init(worker: Any) -> None:
     handles it and then stops the workers.
     """
     from gunicorn import util
-    from gunicorn.http import body, message, unreader, wsgi
+    from gunicorn.http import wsgi
 
     from amazin.serving.idle import watch
     from amazin.serving.refusals import refuse
     from amazin.web.dates import http_date
-    from amazin.web.server_quirks import pausing, timely
 
-    if hasattr(unreader.SocketUnreader, "chunk"):
-        unreader.SocketUnreader.chunk = timely(unreader.SocketUnreader.chunk)
-    if hasattr(unreader.SocketUnreader, "max_body_chunk"):
-        unreader.SocketUnreader.max_body_chunk = 256 * 1024
-    if hasattr(body.ChunkedReader, "parse_chunked"):
-        body.ChunkedReader.parse_chunked = pausing(body.ChunkedReader.parse_chunked)
-    fixed = property(lambda request: MOST_HEAD_BYTES, lambda request, value: None)
-    message.Message.max_buffer_headers = fixed
+    _change_reading()
     if all(hasattr(wsgi.Response, name) for name in ("send_headers", "_emit_body")):
         wsgi.Response = whole_response(wsgi.Response)
     if hasattr(util, "write_error"):
@@ -175,6 +167,21 @@ def post_worker_init(worker: Any) -> None:
     settings = getattr(worker.cfg, "settings", {})
     vars(worker.cfg).update({name: settings[name].get() for name in settings})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _change_reading() -> None:
+    from gunicorn.http import body, message, unreader
+
+    from amazin.web.server_quirks import pausing, timely
+
+    if hasattr(unreader.SocketUnreader, "chunk"):
+        unreader.SocketUnreader.chunk = timely(unreader.SocketUnreader.chunk)
+    if hasattr(unreader.SocketUnreader, "max_body_chunk"):
+        unreader.SocketUnreader.max_body_chunk = 256 * 1024
+    if hasattr(body.ChunkedReader, "parse_chunked"):
+        body.ChunkedReader.parse_chunked = pausing(body.ChunkedReader.parse_chunked)
+    fixed = property(lambda request: MOST_HEAD_BYTES, lambda request, value: None)
+    message.Message.max_buffer_headers = fixed
 
 
 def whole_response(response: type[Any]) -> type[Any]:

@@ -14,6 +14,7 @@ from hypothesis.stateful import precondition, rule
 
 from amazin.cluster.cluster import Cluster
 from amazin.cluster.large_objects import LargeObjectStore
+from amazin.cluster.stamps import Stamps
 from amazin.membership.membership import Membership
 from amazin.model.objects import ObjectName
 from tests.proof.machine import GATEWAYS, NUMBERS, PromiseMachine
@@ -38,7 +39,7 @@ class PartsMachine(PromiseMachine):
             clock_ns: Callable[[], int],
             new_tie_break: Callable[[], int],
         ) -> LargeObjectStore:
-            cluster = Cluster(membership, clock_ns, new_tie_break)
+            cluster = Cluster(membership, Stamps(clock_ns, new_tie_break))
             return LargeObjectStore(cluster, PART_BYTES, clock_ns, new_upload_id)
 
         return World(new_cluster=new_cluster)

@@ -18,6 +18,7 @@ from typing import Any
 from greenlet import greenlet
 
 from amazin.cluster.cluster import Cluster
+from amazin.cluster.stamps import Stamps
 from amazin.errors import (
     ConflictError,
     LateError,
@@ -250,7 +251,9 @@ class World:
     now: float = 1000.0
     running: dict[int, tuple[greenlet, Event | None]] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
-    new_cluster: Callable[..., Any] = Cluster
+    new_cluster: Callable[..., Any] = lambda membership, *stamps: Cluster(
+        membership, Stamps(*stamps)
+    )
     """Called with a membership, a clock, and what breaks ties of stamps."""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from amazin.cluster.cluster import TOMBSTONE, Cluster, Download
+from amazin.cluster.stamps import Stamps
 from amazin.errors import BodyError, NodeError, NodeTimeoutError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
@@ -96,7 +97,7 @@ class World:
         self.specs: dict[str, NodeSpec] = {}
         self.discovery = FakeDiscovery()
         self.membership = self.new_membership(replicas)
-        self.cluster = Cluster(self.membership, lambda: self.now_ns)
+        self.cluster = Cluster(self.membership, Stamps(lambda: self.now_ns))
         self.show(*(f"node-{number}" for number in range(1, count + 1)))
         if is_formed:
             self.membership.snapshot()
