@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from amazin.errors import NodeFullError
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
-from amazin.nodes.folder.reserve import RESERVE_BYTES
+from amazin.nodes.folder.reserve import RESERVE_BYTES, Reserve
 from tests.support.folder_node import fetch, put, store
 from tests.support.small_disk import small_disk
 
@@ -145,3 +146,16 @@ def test_uploads_at_the_same_time_take_no_space_from_deletes(disk: Path) -> None
                 done.result()
         left = {key for key, _ in node.list_objects("store")}
         assert left.isdisjoint(name.key for name in names[:150])
+
+
+def test_any_number_of_uploads_may_fill_the_reserve_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "index.reserve"
+    with path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        Reserve(path).require()
+        assert path.stat().st_size == RESERVE_BYTES
+        os.truncate(path, 0)
+        fcntl.flock(other, fcntl.LOCK_EX)  # as a delete that spends it
+        with pytest.raises(OSError, match="being spent") as caught:
+            Reserve(path).require()
+    assert caught.value.errno == errno.ENOSPC

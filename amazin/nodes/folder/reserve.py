@@ -28,7 +28,8 @@ T = TypeVar("T")
 class Reserve:
     """A file that takes up space for nothing else; any number of processes share it.
 
-    Who spends it, or makes it again, holds a lock on it.
+    Who spends it holds a lock on it. Those who fill it share one: any number may do so
+    at once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +46,7 @@ class Reserve:
                 return
         with self._path.open("ab") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError as exc:
                 raise OSError(errno.ENOSPC, "the reserve is being spent") from exc
             _fill(file)
