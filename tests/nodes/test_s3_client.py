@@ -233,7 +233,6 @@ PAGES = {
     "a key without a name": [listing("")],
     "a negative size": [listing("a").replace(b">5<", b">-5<")],
     "more keys than asked": [listing(*map(str, range(100_000, 101_001)))],
-    "too long before the first key": [b"<ListBucketResult>".ljust(PAGE_BYTES + 1)],
     "entities": [b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + listing("&a;")],
     "a document type": [b'<!DOCTYPE x SYSTEM "http://x/">' + listing("a")],
     "too deep": [listing("<x>" * 9 + "</x>" * 9)],
@@ -258,14 +257,34 @@ def test_an_encoded_list_is_refused() -> None:
         listed(peer)
 
 
-def test_of_a_page_that_is_too_long_the_beginning_is_used() -> None:
-    """Names and metadata of legal objects can make a page longer than its bound."""
-    long = "a" * 3000
+def test_where_a_page_would_be_too_long_fewer_keys_are_asked_for() -> None:
+    """Names and metadata of legal objects can make a page longer than its bound.
+
+    MinIO says at the end of a page that its keys are escaped.
+    """
+    long = "a+" * 1000
     keys = [f"{number:04}{long}" for number in range(PAGE_KEYS)]
-    whole = s3_answer(body=listing(*keys))
-    rest = s3_answer(body=listing("z"))
-    with Peer([TAKE_REQUEST, whole], [TAKE_REQUEST, rest]) as peer:
+    half = truncated(escaped(listing(*keys[: PAGE_KEYS // 2])))
+    rest = escaped(listing(*keys[PAGE_KEYS // 2 :]))
+    pages = [escaped(listing(*keys)), half, rest, listing()]
+    first, *others = [[TAKE_REQUEST, s3_answer(body=page)] for page in pages]
+    with Peer(first, [step for script in others for step in script]) as peer:
         found = [key for key, _ in listed(peer)]
-    assert found == [*keys[: len(found) - 1], "z"]
-    assert query(peer.lines[1])["start-after"] == found[-2]
-    assert PAGE_BYTES / 4000 < len(found) < PAGE_KEYS
+    assert found == [key.replace("+", " ") for key in keys]
+    asked = [query(line) for line in peer.lines]
+    assert [question["max-keys"] for question in asked] == ["1000", *["500"] * 3]
+    assert asked[2]["continuation-token"] == "next"
+
+
+def test_a_single_key_that_makes_a_page_too_long_is_refused() -> None:
+    page = s3_answer(body=b"<ListBucketResult>".ljust(PAGE_BYTES + 1))
+    scripts = [[TAKE_REQUEST, page]] * 10  # 1000, 500, ... 1
+    with Peer(*scripts) as peer, pytest.raises(NodeProtocolError, match="too long"):
+        listed(peer)
+    assert query(peer.lines[-1])["max-keys"] == "1"
+
+
+def escaped(page: bytes) -> bytes:
+    """Return a page whose server escapes keys, and says so behind them."""
+    end = b"</ListBucketResult>"
+    return page.replace(end, b"<EncodingType>url</EncodingType>" + end)

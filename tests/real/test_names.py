@@ -80,6 +80,25 @@ def hostile_keys() -> list[str]:
 KEYS = hostile_keys()
 
 
+def test_many_long_names_with_much_metadata_are_listed(
+    new_node: Callable[[], Node],
+) -> None:
+    """A page of a thousand of them would be longer than pages may be."""
+    long = "/".join(["語" * 80] * 3)
+    names = [ObjectName("store", f"many/{n:04} {long}") for n in range(1100)]
+    headers = {"X-Meta-Much": "&" * 200}
+    with closing(new_node()) as node:
+        node.make_bucket("store")
+        for start in range(0, len(names), AT_ONCE):
+            few = names[start : start + AT_ONCE]
+            for pending in [node.start_put(x, b"x", LABEL, headers) for x in few]:
+                pending.wait()
+        found = [key for key, _ in node.list_objects("store", "many/")]
+        assert found == [name.key for name in names]
+        for name in names:
+            node.start_delete(name).wait()
+
+
 def body_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 

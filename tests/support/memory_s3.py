@@ -175,7 +175,7 @@ class MemoryS3:
         keys = (key for key in sorted(bucket) if key > after)
         page = list(islice((k for k in keys if k.startswith(prefix)), PAGE_KEYS + 1))
         more, page = page[PAGE_KEYS:], page[:PAGE_KEYS]
-        parts = ["<EncodingType>url</EncodingType>", *map(bucket_entry(bucket), page)]
+        parts = [*map(bucket_entry(bucket), page), "<EncodingType>url</EncodingType>"]
         if more:
             token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>"
             parts += ["<IsTruncated>true</IsTruncated>", token]

@@ -21,7 +21,7 @@ from amazin.nodes.s3.answers import read_label, stored_headers
 PAGE_KEYS = 1000
 """The number of keys that a page may have; no server sends more."""
 PAGE_BYTES = 2 * 1024 * 1024
-"""Of a longer page only the keys in its beginning are used."""
+"""The size that a page may have; for a longer one fewer keys are asked for."""
 _PIECE_BYTES = 16 * 1024
 """So much is parsed at once, then it is the turn of other requests."""
 _MAX_DEPTH = 8
@@ -34,6 +34,10 @@ class UnreadableNameError(NodeError):
     """The page is not XML, perhaps because of a metadata name that is no XML name."""
 
 
+class LongPageError(NodeError):
+    """The page is longer than `PAGE_BYTES`."""
+
+
 @dataclass
 class Page:
     """Keys as the server has them, perhaps escaped, with what it tells about each."""
@@ -41,12 +45,13 @@ class Page:
     entries: list[tuple[str, ObjectInfo]] = field(default_factory=list)
     token: str = ""
     """Asks for the next page; empty: there is none."""
-    is_cut: bool = False
-    """Whether the page was longer than `PAGE_BYTES`, so that keys are missing."""
 
 
 def read_page(chunks: Iterable[bytes]) -> Page:
-    """Read a page. Raises: NodeProtocolError, UnreadableNameError, that of `chunks`."""
+    """Read a page; what is longer is not read to its end.
+
+    Raises: NodeProtocolError, UnreadableNameError, LongPageError, that of `chunks`.
+    """
     builder = PageBuilder()
     parser = XMLParser(target=builder)
     size = 0
@@ -57,7 +62,7 @@ def read_page(chunks: Iterable[bytes]) -> Page:
                 pause()
             size += len(chunk)
             if size > PAGE_BYTES:
-                return builder.cut()
+                raise LongPageError("the node's list is too long")
         parser.close()
     except ParseError as exc:
         if exc.code == _UNREADABLE_NAME:
@@ -118,22 +123,12 @@ class PageBuilder:
         self._page.entries.append((self._fields.get("Key", ""), info))
         self._fields, self._metadata = {}, {}
 
-    def cut(self) -> Page:
-        """Return the page, whose end is missing. Raises: NodeProtocolError."""
-        if not self._page.entries:
-            raise NodeProtocolError("the node's list is too long")
-        self._page.is_cut = True
-        return self._unescaped()
-
     def page(self) -> Page:
         """Return the complete page. Raises: NodeProtocolError."""
         if self._facts.get("IsTruncated", "").lower() == "true":
             self._page.token = self._facts.get("NextContinuationToken", "")
             if not self._page.token or not self._page.entries:
                 raise NodeProtocolError("the node's list doesn't go on")
-        return self._unescaped()
-
-    def _unescaped(self) -> Page:
         # Servers say so before the keys or behind them.
         if self._facts.get("EncodingType") == "url":
             entries = self._page.entries

@@ -15,7 +15,13 @@ from amazin.model.objects import ObjectInfo
 from amazin.nodes.order import in_order
 from amazin.nodes.s3.answers import require_success
 from amazin.nodes.s3.client import S3Client
-from amazin.nodes.s3.list_page import PAGE_KEYS, Page, UnreadableNameError, read_page
+from amazin.nodes.s3.list_page import (
+    PAGE_KEYS,
+    LongPageError,
+    Page,
+    UnreadableNameError,
+    read_page,
+)
 from amazin.nodes.transport.response import Response
 from amazin.request_limits import require_wanted
 
@@ -39,6 +45,8 @@ class _Listing:
         self._bucket = bucket
         self._has_metadata = True
         """Whether the server is asked for metadata; MinIO sends it."""
+        self._page_keys = PAGE_KEYS
+        """How many keys a page may have, so that it is not too long."""
 
     def run(self, prefix: str, after: str) -> Iterator[Listed]:
         """List in steps that leave nothing out.
@@ -53,19 +61,19 @@ class _Listing:
             for page in self._pages(directory, last):
                 yield from page.entries
                 last = page.entries[-1][0]
-                count += PAGE_KEYS if page.is_cut else len(page.entries)
-            if count >= PAGE_KEYS:
+                count += len(page.entries)
+            if count >= self._page_keys:
                 steps = [*steps_behind(directory, last), *steps]
 
     def _pages(self, prefix: str, after: str) -> Iterator[Page]:
-        """Yield the pages of a listing, up to one that is cut; none is empty."""
+        """Yield the pages of a listing; none is empty."""
         place = ("start-after", after)
         while True:
             page = self._page(prefix, after, place)
             if page.entries:
                 yield page
                 after = page.entries[-1][0]
-            if page.is_cut or not page.token:
+            if not page.token:
                 return
             place = ("continuation-token", page.token)
             require_wanted()
@@ -88,14 +96,26 @@ class _Listing:
             raise NodeProtocolError("the node's list is no XML") from exc
 
     def _ask(self, wanted: list[tuple[str, str]]) -> Page:
-        query = [
-            ("delimiter", ""),
-            ("encoding-type", "url"),
-            ("list-type", "2"),
-            ("max-keys", str(PAGE_KEYS)),
-            *[(name, value) for name, value in wanted if value or name == "prefix"],
-        ]
-        return self._client.ask_slowly(self._bucket, query, self._read).wait()
+        """Ask for a page, of fewer keys if it would be too long.
+
+        The beginning of a long one is of no use: whether its keys are escaped may be
+        said at its end.
+        """
+        while True:
+            query = [
+                ("delimiter", ""),
+                ("encoding-type", "url"),
+                ("list-type", "2"),
+                ("max-keys", str(self._page_keys)),
+                *[(name, value) for name, value in wanted if value or name == "prefix"],
+            ]
+            try:
+                return self._client.ask_slowly(self._bucket, query, self._read).wait()
+            except LongPageError as exc:
+                self._page_keys //= 2
+                if not self._page_keys:
+                    raise NodeProtocolError("the node's list is too long") from exc
+            require_wanted()
 
     def _read(self, response: Response) -> Page:
         with closing(response):
