@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -585,6 +586,16 @@ def test_put_once_knows_what_is_stored_in_parts(replicas: int) -> None:
         cluster.put_once(blob, stream(BODY[:-1]), {})
     assert told(caught.value).status == 409
     assert read(cluster.get(blob)) == BODY
+
+
+@any_replicas
+def test_put_once_of_what_is_stored_whole_stores_nothing(replicas: int) -> None:
+    world = world_of(replicas)
+    cluster = chunked(world)
+    cluster.put_once(NAME, Bytes(b"small"), HEADERS)
+    world.forget_calls()
+    cluster.put_once(NAME, Bytes(b"small"), HEADERS)
+    assert {"put", "commit"}.isdisjoint(itertools.chain(*world.calls()))
 
 
 def test_put_once_makes_up_for_copies_of_a_manifest_that_are_missing() -> None:

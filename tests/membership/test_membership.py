@@ -129,6 +129,18 @@ def test_a_closed_membership_reads_and_builds_nothing_more() -> None:
     assert (discovery.finds, len(builder.built)) == before
 
 
+def test_where_no_cluster_was_formed_nothing_is_changed_and_none_is_formed() -> None:
+    desired = DesiredNodes(1, {})
+    discovery, builder = FakeDiscovery(A, B), Builder()
+    membership = new_membership(discovery, builder, desired=desired, is_watching=False)
+    membership.snapshot()
+    assert not membership.change(lambda roster: roster)
+    assert not membership.readmit("a")
+    assert membership.snapshot().roster is None
+    membership.bootstrap()
+    assert membership.snapshot().roster is not None
+
+
 def test_a_membership_that_is_closed_unused_keeps_nobody_waiting() -> None:
     membership = new_membership(FakeDiscovery(A), Builder(), first_list_seconds=1e6)
     membership.close()
