@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -87,14 +88,23 @@ def when_ready(server: Any) -> None:
         server.registrar = registrar.Registrar()
 
 
-def worker_exit(server: Any, worker: Any) -> None:
-    """Stop the background threads of the application.
+def post_fork(server: Any, worker: Any) -> None:
+    """Let only the first of several signals that end a worker at once do so.
 
-    A stop signal that comes after this is late: gunicorn's handler would raise in the
-    middle of the interpreter's end, and that is logged as a stack trace.
+    gunicorn's handler exits a moment later; a second one would do so in the middle of
+    the interpreter's end, and that is logged as a stack trace.
     """
-    for number in processes.STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    quit_once = iter([worker.handle_quit])
+
+    def handle_quit(number: int, frame: FrameType | None) -> None:
+        for handle in quit_once:
+            handle(number, frame)
+
+    worker.handle_quit = handle_quit
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Stop the background threads of the application."""
     close = getattr(getattr(worker, "wsgi", None), "close", None)
     if close:
         close()

@@ -198,11 +198,19 @@ def test_the_container_gets_longer_to_stop_than_running_requests(
     assert int(grace[1]) > knobs["graceful_timeout"]
 
 
-def test_a_worker_that_ends_closes_its_application_and_heeds_no_late_signal(
-    knobs: dict[str, Any],
-) -> None:
+def test_a_worker_that_ends_closes_its_application(knobs: dict[str, Any]) -> None:
     closed: list[str] = []
     app = SimpleNamespace(close=lambda: closed.append("app"))
     knobs["worker_exit"](None, SimpleNamespace(wsgi=app))
     assert closed == ["app"]
-    assert [signal.getsignal(n) for n in STOP_SIGNALS] == [signal.SIG_IGN] * 3
+
+
+def test_of_several_signals_that_end_a_worker_the_first_does(
+    knobs: dict[str, Any],
+) -> None:
+    handled: list[int] = []
+    worker = SimpleNamespace(handle_quit=lambda number, frame: handled.append(number))
+    knobs["post_fork"](None, worker)
+    for number in STOP_SIGNALS:
+        worker.handle_quit(number, None)
+    assert handled == [STOP_SIGNALS[0]]
