@@ -141,6 +141,7 @@ class Transfer:
         self._response = response
         self._started = started
         self._sent = 0
+        self._is_begun = False
         self._error = "not sent whole"
         self._is_over = False
 
@@ -160,6 +161,7 @@ class Transfer:
                     if time.monotonic() > deadline:
                         raise LateError("not sent within REQUEST_TIMEOUT")
                     pause()  # a fast node and a fast client never wait
+                self._is_begun = True  # even if not all of it can be sent
                 yield chunk
                 self._sent += len(chunk)
         except LateError as exc:
@@ -186,7 +188,7 @@ class Transfer:
         if environ[DEADLINE] < math.inf:
             end_limit(environ)
         has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
-        if self._error and self._sent:  # too late for an error response
+        if self._error and self._is_begun:  # too late for an error response
             reset(environ)
             environ[UNREAD_BODY] = bool(has_body)
         else:

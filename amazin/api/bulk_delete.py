@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import Context, copy_context
 from itertools import islice
 
 from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
 from amazin.errors import BucketNotFoundError, GatewayError, HTTPError
+from amazin.request_limits import require_wanted
 from amazin.web.errors import as_http_error
 from amazin.web.json_body import PIECE_BYTES, read_strings
 from amazin.web.messages import Request, Response, json_response
@@ -38,6 +40,7 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
     addresses = [address_of(services.settings, bucket, key) for key in keys]
 
     def failure(address: Address) -> dict[str, str] | None:
+        require_wanted()
         try:
             services.objects.delete(address.name)
         except GatewayError as exc:
@@ -50,8 +53,13 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
             raise
         return None
 
+    def failure_in_time(context: Context, address: Address) -> dict[str, str] | None:
+        return context.run(failure, address)
+
+    # Threads don't inherit the request's limits; each call needs a context of its own.
+    contexts = [copy_context() for _ in addresses]
     with ThreadPoolExecutor(AT_ONCE, "delete") as pool:
-        failures = list(pool.map(failure, addresses))
+        failures = list(pool.map(failure_in_time, contexts, addresses))
     deleted = [
         key for key, failed in zip(keys, failures, strict=True) if failed is None
     ]

@@ -54,6 +54,8 @@ def patient(parser: type[Any], idle: IdleConnections) -> type[Any]:
     class PatientParser(parser):  # type: ignore[misc]
         def __next__(self) -> Any:
             unreader, last = self.unreader, self.mesg
+            if last and getattr(last.body, "failed", False):
+                raise StopIteration
             if not unreader.buf.tell() and not (last and last.should_close()):
                 data = idle.wait(unreader.sock, unreader.chunk)
                 if not data:

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 
 from amazin.logs import EventRecord
+from amazin.web.messages import SANDBOX
 from amazin.web.refusals import refusal
 from gateway import NOSNIFF, new_id
 
@@ -31,6 +32,7 @@ def refuse(sock: socket.socket, status: int, reason: str, detail: str) -> None:
         "Connection: close",
         "Content-Type: application/json",
         "{}: {}".format(*NOSNIFF),
+        f"Content-Security-Policy: {SANDBOX}",
         f"X-Request-Id: {request_id}",
         f"Content-Length: {len(data)}",
     )

@@ -143,6 +143,8 @@ def drain(
     try:
         if "HTTP_EXPECT" in environ:
             forget_continue(environ)
+        if getattr(environ["wsgi.input"], "failed", False):  # gunicorn: no end is known
+            return False
         unread = unread_length(environ)
         if unread is not None and unread > most:
             most = min(most, ENDLESS_BYTES)

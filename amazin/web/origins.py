@@ -17,6 +17,7 @@ from amazin.errors import HTTPError
 
 PAGE_VARIABLES = ("HTTP_ORIGIN", "HTTP_SEC_FETCH_SITE")
 """Headers that only a browser sends, named as in the environ."""
+_PORT = re.compile(r":[0-9]+\Z")
 _HOST = re.compile(r"\[?([^\]]*?)\]?(?::[0-9]*)?")
 
 
@@ -36,10 +37,21 @@ def require_own_page(environ: WSGIEnvironment, public_url: str) -> None:
 
 def _is_own(environ: WSGIEnvironment, origin: str, public_url: str) -> bool:
     scheme, _, host = origin.strip().lower().partition("://")
-    implied = ":443" if scheme == "https" else ":80"
-    own = (environ.get("HTTP_HOST", ""), public_url.partition("://")[2])
-    hosts = {name.lower().removesuffix(implied) for name in own if name}
-    return host.removesuffix(implied) in hosts
+    place = _with_port(scheme, host)
+    public_scheme, _, public_host = public_url.lower().partition("://")
+    # Of a request the scheme is not known: a proxy may have had it under another one.
+    own = {
+        _with_port(scheme, environ.get("HTTP_HOST", "").lower()),
+        _with_port(public_scheme, public_host),
+    }
+    return bool(host) and place in own
+
+
+def _with_port(scheme: str, host: str) -> str:
+    """Return `host:port`, with the port that the scheme implies."""
+    if not host or _PORT.search(host):
+        return host
+    return f"{host}:443" if scheme == "https" else f"{host}:80"
 
 
 def require_json(environ: WSGIEnvironment) -> None:

@@ -343,6 +343,22 @@ def test_what_breaks_ends_with_a_reset(
             pass
 
 
+def test_a_first_piece_that_is_not_taken_whole_ends_with_a_reset(
+    connection: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = connection
+    environ = make_environ("GET", "/x")
+    environ["gunicorn.socket"] = ours
+    body = app_of(Response(200, [], Body(b"12345")))(
+        environ, lambda *_: lambda data: None
+    )
+    ours.sendall(next(iter(body))[:2])
+    body.close()  # type: ignore[attr-defined]
+    with pytest.raises(ConnectionResetError):
+        while theirs.recv(1):
+            pass
+
+
 def test_what_is_whole_ends_in_order(
     connection: tuple[socket.socket, socket.socket],
 ) -> None:

@@ -355,6 +355,13 @@ def test_a_client_that_stopped_sending_is_not_waited_for() -> None:
     assert sock.timeouts == [300.0, DRAIN_SILENCE_SECONDS]
 
 
+def test_a_body_that_failed_has_no_end_that_could_be_found() -> None:
+    """gunicorn notes it; what follows on the connection can't be told from it."""
+    stream = Input(b"")
+    stream.failed = True  # type: ignore[attr-defined]
+    assert not drain({"wsgi.input": stream, **CHUNKED})
+
+
 def test_a_connection_that_goes_on_has_its_patience_again() -> None:
     sock = Socket()
     environ = {"CONTENT_LENGTH": "5", "gunicorn.socket": sock}
