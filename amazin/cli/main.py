@@ -11,7 +11,7 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -105,14 +105,14 @@ EXIT_CODES = (
 class Commands(click.Group):
     """The group of all commands, which imports a command when it is needed."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run as a program, which ends here.
 
         The interpreter's own end would write once more what standard output has
         refused, and may abort while another thread prints.
         """
         try:
-            super().__call__(*args, **kwargs)
+            return super().__call__(*args, **kwargs)
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else bool(exc.code)
         for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed
