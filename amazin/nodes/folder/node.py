@@ -55,6 +55,7 @@ from amazin.nodes.folder.index import (
 )
 from amazin.nodes.folder.marks import find_files, note_damage, note_whole
 from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
+from amazin.nodes.folder.reserve import is_no_space
 from amazin.nodes.folder.sums import BLOCK_BYTES
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
 from amazin.nodes.order import in_order
@@ -160,12 +161,7 @@ class FolderNode:
         self, name: ObjectName, *, if_match: str | None = None
     ) -> PendingCall[None]:
         """Ask to remove an object; it is no error if there is none."""
-        index = self._index
-        delete = partial(self._delete, name, if_match)
-        return PendingCall(
-            self._calls,
-            lambda: index.reserve.spend(delete, index.shrink_log, waits=True),
-        )
+        return PendingCall(self._calls, lambda: self._delete_in_any(name, if_match))
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket, unless it exists. Raises: NodeError."""
@@ -329,6 +325,23 @@ class FolderNode:
             self._index.connect() as connection,
         ):
             note(connection, name, file, value)
+
+    def _delete_in_any(self, name: ObjectName, if_match: str | None) -> None:
+        """Remove an object, also from a full folder."""
+        delete = partial(self._delete, name, if_match)
+        try:
+            self._index.reserve.spend(delete, self._index.shrink_log)
+        except (OSError, sqlite3.Error) as exc:
+            if not is_no_space(exc):
+                raise
+            # There was no reserve: older versions made none. Then the content has to
+            # make room. Should that not be enough, the next delete finds it made.
+            with self._index.connect() as connection:
+                row = find(connection, name)
+            if row is not None:
+                _require_etag(row, if_match)
+                self._index.content.discard(row.file)
+            delete()
 
     def _delete(self, name: ObjectName, if_match: str | None) -> None:
         with self._index.connect() as connection, transaction(connection):
