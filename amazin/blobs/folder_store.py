@@ -11,8 +11,8 @@ import hashlib
 import heapq
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from amazin.blobs.sos_folder import SosFolder
 from amazin.blobs.store import BLOB_BUCKET, is_sha1
+from amazin.blobs.verified import Verdict, Verdicts
 from amazin.blocking import BlockingCalls
 from amazin.cluster.cluster import Chooser, Download
 from amazin.cluster.uploads import Stored
@@ -44,12 +45,12 @@ from amazin.model.objects import (
     Stamp,
 )
 from amazin.nodes.folder.calls import ask
-from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.folder.node import RECHECK_SECONDS, FolderNode
 from amazin.nodes.folder.reading import FolderObject, verified_sums
+from amazin.nodes.folder.sums import BLOCK_BYTES
+from amazin.nodes.folder.verifying import Verifier
 
 _BATCH_IDS, _BATCH_DETAILS = 4096, 256
-_MOST_VERIFIED = 10_000
-"""Old blobs of which it is remembered whether they are whole."""
 
 
 class Detail(NamedTuple):
@@ -63,18 +64,18 @@ class Detail(NamedTuple):
 
 
 class BlobFolder:
-    """The blobs in a folder, as `Blobs`. Thread-safe."""
+    """The blobs in a folder, as `Blobs`. Thread-safe. `clock`: the Unix time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         """Open an existing folder. Raises: SettingsError: it can't hold blobs."""
         self.old = SosFolder(path)
         self.old.require_room()
-        self.node = FolderNode("store", path)
+        self.node = FolderNode("store", path, clock=clock)
         self._member = Member(NodeSpec("store", None), self.node)
         self._calls = BlockingCalls()
-        self._verified: dict[tuple[str, int, int], bytes | None] = {}
-        """By id, size and time of change of an old blob: its checksums, None: it is
-        damaged."""
+        self._clock = clock
+        self._verifier = Verifier()
+        self._verdicts = Verdicts()
         try:
             self.node.make_bucket(BLOB_BUCKET)
         except NodeError as exc:
@@ -83,6 +84,7 @@ class BlobFolder:
     def close(self) -> None:
         """End idle threads, and close the index."""
         self._calls.close()
+        self._verifier.calls.close()
         self._member.close()
 
     # Reading
@@ -98,8 +100,9 @@ class BlobFolder:
     def head(self, blob_id: str) -> Stored:
         """See `Blobs`. Raises also LostCopyError, where `get` did."""
         info = self._find(blob_id)
-        if info.is_damaged:
-            raise LostCopyError("the blob is damaged or gone")
+        if info.is_damaged:  # it may be whole again
+            with closing(self._open(blob_id, None)) as content:
+                info = content.info
         return Stored(self._member, info)
 
     def ids(self) -> Iterator[list[str]]:
@@ -155,7 +158,7 @@ class BlobFolder:
         with suppress(NoSuchKeyError):
             return self.node.start_head(ObjectName(BLOB_BUCKET, blob_id)).wait()
         info = ask(self._calls, self.old.find, blob_id)
-        is_damaged = self._verified.get(version(blob_id, info), b"") is None
+        is_damaged = self._verdicts.of(blob_id, info).lost_at > 0
         return replace(info, is_damaged=is_damaged) if is_damaged else info
 
     def _find(self, blob_id: str) -> ObjectInfo:
@@ -169,15 +172,25 @@ class BlobFolder:
         with suppress(NoSuchKeyError):
             return self.node.start_get(name, byte_range=byte_range).wait()
         try:
-            return ask(self._calls, self._open_old, blob_id, byte_range)
+            return self._open_old(blob_id, byte_range)
         except NoSuchKeyError:  # it may have been imported between the two requests
             return self.node.start_get(name, byte_range=byte_range).wait()
 
     def _open_old(self, blob_id: str, byte_range: ByteRange | None) -> FolderObject:
-        info, path = self.old.find(blob_id), self.old.file_of(blob_id).resolve()
+        info = ask(self._calls, self.old.find, blob_id)
+        sums = self._sums_of_old(blob_id, info)
+        return ask(self._calls, self._open_file, blob_id, info, byte_range, sums)
+
+    def _open_file(
+        self,
+        blob_id: str,
+        info: ObjectInfo,
+        byte_range: ByteRange | None,
+        sums: bytes | None,
+    ) -> FolderObject:
+        path = self.old.file_of(blob_id).resolve()
         lose = partial(self._lose_old, blob_id, info)
         try:
-            sums = self._sums_of_old(blob_id, info)
             return FolderObject(self._calls, path, info, byte_range, sums, lose)
         except FileNotFoundError:
             raise NoSuchKeyError("no such blob") from None
@@ -185,29 +198,35 @@ class BlobFolder:
     def _sums_of_old(self, blob_id: str, info: ObjectInfo) -> bytes | None:
         """Return the checksums of a blob that is whole; None: only its id says what.
 
-        Raises: LostCopyError, OSError.
+        Raises: LostCopyError, NodeError.
         """
+        verdict = self._verdicts.of(blob_id, info)
+        if self._clock() - verdict.lost_at < RECHECK_SECONDS:
+            raise LostCopyError("the blob was found damaged a moment ago")
         if not is_sha1(blob_id):
             return None
+        if verdict.sums or not info.size:
+            return verdict.sums
+        verify = partial(self._verify_old, blob_id, info)
+        if info.size > BLOCK_BYTES:
+            return self._verifier.sums(blob_id, verify)
+        return ask(self._calls, verify)
+
+    def _verify_old(self, blob_id: str, info: ObjectInfo) -> bytes:
+        path = self.old.file_of(blob_id).resolve()
         lose = partial(self._lose_old, blob_id, info)
-        found = self._verified.get(version(blob_id, info), b"")
-        if found is None:
-            raise lose("is damaged")
-        if not found and info.size:
-            found = verified_sums(self.old.file_of(blob_id), lose, "sha1", blob_id)
-            self._remember(blob_id, info, found)
-        return found
+        try:
+            sums = verified_sums(path, lose, "sha1", blob_id)
+        except FileNotFoundError:
+            raise NoSuchKeyError("no such blob") from None
+        self._verdicts.note(blob_id, info, Verdict(sums))
+        return sums
 
     def _lose_old(self, blob_id: str, info: ObjectInfo, reason: str) -> LostCopyError:
         error = LostCopyError(f"the blob {blob_id} {reason}")
-        error.is_news = self._verified.get(version(blob_id, info), b"") is not None
-        self._remember(blob_id, info, None)
+        error.is_news = not self._verdicts.of(blob_id, info).lost_at
+        self._verdicts.note(blob_id, info, Verdict(lost_at=self._clock()))
         return error
-
-    def _remember(self, blob_id: str, info: ObjectInfo, sums: bytes | None) -> None:
-        self._verified[version(blob_id, info)] = sums
-        while len(self._verified) > _MOST_VERIFIED:
-            self._verified.pop(next(iter(self._verified)), None)
 
     # Writing
 
@@ -215,7 +234,9 @@ class BlobFolder:
         """See `Blobs`. The length of the body may be unknown."""
         try:
             info = self._look(blob_id)  # if it misses one, the commit fails
-            if not info.etag and ask(self._calls, self.old.is_damaged, blob_id):
+            if not info.etag and ask(
+                self._verifier.calls, self.old.is_damaged, blob_id
+            ):
                 raise NoSuchKeyError("sos left a part of it")  # the new one is served
         except NoSuchKeyError:
             info = self._store(blob_id, body, headers)
@@ -268,7 +289,7 @@ class BlobFolder:
             raise DifferentContentError
         if not info.etag:
             try:
-                if ask(self._calls, self.old.digest, blob_id) == written:
+                if ask(self._verifier.calls, self.old.digest, blob_id) == written:
                     return
             except NodeError:
                 info = self._find(blob_id)
@@ -292,11 +313,6 @@ def measured(info: ObjectInfo, body: Body) -> tuple[int, str]:
         if size > info.size:
             raise DifferentContentError
     return size, digest.hexdigest()
-
-
-def version(blob_id: str, info: ObjectInfo) -> tuple[str, int, int]:
-    """Return what changes with the file of an old blob."""
-    return blob_id, info.size, info.modified_ns
 
 
 def new_label(modified_ns: int) -> Label:

@@ -22,6 +22,7 @@ from amazin.blobs.folder_store import BlobFolder, Detail, new_label
 from amazin.blobs.importing import Import
 from amazin.blobs.sos_folder import SosFolder
 from amazin.blobs.store import BLOB_BUCKET
+from amazin.cluster.cluster import Chooser
 from amazin.errors import (
     BodyError,
     DifferentContentError,
@@ -34,8 +35,9 @@ from amazin.errors import (
 )
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo, ObjectName
-from amazin.nodes.folder.node import FolderNode
+from amazin.nodes.folder.node import RECHECK_SECONDS, FolderNode
 from tests.support.answers import told
+from tests.support.fakes import FakeClock
 from tests.support.folder_node import content, insert_copies
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -561,6 +563,55 @@ def test_what_sos_left_is_verified_in_blocks_once_it_was_read(
     before = path.stat().st_mtime_ns
     flip(path)
     os.utime(path, ns=(before, before))
+    with pytest.raises(LostCopyError):
+        read(store, blob_id)
+
+
+@pytest.mark.parametrize("choose", [None, lambda info: (0, 1)])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_lost_blob_that_is_whole_again_is_found_after_a_while(
+    tmp_path: Path, choose: Chooser | None, is_old: bool
+) -> None:
+    clock, blob_id = FakeClock(), hashlib.sha1(CAT).hexdigest()
+    with closing(BlobFolder(tmp_path, clock)) as store:
+        if is_old:
+            leave(tmp_path, blob_id, CAT)
+        else:
+            store.put(blob_id, HeldBody(CAT), {})
+        path = tmp_path / blob_id if is_old else content(tmp_path)[0]
+        before = path.stat().st_mtime_ns
+        flip(path)
+        os.utime(path, ns=(before, before))
+        with pytest.raises(LostCopyError):
+            read(store, blob_id)
+        path.write_bytes(CAT)
+        os.utime(path, ns=(before, before))
+        clock.now += RECHECK_SECONDS - 1
+        with pytest.raises(LostCopyError):
+            store.get(blob_id, choose)
+        with pytest.raises(LostCopyError):
+            store.head(blob_id)
+        clock.now += 2
+        if choose:
+            store.get(blob_id, choose).content.close()
+        assert not store.head(blob_id).info.is_damaged
+        assert read(store, blob_id) == CAT
+
+
+def test_large_blobs_of_sos_are_verified_once(
+    store: BlobFolder, tmp_path: Path
+) -> None:
+    body = CAT * 100_000
+    blob_id = hashlib.sha1(body).hexdigest()
+    leave(tmp_path, blob_id, body)
+    assert read(store, blob_id) == body
+    before = (tmp_path / blob_id).stat().st_mtime_ns
+    with (tmp_path / blob_id).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    os.utime(tmp_path / blob_id, ns=(before, before))
+    with closing(store.get(blob_id, lambda info: (0, 2)).content) as found:
+        assert found.read() == CAT[:3]  # by what is remembered
     with pytest.raises(LostCopyError):
         read(store, blob_id)
 

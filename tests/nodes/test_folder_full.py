@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from amazin.errors import NodeFullError
+from amazin.errors import NodeFullError, PreconditionError
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
 from amazin.nodes.folder.reserve import RESERVE_BYTES, Reserve
@@ -159,3 +160,101 @@ def test_any_number_of_uploads_may_fill_the_reserve_at_once(tmp_path: Path) -> N
         with pytest.raises(OSError, match="being spent") as caught:
             Reserve(path).require()
     assert caught.value.errno == errno.ENOSPC
+
+
+# An index of version 2, whose folder had no reserve, can't be upgraded on a full disk.
+
+
+def make_version_2(disk: Path) -> None:
+    """Turn a folder into what older programs have left."""
+    with closing(sqlite3.connect(disk / "index.sqlite")) as connection:
+        for column in ("damaged", "sums"):
+            connection.execute(f"ALTER TABLE objects DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 2")
+    (disk / "index.reserve").unlink()
+
+
+@pytest.fixture
+def old(disk: Path) -> Iterator[list[ObjectName]]:
+    """The objects of a full folder of version 2, which another process has open."""
+    names = [ObjectName("store", f"key{number}") for number in range(40)]
+    with closing(FolderNode("node-1", disk)) as node:
+        for name in names:
+            store(node, bytes(100_000), name)
+    make_version_2(disk)
+    with closing(sqlite3.connect(disk / "index.sqlite")) as other:
+        other.execute("SELECT 1 FROM objects").fetchone()
+        use_up(disk)
+        yield names
+
+
+def version_of(disk: Path) -> int:
+    with closing(sqlite3.connect(disk / "index.sqlite")) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+
+def test_a_full_folder_of_version_2_is_read(disk: Path, old: list[ObjectName]) -> None:
+    with closing(FolderNode("node-1", disk)) as node:
+        for _ in range(2):
+            assert len(fetch(node, old[0])) == 100_000
+            assert node.start_head(old[0]).wait().size == 100_000
+            assert len(list(node.list_objects("store"))) == len(old)
+        node.make_bucket("store")
+        assert is_full(node)
+        for body in (b"", b"new"):
+            with pytest.raises(NodeFullError):
+                put(node, body)
+        assert version_of(disk) == 2
+        (disk / "other").unlink()
+        put(node, b"new")
+        assert version_of(disk) == 3
+        assert fetch(node) == b"new"
+
+
+def test_all_of_a_full_folder_of_version_2_can_be_deleted(
+    disk: Path, old: list[ObjectName]
+) -> None:
+    with closing(FolderNode("node-1", disk)) as node:
+        for name in old:
+            node.start_delete(name).wait()
+        assert list(node.list_objects("store")) == []
+        put(node, b"new", old[0])
+        assert (fetch(node, old[0]), version_of(disk)) == (b"new", 3)
+
+
+def test_a_delete_that_is_refused_frees_nothing_on_a_full_disk(
+    disk: Path, old: list[ObjectName]
+) -> None:
+    with closing(FolderNode("node-1", disk)) as node:
+        with pytest.raises(PreconditionError):
+            node.start_delete(old[0], if_match="another").wait()
+        node.start_delete(ObjectName("store", "missing")).wait()
+        assert len(fetch(node, old[0])) == 100_000
+
+
+def test_an_index_that_another_process_has_upgraded_is_read_as_it_is(
+    disk: Path, old: list[ObjectName]
+) -> None:
+    with closing(FolderNode("node-1", disk)) as first:
+        assert len(fetch(first, old[0])) == 100_000
+        (disk / "other").unlink()
+        with closing(FolderNode("node-1", disk)) as second:
+            put(second, b"new", old[0])
+        with closing(sqlite3.connect(disk / "index.sqlite")) as connection, connection:
+            connection.execute("UPDATE objects SET damaged = 1")
+        assert first.start_head(old[0]).wait().is_damaged
+
+
+def test_who_spends_the_reserve_may_spend_it_again_meanwhile(tmp_path: Path) -> None:
+    reserve, tries = Reserve(tmp_path / "index.reserve"), list[int]()
+
+    def work() -> int:
+        tries.append(len(tries))
+        if len(tries) < 4:
+            raise OSError(errno.ENOSPC, "no space")
+        return len(tries)
+
+    with pytest.raises(OSError, match="no space"):
+        reserve.spend(lambda: reserve.spend(work), lambda: reserve.spend(lambda: None))
+    assert tries == [0, 1]

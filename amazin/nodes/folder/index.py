@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,49 +28,16 @@ from amazin.errors import (
 from amazin.model.objects import Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.content import Content, sync_folder
 from amazin.nodes.folder.reserve import Reserve
+from amazin.nodes.folder.schema import (
+    READABLE_VERSION,
+    SCHEMA,
+    UPGRADES,
+    VERSION,
+    show_as_newest,
+    upgrade,
+    version_of,
+)
 
-_SCHEMA_VERSION = 3
-_BUCKETS = "CREATE TABLE buckets (name BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID"
-_SCHEMA = f"""
-    PRAGMA synchronous = FULL;
-    CREATE TABLE node (id TEXT NOT NULL);
-    CREATE TABLE objects (
-        bucket BLOB NOT NULL,
-        key BLOB NOT NULL,
-        file TEXT NOT NULL,
-        size INTEGER NOT NULL,
-        etag TEXT NOT NULL,
-        stamp TEXT NOT NULL,
-        headers TEXT NOT NULL,
-        damaged INTEGER NOT NULL DEFAULT 0,
-        sums BLOB,
-        PRIMARY KEY (bucket, key)
-    ) WITHOUT ROWID;
-    CREATE INDEX objects_by_file ON objects (file);
-    {_BUCKETS};
-    PRAGMA user_version = {_SCHEMA_VERSION};
-    PRAGMA journal_mode = WAL;
-"""
-_UPGRADE_FROM_1 = (
-    _BUCKETS,
-    # Finds one bucket after the other: DISTINCT would read every row of a big index.
-    """
-    WITH RECURSIVE found (name) AS (
-        SELECT min(bucket) FROM objects UNION ALL
-        SELECT (SELECT min(bucket) FROM objects WHERE bucket > name)
-        FROM found WHERE name IS NOT NULL
-    )
-    INSERT INTO buckets SELECT name FROM found WHERE name IS NOT NULL
-    """,
-    "PRAGMA user_version = 2",
-)
-_UPGRADE_FROM_2 = (
-    "ALTER TABLE objects ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE objects ADD COLUMN sums BLOB",
-    "PRAGMA user_version = 3",
-)
-_UPGRADES = {1: _UPGRADE_FROM_1, 2: _UPGRADE_FROM_2}
-"""By the version from which they lead to the next."""
 _COLUMNS = "key, file, size, etag, stamp, headers, damaged"
 _WITH_SUMS = f"{_COLUMNS}, sums"
 _BUSY_SECONDS = 4.0
@@ -91,6 +59,16 @@ class _Connection(NamedTuple):
     sqlite: sqlite3.Connection
     place: tuple[int, int]
     """Device and inode of the index file when it was opened."""
+    is_old: bool
+    """Whether it shows an index that could not be upgraded."""
+
+    def is_right(self, place: tuple[int, int], adds: bool) -> bool:
+        """Whether it is of the index that is there now, and can be used for this."""
+        if self.place != place or not self.is_old:
+            return self.place == place
+        with suppress(sqlite3.Error):
+            return not adds and version_of(self.sqlite) == READABLE_VERSION
+        return False
 
 
 class Index:
@@ -115,9 +93,11 @@ class Index:
         _indexes.add(self)
 
     @contextmanager
-    def connect(self) -> Iterator[sqlite3.Connection]:
+    def connect(self, *, adds: bool = False) -> Iterator[sqlite3.Connection]:
         """Lend a connection to the index file that exists now.
 
+        `adds`: to add entries. All else is done in an index of the version before, too,
+        while there is no space to upgrade it.
         Raises:
             NodeUnreachableError: the folder does not exist.
             NodeError: the index file is gone, or was replaced by another node's.
@@ -126,7 +106,7 @@ class Index:
         use = object()
         self._uses.add(use)
         try:
-            connection = self._take()
+            connection = self._take(adds)
             try:
                 yield connection.sqlite
             except GatewayError:
@@ -143,7 +123,7 @@ class Index:
 
     def shrink_log(self) -> None:
         """Write SQLite's log into the index and empty it, as far as others let it."""
-        with suppress(sqlite3.Error), self.connect() as connection:
+        with suppress(OSError, sqlite3.Error), self.connect() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
@@ -169,15 +149,16 @@ class Index:
             )
         self._pid = os.getpid()
 
-    def _take(self) -> _Connection:
+    def _take(self, adds: bool) -> _Connection:
         place = self._place()
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if connection.place == place:
+                if connection.is_right(place, adds):
                     return connection
                 connection.sqlite.close()
-        return _Connection(self.reserve.spend(self._open), place)
+        sqlite, is_old = self.reserve.spend(partial(self._open, adds))
+        return _Connection(sqlite, place, is_old)
 
     def _place(self) -> tuple[int, int]:
         try:
@@ -191,18 +172,18 @@ class Index:
             found = self._path.stat()
         return (found.st_dev, found.st_ino)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, adds: bool) -> tuple[sqlite3.Connection, bool]:
+        """Open the index; also return whether it is still one of an older version."""
         connection = _connect(self._path, "rw")
         try:
-            version = _version(connection)
-            if version not in (*_UPGRADES, _SCHEMA_VERSION):
+            version = version_of(connection)
+            if version not in (*UPGRADES, VERSION):
                 raise NodeError(f"the folder's index has an unknown version {version}")
             connection.execute("PRAGMA synchronous = FULL")
             (identity,) = connection.execute("SELECT id FROM node").fetchone()
             if self._identity not in ("", identity):
                 raise NodeError("the folder's index is another one than before")
-            if version != _SCHEMA_VERSION:
-                _upgrade(connection)
+            is_old = version != VERSION and not _upgrade(connection, adds)
             if not self._identity:
                 sync_folder(self._root)
                 self.content.sweep(connection, self._orphan_age_seconds)
@@ -210,7 +191,7 @@ class Index:
         except BaseException:
             connection.close()
             raise
-        return connection
+        return connection, is_old
 
     def _initialise(self) -> None:
         """Make the index of an empty folder, safely if several processes do it at once.
@@ -222,7 +203,7 @@ class Index:
         new = self._root / f"index.{secrets.token_hex(8)}.new"
         try:
             with closing(_connect(new, "rwc")) as connection:
-                connection.executescript(_SCHEMA)
+                connection.executescript(SCHEMA)
                 connection.execute("INSERT INTO node VALUES (?)", (new.name,))
             with suppress(FileExistsError):
                 self._path.hardlink_to(new)
@@ -246,17 +227,17 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def _upgrade(connection: sqlite3.Connection) -> None:
-    with transaction(connection):
-        # Another process may have been faster.
-        while (version := _version(connection)) != _SCHEMA_VERSION:
-            for statement in _UPGRADES[version]:
-                connection.execute(statement)
+def _upgrade(connection: sqlite3.Connection, is_needed: bool) -> bool:
+    """Upgrade the index; False: it can't be written to, and is shown as if it were."""
+    try:
+        with transaction(connection):
+            upgrade(connection)
+    except sqlite3.OperationalError:
+        if is_needed or version_of(connection) != READABLE_VERSION:
+            raise
+        show_as_newest(connection)
+        return False
+    return True
 
 
 @contextmanager
@@ -331,7 +312,7 @@ def put(
 def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
     """Remove the entry of a key."""
     connection.execute(
-        "DELETE FROM objects WHERE bucket = ? AND key = ?",
+        "DELETE FROM main.objects WHERE bucket = ? AND key = ?",
         (name.bucket.encode(), name.key.encode()),
     )
 

@@ -55,8 +55,10 @@ from amazin.nodes.folder.index import (
 )
 from amazin.nodes.folder.marks import find_files, note_damage, note_whole
 from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
+from amazin.nodes.folder.reserve import is_no_space
 from amazin.nodes.folder.sums import BLOCK_BYTES
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
+from amazin.nodes.folder.verifying import PendingRead, UnverifiedError, Verifier
 from amazin.nodes.order import in_order
 
 _FIRST_ROWS, _BATCH_ROWS = 32, 1024
@@ -93,6 +95,7 @@ class FolderNode:
         self._write = write
         self._index = Index(path.absolute(), orphan_age_seconds)
         self._calls = self._index.calls
+        self._verifier = Verifier()
 
     def __repr__(self) -> str:
         return f"FolderNode({self.name!r})"
@@ -103,9 +106,10 @@ class FolderNode:
         *,
         byte_range: tuple[int, int] | None = None,
         if_match: str | None = None,
-    ) -> PendingCall[FolderObject]:
+    ) -> PendingRead:
         """Request an object, or its bytes first..last (inclusive, within it)."""
-        return PendingCall(self._calls, lambda: self._open(name, byte_range, if_match))
+        opens = partial(self._open, name, byte_range, if_match)
+        return PendingRead(self._calls, self._verifier, opens)
 
     def start_head(self, name: ObjectName) -> PendingCall[ObjectInfo]:
         """Request the info about an object."""
@@ -160,12 +164,7 @@ class FolderNode:
         self, name: ObjectName, *, if_match: str | None = None
     ) -> PendingCall[None]:
         """Ask to remove an object; it is no error if there is none."""
-        index = self._index
-        delete = partial(self._delete, name, if_match)
-        return PendingCall(
-            self._calls,
-            lambda: index.reserve.spend(delete, index.shrink_log, waits=True),
-        )
+        return PendingCall(self._calls, lambda: self._delete_in_any(name, if_match))
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket, unless it exists. Raises: NodeError."""
@@ -229,6 +228,7 @@ class FolderNode:
         """Close the index and end idle threads; transfers in progress continue."""
         ask(self._calls, self._index.close)
         self._calls.close()
+        self._verifier.calls.close()
 
     def _check(self) -> None:
         with self._index.connect() as connection:
@@ -260,13 +260,14 @@ class FolderNode:
         name: ObjectName,
         byte_range: tuple[int, int] | None,
         if_match: str | None,
+        verified: Mapping[str, bytes],
     ) -> FolderObject:
         def read(row: Row, path: Path) -> FolderObject:
             _require_etag(row, if_match)
             lose = partial(self._lose, name, row)
-            sums = row.sums
-            if sums is None or row.damaged_at:
-                sums = self._verify(name, row, path, lose)
+            sums = verified.get(row.file, row.sums)
+            if sums is None or (row.damaged_at and row.file not in verified):
+                sums = self._verified(name, row, path, lose)
             info = replace(row.info, is_damaged=False) if row.damaged_at else row.info
             return FolderObject(self._calls, path, info, byte_range, sums, lose)
 
@@ -296,18 +297,28 @@ class FolderNode:
                 seen = row.file
         raise NodeError("the object keeps changing")
 
-    def _verify(self, name: ObjectName, row: Row, path: Path, lose: Lose) -> bytes:
+    def _verified(self, name: ObjectName, row: Row, path: Path, lose: Lose) -> bytes:
         """Verify a whole file against its MD5, and return its checksums.
 
         For what was stored before there were any, and for what was found lost.
-        Raises: LostCopyError.
+        Raises: LostCopyError; UnverifiedError, if the file is large.
         """
         if self._clock() - row.damaged_at < RECHECK_SECONDS:
             raise LostCopyError("the copy was found damaged or gone a moment ago")
-        sums = verified_sums(path, lose, "md5", row.info.etag)
-        if row.damaged_at or row.info.size > BLOCK_BYTES:  # else it is soon done again
-            self._note(note_whole, name, row.file, sums)
-        return sums
+
+        is_large = path.stat().st_size > BLOCK_BYTES
+
+        def verify() -> bytes:
+            with suppress(FileNotFoundError):
+                sums = verified_sums(path, lose, "md5", row.info.etag)
+                if row.damaged_at or is_large:  # else it is soon done again
+                    self._note(note_whole, name, row.file, sums)
+                return sums
+            return b""  # the read that follows misses the file, too
+
+        if is_large:
+            raise UnverifiedError(row.file, verify)
+        return verify()
 
     def _lose(self, name: ObjectName, row: Row, reason: str) -> LostCopyError:
         """Mark a copy as lost; returns the error to raise."""
@@ -329,6 +340,23 @@ class FolderNode:
             self._index.connect() as connection,
         ):
             note(connection, name, file, value)
+
+    def _delete_in_any(self, name: ObjectName, if_match: str | None) -> None:
+        """Remove an object, also from a full folder."""
+        delete = partial(self._delete, name, if_match)
+        try:
+            self._index.reserve.spend(delete, self._index.shrink_log)
+        except (OSError, sqlite3.Error) as exc:
+            if not is_no_space(exc):
+                raise
+            # There was no reserve: older versions made none. Then the content has to
+            # make room. Should that not be enough, the next delete finds it made.
+            with self._index.connect() as connection:
+                row = find(connection, name)
+            if row is not None:
+                _require_etag(row, if_match)
+                self._index.content.discard(row.file)
+            delete()
 
     def _delete(self, name: ObjectName, if_match: str | None) -> None:
         with self._index.connect() as connection, transaction(connection):

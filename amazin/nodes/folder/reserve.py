@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -22,6 +23,8 @@ FULL_BYTES = 2**20
 _SHORT_OF_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 """What SQLite says on a full disk: the last two, if it can't make its log."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_spends = ContextVar("_spends", default=False)
+"""Whether this thread or greenlet is within `Reserve.spend`."""
 T = TypeVar("T")
 
 
@@ -64,22 +67,29 @@ class Reserve:
         self,
         work: Callable[[], T],
         make_room: Callable[[], object] = lambda: None,
-        *,
-        waits: bool = False,
     ) -> T:
         """Do the work; without space for it, again with that of the file.
 
         `make_room` is called in between. Afterwards the file is filled again, if there
-        is space by then; else the next upload does it, or is refused. `waits`: whether
-        to wait until others have spent it; whoever spends it must not.
+        is space by then; else the next upload does it, or is refused. What the work
+        itself spends is spent for all of it: the lock would exclude its own holder.
         """
+        if _spends.get():
+            return work()
+        token = _spends.set(True)
+        try:
+            return self._spend(work, make_room)
+        finally:
+            _spends.reset(token)
+
+    def _spend(self, work: Callable[[], T], make_room: Callable[[], object]) -> T:
         try:
             return work()
         except (OSError, sqlite3.Error) as exc:
             if not _is_short_of_space(exc):
                 raise
         with self._path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(0)
             try:
                 make_room()
@@ -98,7 +108,14 @@ def _fill(file: IO[bytes]) -> None:
         file.truncate(RESERVE_BYTES)  # this file system reserves nothing
 
 
+def is_no_space(error: Exception) -> bool:
+    """Whether this is the error of a full disk, and can be of nothing else."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
 def _is_short_of_space(error: Exception) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SHORT_OF_SPACE
-    return isinstance(error, OSError) and error.errno in _NO_SPACE
+    return is_no_space(error)

@@ -65,7 +65,9 @@ class FolderUpload:
         conditions: Conditions,
         write: Write,
     ) -> None:
-        with index.connect() as connection:  # makes the index of an empty folder
+        with index.connect(
+            adds=True
+        ) as connection:  # makes the index of an empty folder
             require_bucket(connection, name.bucket)
         self._index = index
         self._calls = index.calls
@@ -135,7 +137,10 @@ class FolderUpload:
         with file:
             try:
                 info, sums = self._complete(file), self._sums.digest()
-                with self._index.connect() as connection, transaction(connection):
+                with (
+                    self._index.connect(adds=True) as connection,
+                    transaction(connection),
+                ):
                     old = find(connection, self._name)
                     self._conditions.judge(old and old.info)
                     if not self._conditions.keeps(old and old.info, info):
@@ -162,7 +167,7 @@ class FolderUpload:
 
 def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> ObjectInfo:
     """Link a file into the folder, map a key to it; see `FolderNode.adopt`. Blocks."""
-    with index.connect() as connection:
+    with index.connect(adds=True) as connection:
         require_bucket(connection, name.bucket)
     link = index.content.new_path()
     is_needed = False
@@ -173,7 +178,7 @@ def adopt(index: Index, name: ObjectName, path: Path, info: ObjectInfo) -> Objec
         link.hardlink_to(path)
         try:
             info, sums = _adopted(file, link, info)
-            with index.connect() as connection, transaction(connection):
+            with index.connect(adds=True) as connection, transaction(connection):
                 old = find(connection, name)
                 Conditions(if_absent=True).judge(old and old.info)
                 put(connection, name, link.name, info, sums)
