@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -214,9 +215,12 @@ def fill(index: Path, ids: list[str]) -> None:
         for number, blob_id in enumerate(ids)
     ]
     connection = sqlite3.connect(index)
-    connection.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-    connection.commit()
-    connection.close()
+    insert = (
+        "INSERT INTO objects (bucket, key, file, size, etag, stamp, headers) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)"
+    )
+    with closing(connection), connection:
+        connection.executemany(insert, rows)
 
 
 def test_a_port_that_is_taken_ends_the_start(

@@ -15,6 +15,7 @@ from tests.support.lab import run
 from tests.support.ports import free_port
 from tests.support.servers import MinioServer, Server, VersityServer, find_binary
 from tests.support.small_disk import small_disk
+from tests.support.waiting import await_that
 
 MIB = 2**20
 Settings = Mapping[str, str]
@@ -156,7 +157,8 @@ def test_a_full_cluster_is_emptied(
         assert cluster.gateway.ask("GET", f"/object/{key}").status == 404
     if kind != "minio":  # it gives the space back minutes later
         assert cluster.gateway.ask("PUT", "/object/new", bytes(MIB)).status == 201
-        assert cluster.states() == {"up"}
+        # Each worker learns it by an upload, or by a trial, half a minute apart.
+        assert await_that(lambda: cluster.states() == {"up"}, 60.0)
 
 
 @pytest.mark.integration
