@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from amazin.errors import (
+    GatewayError,
     LostCopyError,
     NodeError,
     NodeProtocolError,
@@ -14,6 +16,8 @@ from amazin.errors import (
 from amazin.membership.member import Member
 from amazin.model.objects import ByteRange, ObjectInfo, ObjectName
 from amazin.nodes.interface import Node, NodeObject, Pending
+
+Failure = TypeVar("Failure", bound=GatewayError)
 
 
 def open_copy(
@@ -80,7 +84,7 @@ def open_any(
     raise failure
 
 
-def worse(failure: NodeError, later: NodeError) -> NodeError:
+def worse(failure: Failure, later: Failure) -> Failure:
     """Return which of two nodes' errors to raise: the first.
 
     But an object is lost only if all copies are, and not if another node failed.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from amazin.cluster.check_results import CheckResult, read_result
-from amazin.errors import NodeError, NodeProtocolError
+from amazin.errors import LostCopyError, NodeError, NodeProtocolError
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.model.stored_names import CHECK_NAME, shown
@@ -266,3 +266,29 @@ def test_what_is_said_of_a_check() -> None:
     report.has_resumed = True
     assert "going on with an earlier check" in one_line(report)
     assert shown(CHECK_NAME) == "the result of the last check"
+
+
+def after_first(error: Exception) -> Callable[[], None]:
+    """Return what raises the error, but not at its first call."""
+    errors = iter([None])
+
+    def act() -> None:
+        if later := next(errors, error):
+            raise later
+
+    return act
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_a_node_that_fails_may_have_whole_is_not_lost(lost: int) -> None:
+    world = World(3)
+    name = NAMES[4]
+    world.cluster.put(name, HeldBody(b"hello"), HEADERS)
+    *others, third = world.ranked
+    del third.objects[name]
+    others[lost].before_object["get", name] = after_first(LostCopyError("damaged"))
+    others[1 - lost].before_object["get", name] = after_first(BROKEN)
+    report = check(world)
+    result = read_result(world.cluster)
+    assert result
+    assert (report.failures, result.lost, result.lost_names) == (1, 0, [])
