@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from amazin.cluster.check_results import CheckResult, read_result
-from amazin.errors import LostCopyError, NodeError, NodeProtocolError
+from amazin.errors import LostCopyError, NodeBusyError, NodeError, NodeProtocolError
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.model.stored_names import CHECK_NAME, shown
@@ -107,6 +107,22 @@ def test_a_passing_failure_is_no_damage() -> None:
     report = check(world)
     assert report.is_well
     assert (report.damaged, report.copies) == (0, 0)
+
+
+@pytest.mark.parametrize("fails", [[0, 1], [0], [1]])
+def test_what_a_busy_node_does_not_send_is_not_damaged(fails: list[int]) -> None:
+    world = world_with()
+    errors = iter(NodeBusyError("503") if at in fails else BROKEN for at in range(2))
+
+    def fail() -> None:
+        if error := next(errors, None):
+            raise error
+
+    holders(world)[0].before_object["get", NAMES[4]] = fail
+    report = check(world)
+    result = read_result(world.cluster)
+    assert result
+    assert (report.damaged, report.copies, result.unread) == (0, 0, 1)
 
 
 def test_what_no_node_has_whole_is_told_and_left() -> None:
