@@ -261,6 +261,28 @@ def test_a_copy_on_a_node_that_fails_is_not_read_and_told() -> None:
     assert result.unread == 1
 
 
+def test_a_missing_copy_is_made_although_another_can_not_be_read() -> None:
+    world = World(3)
+    world.cluster.put(NAMES[4], HeldBody(b"hello"), HEADERS)
+    first, _, third = world.ranked
+    del third.objects[NAMES[4]]
+    first.before_object["get", NAMES[4]] = lambda: raise_(NodeBusyError("503"))
+    report = check(world)
+    assert body_of(third) == b"hello"
+    assert (report.copies, report.failures) == (1, 1)
+
+
+def test_a_copy_that_can_not_be_read_is_told_beside_a_damaged_one() -> None:
+    world = World(3)
+    world.cluster.put(NAMES[4], HeldBody(b"hello"), HEADERS)
+    first, second, _ = world.ranked
+    rot(second)
+    first.before_object["get", NAMES[4]] = lambda: raise_(NodeBusyError("503"))
+    report = check(world)
+    assert body_of(second) == b"hello"
+    assert (report.mended, report.failures) == (1, 1)
+
+
 def raise_(error: Exception) -> None:
     raise error
 
