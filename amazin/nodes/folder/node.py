@@ -302,7 +302,7 @@ class FolderNode:
         For what was stored before there were any, and for what was found lost.
         Raises: LostCopyError.
         """
-        if self._clock() - row.damaged_at < RECHECK_SECONDS:
+        if 0 <= self._clock() - row.damaged_at < RECHECK_SECONDS:
             raise LostCopyError("the copy was found damaged or gone a moment ago")
         sums = verified_sums(path, lose, "md5", row.info.etag)
         if row.damaged_at or row.info.size > BLOCK_BYTES:  # else it is soon done again
