@@ -86,8 +86,8 @@ class Lookup:
         With `opens`, the content is open if the first node has the newest version. With
         `asks_all`, all nodes are asked: one outside the quorum may have a newer version
         of a failed upload. With `is_write`, copies of one version may differ, because
-        they will be overwritten.
-        `placed` is the object's placement, if the caller knows it.
+        they will be overwritten. `placed` is the object's placement, if the caller
+        knows it.
 
         Raises: NodeError, NoNodesError, ConflictError, if this is not possible now.
         """
