@@ -119,6 +119,10 @@ class NodeTimeoutError(NodeError):
     """The node sent nothing for longer than its time limit."""
 
 
+class NodeBusyError(NodeError):
+    """The node has too much to do, or waited for others too long; this will pass."""
+
+
 class NodeAccessError(NodeError):
     """The node refused our credentials (401 or 403)."""
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from amazin.cluster.downloads import ResumedObject, open_copy
+from amazin.cluster.downloads import OtherVersionError, ResumedObject, open_any
 from amazin.cluster.listing import Listing
 from amazin.cluster.lookup import MAX_ATTEMPTS, Found, Lookup, Placed, require_home
 from amazin.cluster.placement import Placement
@@ -22,7 +22,6 @@ from amazin.cluster.uploads import Draft, Fanout, Stored, complete
 from amazin.errors import (
     ConflictError,
     GatewayError,
-    LostCopyError,
     NodeAccessError,
     NodeError,
     NodeFullError,
@@ -84,13 +83,15 @@ class Cluster:
             NoSuchKeyError: enough nodes answered that there is no such object.
             NodeError, NoNodesError, ConflictError: it can't be found or read now.
         """
+        asks_all = False
         for _ in range(MAX_ATTEMPTS):
-            found = self.lookup.find(name, opens=choose is None)
+            opens = choose is None and not asks_all
+            found = self.lookup.find(name, opens=opens, asks_all=asks_all)
             byte_range = choose(found.info) if choose else None
             try:
                 return self._open(name, found, byte_range)
-            except PreconditionError:  # overwritten between the two requests
-                continue
+            except PreconditionError as exc:  # overwritten between the two requests
+                asks_all = isinstance(exc, OtherVersionError)
         raise ConflictError("the object keeps changing")
 
     def head(self, name: ObjectName) -> Stored:
@@ -116,7 +117,10 @@ class Cluster:
     def _open(
         self, name: ObjectName, found: Found, byte_range: ByteRange | None
     ) -> Download:
-        """Open the found version on the first node that still has it."""
+        """Open the found version on the first node that still has it.
+
+        Raises: as `open_any`; NoSuchKeyError.
+        """
         try:
             info = found.info
         except NoSuchKeyError:
@@ -127,28 +131,22 @@ class Cluster:
         if content and found.placed.placement.is_single:
             return Download(member, content, byte_range)
         others = self._possible_holders(found)
-        failure: Exception | None = None
-        while content is None:
-            try:
-                content = open_copy(member, name, info, byte_range)
-            except (NodeError, PreconditionError) as exc:
-                if failure is None and isinstance(exc, PreconditionError):
-                    raise
-                if failure is None or is_lost(failure, but_not=exc):
-                    failure = exc
-                other = next(others, None)
-                if other is None:
-                    raise failure from None
-                member = other
+        if content is None:
+            member, content = open_any(member, others, name, info, byte_range)
         if not found.placed.placement.is_single:
             content = ResumedObject(content, name, byte_range, others)
         return Download(member, content, byte_range)
 
     def _possible_holders(self, found: Found) -> Iterator[Member]:
-        """Yield all nodes but the first that may hold the found version."""
+        """Yield all nodes but the first that may hold the found version.
+
+        If all were asked, those that answered otherwise are left out: the version can
+        be lost although they hold an older one.
+        """
         names = [name for name, _ in found.copies]
+        known = found.seen if found.is_wide else ()
         for quorum in found.placed.placement.quorums:
-            names += [member.name for member in quorum.members]
+            names += [m.name for m in quorum.members if m.name not in known]
         members = found.placed.snapshot.members
         for name in [*dict.fromkeys(names)][1:]:
             yield members[name]
@@ -363,12 +361,6 @@ class Cluster:
     def problem(self) -> str:
         """Return why nodes may be missing; "" if discovery works."""
         return self._membership.snapshot().problem
-
-
-def is_lost(failure: Exception, *, but_not: Exception) -> bool:
-    """Whether a copy is lost, but it can't be told of all: another node failed."""
-    is_another = isinstance(but_not, NodeError)
-    return isinstance(failure, LostCopyError) and is_another
 
 
 def require_single(placement: Placement) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
-from amazin.errors import LostCopyError, NodeError, NoSuchKeyError
+from amazin.errors import LostCopyError, NodeBusyError, NodeError, NoSuchKeyError
 from amazin.membership.member import SKIP_AFTER, Member
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.interface import NodeObject, VerifyingNode
 
 _MD5 = re.compile("[0-9a-f]{32}")
+_IS_UNREAD = (NodeBusyError, *SKIP_AFTER)
+"""Failures that tell nothing of the copy."""
 Take = Callable[[int], object]
 """Called with the size of each piece before it is used."""
 
@@ -34,7 +36,7 @@ def read_copy(
         return _read_again(member, name, take)
     except NoSuchKeyError:
         return None
-    except SKIP_AFTER:
+    except _IS_UNREAD:
         raise
     except NodeError as exc:
         # The node answers, and can't send it: so do S3 nodes that verify what they
@@ -48,7 +50,7 @@ def read_copy(
 def _read_again(member: Member, name: ObjectName, take: Take) -> ObjectInfo:
     try:
         return _read(member, name, take)
-    except (LostCopyError, *SKIP_AFTER):
+    except (LostCopyError, *_IS_UNREAD):
         raise
     except NodeError:  # it may have been the network
         return _read(member, name, take)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from amazin.errors import (
+    GatewayError,
+    LostCopyError,
     NodeError,
     NodeProtocolError,
     NoSuchKeyError,
@@ -13,6 +16,8 @@ from amazin.errors import (
 from amazin.membership.member import Member
 from amazin.model.objects import ByteRange, ObjectInfo, ObjectName
 from amazin.nodes.interface import Node, NodeObject, Pending
+
+Failure = TypeVar("Failure", bound=GatewayError)
 
 
 def open_copy(
@@ -39,6 +44,52 @@ def open_copy(
         content.close()
         raise NodeProtocolError("the node sent another number of bytes")
     return content
+
+
+class OtherVersionError(PreconditionError):
+    """A node failed, and another holds another version: an older or a newer one."""
+
+
+def open_any(
+    member: Member,
+    others: Iterator[Member],
+    name: ObjectName,
+    info: ObjectInfo,
+    byte_range: ByteRange | None,
+) -> tuple[Member, NodeObject]:
+    """Open the copy on this node; if it fails, on the first of the others that has it.
+
+    Raises:
+        PreconditionError: the first node holds another version, or none.
+        OtherVersionError: it failed, and another holds another version, or none.
+        NodeError: no response is usable.
+    """
+    failure: NodeError | None = None
+    has_other = False
+    while True:
+        try:
+            return member, open_copy(member, name, info, byte_range)
+        except PreconditionError:
+            if failure is None:
+                raise
+            has_other = True
+        except NodeError as exc:
+            failure = exc if failure is None else worse(failure, exc)
+        following = next(others, None)
+        if following is None:
+            break
+        member = following
+    if has_other:
+        raise OtherVersionError("another version is there") from failure
+    raise failure
+
+
+def worse(failure: Failure, later: Failure) -> Failure:
+    """Return which of two nodes' errors to raise: the first.
+
+    But an object is lost only if all copies are, and not if another node failed.
+    """
+    return later if isinstance(failure, LostCopyError) else failure
 
 
 class ResumedObject:

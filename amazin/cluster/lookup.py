@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from amazin.cluster.placement import Placement, Quorum, differ, newest, place
-from amazin.cluster.quorum import ask
+from amazin.cluster.quorum import ask, ask_widely
 from amazin.errors import (
     ConflictError,
     NodeAccessError,
@@ -23,7 +23,7 @@ from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import Roster
 from amazin.model.objects import ObjectInfo, ObjectName
-from amazin.nodes.interface import NodeObject
+from amazin.nodes.interface import Node, NodeObject, Pending
 
 MAX_ATTEMPTS = 3
 """How often a request starts again because the object or the roster changed."""
@@ -48,6 +48,8 @@ class Found:
     """The info from each node that was asked; None: the node has no such object."""
     content: NodeObject | None = None
     """The first of the copies, if it was opened."""
+    is_wide: bool = False
+    """Whether all nodes were asked; those that failed are not in `seen`."""
 
     @property
     def info(self) -> ObjectInfo:
@@ -75,21 +77,24 @@ class Lookup:
         name: ObjectName,
         *,
         opens: bool = False,
+        asks_all: bool = False,
         is_write: bool = False,
         placed: Placed | None = None,
     ) -> Found:
         """Ask a read quorum, or two quorums while the set of nodes changes.
 
         With `opens`, the content is open if the first node has the newest version. With
-        `is_write`, copies of one version may differ, because they will be overwritten.
-        `placed` is the object's placement, if the caller knows it.
+        `asks_all`, all nodes are asked: one outside the quorum may have a newer version
+        of a failed upload. With `is_write`, copies of one version may differ, because
+        they will be overwritten. `placed` is the object's placement, if the caller
+        knows it.
 
         Raises: NodeError, NoNodesError, ConflictError, if this is not possible now.
         """
         for _ in range(MAX_ATTEMPTS):
             placed = placed or self.place(name)
             try:
-                found = self._ask(name, placed, opens)
+                found = self._ask(name, placed, opens, asks_all)
             except NodeAccessError as exc:
                 if not self.has_new_keys(exc.node, placed.snapshot):
                     raise
@@ -105,12 +110,18 @@ class Lookup:
             placed = None
         raise ConflictError("the set of nodes keeps changing")
 
-    def _ask(self, name: ObjectName, placed: Placed, opens: bool) -> Found:
-        answers = ask(
-            placed.placement.quorums,
-            lambda node: node.start_head(name),
-            (lambda node: node.start_get(name)) if opens else None,
-        )
+    def _ask(
+        self, name: ObjectName, placed: Placed, opens: bool, asks_all: bool
+    ) -> Found:
+        def start(node: Node) -> Pending[ObjectInfo]:
+            return node.start_head(name)
+
+        quorums = placed.placement.quorums
+        if asks_all:
+            answers = ask_widely(quorums, start)
+        else:
+            start_get = (lambda node: node.start_get(name)) if opens else None
+            answers = ask(quorums, start, start_get)
         seen: dict[str, ObjectInfo | None] = {}
         opened: dict[str, NodeObject] = {}
         for node, answer in answers.items():
@@ -122,7 +133,7 @@ class Lookup:
         content = opened.pop(copies[0][0], None) if copies else None
         for other in opened.values():
             other.close()
-        return Found(placed, copies, seen, content)
+        return Found(placed, copies, seen, content, asks_all)
 
     def is_gone(self, name: ObjectName) -> bool:
         """Whether every node that might have the object answers that it has none.

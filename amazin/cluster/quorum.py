@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from amazin.cluster.placement import Quorum
 from amazin.errors import (
+    GatewayError,
     LostCopyError,
     NodeError,
     NodeTimeoutError,
     NoNodesError,
     NoSuchKeyError,
 )
+from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.interface import Node, NodeObject, Pending
@@ -63,6 +65,30 @@ def ask(
     read = QuorumRead(quorums, start, start_first)
     read.run()
     return read.answers
+
+
+def ask_widely(quorums: Sequence[Quorum], start: Start) -> Mapping[str, Answer | None]:
+    """Ask all nodes of the quorums; those that fail are not in the result.
+
+    Raises: NodeError: too few nodes gave a usable response.
+    """
+    answers: dict[str, Answer | None] = {}
+    failures: dict[str, NodeError] = {}
+    members = {member.name: member for q in quorums for member in q.members}
+    for node, answer in ask_all(members.values(), start).items():
+        if isinstance(answer, NodeError):
+            failures[node] = answer
+        elif isinstance(answer, NoSuchKeyError):
+            answers[node] = None
+        elif isinstance(answer, GatewayError):
+            raise answer
+        else:
+            answers[node] = answer
+    for quorum in quorums:
+        failed = [m.name for m in quorum.members if m.name in failures]
+        if len(quorum.members) - len(failed) < quorum.needed:
+            raise failures[failed[0]]
+    return answers
 
 
 class QuorumRead:

@@ -85,10 +85,10 @@ class Check:
 
     def read(
         self, name: ObjectName, listed: Mapping[str, ObjectInfo]
-    ) -> dict[str, ObjectInfo]:
+    ) -> tuple[dict[str, ObjectInfo], NodeError | None]:
         """Read all copies; return by node those that are damaged or gone.
 
-        Raises: NodeError, if one can't be read now.
+        And why another one can't be read now, if there is such a one.
         """
         bad: dict[str, ObjectInfo] = {}
         failure: NodeError | None = None
@@ -106,9 +106,7 @@ class Check:
                 bad[node] = info
                 if not is_verifying(member):
                     log.warning("the copy of %s on %s is damaged", shown(name), node)
-        if failure and not bad:
-            raise failure
-        return bad
+        return bad, failure
 
     def note_mended(self, name: ObjectName, count: int, is_lost: bool) -> None:
         """Count what came of the damaged copies of a key."""

@@ -17,10 +17,11 @@ from functools import partial
 from typing import IO
 
 from amazin.cluster.copy_reading import may_be
-from amazin.cluster.downloads import open_copy
+from amazin.cluster.downloads import open_copy, worse
 from amazin.cluster.placement import Placement, place
 from amazin.cluster.uploads import Draft
 from amazin.errors import (
+    GatewayError,
     LostCopyError,
     NodeError,
     NodeProtocolError,
@@ -250,9 +251,10 @@ class KeyRepair:
     def _fetch(self, name: ObjectName, step: CopyStep, file: IO[bytes]) -> None:
         """Read the object into `file` from the first source that succeeds.
 
-        Raises: NodeError, PreconditionError: the error of the first source.
+        Raises: NodeError, PreconditionError: the error of the first source; but
+            LostCopyError only if all sources are damaged.
         """
-        failure: Exception | None = None
+        failure: GatewayError | None = None
         for source in step.sources:
             file.seek(0)
             file.truncate()
@@ -263,7 +265,7 @@ class KeyRepair:
                     self._receive(content, file)
                 return
             except (NodeError, PreconditionError) as exc:
-                failure = failure or exc
+                failure = worse(failure, exc) if failure else exc
         raise failure or NodeError("no node has it")
 
     def _receive(self, content: NodeObject, file: IO[bytes]) -> None:

@@ -255,13 +255,17 @@ def repair_checked(
     name: ObjectName,
     listed: Mapping[str, ObjectInfo],
 ) -> None:
-    """Read all copies of a key, and repair it if need be. Raises: as
-    `KeyRepair.repair`."""
+    """Read all copies of a key, and repair it if need be.
+
+    Raises: as `KeyRepair.repair`; NodeError: a copy can't be read now.
+    """
     mended, is_lost = 0, False
     try:
-        bad = check.read(name, listed)
+        bad, failure = check.read(name, listed)
         if bad or not is_well(context.place(name), listed, context.names):
             mended = key_repair.repair(name, listed, bad)
+        if failure:
+            raise failure
     except LostCopyError:
         is_lost = True
         raise

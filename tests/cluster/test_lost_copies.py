@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from amazin.cluster.large_objects import LargeObjectStore
-from amazin.errors import LostCopyError, NodeError, NoSuchKeyError
+from amazin.errors import LostCopyError, NodeError, NodeFullError, NoSuchKeyError
 from amazin.model.bodies import HeldBody
 from tests.support.fakes import FakeDisk
-from tests.support.world import BROKEN, HEADERS, LONG, NAME, Bytes, World
+from tests.support.world import BROKEN, HEADERS, LONG, NAME, Bytes, Once, World
 
 
 def whole(info: object) -> None:
@@ -155,3 +155,68 @@ def test_what_is_stored_once_is_stored_again_where_it_is_lost(replicas: int) -> 
     holders(world)[0].damaged.add(NAME)
     objects.put_once(NAME, HeldBody(b"hello"), HEADERS)
     assert not holders(world)[0].damaged
+
+
+@either_way
+def test_an_overwrite_between_two_openings_is_read(
+    choose: Callable[[object], None] | None,
+) -> None:
+    world = stored(2)
+    lost, held = holders(world)
+    lost.damaged.add(NAME)
+    held.before["get"] = Once(lambda: world.put(b"newer"))
+    assert read(world, choose) == b"newer"
+
+
+@either_way
+def test_what_is_deleted_between_two_openings_is_not_there(
+    choose: Callable[[object], None] | None,
+) -> None:
+    world = stored(2)
+    lost, held = holders(world)
+    lost.damaged.add(NAME)
+    held.before["get"] = Once(lambda: world.cluster.delete(NAME))
+    with pytest.raises(NoSuchKeyError):
+        read(world, choose)
+
+
+@either_way
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_a_whole_newer_copy_of_a_failed_upload_is_read(
+    choose: Callable[[object], None] | None, replicas: int
+) -> None:
+    world = stored(replicas, replicas)
+    first, second = world.ranked[:2]
+    first.is_full = True
+    with pytest.raises(NodeFullError):
+        world.put(b"newer")
+    first.damaged.add(NAME)
+    for disk in world.ranked[2:]:
+        disk.failing = BROKEN
+    assert read(world, choose) == second.objects[NAME][1] == b"newer"
+    assert world.cluster.head(NAME).info.etag == second.objects[NAME][0].etag
+
+
+def test_a_lost_object_is_looked_for_twice() -> None:
+    world = stored(2)
+    for disk in holders(world):
+        disk.damaged.add(NAME)
+    world.forget_calls()
+    with pytest.raises(LostCopyError):
+        read(world)
+    openings = [calls.count("get") for calls in world.calls()]
+    assert openings == [3, 2, 1]
+
+
+def test_what_may_be_on_a_node_that_is_away_is_not_lost_at_a_second_look() -> None:
+    world = stored(3, 3)
+    first, second, third = world.ranked
+    second.is_full = True
+    with pytest.raises(NodeFullError):
+        world.put(b"newer")
+    assert third.objects[NAME] == first.objects[NAME]
+    first.damaged.add(NAME)
+    third.failing = BROKEN
+    with pytest.raises(NodeError) as raised:
+        read(world)
+    assert not isinstance(raised.value, LostCopyError)

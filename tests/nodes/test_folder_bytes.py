@@ -251,6 +251,19 @@ def test_a_lost_copy_that_is_whole_again_is_read_after_a_while(
     assert not is_marked(node)
 
 
+def test_a_lost_copy_is_looked_at_again_after_the_clock_was_set_back(
+    node: FolderNode, tmp_path: Path, clock: FakeClock
+) -> None:
+    store(node, LONG)
+    flip(tmp_path, 0)
+    with pytest.raises(LostCopyError):
+        fetch(node)
+    flip(tmp_path, 0)
+    clock.now -= 100
+    node.start_get(NAME).wait().close()
+    assert not is_marked(node)
+
+
 def test_what_is_looked_at_again_is_verified_as_a_whole(
     node: FolderNode, tmp_path: Path, clock: FakeClock
 ) -> None:

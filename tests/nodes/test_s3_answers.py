@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from amazin.errors import (
     GatewayError,
     NodeAccessError,
+    NodeBusyError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -61,9 +62,9 @@ METHODS = pytest.mark.parametrize("method", list(QUESTIONS))
         ("409 Conflict", "OperationAborted", NodeError),
         ("416 Range Not Satisfiable", "InvalidRange", NodeProtocolError),
         ("301 Moved Permanently", "PermanentRedirect", NodeProtocolError),
-        ("429 Too Many Requests", "", NodeError),
+        ("429 Too Many Requests", "", NodeBusyError),
         ("500 Internal Server Error", "InternalError", NodeError),
-        ("503 Service Unavailable", "SlowDown", NodeError),
+        ("503 Service Unavailable", "SlowDown", NodeBusyError),
         ("507 Insufficient Storage", "", NodeFullError),
     ],
 )
@@ -77,6 +78,13 @@ def test_errors_by_status(method: str, status: str, code: str, kind: type) -> No
     ):
         QUESTIONS[method](node)
     assert type(caught.value) is kind
+
+
+def test_a_copy_that_can_not_be_read_does_not_mean_a_busy_node() -> None:
+    data = error("503 Service Unavailable", "SlowDownRead")
+    with playing([TAKE_REQUEST, data]) as (node, _), pytest.raises(NodeError) as caught:
+        get(node)
+    assert type(caught.value) is NodeError
 
 
 @pytest.mark.parametrize("code", ["XMinioStorageFull", "IncompleteBody"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from amazin.cluster.check_results import CheckResult, read_result
-from amazin.errors import NodeError, NodeProtocolError
+from amazin.errors import LostCopyError, NodeBusyError, NodeError, NodeProtocolError
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import CHUNK_BYTES, ObjectName
 from amazin.model.stored_names import CHECK_NAME, shown
@@ -107,6 +107,22 @@ def test_a_passing_failure_is_no_damage() -> None:
     report = check(world)
     assert report.is_well
     assert (report.damaged, report.copies) == (0, 0)
+
+
+@pytest.mark.parametrize("fails", [[0, 1], [0], [1]])
+def test_what_a_busy_node_does_not_send_is_not_damaged(fails: list[int]) -> None:
+    world = world_with()
+    errors = iter(NodeBusyError("503") if at in fails else BROKEN for at in range(2))
+
+    def fail() -> None:
+        if error := next(errors, None):
+            raise error
+
+    holders(world)[0].before_object["get", NAMES[4]] = fail
+    report = check(world)
+    result = read_result(world.cluster)
+    assert result
+    assert (report.damaged, report.copies, result.unread) == (0, 0, 1)
 
 
 def test_what_no_node_has_whole_is_told_and_left() -> None:
@@ -245,6 +261,28 @@ def test_a_copy_on_a_node_that_fails_is_not_read_and_told() -> None:
     assert result.unread == 1
 
 
+def test_a_missing_copy_is_made_although_another_can_not_be_read() -> None:
+    world = World(3)
+    world.cluster.put(NAMES[4], HeldBody(b"hello"), HEADERS)
+    first, _, third = world.ranked
+    del third.objects[NAMES[4]]
+    first.before_object["get", NAMES[4]] = lambda: raise_(NodeBusyError("503"))
+    report = check(world)
+    assert body_of(third) == b"hello"
+    assert (report.copies, report.failures) == (1, 1)
+
+
+def test_a_copy_that_can_not_be_read_is_told_beside_a_damaged_one() -> None:
+    world = World(3)
+    world.cluster.put(NAMES[4], HeldBody(b"hello"), HEADERS)
+    first, second, _ = world.ranked
+    rot(second)
+    first.before_object["get", NAMES[4]] = lambda: raise_(NodeBusyError("503"))
+    report = check(world)
+    assert body_of(second) == b"hello"
+    assert (report.mended, report.failures) == (1, 1)
+
+
 def raise_(error: Exception) -> None:
     raise error
 
@@ -266,3 +304,29 @@ def test_what_is_said_of_a_check() -> None:
     report.has_resumed = True
     assert "going on with an earlier check" in one_line(report)
     assert shown(CHECK_NAME) == "the result of the last check"
+
+
+def after_first(error: Exception) -> Callable[[], None]:
+    """Return what raises the error, but not at its first call."""
+    errors = iter([None])
+
+    def act() -> None:
+        if later := next(errors, error):
+            raise later
+
+    return act
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_a_node_that_fails_may_have_whole_is_not_lost(lost: int) -> None:
+    world = World(3)
+    name = NAMES[4]
+    world.cluster.put(name, HeldBody(b"hello"), HEADERS)
+    *others, third = world.ranked
+    del third.objects[name]
+    others[lost].before_object["get", name] = after_first(LostCopyError("damaged"))
+    others[1 - lost].before_object["get", name] = after_first(BROKEN)
+    report = check(world)
+    result = read_result(world.cluster)
+    assert result
+    assert (report.failures, result.lost, result.lost_names) == (1, 0, [])

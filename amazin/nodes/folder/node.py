@@ -303,7 +303,7 @@ class FolderNode:
         For what was stored before there were any, and for what was found lost.
         Raises: LostCopyError; UnverifiedError, if the file is large.
         """
-        if self._clock() - row.damaged_at < RECHECK_SECONDS:
+        if 0 <= self._clock() - row.damaged_at < RECHECK_SECONDS:
             raise LostCopyError("the copy was found damaged or gone a moment ago")
 
         is_large = path.stat().st_size > BLOCK_BYTES

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from amazin.errors import (
     GatewayError,
     NodeAccessError,
+    NodeBusyError,
     NodeError,
     NodeFullError,
     NodeProtocolError,
@@ -45,6 +46,9 @@ _FULL_CODES = (
     "IncompleteBody",
 )
 """MinIO says the last one of a whole upload if its disk gets full meanwhile."""
+_BUSY_STATUSES = (408, 429, 503, 504)
+_UNREADABLE_CODE = "SlowDownRead"
+"""MinIO says this, with 503, also of a copy whose bytes are damaged."""
 
 
 class RemovedDirectoryError(NodeError):
@@ -110,7 +114,9 @@ def error_for(status: int, code: str) -> GatewayError:
         return NodeFullError("the node is full")
     if code == "ExistingObjectIsDirectory":
         return RemovedDirectoryError("a delete removed the directory of the upload")
-    if status >= 500 or status in (408, 409, 429):
+    if status in _BUSY_STATUSES and code != _UNREADABLE_CODE:
+        return NodeBusyError(f"the node answered {status} {code}".rstrip())
+    if status >= 500 or status == 409:
         return NodeError(f"the node answered {status} {code}".rstrip())
     return NodeProtocolError(f"the node answered {status} {code}".rstrip())
 
