@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from amazin.cluster import cluster, listing, lookup, placement, quorum, uploads
+from amazin.cluster import cluster, listing, lookup, placement, quorum, stamps, uploads
 from amazin.errors import GatewayError, NodeError, NoSuchBucketError
 from amazin.membership import member, roster, roster_store
 from amazin.model.objects import Stamp
@@ -70,10 +70,8 @@ def believe_lost_disks() -> Iterator[None]:
 
 def trust_own_clock() -> Any:
     """Stamps come from the local clock alone."""
-    real = cluster.Cluster._next_stamp
-    return replaced(
-        cluster.Cluster, "_next_stamp", lambda self, seen: real(self, Stamp(0, 0))
-    )
+    real = stamps.Stamps.next
+    return replaced(stamps.Stamps, "next", lambda self, seen: real(self, Stamp(0, 0)))
 
 
 def delete_for_good() -> Any:
