@@ -31,6 +31,7 @@ from tests.support.folder_node import (
     start_python,
     store,
 )
+from tests.support.waiting import await_that
 
 
 @pytest.mark.parametrize("condition", ["if_absent=True", f"if_match={'0' * 32!r}"])
@@ -191,9 +192,13 @@ def test_acknowledged_objects_survive_kill_9_whole(tmp_path: Path, turns: int) -
         assert len(late) <= 1
         assert all(found[key] - acknowledged[key] > 0 for key in late)
         acknowledged = found
-    with closing(FolderNode("node-1", tmp_path, orphan_age_seconds=0)) as node:
-        node.start_check().wait()
-        assert len(content(tmp_path)) == len(list(node.list_objects("store")))
+
+    def is_swept() -> bool:  # opening it sweeps, for a limited time
+        with closing(FolderNode("node-1", tmp_path, orphan_age_seconds=0)) as node:
+            node.start_check().wait()
+            return len(content(tmp_path)) == len(list(node.list_objects("store")))
+
+    assert await_that(is_swept)
     assert ask_index(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 
