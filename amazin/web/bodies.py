@@ -170,6 +170,16 @@ def _drained(
     return is_at_end
 
 
+def has_no_end(environ: WSGIEnvironment) -> bool:
+    """Whether no request can follow: the body broke off, or its end is unknown."""
+    if getattr(environ["wsgi.input"], "failed", False):  # gunicorn's
+        return True
+    try:
+        return (unread_length(environ) or 0) > DRAIN_BYTES
+    except HTTPError:
+        return True
+
+
 def unread_length(environ: WSGIEnvironment) -> int | None:
     """Return the bytes of the body that were not read yet; None: it is chunked.
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
-from wsgiref.types import WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.blocking import pause
 from amazin.model.objects import CHUNK_BYTES
@@ -81,6 +81,17 @@ def forget_continue(environ: WSGIEnvironment) -> None:
     held = getattr(environ["wsgi.input"], "reader", None)
     if isinstance(held, HeldContinue):
         held.give_up()
+
+
+def announce_close(start_response: StartResponse) -> None:
+    """Let the response say that its connection closes, and close it.
+
+    Applications may not send the header Connection (PEP 3333). Does nothing under
+    servers other than gunicorn.
+    """
+    response: Any = getattr(start_response, "__self__", None)
+    if hasattr(response, "force_close"):
+        response.force_close()
 
 
 def limit_silence(environ: WSGIEnvironment, seconds: float) -> None:

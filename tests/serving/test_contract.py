@@ -30,6 +30,7 @@ from tests.support.bare_http import (
     head,
     put,
     require_broken_download,
+    require_last_answers,
     require_moving_uploads,
     require_timely_uploads,
     send,
@@ -537,6 +538,12 @@ def test_a_slow_reader_costs_no_memory(gateway: GatewayProcess) -> None:
         connection.close()
     after = [resident_peak_kib(pid) for pid in gateway.workers()]
     assert max(after) - max(before) < 16 * 1024
+
+
+def test_an_answer_after_which_no_request_can_follow_says_so(
+    gateway: GatewayProcess,
+) -> None:
+    require_last_answers(gateway)
 
 
 # Slowness

@@ -101,6 +101,22 @@ def require_broken_download(gateway: GatewayProcess) -> None:
     assert gateway.ask("DELETE", "/object/broken").status == 204
 
 
+def require_last_answers(gateway: GatewayProcess) -> None:
+    """End uploads in ways after which no request can follow: the answers say so."""
+    known, chunked = "Content-Length: 9", "Transfer-Encoding: chunked"
+    for line, framing, data, status in (
+        ("PUT /object/last", known, b"hello", 400),
+        ("PUT /objects/last", known, b"hello", 400),
+        ("PUT /object/last", chunked, b"5\r\nhel", 400),
+        ("PUT /object/last", chunked, b"zz\r\nhello\r\n0\r\n\r\n", 400),
+        ("POST /objects/delete", known, b'{"keys":', 400),
+        ("PUT /object/last", "Content-Length: 99999999999999", b"", 413),
+    ):
+        upload = head(line, framing, *JSON) + data
+        (answer,) = send(gateway, upload, "PUT", is_ended=True)
+        assert (answer.status, answer.headers["Connection"]) == (status, "close"), line
+
+
 def dribbled(gateway: GatewayProcess, line: str) -> tuple[bytes, float]:
     """Upload a byte each 50 ms; returns the status, and when it came."""
     begun = time.monotonic()
@@ -109,9 +125,12 @@ def dribbled(gateway: GatewayProcess, line: str) -> tuple[bytes, float]:
         while time.monotonic() < begun + 20:
             sock.send(b"x")
             try:
-                return sock.recv(4096).split()[1], time.monotonic() - begun
+                answer = sock.recv(4096)
             except TimeoutError:
                 continue
+            status = answer.split()[1]
+            assert (b"Connection: close" in answer) == (status == b"408")
+            return status, time.monotonic() - begun
     raise AssertionError("no answer")
 
 
@@ -161,3 +180,4 @@ def require_moving_uploads(gateway: GatewayProcess) -> None:
             (answer,) = answers(file, ("PUT",))
             assert answer.status == 408
             assert b"for too long" in answer.body
+            assert answer.headers["Connection"] == "close"
