@@ -117,11 +117,11 @@ def require_last_answers(gateway: GatewayProcess) -> None:
         assert (answer.status, answer.headers["Connection"]) == (status, "close"), line
 
 
-def dribbled(gateway: GatewayProcess, line: str) -> tuple[bytes, float]:
+def dribbled(gateway: GatewayProcess, line: str, *headers: str) -> tuple[bytes, float]:
     """Upload a byte each 50 ms; returns the status, and when it came."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=0.05) as sock:
-        sock.sendall(head(line, "Content-Length: 100000", *JSON))
+        sock.sendall(head(line, "Content-Length: 100000", *JSON, *headers))
         while time.monotonic() < begun + 20:
             sock.send(b"x")
             try:
@@ -165,11 +165,13 @@ def ask_for_long(gateway: GatewayProcess) -> None:
 
 
 def require_moving_uploads(gateway: GatewayProcess) -> None:
-    """Send uploads that stand still: those that are spooled end soon.
+    """Send uploads that stand still, or dribble: those that are spooled end soon.
 
-    The gateway has a SPOOL_TIMEOUT of 0.2 s.
+    The gateway has a SPOOL_TIMEOUT of 0.2 s, and a REQUEST_TIMEOUT of 1 s.
     """
     chunked, known = "Transfer-Encoding: chunked", "Content-Length: 100"
+    status, seconds = dribbled(gateway, "PUT /object/still", "If-None-Match: *")
+    assert (status, seconds < 0.9) == (b"408", True)
     for line, *headers in (
         ("PUT /object/still", chunked),
         ("PUT /object/still", known, "If-None-Match: *"),
