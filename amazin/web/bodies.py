@@ -15,7 +15,7 @@ from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.bodies import ClosableBody
 from amazin.model.digests import CheckedBody
 from amazin.model.objects import CHUNK_BYTES, UNKNOWN_SIZE
-from amazin.web.digests import CLAIMS, claims_of
+from amazin.web.digests import READ, claims_of
 from amazin.web.framing import (
     DEADLINE,
     announced_length,
@@ -114,7 +114,8 @@ def stream_body(
     is checked against the digests that the request has: see `CheckedBody`.
 
     Raises: HTTPError: 400 malformed or ambiguous framing, or a malformed digest, 411 no
-        length, 413 a Content-Length above `limit` bytes, 501 unknown framing.
+        length, 413 a Content-Length above `limit` bytes, 501 unknown framing, or a
+        digest in a trailer.
     """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
@@ -125,7 +126,7 @@ def stream_body(
         body = ChunkedBody(stream, limit, deadline, piece_bytes)
     else:
         environ[_BODY] = body = StreamedBody(stream, length, deadline, piece_bytes)
-    if environ.keys().isdisjoint(CLAIMS) and not environ.get("QUERY_STRING"):
+    if environ.keys().isdisjoint(READ) and not environ.get("QUERY_STRING"):
         return body
     claims = claims_of(environ)
     return CheckedBody(body, claims) if claims else body
