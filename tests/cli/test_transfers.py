@@ -126,6 +126,19 @@ def test_put_sends_type_headers_and_token(place: Path, gateway: Gateway) -> None
     assert [headers[name] for name in names] == expected
 
 
+def test_put_tells_of_headers_that_only_some_gateways_keep(
+    place: Path, gateway: Gateway
+) -> None:
+    (place / "a").write_bytes(BODY)
+    server = gateway(store)
+    given = ("X-Owner: me", "x-meta-a: b", "X-Amz-Meta-A: b", "X-Amz-Checksum-Sha1: x")
+    words = [word for header in given for word in ("--header", header)]
+    found = run(server, "put", "a", "photos/a", "--quiet", *words)
+    assert found.stderr.splitlines() == [
+        "X-Owner is kept only if METADATA_HEADERS there names it"
+    ]
+
+
 def test_standard_input_is_sent_chunked(gateway: Gateway) -> None:
     server = gateway(store)
     run(server, "put", "-", "photos/a", data=BODY)
