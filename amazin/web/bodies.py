@@ -24,7 +24,7 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import forget_continue, limit_reading, limit_slowness
+from amazin.web.server_quirks import end_limits, forget_continue, limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**30, 120.0
 """Limits for reading the rest of a refused upload, so that its client sees the refusal:
@@ -153,8 +153,7 @@ def drain(
     except (BodyError, LateError, HTTPError, OSError):
         return False
     finally:
-        limit_reading(environ, math.inf)  # the next request has its own limits
-        limit_slowness(environ, math.inf)
+        end_limits(environ)
 
 
 def _drained(

@@ -118,17 +118,21 @@ def announce_close(start_response: StartResponse) -> None:
 
 
 def limit_slowness(environ: WSGIEnvironment, seconds: float) -> None:
-    """Let reads of the request's body fail when too little comes in so long; inf: none.
+    """Let reads of the request's body fail when too little comes in so long.
 
     What is too little: see `Pace`. Does nothing under servers other than gunicorn.
     """
     sock = environ.get("gunicorn.socket")
     has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
-    if sock is None or not has_body:
-        return
-    if seconds < math.inf:
+    if sock is not None and has_body:
         _paces[sock] = Pace(seconds)
-    else:
+
+
+def end_limits(environ: WSGIEnvironment) -> None:
+    """Let the next request of this connection have its own limits."""
+    sock = environ.get("gunicorn.socket")
+    if sock is not None:
+        _limits.pop(sock, None)
         _paces.pop(sock, None)
 
 
