@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from amazin.api.services import Services
 from amazin.errors import SettingsError
+from amazin.membership.room import ANSWERING
 from amazin.settings.settings import Settings
 from amazin.web.access import has_token
 from amazin.web.messages import Request, Response, Route, json_response
@@ -25,8 +26,8 @@ def ready(request: Request, services: Services) -> Response:
     The nodes are named to those who may use them. A full node answers: what it holds
     can be read and deleted.
     """
-    states = services.states.get()
-    answering = [state in ("up", "full") for state in states.values()]
+    states = services.states()
+    answering = [state in ANSWERING for state in states.values()]
     query = request.environ.get("QUERY_STRING", "")
     wants_all = "all" in parse_qs(query, keep_blank_values=True)
     is_ready = bool(answering) and (all(answering) if wants_all else any(answering))

@@ -55,7 +55,14 @@ class Services:
         """The cluster's buckets, with this process's cache."""
         return Buckets(self.cluster)
 
+    def states(self) -> dict[str, str]:
+        """Return the state of each node, as `Cluster.states` did a moment ago.
+
+        Except that a node which failed since then is not told to answer.
+        """
+        states = self._recent_states.get()
+        return {**states, **self.cluster.skipped(states)}
+
     @cached_property
-    def states(self) -> Recent[dict[str, str]]:
-        """The state of each node, as `Cluster.states`."""
+    def _recent_states(self) -> Recent[dict[str, str]]:
         return Recent(self.cluster.states, STATES_SECONDS)

@@ -34,7 +34,7 @@ from amazin.errors import (
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
-from amazin.membership.room import state_of, try_uploads
+from amazin.membership.room import ANSWERING, state_of, try_uploads
 from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.objects import (
     BUCKET,
@@ -356,6 +356,14 @@ class Cluster:
         )
         return {
             name: state_of(members[name], answer) for name, answer in answers.items()
+        }
+
+    def skipped(self, states: Mapping[str, str]) -> dict[str, str]:
+        """Return new states for those that `states` tells to answer but are skipped."""
+        return {
+            name: "the node failed a moment ago"
+            for name, member in self._membership.snapshot().members.items()
+            if member.is_skipped and states.get(name) in ANSWERING
         }
 
     def problem(self) -> str:

@@ -34,6 +34,10 @@ def try_uploads(members: Iterable[Member]) -> None:
             member.note_room()
 
 
+ANSWERING = ("up", "full")
+"""The states of nodes that answer."""
+
+
 def state_of(member: Member, answer: object) -> str:
     """Return `up`, `full`, or what is wrong, given a node's response to a check."""
     if isinstance(answer, GatewayError) and not isinstance(answer, NodeFullError):

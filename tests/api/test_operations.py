@@ -10,11 +10,14 @@ import pytest
 from amazin.api.blob_server import routes
 from amazin.api.routes import all_routes
 from amazin.errors import NodeError, NodeTimeoutError, SettingsError
+from amazin.membership.membership import Membership
+from amazin.model.node_specs import NodeSpec
 from amazin.nodes.interface import Node
 from amazin.settings.settings import Settings
 from amazin.web.messages import Route
 from gateway import Gateway
-from tests.support.app import ScriptedNode, call, make_app
+from tests.support.app import FixedMembership, ScriptedNode, call, make_app
+from tests.support.fakes import memory_nodes
 
 UP = None
 
@@ -177,3 +180,20 @@ def test_nobody_needs_a_token_to_ask() -> None:
         for method in ("GET", "HEAD"):
             assert call(app, method, path).status == 200
     assert call(app, "GET", "/object/a").status == 401
+
+
+def test_who_comes_later_hears_of_a_node_that_failed_since() -> None:
+    """What a readiness check found shortly before is repeated for the others only."""
+    membership = FixedMembership(memory_nodes())
+    app = make_app(membership=cast(Membership, membership))
+    assert call(app, "GET", "/health/ready?all").status == 200
+    failed = membership.snapshot().members["node-2"]
+    failed.spec = NodeSpec("node-2", "http://127.0.0.1:9")
+    try:
+        failed.note_failure(SILENT)
+        answer = call(app, "GET", "/health/ready?all")
+        states = [node["state"] for node in answer.json["nodes"]]
+        assert states == ["up", "the node failed a moment ago", "up"]
+        assert answer.status == 503
+    finally:
+        failed.close()

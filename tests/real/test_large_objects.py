@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -249,13 +250,12 @@ def test_a_node_may_die_in_the_middle_of_a_download(site: Site) -> None:
     with site.gateway() as gateway:
         assert gateway.ask("PUT", "/object/x", data).status == 201
         for server in site.servers:
-            connection = gateway.connect()
-            connection.request("GET", "/object/x")
-            response = connection.getresponse()
-            got = response.read(PART)
-            server.kill()
-            got += response.read()
-            connection.close()
+            with closing(gateway.connect()) as connection:
+                connection.request("GET", "/object/x")
+                response = connection.getresponse()
+                got = response.read(PART)
+                server.kill()
+                got += response.read()
             assert got == data
             server.start()
             wait_until(lambda: gateway.ask("GET", "/health/ready?all").status == 200)
