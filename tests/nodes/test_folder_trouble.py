@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from amazin.errors import NodeError, NodeFullError, NodeUnreachableError
+from amazin.errors import (
+    LostCopyError,
+    NodeFullError,
+    NodeUnreachableError,
+)
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
 from tests.support.folder_node import NAME, content, fetch, require_failures, store
@@ -173,6 +177,14 @@ def test_a_corrupt_or_unknown_index_is_an_error(tmp_path: Path, damage: str) -> 
         require_failures(node)
 
 
+def require_lost(node: FolderNode) -> None:
+    """Check that the node knows it has no whole copy, also without reading it."""
+    for _ in range(2):
+        with pytest.raises(LostCopyError):
+            fetch(node)
+        assert node.start_head(NAME).wait().is_damaged
+
+
 def plant(kind: str, folder: Path, path: Path) -> None:
     """Let a content file be something else."""
     path.unlink()
@@ -193,8 +205,7 @@ def test_content_that_is_no_file_is_refused_and_can_be_overwritten(
 ) -> None:
     store(node, b"x")
     plant(kind, tmp_path, content(tmp_path)[0])
-    with pytest.raises(NodeError):
-        fetch(node)
+    require_lost(node)
     with closing(FolderNode("node-1", tmp_path, orphan_age_seconds=0)) as other:
         other.start_check().wait()  # no pipe holds it up
     store(node, b"y")
@@ -214,18 +225,21 @@ def test_content_that_is_no_file_is_refused_and_can_be_overwritten(
         "ab",
         "A" * 32,
         f"{'a' * 32}/",
+        "ab/" + "a" * 29,
+        b"a" * 32,
+        b"\xff",
     ],
 )
 def test_a_damaged_index_names_no_file_outside(
-    node: FolderNode, tmp_path: Path, file: str
+    node: FolderNode, tmp_path: Path, file: str | bytes
 ) -> None:
     store(node, b"x")
     (tmp_path / "secret").write_bytes(b"x")
     with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
         connection.execute("UPDATE objects SET file = ?", (file,))
         connection.commit()
-    with pytest.raises(NodeError):
-        fetch(node)
+    require_lost(node)
+    node.note_lost()
     node.start_delete(NAME).wait()
     assert list(node.list_objects("store")) == []
     assert (tmp_path / "secret").read_bytes() == b"x"
