@@ -243,3 +243,51 @@ def test_a_damaged_index_names_no_file_outside(
     node.start_delete(NAME).wait()
     assert list(node.list_objects("store")) == []
     assert (tmp_path / "secret").read_bytes() == b"x"
+
+
+UNREADABLE = {
+    "size": ["abc", -1, 5.5, b"x"],
+    "etag": ["a\r\nX: y", b"\xff"],
+    "stamp": [b"\xff"],
+    "headers": ["", "[1]", "5", "null", '{"Content-Type":5}', b"\xff"],
+    "damaged": ["x"],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(column, value) for column, values in UNREADABLE.items() for value in values],
+)
+def test_an_entry_that_is_damaged_is_a_lost_copy(
+    node: FolderNode, tmp_path: Path, column: str, value: object
+) -> None:
+    store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute(f"UPDATE objects SET {column} = ?", (value,))
+        connection.commit()
+    require_lost(node)
+    assert [key for key, _ in node.list_objects("store")] == [NAME.key]
+    store(node, b"y")
+    assert fetch(node) == b"y"
+    node.start_delete(NAME).wait()
+    assert list(node.list_objects("store")) == []
+
+
+def test_text_in_the_index_that_is_not_utf8_is_no_failure(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("UPDATE objects SET headers = CAST(x'ff' AS TEXT)")
+        connection.commit()
+    require_lost(node)
+
+
+def test_checksums_that_are_none_are_made_anew(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("UPDATE objects SET sums = 5")
+        connection.commit()
+    assert fetch(node) == b"x"

@@ -218,13 +218,15 @@ class Index:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         timeout=_BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         uri=True,
     )
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return connection
 
 
 def _upgrade(connection: sqlite3.Connection, is_needed: bool) -> bool:
@@ -336,6 +338,10 @@ def _has_bucket(connection: sqlite3.Connection, bucket: str) -> bool:
     return connection.execute(known, (bucket.encode(),)).fetchone() is not None
 
 
+_UNREADABLE = ObjectInfo(0, "", 0, None, {}, is_damaged=True)
+"""Stands for what a damaged entry says: older than every version, and lost."""
+
+
 def _row(
     key: bytes,
     file: str,
@@ -346,10 +352,23 @@ def _row(
     damaged_at: int,
     sums: bytes | None = None,
 ) -> Row:
-    label = Label.parse(label_text)
-    modified_ns = label.stamp.nanoseconds if label else 0
-    is_damaged = damaged_at > 0
-    info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers), is_damaged)
+    try:
+        label = Label.parse(label_text)
+        modified_ns = label.stamp.nanoseconds if label else 0
+        kept, is_lost = json.loads(headers), damaged_at > 0
+        is_readable = (
+            isinstance(size, int)
+            and size >= 0
+            and etag.isprintable()
+            and {str, *map(type, kept.values())} == {str}
+        )
+        info = ObjectInfo(size, etag, modified_ns, label, kept, is_lost)
+    except (AttributeError, TypeError, ValueError):
+        is_readable = False
+    if not is_readable:  # it can be replaced and removed
+        info = _UNREADABLE
+        damaged_at = (isinstance(damaged_at, int) and damaged_at) or 1
+    sums = sums if isinstance(sums, bytes) else None
     return Row(key.decode(), file, info, damaged_at, sums)
 
 
