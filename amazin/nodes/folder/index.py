@@ -338,10 +338,6 @@ def _has_bucket(connection: sqlite3.Connection, bucket: str) -> bool:
     return connection.execute(known, (bucket.encode(),)).fetchone() is not None
 
 
-_UNREADABLE = ObjectInfo(0, "", 0, None, {}, is_damaged=True)
-"""Stands for what a damaged entry says: older than every version, and lost."""
-
-
 def _row(
     key: bytes,
     file: str,
@@ -352,9 +348,10 @@ def _row(
     damaged_at: int,
     sums: bytes | None = None,
 ) -> Row:
+    """Return an entry; one that makes no sense is that of a lost copy."""
+    label = Label.parse(label_text) if isinstance(label_text, str) else None
+    modified_ns = label.stamp.nanoseconds if label else 0
     try:
-        label = Label.parse(label_text)
-        modified_ns = label.stamp.nanoseconds if label else 0
         kept, is_lost = json.loads(headers), damaged_at > 0
         is_readable = (
             isinstance(size, int)
@@ -365,8 +362,9 @@ def _row(
         info = ObjectInfo(size, etag, modified_ns, label, kept, is_lost)
     except (AttributeError, TypeError, ValueError):
         is_readable = False
-    if not is_readable:  # it can be replaced and removed
-        info = _UNREADABLE
+    if not is_readable:
+        # Its stamp counts: without it an older version elsewhere would be the newest.
+        info = ObjectInfo(0, "", modified_ns, label, {}, is_damaged=True)
         damaged_at = (isinstance(damaged_at, int) and damaged_at) or 1
     sums = sums if isinstance(sums, bytes) else None
     return Row(key.decode(), file, info, damaged_at, sums)
