@@ -41,7 +41,7 @@ from amazin.model.objects import (
 )
 from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
-from amazin.nodes.folder.content import SHARDS
+from amazin.nodes.folder.content import SHARDS, NoFileError
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -246,7 +246,7 @@ class FolderNode:
 
     def _look(self, name: ObjectName) -> ObjectInfo:
         def measure(row: Row, path: Path) -> ObjectInfo:
-            is_short = not row.damaged_at and path.stat().st_size != row.info.size
+            is_short = not row.damaged_at and path.lstat().st_size != row.info.size
             return gone(row, "has another size") if is_short else row.info
 
         def gone(row: Row, reason: str = "is gone") -> ObjectInfo:
@@ -289,7 +289,7 @@ class FolderNode:
             row = self._find(name, has_sums)
             try:
                 return use(row, self._index.content.path_of(row.file))
-            except FileNotFoundError:
+            except (FileNotFoundError, NoFileError):
                 # An overwrite may have removed the file since the entry was read, and
                 # has written another one.
                 if row.file == seen:
@@ -309,7 +309,7 @@ class FolderNode:
         is_large = path.stat().st_size > BLOCK_BYTES
 
         def verify() -> bytes:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NoFileError):
                 sums = verified_sums(path, lose, "md5", row.info.etag)
                 if row.damaged_at or is_large:  # else it is soon done again
                     self._note(note_whole, name, row.file, sums)
