@@ -205,7 +205,7 @@ class BlobFolder:
             raise LostCopyError("the blob was found damaged a moment ago")
         if not is_sha1(blob_id):
             return None
-        if verdict.sums or not info.size:
+        if verdict.sums:
             return verdict.sums
         verify = partial(self._verify_old, blob_id, info)
         if info.size > BLOCK_BYTES:
