@@ -28,10 +28,9 @@ from amazin.membership.membership import (
     Snapshot,
 )
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.roster_store import ROSTER_NAME
 from amazin.membership.transitions import DesiredNodes, RosterView, settle
 from amazin.model.node_specs import Discovery, NodeSpec
-from amazin.model.objects import ObjectName
+from amazin.model.objects import ROSTER_NAME, ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from amazin.request_limits import request_deadline

@@ -34,6 +34,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.model.objects import (
+    ROSTER_NAME,
     UNKNOWN_SIZE,
     Label,
     ObjectInfo,
@@ -129,7 +130,9 @@ class FolderNode:
         """Ask to store an object; nothing happens before `wait`."""
         info = ObjectInfo(len(data), "", label.stamp.nanoseconds, label, dict(headers))
         conditions = Conditions(if_match, if_absent, keeps_newer)
-        return PendingCall(self._calls, lambda: self._put(name, data, info, conditions))
+        put = partial(self._put, name, data, info, conditions)
+        is_roster = name == ROSTER_NAME
+        return PendingCall(self._calls, partial(self._spend, put) if is_roster else put)
 
     def _put(
         self, name: ObjectName, data: bytes, info: ObjectInfo, conditions: Conditions
@@ -140,6 +143,10 @@ class FolderNode:
             return upload.store()
         finally:
             upload.drop()
+
+    def _spend(self, work: Callable[[], T]) -> T:
+        """Do what has to be possible in a full folder, too."""
+        return self._index.reserve.spend(work, self._index.shrink_log)
 
     def start_upload(
         self,
@@ -345,7 +352,7 @@ class FolderNode:
         """Remove an object, also from a full folder."""
         delete = partial(self._delete, name, if_match)
         try:
-            self._index.reserve.spend(delete, self._index.shrink_log)
+            self._spend(delete)
         except (OSError, sqlite3.Error) as exc:
             if not is_no_space(exc):
                 raise
