@@ -8,15 +8,17 @@ import os
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from amazin.errors import (
     LostCopyError,
+    NodeError,
     NodeFullError,
     NodeUnreachableError,
+    NoSuchKeyError,
 )
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
@@ -183,6 +185,30 @@ def require_lost(node: FolderNode) -> None:
         with pytest.raises(LostCopyError):
             fetch(node)
         assert node.start_head(NAME).wait().is_damaged
+
+
+def test_a_damaged_key_is_never_that_of_another_object(tmp_path: Path) -> None:
+    names = [ObjectName("store", f"key{number:02}") for number in range(12)]
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        for name in names:
+            store(node, name.key.encode(), name)
+    index = tmp_path / "index.sqlite"
+    whole = index.read_bytes()
+    for name in names:
+        index.write_bytes(whole.replace(f"store{name.key}".encode(), b"s\xf4orekey99"))
+        with closing(FolderNode("node-1", tmp_path)) as node:
+            for each in names:
+                with suppress(NodeError, NoSuchKeyError):
+                    assert fetch(node, each) == each.key.encode()
+
+
+def test_an_index_without_its_name_is_an_error(tmp_path: Path) -> None:
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM node")
+    with closing(FolderNode("node-1", tmp_path)) as node:
+        require_failures(node)
 
 
 def plant(kind: str, folder: Path, path: Path) -> None:

@@ -180,7 +180,10 @@ class Index:
             if version not in (*UPGRADES, VERSION):
                 raise NodeError(f"the folder's index has an unknown version {version}")
             connection.execute("PRAGMA synchronous = FULL")
-            (identity,) = connection.execute("SELECT id FROM node").fetchone()
+            found = connection.execute("SELECT id FROM node").fetchone()
+            if found is None:
+                raise _damaged()
+            (identity,) = found
             if self._identity not in ("", identity):
                 raise NodeError("the folder's index is another one than before")
             is_old = version != VERSION and not _upgrade(connection, adds)
@@ -258,13 +261,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def find(
     connection: sqlite3.Connection, name: ObjectName, *, has_sums: bool = False
 ) -> Row | None:
-    """Return the index entry of an object, or None; with its sums if asked to."""
+    """Return the index entry of an object, or None; with its sums if asked to.
+
+    Raises: NodeError: the index is damaged.
+    """
     columns = _WITH_SUMS if has_sums else _COLUMNS
     found = connection.execute(
         f"SELECT {columns} FROM objects WHERE bucket = ? AND key = ?",
         (name.bucket.encode(), name.key.encode()),
     ).fetchone()
-    return found and _row(*found)
+    row = found and _row(*found)
+    if row and row.key != name.key:  # the search took a wrong turn
+        raise _damaged()
+    return row
 
 
 def find_all(
@@ -368,6 +377,10 @@ def _row(
         damaged_at = (isinstance(damaged_at, int) and damaged_at) or 1
     sums = sums if isinstance(sums, bytes) else None
     return Row(key.decode(), file, info, damaged_at, sums)
+
+
+def _damaged() -> NodeError:
+    return NodeError("the folder's index is damaged")
 
 
 _indexes: weakref.WeakSet[Index] = weakref.WeakSet()
