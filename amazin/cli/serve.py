@@ -10,8 +10,9 @@ import click
 from amazin.cli.common import MistakeError, examples
 from amazin.serving import start as serve
 from amazin.serving.processes import bind_address
-from amazin.settings.config_file import load
+from amazin.settings.config_file import load_settings, written
 from amazin.settings.converters import Given
+from amazin.settings.load import KNOWN
 from amazin.settings.settings import Settings
 
 _OF_NODES = {
@@ -45,11 +46,11 @@ def serve_command(host: str | None, port: int | None) -> None:
         os.environ["HOST"] = host
     if port is not None:
         os.environ["PORT"] = str(port)
-    settings, given = load(os.environ)
+    given = written(os.environ)
     if "discovery" not in given:
         refuse_unused_nodes(given)
         os.environ["DISCOVERY"] = "folders"
-        settings, given = load(os.environ)
+    settings = load_settings(os.environ)
     click.echo(start_lines(settings))
     serve.main()
 
@@ -57,9 +58,11 @@ def serve_command(host: str | None, port: int | None) -> None:
 def refuse_unused_nodes(given: Mapping[str, Given]) -> None:
     """Check that no setting names nodes while DISCOVERY is not set.
 
-    Raises: MistakeError.
+    A default that is written in a file names none. Raises: MistakeError.
     """
     for name in _OF_NODES.keys() & given.keys():
+        if given[name].text == KNOWN[name].metadata["default"]:
+            continue
         raise MistakeError(
             f"{name.upper()} is set, but DISCOVERY is not: set DISCOVERY="
             f"{_OF_NODES[name]}, or DISCOVERY=folders to keep objects in folders"

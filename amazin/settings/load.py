@@ -11,8 +11,9 @@ from typing import Any
 
 from amazin.errors import SettingsError
 from amazin.logs import without_credentials
+from amazin.model.variables import refuse_variables
 from amazin.settings.checks import contradictions
-from amazin.settings.converters import Given
+from amazin.settings.converters import DISCOVERIES, Given
 from amazin.settings.settings import RemovedSettings, Settings
 
 REMOVED: Mapping[str, Field[Any]] = {
@@ -52,9 +53,37 @@ def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
     return completed
 
 
+def in_use(given: Mapping[str, Given]) -> dict[str, Given]:
+    """Return what counts of `given`, which is complete.
+
+    Where DISCOVERY is set, a variable that only other kinds use does not: other
+    programs have a `DOCKER_HOST` and a `NODE_PORT`, too. The file is ours, so all of it
+    counts.
+    """
+    if "discovery" not in given:
+        return dict(given)
+    kinds = {_value("discovery", given)}
+    if kinds.isdisjoint(DISCOVERIES):  # the user's own discovery may use anything
+        kinds.update(DISCOVERIES)
+    if _value("consul_enabled", given):
+        kinds.add("registration")
+
+    def counts(name: str, written: Given) -> bool:
+        only_for = KNOWN[name].metadata["only_for"]
+        return bool(not only_for or written.file_line or kinds & {*only_for})
+
+    return {name: text for name, text in given.items() if counts(name, text)}
+
+
+def _value(name: str, given: Mapping[str, Given]) -> Any:
+    field = KNOWN[name]
+    return convert(field, given[name]) if name in given else field.default
+
+
 def convert(field: Field[Any], given: Given) -> Any:
     """Return the value of a field. Raises: SettingsError."""
     try:
+        refuse_variables(given.text)
         return field.metadata["convert"](given.text)
     except ValueError as exc:
         text = without_credentials(given.text)
@@ -73,7 +102,7 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
 
 def from_given(given: Mapping[str, Given]) -> Settings:
     """Return the settings for these texts. Raises: SettingsError."""
-    given = with_implied(given)
+    given = in_use(with_implied(given))
     values = {name: convert(KNOWN[name], written) for name, written in given.items()}
     for name in REMOVED.keys() & values.keys():
         del values[name]

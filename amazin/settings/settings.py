@@ -42,51 +42,73 @@ class Settings:
         "docker",
         "How nodes are found: `docker`, `static`, `folders`, `consul`, `dns` or "
         "`package.module:Class`; default `docker`, or with `MINIO_ENDPOINT` `static`.",
-        in_file="",
     )
     storage_instances_selector: str = setting(
         converters.selector,
         "amazin-object-storage-node",
         "Docker: containers with this in their name are nodes.",
+        only_for=("docker",),
     )
     node_port: int = setting(
-        converters.integer(1, 65535), 9000, "Docker, DNS: the port of the nodes."
+        converters.integer(1, 65535),
+        9000,
+        "Docker, DNS: the port of the nodes.",
+        only_for=("docker", "dns"),
     )
     docker_host: str = setting(
         converters.docker_host,
         "unix:///var/run/docker.sock",
         "Docker: URL of the daemon or of a read-only socket proxy.",
+        only_for=("docker",),
     )
     nodes: tuple[NodeSpec, ...] = setting(
         converters.nodes,
         "",
         "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
         is_list=True,
+        only_for=("static",),
     )
     nodes_file: str = setting(
         converters.folder,
         "",
         "Static: a file with one node per line, in the form of `NODES`.",
+        only_for=("static",),
     )
     data_dir: str = setting(
-        converters.folder, "data", "Folders: where `node-1`, `node-2`, ... are."
+        converters.folder,
+        "data",
+        "Folders: where `node-1`, `node-2`, ... are.",
+        only_for=("folders", "docker"),
     )
     folder_nodes: int = setting(
-        converters.integer(1, 1000), 3, "Folders: the number of nodes."
+        converters.integer(1, 1000),
+        3,
+        "Folders: the number of nodes.",
+        only_for=("folders",),
     )
     dns_name: str = setting(
         converters.host,
         "",
         "DNS: name of the nodes; if it begins with `_`, of their SRV records.",
+        only_for=("dns",),
     )
     node_access_key: str = setting(
-        converters.text, "", "Secret. Consul, DNS: the nodes' access key."
+        converters.text,
+        "",
+        "Secret. Consul, DNS: the nodes' access key.",
+        only_for=("consul", "dns"),
     )
     node_secret_key: str = setting(
-        converters.text, "", "Secret. Consul, DNS: the nodes' secret key."
+        converters.text,
+        "",
+        "Secret. Consul, DNS: the nodes' secret key.",
+        only_for=("consul", "dns"),
     )
     node_use_ssl: bool = setting(
-        converters.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
+        converters.flag,
+        False,
+        "Consul, DNS: whether the nodes speak HTTPS.",
+        only_for=("consul", "dns"),
     )
     refresh_seconds: float = setting(
         units.seconds, 5.0, "How often the list of nodes is read again.", unit="s"
@@ -226,27 +248,35 @@ class Settings:
         "localhost:8500",
         "The Consul agent, `host:port`.",
         place="consul.address",
+        only_for=("consul", "registration"),
     )
     consul_token: str = setting(
-        converters.word, "", "Secret. ACL token for the agent.", place="consul.token"
+        converters.word,
+        "",
+        "Secret. ACL token for the agent.",
+        place="consul.token",
+        only_for=("consul", "registration"),
     )
     consul_nodes_service: str = setting(
         converters.name,
         "amazin-object-storage-node",
         "Consul: the service whose instances are the nodes.",
         place="consul.nodes_service",
+        only_for=("consul",),
     )
     consul_service_name: str = setting(
         converters.name,
         "storage-service",
         "The service name under which the gateway is registered.",
         place="consul.registration.service_name",
+        only_for=("registration",),
     )
     consul_service_id_prefix: str = setting(
         converters.name,
         "storage-svc-",
         "The id of the registration is this prefix and `INSTANCE_ID`.",
         place="consul.registration.service_id_prefix",
+        only_for=("registration",),
     )
     consul_service_tags: tuple[str, ...] = setting(
         converters.words,
@@ -254,18 +284,21 @@ class Settings:
         "Tags of the registration, with commas.",
         place="consul.registration.service_tags",
         is_list=True,
+        only_for=("registration",),
     )
     consul_service_address: str = setting(
         converters.host,
         "",
         "Address of the gateway; by default the one from which it reaches the agent.",
         place="consul.registration.service_address",
+        only_for=("registration",),
     )
     consul_health_check_path: str = setting(
         converters.path,
         "",
         "The path that the agent checks; by default `HEALTH_PATH`.",
         place="consul.registration.health_check_path",
+        only_for=("registration",),
     )
     consul_health_check_interval: float = setting(
         units.seconds,
@@ -273,6 +306,7 @@ class Settings:
         "How often the agent checks.",
         unit="s",
         place="consul.registration.health_check_interval",
+        only_for=("registration",),
     )
     consul_health_check_timeout: float = setting(
         units.seconds,
@@ -280,33 +314,42 @@ class Settings:
         "How long the agent waits for the response.",
         unit="s",
         place="consul.registration.health_check_timeout",
+        only_for=("registration",),
     )
     minio_endpoint: str = setting(
         converters.host_port,
         "",
         "Single node: its address, `host:port`.",
         place="minio.endpoint",
+        only_for=("static",),
     )
     minio_access_key_id: str = setting(
         converters.text,
         "",
         "Secret. Single node: its access key.",
         place="minio.accessKeyID",
+        only_for=("static",),
     )
     minio_secret_access_key: str = setting(
         converters.text,
         "",
         "Secret. Single node: its secret key.",
         place="minio.secretAccessKey",
+        only_for=("static",),
     )
     minio_use_ssl: bool = setting(
         converters.flag,
         False,
         "Single node: whether it speaks HTTPS.",
         place="minio.useSSL",
+        only_for=("static",),
     )
     minio_region: str = setting(
-        converters.name, "us-east-1", "Single node: its region.", place="minio.region"
+        converters.name,
+        "us-east-1",
+        "Single node: its region.",
+        place="minio.region",
+        only_for=("static",),
     )
     default_bucket: str = setting(
         converters.bucket,

@@ -34,6 +34,8 @@ URLS = "http://a:1,http://b:2"
         (["serve"], {"REPLICAS": "0"}, "REPLICAS"),
         (["serve"], {"NODES": "a=http://k:s@a:1"}, "set DISCOVERY=static"),
         (["serve"], {"DNS_NAME": "nodes"}, "set DISCOVERY=dns"),
+        (["serve"], {"NODES": "nonsense"}, "set DISCOVERY=static"),
+        (["serve"], {"CONFIG": "none.yaml"}, "none.yaml; `amazin config --write`"),
     ],
 )
 def test_mistakes_end_the_start_with_a_sentence(

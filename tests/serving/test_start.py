@@ -189,7 +189,7 @@ def test_a_folder_that_hangs_keeps_no_other_folder_waiting(
         ({"DISCOVERY": "static", "NODES_FILE": "/no/file"}, "NODES_FILE: can't be"),
         ({"DISCOVERY": "static", "NODES": "a=http://k:SECRET@h:x"}, "NODES: can't be"),
         ({"DISCOVERY": "no.module:Class"}, "DISCOVERY: can't import no.module"),
-        ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: can't be"),
+        ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: /dev/null/x"),
         ({"SERVER": "granian"}, "SERVER: 'granian' can't be used: granian was removed"),
     ],
 )

@@ -1,0 +1,20 @@
+"""Texts in which a variable was to be filled in, as templates and shells do. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_VARIABLE = re.compile(
+    r"\$\{|\$\(|\{\{"  # ${TOKEN}, $(cat token), {{ token }}
+    r"|(?<![^\s=:/,@])\$[A-Z_][A-Z0-9_]*(?![^\s:/,@;])"  # $TOKEN between separators
+)
+
+
+def refuse_variables(text: str) -> None:
+    """Check that nothing was to be filled in.
+
+    Nobody would do that here, and whoever knows the template would know the secret.
+    Raises: ValueError.
+    """
+    if _VARIABLE.search(text):
+        raise ValueError("expected the value itself; $ and {{ }} are not filled in")
