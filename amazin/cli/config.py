@@ -53,43 +53,43 @@ class Row:
 
 def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
     """Return every setting, in the order of `docs/settings.md`."""
-    used = in_use(given)
+    unused = given.keys() - in_use(given)
     return [
         Row(
             field.name.upper(),
             field.metadata["place"] or field.name,
-            shown_value(field, settings, given.get(field.name), field.name in used),
+            shown_value(field, settings, given.get(field.name), field.name in unused),
             field.metadata["unit"],
-            origin(given.get(field.name), field.name in used),
+            origin(given.get(field.name), field.name in unused),
         )
         for field in fields(settings)
     ]
 
 
 def shown_value(
-    field: Field[Any], settings: Settings, given: Given | None, is_used: bool
+    field: Field[Any], settings: Settings, given: Given | None, is_unused: bool
 ) -> Any:
     """Return a setting's value: paths from the root on, lists as they were written.
 
     So is what is written but not used.
     """
     value = getattr(settings, field.name)
-    if field.metadata["is_list"] or (given and not is_used):
+    if field.metadata["is_list"] or is_unused:
         value = given.text if given else field.metadata["default"]
     if field.metadata["is_secret"]:
         return HIDDEN if value else value
-    if field.metadata["convert"] is converters.folder and value and is_used:
+    if field.metadata["convert"] is converters.folder and value and not is_unused:
         return converters.absolute(value)
-    may_be_url = isinstance(value, str) and ("://" in value or not is_used)
+    may_be_url = isinstance(value, str) and ("://" in value or is_unused)
     return without_credentials(value) if may_be_url else value
 
 
-def origin(given: Given | None, is_used: bool) -> str:
+def origin(given: Given | None, is_unused: bool) -> str:
     """Return where a setting's value comes from."""
     if given is None:
         return "default"
     place = given.file_line or f"environment {given.name}"
-    return place if is_used else f"{place}, not used"
+    return f"{place}, not used" if is_unused else place
 
 
 def as_table(found: list[Row]) -> Table:

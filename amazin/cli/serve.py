@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from amazin.cli.common import MistakeError, examples
 from amazin.serving import start as serve
+from amazin.serving.checks import open_access
 from amazin.serving.processes import bind_address
-from amazin.settings.config_file import load_settings, written
-from amazin.settings.converters import Given
+from amazin.settings.config_file import find_file, load_settings, written
+from amazin.settings.converters import Given, absolute
 from amazin.settings.load import KNOWN
 from amazin.settings.settings import Settings
 
@@ -51,8 +53,7 @@ def serve_command(host: str | None, port: int | None) -> None:
         refuse_unused_nodes(given)
         os.environ["DISCOVERY"] = "folders"
     settings = load_settings(os.environ)
-    click.echo(start_lines(settings))
-    serve.main()
+    serve.main(start_lines(settings, find_file(os.environ)))
 
 
 def refuse_unused_nodes(given: Mapping[str, Given]) -> None:
@@ -69,14 +70,17 @@ def refuse_unused_nodes(given: Mapping[str, Given]) -> None:
         )
 
 
-def start_lines(settings: Settings) -> str:
-    """Return the text that is printed before the server starts."""
+def start_lines(settings: Settings, file: Path | None) -> str:
+    """Return the text that is printed when the server listens."""
     host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{bind_address(host, settings.port)}"
     lines = [f"Amazin Object Storage on {url}"]
+    if file:
+        lines.append(f"Settings come from {file}")
     if settings.discovery == "folders":
-        lines.append(f"Objects lie in {settings.data_dir}")
-    lines.append(
-        f"Try:  echo hello | curl -T - {url}/object/hello && curl {url}/object/hello"
-    )
-    return "\n".join(lines)
+        lines.append(f"Objects lie in {absolute(settings.data_dir)}")
+    if settings.access == "open":
+        again = f"curl {url}/object/hello"
+        lines.append(f"Try:  echo hello | curl -T - {url}/object/hello && {again}")
+    lines.append(open_access(settings, [(settings.host, settings.port)]))
+    return "\n".join(filter(None, lines))

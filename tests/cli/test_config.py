@@ -179,6 +179,7 @@ def test_paths_are_shown_from_the_root_on(
     assert shown["DATA_DIR"][0] == str(tmp_path.parent / "data")
     assert shown["SPOOL_DIR"][0] == str(tmp_path / "home" / "spool")
     assert shown["NODES_FILE"] == ["default"]
+    assert cells(run({}))["DATA_DIR"][0] == str(tmp_path / "data")
 
 
 @pytest.mark.parametrize("text", ["ssh://me@h", "unix:///sock"])
