@@ -96,19 +96,17 @@ def api_server(
         os.environ["LOG_LEVEL"] = "debug"
     upload = bind_address(api_host, upload_port)
     download = bind_address(api_host, download_port)
+    click.echo(start_lines(upload, download, servers))
     # Not as arguments: other users can see a command line, and URLs may have secrets.
     os.environ[SERVERS_VARIABLE] = json.dumps(servers)
     app = f"amazin.serving.blob_apps:api_server({upload_port}, {download_port})"
-    lines = start_lines(upload, download, servers)
-    warning = open_access(
-        settings, [(api_host, upload_port), (api_host, download_port)]
-    )
-    lines = "\n".join(filter(None, (lines, warning)))
-    run_gunicorn(app, upload, download, start_lines=lines)
+    addresses = (api_host, upload_port), (api_host, download_port)
+    warning = open_access(settings, addresses)
+    run_gunicorn(app, upload, download, start_lines=warning)
 
 
 def start_lines(upload: str, download: str, servers: list[BlobServer]) -> str:
-    """Return the text that is printed when the server listens."""
+    """Return the text that is printed before the server starts, as by sos."""
     lines = (
         *("[Launching API-server]", ""),
         *("Upload service", f"http://{upload}/upload", ""),

@@ -49,13 +49,11 @@ def blob_server(store: str, port: int, host: str) -> None:
     folder = made_folder(store)
     opened_folder(store).close()
     address = bind_address(host, port)
-    lines = (
-        f"blob-server available at http://{address}/",
-        f"Uploads will be written beneath: {store}",
-        open_access(settings, [(host, port)]),
-    )
+    # As sos does, before it listens.
+    click.echo(f"blob-server available at http://{address}/")
+    click.echo(f"Uploads will be written beneath: {store}")
     app = f"amazin.serving.blob_apps:blob_server({str(folder)!r})"
-    run_gunicorn(app, address, start_lines="\n".join(filter(None, lines)))
+    run_gunicorn(app, address, start_lines=open_access(settings, [(host, port)]))
 
 
 def opened_folder(store: str) -> BlobFolder:

@@ -1,4 +1,4 @@
-"""Texts in which a variable was to be filled in, as templates and shells do. Pure."""
+"""Texts that a shell or a template should have changed, and did not. Pure."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def refuse_variables(text: str) -> None:
     """
     if _VARIABLE.search(text):
         raise ValueError("expected the value itself; $ and {{ }} are not filled in")
+
+
+def refuse_quotes(text: str) -> None:
+    """Check that the text is not in quotes, as files for `docker run` keep them.
+
+    Raises: ValueError.
+    """
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        raise ValueError("expected the value without the quotes around it")

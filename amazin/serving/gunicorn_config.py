@@ -17,6 +17,7 @@ from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.serving import checks, processes, registrar
 from amazin.settings.config_file import load_settings
+from amazin.settings.load import misspelt
 
 try:
     settings = load_settings(os.environ)
@@ -71,6 +72,8 @@ def is_gateway(server: Any) -> bool:
 
 def on_starting(server: Any) -> None:
     """Check the settings, and exit if one is wrong."""
+    for sentence in misspelt(os.environ):
+        server.log.warning(sentence)
     if is_gateway(server):
         registrar.check_registration(settings)
     checks.check_spool(settings.spool_dir)

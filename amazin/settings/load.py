@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from amazin.errors import SettingsError
 from amazin.logs import without_credentials
-from amazin.model.variables import refuse_variables
+from amazin.model.variables import refuse_quotes, refuse_variables
 from amazin.settings.checks import contradictions
 from amazin.settings.converters import DISCOVERIES, Given
 from amazin.settings.settings import RemovedSettings, Settings
@@ -34,6 +35,9 @@ SECTIONS = {
     place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
 }
 
+LEAST_SIMILARITY = 0.88
+"""Of names: `ACCES` has 0.91 of `ACCESS`, `HOME` 0.75 of `HOST`."""
+
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     """Return what the environment has for each field; empty variables are left out."""
@@ -43,6 +47,23 @@ def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
         if written := environ.get(variable, "").strip():
             found[name] = Given(written, variable)
     return found
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that looks like a setting, but is none.
+
+    They may be of other programs, so they stop nothing.
+    """
+    variables = [name.upper() for name in KNOWN]
+    likely = {
+        name: get_close_matches(name.upper(), variables, 1, LEAST_SIMILARITY)
+        for name in environ.keys() - set(variables)
+    }
+    return [
+        f"{name} is set, but is no setting; perhaps {found[0]} is meant"
+        for name, found in sorted(likely.items())
+        if found
+    ]
 
 
 def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
@@ -84,6 +105,7 @@ def convert(field: Field[Any], given: Given) -> Any:
     """Return the value of a field. Raises: SettingsError."""
     try:
         refuse_variables(given.text)
+        refuse_quotes(given.text)
         return field.metadata["convert"](given.text)
     except ValueError as exc:
         text = without_credentials(given.text)

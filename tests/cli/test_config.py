@@ -169,6 +169,12 @@ def test_a_file_that_cannot_be_written_is_an_error(path: str) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_name_that_is_almost_a_setting_is_mentioned() -> None:
+    result = run({"ACCES": "signed"})
+    assert result.exit_code == 0
+    assert result.stderr == "ACCES is set, but is no setting; perhaps ACCESS is meant\n"
+
+
 def test_paths_are_shown_from_the_root_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

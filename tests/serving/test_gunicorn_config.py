@@ -23,7 +23,10 @@ from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
 NOT_KNOBS = ("os", "checks", "processes", "registrar", "settings", "signal", "time")
-HELPERS = {"is_gateway", "load_settings", "logging_config", "pause", "whole_response"}
+HELPERS = {
+    *("is_gateway", "load_settings", "logging_config", "misspelt", "pause"),
+    "whole_response",
+}
 
 
 @pytest.fixture

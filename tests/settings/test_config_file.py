@@ -29,7 +29,7 @@ from amazin.settings.config_file import (
     write_defaults,
 )
 from amazin.settings.file_parser import parse
-from amazin.settings.load import FIELDS, SECTIONS, from_given
+from amazin.settings.load import FIELDS, SECTIONS, from_given, misspelt
 from amazin.settings.settings import Settings
 from tests.support.paths import PROJECT
 
@@ -579,6 +579,38 @@ def test_variables_that_are_used_are_judged(environ: Mapping[str, str]) -> None:
 def test_a_file_is_ours_so_all_of_it_is_judged(file: Path) -> None:
     said = refusal(file, "docker_host: none", DISCOVERY="folders")
     assert said.startswith("1: docker_host: 'none' can't be used: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("ACCES", "ACCESS"), ("API_TOKEN", "API_TOKENS"), ("REPLICA", "REPLICAS")),
+        *(("DATADIR", "DATA_DIR"), ("access", "ACCESS"), ("WORKER", "WORKERS")),
+        ("MINIO_ACCESS_KEY", "MINIO_ACCESS_KEY_ID"),
+    ],
+)
+def test_a_variable_that_is_almost_a_setting_is_mentioned(
+    name: str, meant: str
+) -> None:
+    said = f"{name} is set, but is no setting; perhaps {meant} is meant"
+    assert misspelt({name: "signed", meant: "open"}) == [said]
+
+
+def test_variables_of_others_are_not_mentioned() -> None:
+    names = "HOME HOSTNAME USER PATH NODE_ENV NODE_PATH SHELL TERM LANG LOGNAME PWD"
+    names += " CONSUL_HTTP_ADDR CONSUL_SERVICE_PORT NODE_PORT_9000_TCP DOCKER_CERT_PATH"
+    assert misspelt(dict.fromkeys([*names.split(), *SETTING_NAMES], "x")) == []
+
+
+SETTING_NAMES = [field.name.upper() for field in FIELDS.values()]
+
+
+@pytest.mark.parametrize("name", ["API_TOKENS", "DATA_DIR", "NODE_SECRET_KEY"])
+def test_quotes_that_nobody_removed_are_refused(name: str) -> None:
+    for quoted in ('"a-long-enough-token"', "'a-long-enough-token'"):
+        with pytest.raises(SettingsError, match=f"^{name}: .*without the quotes"):
+            load_settings({name: quoted})
+    assert load_settings({"API_TOKENS": '"'}).api_tokens == ('"',)
 
 
 UNFILLED = [
