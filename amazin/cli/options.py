@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from amazin.cli.common import MistakeError
 from amazin.client.client import DEFAULT_URL, GatewayClient
 from amazin.client.objects import checked_headers, path_of
 from amazin.errors import ClientError, RefusedError
+from amazin.model.metadata_names import BLOB_METADATA, object_metadata
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -123,6 +124,16 @@ def as_headers(
             raise click.BadParameter(message, context, option)
         headers[name.strip()] = text.strip()
     return headers
+
+
+def doubtful(headers: Iterable[str]) -> list[str]:
+    """Return the names that only some gateways keep: those that are set to."""
+    kept = object_metadata()
+    return [
+        name
+        for name in headers
+        if BLOB_METADATA.fullmatch(name) and not kept.fullmatch(name)
+    ]
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

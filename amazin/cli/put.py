@@ -16,6 +16,7 @@ from amazin.cli.options import (
     as_headers,
     check_headers,
     client_of,
+    doubtful,
     gateway_options,
     make_bucket_option,
     with_hint,
@@ -97,7 +98,10 @@ def put_one(
     multiple=True,
     callback=as_headers,
     metavar="NAME:VALUE",
-    help="Header to keep with it, as 'X-Meta-Owner: ann'; several times.",
+    help=(
+        "Header to keep with it, as 'X-Meta-Owner: ann'; several times. Another X- "
+        "header is kept only if the gateway's METADATA_HEADERS names it."
+    ),
 )
 @make_bucket_option
 @json_option
@@ -130,6 +134,8 @@ def put(
         if make_bucket and "/" in address:
             client.make_bucket(address.partition("/")[0])
         stored = put_one(display, client, file, address, headers)
+        for name in doubtful(headers) if stored else ():
+            display.warn(f"{name} is kept only if METADATA_HEADERS there names it")
         if stored and is_json:
             click.echo(json.dumps(asdict(stored)))
         elif stored:
