@@ -27,10 +27,11 @@ from amazin.settings.config_file import (
     is_there,
     load,
     reason,
+    remarks,
     write_defaults,
 )
 from amazin.settings.converters import Given
-from amazin.settings.load import in_use, misspelt
+from amazin.settings.load import in_use
 from amazin.settings.settings import Settings
 
 HIDDEN = "(hidden)"
@@ -145,7 +146,7 @@ def config_command(is_json: bool, new_file: str | None) -> None:
         write_file(new_file)
         return
     found = rows(*load(os.environ))
-    for sentence in misspelt(os.environ):
+    for sentence in remarks(os.environ):
         click.echo(sentence, err=True)
     if is_json:
         click.echo(json.dumps(as_json(found)))

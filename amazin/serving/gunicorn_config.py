@@ -16,8 +16,7 @@ from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.serving import checks, processes, registrar
-from amazin.settings.config_file import load_settings
-from amazin.settings.load import misspelt
+from amazin.settings.config_file import load_settings, remarks
 
 try:
     settings = load_settings(os.environ)
@@ -72,7 +71,7 @@ def is_gateway(server: Any) -> bool:
 
 def on_starting(server: Any) -> None:
     """Check the settings, and exit if one is wrong."""
-    for sentence in misspelt(os.environ):
+    for sentence in remarks(os.environ):
         server.log.warning(sentence)
     if is_gateway(server):
         registrar.check_registration(settings)

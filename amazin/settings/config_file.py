@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import Field
 from difflib import get_close_matches
@@ -24,9 +24,11 @@ from amazin.settings.converters import Given
 from amazin.settings.load import (
     FIELDS,
     KNOWN,
+    LEAST_SIMILARITY,
     convert,
     from_given,
     given_by,
+    misspelt,
     with_implied,
 )
 from amazin.settings.settings import Settings
@@ -104,13 +106,25 @@ def file_path(environ: Mapping[str, str]) -> Path:
         raise SettingsError(f"CONFIG: can't be used: {exc}") from None
 
 
-def similar_file(path: Path) -> str:
+def similar_file(path: Path, least: float = 0.6) -> str:
     """Return a hint at a file beside this one that has a similar name; else ""."""
     with suppress(OSError):
         names = [other.name for other in path.parent.iterdir() if other.is_file()]
-        for name in get_close_matches(path.name, names, n=1):
+        for name in get_close_matches(path.name, names, 1, least):
             return f"; perhaps {path.with_name(name)} is meant"
     return ""
+
+
+def remarks(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield sentences on what looks like a typing error, but may be somebody else's.
+
+    Raises: SettingsError.
+    """
+    yield from misspelt(environ)
+    path = file_path(environ)
+    hint = "" if is_there(path) else similar_file(path, LEAST_SIMILARITY)
+    if hint:
+        yield f"there is no file {path}{hint}"
 
 
 def is_there(path: Path) -> bool:

@@ -35,7 +35,7 @@ SECTIONS = {
     place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
 }
 
-LEAST_SIMILARITY = 0.88
+LEAST_SIMILARITY = 0.85
 """Of names: `ACCES` has 0.91 of `ACCESS`, `HOME` 0.75 of `HOST`."""
 
 

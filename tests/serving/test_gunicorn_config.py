@@ -24,7 +24,7 @@ from tests.support.paths import PROJECT
 
 NOT_KNOBS = ("os", "checks", "processes", "registrar", "settings", "signal", "time")
 HELPERS = {
-    *("is_gateway", "load_settings", "logging_config", "misspelt", "pause"),
+    *("is_gateway", "load_settings", "logging_config", "pause", "remarks"),
     "whole_response",
 }
 

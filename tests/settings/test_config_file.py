@@ -26,6 +26,7 @@ from amazin.settings.config_file import (
     defaults_text,
     load,
     load_settings,
+    remarks,
     write_defaults,
 )
 from amazin.settings.file_parser import parse
@@ -601,6 +602,23 @@ def test_variables_of_others_are_not_mentioned() -> None:
     names = "HOME HOSTNAME USER PATH NODE_ENV NODE_PATH SHELL TERM LANG LOGNAME PWD"
     names += " CONSUL_HTTP_ADDR CONSUL_SERVICE_PORT NODE_PORT_9000_TCP DOCKER_CERT_PATH"
     assert misspelt(dict.fromkeys([*names.split(), *SETTING_NAMES], "x")) == []
+
+
+def test_a_file_that_is_almost_named_as_the_usual_one_is_mentioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "config.example.yaml").touch()
+    assert list(remarks({})) == []
+    (tmp_path / "configs" / "config.yml").touch()
+    folder = tmp_path / "configs"
+    said = (
+        f"there is no file {folder}/config.yaml; perhaps {folder}/config.yml is meant"
+    )
+    assert list(remarks({})) == [said]
+    (tmp_path / "configs" / "config.yaml").touch()
+    assert list(remarks({})) == []
 
 
 SETTING_NAMES = [field.name.upper() for field in FIELDS.values()]
