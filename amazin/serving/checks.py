@@ -93,17 +93,23 @@ def open_access(settings: Settings, addresses: Iterable[Any]) -> str:
     """Return what `ACCESS=open` means for those who can reach these addresses.
 
     Addresses are those of gunicorn: (host, port), or others that only this machine
-    has. Return "" if access is signed, or only this machine reaches them.
+    has. Return "" if access is signed, or if nobody expects that it is: only this
+    machine reaches them, and there are no tokens.
     """
+    if settings.access != "open":
+        return ""
     pairs = [address for address in addresses if isinstance(address, tuple)]
     ports = [f"{port}" for host, port in pairs if not is_loopback(host)]
-    if settings.access != "open" or not ports:
-        return ""
-    return (
-        f"ACCESS=open: whoever reaches port {' or '.join(ports)} of this machine may "
-        "read, overwrite and delete everything; ACCESS=signed asks for a token, an "
-        "address as 127.0.0.1 lets nobody else in"
-    )
+    sentences = []
+    if settings.api_tokens:
+        sentences.append("nobody is asked for one of API_TOKENS")
+    if ports:
+        sentences.append(
+            f"whoever reaches port {' or '.join(ports)} of this machine may read, "
+            "overwrite and delete everything; ACCESS=signed asks for a token, an "
+            "address as 127.0.0.1 lets nobody else in"
+        )
+    return f"ACCESS=open: {'; '.join(sentences)}" if sentences else ""
 
 
 def is_loopback(host: str) -> bool:

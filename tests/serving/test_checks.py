@@ -104,6 +104,11 @@ def test_open_access_says_to_whom(host: str) -> None:
     assert open_access(signed, [(host, 3000)]) == ""
 
 
+def test_tokens_that_nobody_is_asked_for_are_mentioned() -> None:
+    said = open_access(Settings(api_tokens=("a-token",)), [("127.0.0.1", 3000)])
+    assert said == "ACCESS=open: nobody is asked for one of API_TOKENS"
+
+
 @pytest.mark.parametrize(
     "address",
     [
