@@ -13,12 +13,14 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test itest itest-thorough itest-real itest-containers itest-proof \
-	e2etests lint format tools generate lock bench bench-failures bench-placement chaos nodes
+	itest-pythons e2etests lint format tools generate lock bench bench-failures bench-placement chaos nodes
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHONS ?= $(shell for p in python3.12 python3.13; do \
+	$$p -c '' 2>/dev/null && echo $$p; done)
 PYTEST := PYTHONDEVMODE=1 $(BIN)/pytest
 EVERYDAY := not integration and not containers and not slow and not proof
 CHAOS_ARGS ?= --operations 5000 --kills 20
@@ -39,7 +41,7 @@ $(VENV)/develop: $(VENV)/run requirements-dev.txt
 	@touch $@
 
 run: $(VENV)/run
-	@DISCOVERY="$${DISCOVERY:-folders}" VENV=$(VENV) exec scripts/run
+	@VENV=$(VENV) exec sh scripts/run
 
 # On every core; a module's tests share what it starts, so they stay together.
 test: $(VENV)/develop
@@ -65,8 +67,15 @@ itest-proof: $(VENV)/develop
 	@echo "Broken rules: each rule is broken on purpose, and the promise has to notice."
 	@$(PYTEST) -n auto -m proof
 
+# Everyday's tests under other versions of Python, each in an environment of its own.
+itest-pythons:
+	@for python in $(PYTHONS); do \
+		version=`$$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'` && \
+		echo "Python $$version:" && \
+		$(MAKE) test PYTHON=$$python VENV=$(VENV)/python-$$version || exit 1; done
+
 e2etests:
-	@exec scripts/e2etests
+	@exec bash scripts/e2etests
 
 chaos: $(VENV)/develop
 	$(BIN)/python -m tests.chaos --replicas 2 $(CHAOS_ARGS)
@@ -87,7 +96,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	scripts/lint-imports $(abspath $(BIN)/lint-imports)
+	sh scripts/lint-imports $(abspath $(BIN)/lint-imports)
 
 format: $(VENV)/develop
 	$(BIN)/ruff check --fix-only .
@@ -99,7 +108,7 @@ generate: $(VENV)/develop
 	$(BIN)/python -m generate
 
 lock:
-	@PYTHON=$(PYTHON) exec scripts/lock
+	@PYTHON=$(PYTHON) exec sh scripts/lock
 
 nodes:
-	@exec scripts/nodes
+	@exec sh scripts/nodes

@@ -16,6 +16,7 @@ from amazin.blobs.sos_conf import (
     table,
 )
 from amazin.cli.common import GoCommand, MistakeError, examples
+from amazin.serving.checks import open_access
 from amazin.serving.processes import bind_address
 from amazin.serving.start import run_gunicorn
 from amazin.settings.config_file import load_settings
@@ -90,7 +91,7 @@ def api_server(
         raise MistakeError(NO_SERVERS)
     if upload_port == download_port:
         raise MistakeError("-upload-port and -download-port can't be the same")
-    load_settings(os.environ)
+    settings = load_settings(os.environ)
     if verbose:
         os.environ["LOG_LEVEL"] = "debug"
     upload = bind_address(api_host, upload_port)
@@ -99,11 +100,13 @@ def api_server(
     # Not as arguments: other users can see a command line, and URLs may have secrets.
     os.environ[SERVERS_VARIABLE] = json.dumps(servers)
     app = f"amazin.serving.blob_apps:api_server({upload_port}, {download_port})"
-    run_gunicorn(app, upload, download)
+    addresses = (api_host, upload_port), (api_host, download_port)
+    warning = open_access(settings, addresses)
+    run_gunicorn(app, upload, download, start_lines=warning)
 
 
 def start_lines(upload: str, download: str, servers: list[BlobServer]) -> str:
-    """Return the text that is printed before the server starts."""
+    """Return the text that is printed before the server starts, as by sos."""
     lines = (
         *("[Launching API-server]", ""),
         *("Upload service", f"http://{upload}/upload", ""),

@@ -10,6 +10,7 @@ import click
 from amazin.blobs.folder_store import BlobFolder
 from amazin.cli.common import MistakeError, examples
 from amazin.errors import SettingsError
+from amazin.serving.checks import open_access
 from amazin.serving.processes import bind_address
 from amazin.serving.start import run_gunicorn
 from amazin.settings.config_file import load_settings, reason
@@ -44,13 +45,15 @@ def blob_server(store: str, port: int, host: str) -> None:
     place; `amazin import-blobs` imports them. These settings apply: those of the
     server, of uploads and of access.
     """
-    load_settings(os.environ)
+    settings = load_settings(os.environ)
     folder = made_folder(store)
     opened_folder(store).close()
     address = bind_address(host, port)
+    # As sos does, before it listens.
     click.echo(f"blob-server available at http://{address}/")
     click.echo(f"Uploads will be written beneath: {store}")
-    run_gunicorn(f"amazin.serving.blob_apps:blob_server({str(folder)!r})", address)
+    app = f"amazin.serving.blob_apps:blob_server({str(folder)!r})"
+    run_gunicorn(app, address, start_lines=open_access(settings, [(host, port)]))
 
 
 def opened_folder(store: str) -> BlobFolder:

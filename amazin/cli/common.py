@@ -142,13 +142,15 @@ json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON."
 def read_settings() -> Settings:
     """Read the settings from the environment and the file. Raises: SettingsError."""
     from amazin.settings.config_file import load
+    from amazin.settings.converters import absolute
 
     settings, given = load(os.environ)
     if "discovery" not in given and (Path(settings.data_dir) / "node-1").is_dir():
         note = "DISCOVERY is not set: the nodes are Docker's, not the folders in "
         click.echo(f"{note}{settings.data_dir}", err=True)
     if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
-        raise SettingsError(f"DATA_DIR: there is no folder {settings.data_dir!r}")
+        folder = absolute(settings.data_dir)
+        raise SettingsError(f"DATA_DIR: there is no folder {folder!r}")
     return settings
 
 

@@ -5,17 +5,33 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from amazin.cli.common import examples, json_option, wide_console
+from amazin.cli.common import (
+    FailureError,
+    MistakeError,
+    examples,
+    json_option,
+    wide_console,
+)
+from amazin.errors import SettingsError
 from amazin.logs import without_credentials
-from amazin.settings.config_file import load
+from amazin.settings import converters
+from amazin.settings.config_file import (
+    file_path,
+    is_there,
+    load,
+    reason,
+    remarks,
+    write_defaults,
+)
 from amazin.settings.converters import Given
+from amazin.settings.load import in_use
 from amazin.settings.settings import Settings
 
 HIDDEN = "(hidden)"
@@ -38,32 +54,43 @@ class Row:
 
 def rows(settings: Settings, given: Mapping[str, Given]) -> list[Row]:
     """Return every setting, in the order of `docs/settings.md`."""
-    found = []
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.metadata["is_list"]:  # as it was written
-            text = given.get(field.name)
-            value = text.text if text else field.metadata["default"]
-        if field.metadata["is_secret"] and value:
-            value = HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            value = without_credentials(value)
-        row = Row(
+    unused = given.keys() - in_use(given)
+    return [
+        Row(
             field.name.upper(),
             field.metadata["place"] or field.name,
-            value,
+            shown_value(field, settings, given.get(field.name), field.name in unused),
             field.metadata["unit"],
-            origin(given.get(field.name)),
+            origin(given.get(field.name), field.name in unused),
         )
-        found.append(row)
-    return found
+        for field in fields(settings)
+    ]
 
 
-def origin(given: Given | None) -> str:
+def shown_value(
+    field: Field[Any], settings: Settings, given: Given | None, is_unused: bool
+) -> Any:
+    """Return a setting's value: paths from the root on, lists as they were written.
+
+    So is what is written but not used.
+    """
+    value = getattr(settings, field.name)
+    if field.metadata["is_list"] or is_unused:
+        value = given.text if given else field.metadata["default"]
+    if field.metadata["is_secret"]:
+        return HIDDEN if value else value
+    if field.metadata["convert"] is converters.folder and value and not is_unused:
+        return converters.absolute(value)
+    may_be_url = isinstance(value, str) and ("://" in value or is_unused)
+    return without_credentials(value) if may_be_url else value
+
+
+def origin(given: Given | None, is_unused: bool) -> str:
     """Return where a setting's value comes from."""
     if given is None:
         return "default"
-    return given.file_line or f"environment {given.name}"
+    place = given.file_line or f"environment {given.name}"
+    return f"{place}, not used" if is_unused else place
 
 
 def as_table(found: list[Row]) -> Table:
@@ -93,17 +120,54 @@ def as_json(found: list[Row]) -> dict[str, Any]:
 
 @click.command(
     "config",
-    epilog=examples("CONFIG=/etc/amazin.yaml amazin config", "amazin config --json"),
+    epilog=examples(
+        "CONFIG=/etc/amazin.yaml amazin config",
+        "amazin config --json",
+        "amazin config --write /etc/amazin.yaml",
+    ),
 )
 @json_option
-def config_command(is_json: bool) -> None:
+@click.option(
+    "--write",
+    "new_file",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Write a new file with every setting, the defaults as comments, and exit. "
+    "Without FILE it is the one that CONFIG names, or configs/config.yaml.",
+)
+def config_command(is_json: bool, new_file: str | None) -> None:
     """Show every setting: its value, its unit, and its origin.
 
-    Secrets are hidden. The file is the one that CONFIG names, which is written if it is
-    missing, or configs/config.yaml.
+    Secrets are hidden. The file is the one that CONFIG names, or configs/config.yaml,
+    if that exists.
     """
+    if new_file is not None:
+        write_file(new_file)
+        return
     found = rows(*load(os.environ))
+    for sentence in remarks(os.environ):
+        click.echo(sentence, err=True)
     if is_json:
         click.echo(json.dumps(as_json(found)))
     else:
         wide_console().print(as_table(found))
+
+
+def write_file(name: str) -> None:
+    """Write a new file; "" stands for where the settings would be read from.
+
+    Raises: MistakeError, FailureError: it can't be written, or is there already.
+    """
+    try:
+        path = file_path({"CONFIG": name} if name else os.environ)
+    except SettingsError as exc:
+        raise MistakeError(f"--write: {exc}") from None
+    try:
+        write_defaults(path)
+    except OSError as exc:
+        if is_there(path):
+            text = f"{path} is there already, and stays as it is"
+            raise FailureError(text) from None
+        raise FailureError(f"{path} can't be written: {reason(exc)}") from exc
+    click.echo(f"Wrote {path}; gateways read it with CONFIG={path}")

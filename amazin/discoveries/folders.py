@@ -30,7 +30,9 @@ class FolderDiscovery:
                 (self._data_dir / f"node-{number}").mkdir(parents=True, exist_ok=True)
             sync_folder(self._data_dir)
         except OSError as exc:
-            raise SettingsError(f"DATA_DIR: can't be used: {exc.strerror}") from exc
+            raise SettingsError(
+                f"DATA_DIR: {self._data_dir} can't be used: {exc.strerror}"
+            ) from exc
 
     def find(self) -> Sequence[NodeSpec]:
         """Return all nodes that were ever found, sorted by name."""

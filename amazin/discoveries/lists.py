@@ -26,7 +26,10 @@ class NodesFileDiscovery:
     def __init__(self, path: Path) -> None:
         """Read the file once. Raises: SettingsError, with no secret in its message."""
         self._path = path
-        self._read()
+        try:
+            self._read()
+        except SettingsError as exc:  # later errors reach clients
+            raise SettingsError(f"{exc} ({path.absolute()})") from exc
 
     def find(self) -> Sequence[NodeSpec]:
         """Read the file; return its nodes in order. Raises: DiscoveryError."""

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from amazin.errors import SettingsError
+from amazin.model.variables import refuse_variables
 
 _NOT_IN_NAMES = frozenset("/\\ ,;:=@%?#\"'")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -62,6 +63,7 @@ def parse_list(entries: Iterable[tuple[str, str]]) -> Sequence[NodeSpec]:
 def _parse_node(text: str) -> NodeSpec:
     if not text.isprintable():
         raise ValueError("it holds a character that can't be printed")
+    refuse_variables(text)
     name, _, rest = text.partition("=")
     if not as_name(name) or "://" not in rest:
         raise ValueError(

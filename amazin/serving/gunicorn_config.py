@@ -15,8 +15,8 @@ from gunicorn.glogging import Logger
 from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
-from amazin.serving import processes, registrar
-from amazin.settings.config_file import load_settings
+from amazin.serving import checks, processes, registrar
+from amazin.settings.config_file import load_settings, remarks
 
 try:
     settings = load_settings(os.environ)
@@ -71,19 +71,27 @@ def is_gateway(server: Any) -> bool:
 
 def on_starting(server: Any) -> None:
     """Check the settings, and exit if one is wrong."""
+    for sentence in remarks(os.environ):
+        server.log.warning(sentence)
     if is_gateway(server):
         registrar.check_registration(settings)
+    checks.check_spool(settings.spool_dir)
     processes.try_app(server.app.app_uri)
+    checks.check_addresses(server, bind)
     processes.raise_file_limit()
 
 
 def when_ready(server: Any) -> None:
-    """Register the gateway once, for all workers.
+    """Say that the server listens, and register the gateway once, for all workers.
 
     From now on, new workers end when they receive a stop signal, even before they have
     signal handlers.
     """
     processes.let_forks_stop()
+    if lines := os.environ.pop(processes.START_LINES, ""):
+        print(lines, flush=True)
+    elif warning := checks.open_access(settings, server.cfg.address):
+        server.log.warning(warning)
     if settings.consul_enabled and is_gateway(server):
         server.registrar = registrar.Registrar()
 

@@ -14,6 +14,8 @@ from pathlib import Path
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LAUNCH = (sys.executable, "-P", str(Path(__file__).with_name("launch.py")))
 """The command that runs gunicorn, wherever the package is."""
+START_LINES = "AMAZIN_START_LINES"
+"""The variable with what is printed for people when the server listens."""
 
 
 def bind_address(host: str, port: int) -> str:

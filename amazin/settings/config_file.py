@@ -1,8 +1,8 @@
-"""The configuration file: finds it, reads it, writes it if it is missing.
+"""The configuration file: finds it, reads it, writes a new one.
 
-The file is `configs/config.yaml`, if it exists, or the one that `CONFIG` names. Values
-in the environment take precedence. `file_parser.py` knows what the file may contain,
-`settings.py` which settings there are.
+The file is `configs/config.yaml`, if it exists, or the one that `CONFIG` names, which
+must exist. Values in the environment take precedence. `file_parser.py` knows what the
+file may contain, `settings.py` which settings there are.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import Field
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -23,9 +24,11 @@ from amazin.settings.converters import Given
 from amazin.settings.load import (
     FIELDS,
     KNOWN,
+    LEAST_SIMILARITY,
     convert,
     from_given,
     given_by,
+    misspelt,
     with_implied,
 )
 from amazin.settings.settings import Settings
@@ -34,8 +37,9 @@ USUAL_FILE = "configs/config.yaml"
 MOST_BYTES = 256 * 1024
 """A longer file is taken for a mistake."""
 _HEAD = """\
-# Every setting of Amazin Object Storage and its default. An environment variable takes
-# precedence: each comment begins with its name. The file may have secrets: protect it.
+# Every setting of Amazin Object Storage; the defaults are comments. To change one,
+# remove the # in front of it, but no blank. An environment variable takes precedence:
+# each comment begins with its name. The file may have secrets: protect it.
 """
 
 
@@ -50,38 +54,77 @@ def load(environ: Mapping[str, str]) -> tuple[Settings, Mapping[str, Given]]:
     Raises:
         SettingsError: names file and line, or the variable, and what was expected.
     """
-    path = find_file(environ)
-    in_file = parsed(path) if path else {}
-    given = in_file | given_by(environ)
+    in_file = written_in_file(environ)
+    given = with_implied(in_file | given_by(environ))
     settings = from_given(given)
     for name in in_file.keys() & given_by(environ).keys():
         convert(KNOWN[name], in_file[name])
-    return settings, with_implied(given)
+    return settings, given
+
+
+def written(environ: Mapping[str, str]) -> Mapping[str, Given]:
+    """Return what is written for each setting, without looking at the values.
+
+    Raises:
+        SettingsError: the file can't be read, or names no setting.
+    """
+    return with_implied(written_in_file(environ) | given_by(environ))
 
 
 # The file
 
 
+def written_in_file(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Return what the file has for each setting. Raises: SettingsError."""
+    path = find_file(environ)
+    return parsed(path) if path else {}
+
+
 def find_file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file's path or None; write the file that `CONFIG` names.
+    """Return the file's absolute path, or None: there is none, and none is named.
 
     Raises:
-        SettingsError: the file can't be written.
+        SettingsError: there is no file where `CONFIG` says.
     """
-    named = environ.get("CONFIG", "").strip()
-    try:
-        path = Path(converters.folder(named or USUAL_FILE))
-    except ValueError as exc:
-        raise SettingsError(f"CONFIG: can't be used: {exc}") from None
+    path = file_path(environ)
     if is_there(path):
         return path
-    if not named:
+    if not environ.get("CONFIG", "").strip():
         return None
+    raise SettingsError(
+        f"CONFIG: there is no file {path}{similar_file(path)}; "
+        "`amazin config --write` writes one"
+    )
+
+
+def file_path(environ: Mapping[str, str]) -> Path:
+    """Return where the file is or would be. Raises: SettingsError."""
+    named = environ.get("CONFIG", "").strip()
     try:
-        write_defaults(path)
-    except OSError as exc:
-        raise SettingsError(f"CONFIG: {path} can't be written: {reason(exc)}") from exc
-    return path
+        return Path(converters.absolute(converters.folder(named or USUAL_FILE)))
+    except ValueError as exc:
+        raise SettingsError(f"CONFIG: can't be used: {exc}") from None
+
+
+def similar_file(path: Path, least: float = 0.6) -> str:
+    """Return a hint at a file beside this one that has a similar name; else ""."""
+    with suppress(OSError):
+        names = [other.name for other in path.parent.iterdir() if other.is_file()]
+        for name in get_close_matches(path.name, names, 1, least):
+            return f"; perhaps {path.with_name(name)} is meant"
+    return ""
+
+
+def remarks(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield sentences on what looks like a typing error, but may be somebody else's.
+
+    Raises: SettingsError.
+    """
+    yield from misspelt(environ)
+    path = file_path(environ)
+    hint = "" if is_there(path) else similar_file(path, LEAST_SIMILARITY)
+    if hint:
+        yield f"there is no file {path}{hint}"
 
 
 def is_there(path: Path) -> bool:
@@ -96,10 +139,9 @@ def is_there(path: Path) -> bool:
 
 
 def write_defaults(path: Path) -> None:
-    """Write a file with every default, unless it exists by then.
+    """Write a file with every setting, which only its owner can read.
 
-    The file appears complete, because several gateways may start at once. Raises:
-    OSError.
+    It appears complete, and nothing is overwritten. Raises: OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent) as file:
@@ -108,9 +150,10 @@ def write_defaults(path: Path) -> None:
         try:
             os.link(file.name, path)
         except FileExistsError:
-            return
+            raise
         except OSError:  # a file system without hard links
-            with suppress(FileExistsError), path.open("x", encoding="utf-8") as plain:
+            new = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(new, "w", encoding="utf-8") as plain:
                 plain.write(defaults_text())
 
 
@@ -149,7 +192,7 @@ def reason(error: OSError) -> str:
 
 
 def defaults_text() -> str:
-    """Return the text of a file with every setting at its default, and its meaning."""
+    """Return the text of a file with every setting, its default and its meaning."""
     tree: dict[str, Any] = {}
     for place, field in FIELDS.items():
         *sections, name = place.split(".")
@@ -170,11 +213,13 @@ def _lines(tree: Mapping[str, Any], indent: str) -> Iterable[str]:
         yield from textwrap.wrap(
             remark, 88, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}#   "
         )
-        yield f"{indent}{name}: {_yaml_value(branch)}"
+        value = branch.metadata["in_file"]
+        if value is None:
+            value, name = branch.metadata["default"], f"#{name}"
+        yield f"{indent}{name}: {_yaml_value(branch, value)}"
 
 
-def _yaml_value(field: Field[Any]) -> str:
-    value = field.metadata["in_file"]
+def _yaml_value(field: Field[Any], value: Any) -> str:
     if field.metadata["unit"] == "s":
         return f"{value:g}s"
     if field.metadata["unit"] == "bytes" and value % 2**30 == 0:

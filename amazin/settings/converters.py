@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import field
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,14 +48,16 @@ def setting(
     place: str = "",
     in_file: Any = None,
     is_list: bool = False,
+    only_for: tuple[str, ...] = (),
 ) -> Any:
     """Return the dataclass field of a setting.
 
     `place` is the path in the file, with dots (default: the field's name); `in_file` is
-    the value in a newly written file (default: the setting's default). `is_list`: the
-    text has commas, and the file may have a list instead; `default` is then text as
-    well, from which the converter makes the value. If `meaning` begins with "Secret",
-    the value is a secret.
+    the value in a newly written file (default: none, the default is a comment there).
+    `is_list`: the text has commas, and the file may have a list instead; `default` is
+    then text as well, from which the converter makes the value. `only_for` has the
+    kinds of discovery, or `registration`, that use it (default: it is always used). If
+    `meaning` begins with "Secret", the value is a secret.
     """
     is_secret = meaning.startswith("Secret")
     metadata = {
@@ -64,8 +67,9 @@ def setting(
         "meaning": meaning,
         "is_secret": is_secret,
         "place": place,
-        "in_file": default if in_file is None else in_file,
+        "in_file": in_file,
         "is_list": is_list,
+        "only_for": only_for,
     }
     if is_list:
         make = partial(convert, default)
@@ -117,14 +121,24 @@ def metadata_headers(value: str) -> re.Pattern[str]:
 
 
 def folder(value: str) -> str:
-    """Accept a valid path."""
+    """Accept a valid path; a `~` at its beginning is expanded."""
     try:
         is_path = not re.search(rb"[\x00-\x1f\x7f]", os.fsencode(value))
     except UnicodeEncodeError:
         is_path = False
     if not is_path:
         raise ValueError("expected a path, without control characters")
-    return value
+    path = os.path.expanduser(value)  # noqa: PTH111 - Path's removes a slash at the end
+    if path.startswith("~"):
+        raise ValueError("expected a path; nobody knows the home that ~ stands for")
+    return path
+
+
+def absolute(path: str) -> str:
+    """Return the path from the root on, to be shown."""
+    with suppress(OSError):  # the current folder was removed
+        return os.path.abspath(path)  # noqa: PTH100 - removes `..` as well
+    return path
 
 
 def one_of(*choices: str, **others: str) -> Callable[[str], str]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from amazin.errors import SettingsError
 from amazin.logs import without_credentials
+from amazin.model.variables import refuse_quotes, refuse_variables
 from amazin.settings.checks import contradictions
-from amazin.settings.converters import Given
+from amazin.settings.converters import DISCOVERIES, Given
 from amazin.settings.settings import RemovedSettings, Settings
 
 REMOVED: Mapping[str, Field[Any]] = {
@@ -33,6 +35,9 @@ SECTIONS = {
     place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
 }
 
+LEAST_SIMILARITY = 0.85
+"""Of names: `ACCES` has 0.91 of `ACCESS`, `HOME` 0.75 of `HOST`."""
+
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     """Return what the environment has for each field; empty variables are left out."""
@@ -44,6 +49,23 @@ def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     return found
 
 
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that looks like a setting, but is none.
+
+    They may be of other programs, so they stop nothing.
+    """
+    variables = [name.upper() for name in KNOWN]
+    likely = {
+        name: get_close_matches(name.upper(), variables, 1, LEAST_SIMILARITY)
+        for name in environ.keys() - set(variables)
+    }
+    return [
+        f"{name} is set, but is no setting; perhaps {found[0]} is meant"
+        for name, found in sorted(likely.items())
+        if found
+    ]
+
+
 def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
     """Return `given` and what follows: `MINIO_ENDPOINT` implies `DISCOVERY=static`."""
     completed = dict(given)
@@ -52,9 +74,38 @@ def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
     return completed
 
 
+def in_use(given: Mapping[str, Given]) -> dict[str, Given]:
+    """Return what counts of `given`, which is complete.
+
+    Where DISCOVERY is set, a variable that only other kinds use does not: other
+    programs have a `DOCKER_HOST` and a `NODE_PORT`, too. The file is ours, so all of it
+    counts.
+    """
+    if "discovery" not in given:
+        return dict(given)
+    kinds = {_value("discovery", given)}
+    if kinds.isdisjoint(DISCOVERIES):  # the user's own discovery may use anything
+        kinds.update(DISCOVERIES)
+    if _value("consul_enabled", given):
+        kinds.add("registration")
+
+    def counts(name: str, written: Given) -> bool:
+        only_for = KNOWN[name].metadata["only_for"]
+        return bool(not only_for or written.file_line or kinds & {*only_for})
+
+    return {name: text for name, text in given.items() if counts(name, text)}
+
+
+def _value(name: str, given: Mapping[str, Given]) -> Any:
+    field = KNOWN[name]
+    return convert(field, given[name]) if name in given else field.default
+
+
 def convert(field: Field[Any], given: Given) -> Any:
     """Return the value of a field. Raises: SettingsError."""
     try:
+        refuse_variables(given.text)
+        refuse_quotes(given.text)
         return field.metadata["convert"](given.text)
     except ValueError as exc:
         text = without_credentials(given.text)
@@ -73,7 +124,7 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
 
 def from_given(given: Mapping[str, Given]) -> Settings:
     """Return the settings for these texts. Raises: SettingsError."""
-    given = with_implied(given)
+    given = in_use(with_implied(given))
     values = {name: convert(KNOWN[name], written) for name, written in given.items()}
     for name in REMOVED.keys() & values.keys():
         del values[name]

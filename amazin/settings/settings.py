@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from amazin import units
 from amazin.model.node_specs import NodeSpec, TimeLimits, http_endpoint
 from amazin.settings import converters
 from amazin.settings.converters import Network, setting
 
+of_docker = partial(setting, only_for=("docker",))
+of_static = partial(setting, only_for=("static",))
+of_services = partial(setting, only_for=("consul", "dns"))
+of_agent = partial(setting, only_for=("consul", "registration"))
+of_registration = partial(setting, only_for=("registration",))
 MOST_OBJECT_BYTES = 5 * 2**30
 """The limit of S3 for one upload."""
 
@@ -42,50 +48,62 @@ class Settings:
         "docker",
         "How nodes are found: `docker`, `static`, `folders`, `consul`, `dns` or "
         "`package.module:Class`; default `docker`, or with `MINIO_ENDPOINT` `static`.",
-        in_file="",
     )
-    storage_instances_selector: str = setting(
+    storage_instances_selector: str = of_docker(
         converters.selector,
         "amazin-object-storage-node",
         "Docker: containers with this in their name are nodes.",
     )
     node_port: int = setting(
-        converters.integer(1, 65535), 9000, "Docker, DNS: the port of the nodes."
+        converters.integer(1, 65535),
+        9000,
+        "Docker, DNS: the port of the nodes.",
+        only_for=("docker", "dns"),
     )
-    docker_host: str = setting(
+    docker_host: str = of_docker(
         converters.docker_host,
         "unix:///var/run/docker.sock",
         "Docker: URL of the daemon or of a read-only socket proxy.",
     )
-    nodes: tuple[NodeSpec, ...] = setting(
+    nodes: tuple[NodeSpec, ...] = of_static(
         converters.nodes,
         "",
         "Secret. Static: `name=http://key:secret@host:port[;weight=2][;group=a],...`.",
         is_list=True,
     )
-    nodes_file: str = setting(
+    nodes_file: str = of_static(
         converters.folder,
         "",
         "Static: a file with one node per line, in the form of `NODES`.",
     )
     data_dir: str = setting(
-        converters.folder, "data", "Folders: where `node-1`, `node-2`, ... are."
+        converters.folder,
+        "data",
+        "Folders: where `node-1`, `node-2`, ... are.",
+        only_for=(
+            "folders",
+            "docker",
+        ),  # those of Docker look whether folders are there
     )
     folder_nodes: int = setting(
-        converters.integer(1, 1000), 3, "Folders: the number of nodes."
+        converters.integer(1, 1000),
+        3,
+        "Folders: the number of nodes.",
+        only_for=("folders",),
     )
     dns_name: str = setting(
         converters.host,
         "",
         "DNS: name of the nodes; if it begins with `_`, of their SRV records.",
+        only_for=("dns",),
     )
-    node_access_key: str = setting(
+    node_access_key: str = of_services(
         converters.text, "", "Secret. Consul, DNS: the nodes' access key."
     )
-    node_secret_key: str = setting(
+    node_secret_key: str = of_services(
         converters.text, "", "Secret. Consul, DNS: the nodes' secret key."
     )
-    node_use_ssl: bool = setting(
+    node_use_ssl: bool = of_services(
         converters.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
     )
     refresh_seconds: float = setting(
@@ -222,13 +240,13 @@ class Settings:
         "Whether the gateway registers itself with Consul.",
         place="consul.enabled",
     )
-    consul_address: str = setting(
+    consul_address: str = of_agent(
         converters.agent_address,
         "localhost:8500",
         "The Consul agent, `host:port`.",
         place="consul.address",
     )
-    consul_token: str = setting(
+    consul_token: str = of_agent(
         converters.word, "", "Secret. ACL token for the agent.", place="consul.token"
     )
     consul_nodes_service: str = setting(
@@ -236,77 +254,78 @@ class Settings:
         "amazin-object-storage-node",
         "Consul: the service whose instances are the nodes.",
         place="consul.nodes_service",
+        only_for=("consul",),
     )
-    consul_service_name: str = setting(
+    consul_service_name: str = of_registration(
         converters.name,
         "storage-service",
         "The service name under which the gateway is registered.",
         place="consul.registration.service_name",
     )
-    consul_service_id_prefix: str = setting(
+    consul_service_id_prefix: str = of_registration(
         converters.name,
         "storage-svc-",
         "The id of the registration is this prefix and `INSTANCE_ID`.",
         place="consul.registration.service_id_prefix",
     )
-    consul_service_tags: tuple[str, ...] = setting(
+    consul_service_tags: tuple[str, ...] = of_registration(
         converters.words,
         "",
         "Tags of the registration, with commas.",
         place="consul.registration.service_tags",
         is_list=True,
     )
-    consul_service_address: str = setting(
+    consul_service_address: str = of_registration(
         converters.host,
         "",
         "Address of the gateway; by default the one from which it reaches the agent.",
         place="consul.registration.service_address",
     )
-    consul_health_check_path: str = setting(
+    consul_health_check_path: str = of_registration(
         converters.path,
         "",
         "The path that the agent checks; by default `HEALTH_PATH`.",
         place="consul.registration.health_check_path",
     )
-    consul_health_check_interval: float = setting(
+    consul_health_check_interval: float = of_registration(
         units.seconds,
         10.0,
         "How often the agent checks.",
         unit="s",
         place="consul.registration.health_check_interval",
     )
-    consul_health_check_timeout: float = setting(
+    consul_health_check_timeout: float = of_registration(
         units.seconds,
         5.0,
         "How long the agent waits for the response.",
         unit="s",
         place="consul.registration.health_check_timeout",
     )
-    minio_endpoint: str = setting(
+    minio_endpoint: str = of_static(
         converters.host_port,
         "",
         "Single node: its address, `host:port`.",
         place="minio.endpoint",
     )
-    minio_access_key_id: str = setting(
+    minio_access_key_id: str = of_static(
         converters.text,
         "",
         "Secret. Single node: its access key.",
         place="minio.accessKeyID",
     )
-    minio_secret_access_key: str = setting(
+    minio_secret_access_key: str = of_static(
         converters.text,
         "",
         "Secret. Single node: its secret key.",
         place="minio.secretAccessKey",
     )
-    minio_use_ssl: bool = setting(
+    minio_use_ssl: bool = of_static(
         converters.flag,
         False,
         "Single node: whether it speaks HTTPS.",
         place="minio.useSSL",
     )
-    minio_region: str = setting(
+    minio_region: str = of_static(
         converters.name, "us-east-1", "Single node: its region.", place="minio.region"
     )
     default_bucket: str = setting(

@@ -121,9 +121,76 @@ def test_a_wrong_setting_is_one_sentence_and_exit_code_2(file: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_missing_file_is_written_to_begin_with(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    result = run({"CONFIG": str(tmp_path / "new.yaml")})
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Settings: CONFIG: there is no file ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_named_by_config", [True, False])
+def test_a_new_file_is_written_where_it_was_asked_for(
+    tmp_path: Path, is_named_by_config: bool
+) -> None:
     file = tmp_path / "new.yaml"
+    if is_named_by_config:
+        result = run({"CONFIG": str(file)}, "--write")
+    else:
+        result = run({}, "--write", str(file))
+    assert result.exit_code == 0
+    assert result.output == f"Wrote {file}; gateways read it with CONFIG={file}\n"
     shown = cells(run({"CONFIG": str(file)}))
     assert shown["PORT"][0] == "8082"
     assert shown["PORT"][1].startswith(f"{file}:")
-    assert file.is_file()
+    assert shown["CONSUL_NODES_SERVICE"][-1] == "default"
+
+
+def test_without_a_name_the_usual_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run({}, "--write").exit_code == 0
+    assert (tmp_path / "configs" / "config.yaml").is_file()
+    assert cells(run({}))["PORT"][0] == "8082"
+
+
+def test_no_file_is_overwritten(file: Path) -> None:
+    result = run({}, "--write", str(file))
+    assert result.exit_code == 1
+    assert result.stderr == f"{file} is there already, and stays as it is\n"
+    assert file.read_text() == FILE
+
+
+@pytest.mark.parametrize("path", ["/proc/x", "/dev/null/x"])
+def test_a_file_that_cannot_be_written_is_an_error(path: str) -> None:
+    result = run({}, "--write", path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{path} can't be written: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_name_that_is_almost_a_setting_is_mentioned() -> None:
+    result = run({"ACCES": "signed"})
+    assert result.exit_code == 0
+    assert result.stderr == "ACCES is set, but is no setting; perhaps ACCESS is meant\n"
+
+
+def test_paths_are_shown_from_the_root_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    settings = {"DATA_DIR": "../data", "SPOOL_DIR": "~/spool", "DISCOVERY": "folders"}
+    shown = cells(run(settings))
+    assert shown["DATA_DIR"][0] == str(tmp_path.parent / "data")
+    assert shown["SPOOL_DIR"][0] == str(tmp_path / "home" / "spool")
+    assert shown["NODES_FILE"] == ["default"]
+    assert cells(run({}))["DATA_DIR"][0] == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize("text", ["ssh://me@h", "unix:///sock"])
+def test_what_is_set_but_not_used_says_so(text: str) -> None:
+    result = run({"DISCOVERY": "folders", "DOCKER_HOST": text}, "--json")
+    shown = json.loads(result.stdout)["DOCKER_HOST"]
+    assert shown["value"] == text.replace("me@", "(hidden)@")
+    assert shown["origin"] == "environment DOCKER_HOST, not used"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 from amazin.blobs.sos_conf import BlobServer
 from amazin.cli.api_server import start_lines
+from amazin.cli.serve import start_lines as serve_lines
+from amazin.settings.config_file import defaults_text
+from amazin.settings.settings import Settings
 from tests.support.command_process import CommandProcess, run
 from tests.support.ports import free_port
 
@@ -34,6 +38,8 @@ URLS = "http://a:1,http://b:2"
         (["serve"], {"REPLICAS": "0"}, "REPLICAS"),
         (["serve"], {"NODES": "a=http://k:s@a:1"}, "set DISCOVERY=static"),
         (["serve"], {"DNS_NAME": "nodes"}, "set DISCOVERY=dns"),
+        (["serve"], {"NODES": "nonsense"}, "set DISCOVERY=static"),
+        (["serve"], {"CONFIG": "none.yaml"}, "none.yaml; `amazin config --write`"),
     ],
 )
 def test_mistakes_end_the_start_with_a_sentence(
@@ -88,9 +94,37 @@ def test_serve_keeps_objects_in_folders_unless_told_otherwise(tmp_path: Path) ->
     finally:
         gateway.stop()
     lines = gateway.log.read_text().splitlines()
-    assert lines[0] == f"Amazin Object Storage on http://127.0.0.1:{port}"
-    assert lines[1] == "Objects lie in data"
+    begin = lines.index(f"Amazin Object Storage on http://127.0.0.1:{port}")
+    assert any("Listening at" in line for line in lines[:begin])
+    assert lines[begin + 1] == f"Objects lie in {tmp_path}/data"
+    assert "ACCESS=open" not in gateway.log.read_text()
     assert (tmp_path / "data" / "node-1" / "index.sqlite").is_file()
+
+
+def test_the_start_says_which_file_it_read_and_who_may_do_what() -> None:
+    lines = serve_lines(Settings(data_dir="/d", discovery="folders"), Path("/c.yaml"))
+    assert lines.splitlines()[:3] == [
+        "Amazin Object Storage on http://localhost:3000",
+        "Settings come from /c.yaml",
+        "Objects lie in /d",
+    ]
+    assert lines.splitlines()[-1].startswith("ACCESS=open: whoever reaches port 3000")
+    assert "ACCESS" not in serve_lines(Settings(access="signed"), None)
+
+
+def test_serve_takes_a_file_of_defaults_as_it_is_without_one(tmp_path: Path) -> None:
+    """As earlier versions wrote it, with all defaults set."""
+    text = re.sub(r"^( *)#(\w+: [^\n]*)", r"\1\2", defaults_text(), flags=re.MULTILINE)
+    text = text.replace('discovery: "docker"', 'discovery: ""')
+    (tmp_path / "old.yaml").write_text(text)
+    settings = {"CONFIG": "old.yaml", "SPOOL_DIR": "none", "DOCKER_HOST": "ssh://h"}
+    done = run("serve", folder=tmp_path, settings=settings)
+    assert done.stderr.startswith(f"Settings: SPOOL_DIR: {tmp_path}/none can't be used")
+    (tmp_path / "old.yaml").write_text(
+        text.replace("nodes: []", 'nodes: ["a=http://b"]')
+    )
+    done = run("serve", folder=tmp_path, settings=settings)
+    assert "NODES is set, but DISCOVERY is not" in done.stderr
 
 
 def test_serve_does_what_a_configuration_file_says(tmp_path: Path) -> None:

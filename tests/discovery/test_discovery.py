@@ -495,8 +495,9 @@ def test_a_broken_file_stops_the_start_but_not_a_running_gateway(
         path.unlink()
     else:
         path.write_bytes(content)
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(SettingsError, match=message) as started:
         NodesFileDiscovery(path)
+    assert f"({path})" in str(started.value) and "SECRET" not in str(started.value)
     with pytest.raises(DiscoveryError, match=message) as caught:
         listed.find()
     assert "SECRET" not in str(caught.value) and str(path) not in str(caught.value)

@@ -122,7 +122,8 @@ def test_what_a_crash_left_of_an_adoption_is_swept(
     node.start_check().wait()
     (tmp_path / "content" / "ab").mkdir()
     (tmp_path / "content" / "ab" / ("ab" * 16)).hardlink_to(path)
-    FolderNode("other", tmp_path).start_check().wait()
+    with closing(FolderNode("other", tmp_path)) as other:
+        other.start_check().wait()
     assert content(tmp_path) == []
     assert path.read_bytes() == b"a cat"
 

@@ -22,8 +22,11 @@ from gunicorn.http.unreader import SocketUnreader
 from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
-NOT_KNOBS = ("os", "processes", "registrar", "settings", "signal", "time")
-HELPERS = {"is_gateway", "load_settings", "logging_config", "pause", "whole_response"}
+NOT_KNOBS = ("os", "checks", "processes", "registrar", "settings", "signal", "time")
+HELPERS = {
+    *("is_gateway", "load_settings", "logging_config", "pause", "remarks"),
+    "whole_response",
+}
 
 
 @pytest.fixture

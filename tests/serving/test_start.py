@@ -189,7 +189,12 @@ def test_a_folder_that_hangs_keeps_no_other_folder_waiting(
         ({"DISCOVERY": "static", "NODES_FILE": "/no/file"}, "NODES_FILE: can't be"),
         ({"DISCOVERY": "static", "NODES": "a=http://k:SECRET@h:x"}, "NODES: can't be"),
         ({"DISCOVERY": "no.module:Class"}, "DISCOVERY: can't import no.module"),
-        ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: can't be"),
+        ({"DATA_DIR": "/dev/null/x", "DISCOVERY": "folders"}, "DATA_DIR: /dev/null/x"),
+        ({"SPOOL_DIR": "/dev/null/x"}, "SPOOL_DIR: /dev/null/x can't be used: "),
+        (
+            {"HOST": "192.0.2.1", "DISCOVERY": "static", "NODES": "a=http://k:s@h:1"},
+            "HOST: '192.0.2.1' is no address of this machine",
+        ),
         ({"SERVER": "granian"}, "SERVER: 'granian' can't be used: granian was removed"),
     ],
 )

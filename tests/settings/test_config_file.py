@@ -26,9 +26,11 @@ from amazin.settings.config_file import (
     defaults_text,
     load,
     load_settings,
+    remarks,
+    write_defaults,
 )
 from amazin.settings.file_parser import parse
-from amazin.settings.load import FIELDS, SECTIONS, from_given
+from amazin.settings.load import FIELDS, SECTIONS, from_given, misspelt
 from amazin.settings.settings import Settings
 from tests.support.paths import PROJECT
 
@@ -112,9 +114,9 @@ def test_its_single_node_is_the_cluster(file: Path) -> None:
 
 
 def test_a_single_node_can_be_filled_into_a_file_that_was_written(file: Path) -> None:
-    text = defaults_text().replace('  endpoint: ""', "  endpoint: localhost:9000")
-    text = text.replace('accessKeyID: ""', "accessKeyID: key")
-    text = text.replace('secretAccessKey: ""', "secretAccessKey: hush")
+    text = defaults_text().replace('  #endpoint: ""', "  endpoint: localhost:9000")
+    text = text.replace('#accessKeyID: ""', "accessKeyID: key")
+    text = text.replace('#secretAccessKey: ""', "secretAccessKey: hush")
     settings = read(file, text)
     assert settings.discovery == "static"
     assert settings.single_node
@@ -332,18 +334,38 @@ def test_the_usual_file_counts_if_it_is_there(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "config.yaml").write_text("replicas: 2\nworkers: x")
-    with pytest.raises(SettingsError, match=r"^configs/config\.yaml:2: workers: 'x'"):
+    with pytest.raises(
+        SettingsError, match=r"^/.*/configs/config\.yaml:2: workers: 'x'"
+    ):
         load_settings({})
     (tmp_path / "other").write_text("replicas: 3")
     assert load_settings({"CONFIG": "other"}) == Settings(replicas=3)
 
 
-def test_a_missing_file_is_written_and_says_what_holds_without_it(
-    tmp_path: Path,
+@pytest.mark.parametrize("name", ["new/config.yaml", "~/config.yaml", "config.yam"])
+def test_a_file_that_is_named_and_missing_stops_the_start_and_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "config.yml").write_text("access: signed")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"CONFIG": name, "PORT": "3000"})
+    path = name.replace("~", f"{tmp_path}/home")
+    path = path if path.startswith("/") else f"{tmp_path}/{path}"
+    hint = f"; perhaps {tmp_path}/config.yml is meant" if name == "config.yam" else ""
+    assert str(caught.value) == (
+        f"CONFIG: there is no file {path}{hint}; `amazin config --write` writes one"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yml"]
+
+
+def test_a_written_file_says_what_holds_without_it(tmp_path: Path) -> None:
     file = tmp_path / "new" / "folder" / "config.yaml"
+    write_defaults(file)
     settings, given = load({"CONFIG": str(file)})
     assert settings == Settings(port=8082)
+    assert given.keys() == {"port"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["config.yaml"]
     line = file.read_text().splitlines().index("  port: 8082") + 1
@@ -351,7 +373,7 @@ def test_a_missing_file_is_written_and_says_what_holds_without_it(
 
 
 def test_the_written_file_has_every_setting_and_its_meaning() -> None:
-    text = defaults_text()
+    text = without_marks(defaults_text())
     tree = yaml.safe_load(text)
     for place, field in FIELDS.items():
         branch = tree
@@ -360,7 +382,13 @@ def test_the_written_file_has_every_setting_and_its_meaning() -> None:
         assert f"# {field.name.upper()}: " in text
     assert max(map(len, text.splitlines())) <= 88
     for place, field in FIELDS.items():
-        assert field.metadata["in_file"] == "" or field.name in parse(text, ""), place
+        has_default = field.metadata["default"] != ""
+        assert not has_default or field.name in parse(text, ""), place
+
+
+def without_marks(text: str) -> str:
+    """Return the file as it is when each # in front of a setting was removed."""
+    return re.sub(r"^( *)#(\w+:)", r"\1\2", text, flags=re.MULTILINE)
 
 
 def test_a_file_that_is_there_is_never_written(file: Path) -> None:
@@ -371,23 +399,17 @@ def test_a_file_that_is_there_is_never_written(file: Path) -> None:
     assert file.read_text() == ""
 
 
-def test_gateways_that_start_together_read_one_whole_file(file: Path) -> None:
+def test_of_many_that_write_one_file_at_once_one_does(file: Path) -> None:
+    def write(_: int) -> bool:
+        with suppress(FileExistsError):
+            write_defaults(file)
+            return True
+        return False
+
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(load_settings, [{"CONFIG": str(file)}] * 40))
-    assert found == [Settings(port=8082)] * 40
+        assert sum(threads.map(write, range(40))) == 1
+    assert file.read_text() == defaults_text()
     assert [path.name for path in file.parent.iterdir()] == ["config.yaml"]
-
-
-def test_a_file_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "plain").write_text("")
-    named = tmp_path / "plain" / "config.yaml"
-    with pytest.raises(SettingsError, match=r"^CONFIG: .*\.yaml can't be written"):
-        load_settings({"CONFIG": str(named)})
-
-
-def test_a_file_in_proc_cannot_be_written() -> None:
-    with pytest.raises(SettingsError, match=r"^CONFIG: /proc/x can't be written: "):
-        load_settings({"CONFIG": "/proc/x"})
 
 
 def test_what_is_no_readable_text_stops_the_start(tmp_path: Path) -> None:
@@ -502,7 +524,147 @@ def _memory_file(content: bytes) -> int:
 def test_every_value_survives_the_way_through_a_file(file: Path) -> None:
     names = {field.name for field in fields(Settings)}
     assert {field.name for field in FIELDS.values()} == names
-    assert read(file, defaults_text()) == replace(Settings(), port=8082)
+    text = without_marks(defaults_text())
+    assert read(file, text) == replace(Settings(), port=8082)
+
+
+# What is not for us, and what was not filled in
+
+
+FOREIGN = [
+    {"DISCOVERY": "folders", "DOCKER_HOST": "ssh://h"},
+    {"DISCOVERY": "folders", "NODE_PORT": "tcp://10.0.0.1:9000"},
+    {"DISCOVERY": "folders", "NODE_ACCESS_KEY": "one of two"},
+    {"DISCOVERY": "folders", "NODES": "web,mail"},
+    {"DISCOVERY": "folders", "CONSUL_ADDRESS": "http://consul/ui"},
+    {"DISCOVERY": "folders", "CONSUL_SERVICE_NAME": "two words"},
+    {"DISCOVERY": "folders", "MINIO_ENDPOINT": "http://minio:9000/"},
+    {"DISCOVERY": "docker", "FOLDER_NODES": "many", "DNS_NAME": "a b"},
+    {"DISCOVERY": "dns", "DNS_NAME": "h", "DOCKER_HOST": "ssh://h", "NODES": "x"},
+]
+
+
+@pytest.mark.parametrize("environ", FOREIGN)
+def test_variables_of_a_discovery_that_is_not_used_are_not_judged(
+    environ: Mapping[str, str],
+) -> None:
+    settings = load_settings(environ)
+    expected = {"discovery": environ["DISCOVERY"]}
+    if "dns" in expected.values():
+        expected["dns_name"] = "h"
+    assert settings == replace(Settings(), **expected)  # type: ignore[arg-type]
+
+
+USED = [
+    {"DOCKER_HOST": "none"},
+    {"DISCOVERY": "docker", "NODE_PORT": "tcp://10.0.0.1:9000"},
+    {"DISCOVERY": "dns", "DNS_NAME": "h", "NODE_PORT": "tcp://10.0.0.1:9000"},
+    {"DISCOVERY": "dns", "DNS_NAME": "h", "NODE_ACCESS_KEY": "one of two"},
+    {"DISCOVERY": "static", "NODES": "web,mail"},
+    {"DISCOVERY": "folders", "FOLDER_NODES": "many"},
+    {"DISCOVERY": "consul", "CONSUL_ADDRESS": "http://consul/ui"},
+    {
+        "DISCOVERY": "folders",
+        "CONSUL_ENABLED": "1",
+        "CONSUL_ADDRESS": "http://consul/ui",
+    },
+    {"DISCOVERY": "my.own:Nodes", "NODE_PORT": "tcp://10.0.0.1:9000"},
+]
+
+
+@pytest.mark.parametrize("environ", USED)
+def test_variables_that_are_used_are_judged(environ: Mapping[str, str]) -> None:
+    with pytest.raises(SettingsError, match=f"^{list(environ)[-1]}: "):
+        load_settings(environ)
+
+
+def test_a_file_is_ours_so_all_of_it_is_judged(file: Path) -> None:
+    said = refusal(file, "docker_host: none", DISCOVERY="folders")
+    assert said.startswith("1: docker_host: 'none' can't be used: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("ACCES", "ACCESS"), ("API_TOKEN", "API_TOKENS"), ("REPLICA", "REPLICAS")),
+        *(("DATADIR", "DATA_DIR"), ("access", "ACCESS"), ("WORKER", "WORKERS")),
+        ("MINIO_ACCESS_KEY", "MINIO_ACCESS_KEY_ID"),
+    ],
+)
+def test_a_variable_that_is_almost_a_setting_is_mentioned(
+    name: str, meant: str
+) -> None:
+    said = f"{name} is set, but is no setting; perhaps {meant} is meant"
+    assert misspelt({name: "signed", meant: "open"}) == [said]
+
+
+def test_variables_of_others_are_not_mentioned() -> None:
+    names = "HOME HOSTNAME USER PATH NODE_ENV NODE_PATH SHELL TERM LANG LOGNAME PWD"
+    names += " CONSUL_HTTP_ADDR CONSUL_SERVICE_PORT NODE_PORT_9000_TCP DOCKER_CERT_PATH"
+    assert misspelt(dict.fromkeys([*names.split(), *SETTING_NAMES], "x")) == []
+
+
+def test_a_file_that_is_almost_named_as_the_usual_one_is_mentioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "config.example.yaml").touch()
+    assert list(remarks({})) == []
+    (tmp_path / "configs" / "config.yml").touch()
+    folder = tmp_path / "configs"
+    said = (
+        f"there is no file {folder}/config.yaml; perhaps {folder}/config.yml is meant"
+    )
+    assert list(remarks({})) == [said]
+    (tmp_path / "configs" / "config.yaml").touch()
+    assert list(remarks({})) == []
+
+
+SETTING_NAMES = [field.name.upper() for field in FIELDS.values()]
+
+
+@pytest.mark.parametrize("name", ["API_TOKENS", "DATA_DIR", "NODE_SECRET_KEY"])
+def test_quotes_that_nobody_removed_are_refused(name: str) -> None:
+    for quoted in ('"a-long-enough-token"', "'a-long-enough-token'"):
+        with pytest.raises(SettingsError, match=f"^{name}: .*without the quotes"):
+            load_settings({name: quoted})
+    assert load_settings({"API_TOKENS": '"'}).api_tokens == ('"',)
+
+
+UNFILLED = [
+    *("${TOKENS}", "${TOKENS:-a}", "$TOKENS", "$(cat tokens)", "{{ tokens }}"),
+    *("a-long-enough-token-1234,${SECOND}", "a-long-enough-token-1234,$SECOND"),
+]
+
+
+@pytest.mark.parametrize("text", UNFILLED)
+def test_what_was_to_be_filled_in_is_never_the_value(file: Path, text: str) -> None:
+    said = refusal(file, f"api_tokens: '{text}'\naccess: signed")
+    assert said.startswith("1: api_tokens: can't be used: expected the value itself")
+    with pytest.raises(SettingsError, match=r"^API_TOKENS: can't .* the value itself"):
+        load_settings({"API_TOKENS": text})
+
+
+def test_a_node_whose_keys_were_to_be_filled_in_is_refused(tmp_path: Path) -> None:
+    for keys in ("$KEY:$SECRET", "${KEY}:hush", "key:$SECRET"):
+        with pytest.raises(ValueError, match="expected the value itself"):
+            converters.nodes(f"a=http://{keys}@h:1")
+
+
+def test_dollars_in_secrets_are_dollars() -> None:
+    for text in ("pa$$word-pa$$word", "$ecret-$ecret-$ecret", "A$B-16-letters-or-more"):
+        assert load_settings({"API_TOKENS": text}).api_tokens == (text,)
+
+
+def test_paths_begin_at_a_home_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = load_settings({"DATA_DIR": "~/data", "SPOOL_DIR": "~"})
+    assert (found.data_dir, found.spool_dir) == (f"{tmp_path}/data", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"^DATA_DIR: '~nobody-here/x' can't be"):
+        load_settings({"DATA_DIR": "~nobody-here/x"})
 
 
 # Under a real start
