@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from amazin.settings.settings import Settings
 
 TABLE_WIDTH = 160
+NO_CURSOR = ("dumb", "unknown")
+"""Values of TERM: a terminal without cursor codes, which shows no bars."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -152,11 +155,30 @@ def read_settings() -> Settings:
     return settings
 
 
-def wide_console() -> Console:
-    """Return a console for tables: a narrow terminal wraps lines, and cuts none."""
+def new_console(is_error: bool = True, width: int | None = None) -> Console:
+    """Return a console on standard error, or on standard output.
+
+    Colours, bars and cursor codes are for terminals only. Variables that ask for
+    colours elsewhere (FORCE_COLOR, TTY_COMPATIBLE, TTY_INTERACTIVE) are meant for
+    programs whose output is read by people; that of a command is also kept in files.
+    """
     from rich.console import Console
 
-    return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)
+    stream = sys.stderr if is_error else sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    return Console(
+        stderr=is_error,
+        width=width,
+        highlight=False,
+        force_terminal=is_terminal,
+        force_interactive=is_terminal and os.environ.get("TERM") not in NO_CURSOR,
+        force_jupyter=False,
+    )
+
+
+def wide_console() -> Console:
+    """Return a console for tables: a narrow terminal wraps lines, and cuts none."""
+    return new_console(False, max(TABLE_WIDTH, new_console(False).width))
 
 
 SHOW_CURSOR = b"\x1b[?25h\r\n"

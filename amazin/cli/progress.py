@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from amazin.cli.common import FailureError
+from amazin.cli.common import FailureError, new_console
 from amazin.client.files import Show
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
@@ -64,7 +64,7 @@ class Display:
 
     def __init__(self, is_quiet: bool, has_bars: bool = True) -> None:
         self._is_quiet = is_quiet
-        self._console = Console(stderr=True, highlight=False)
+        self._console = new_console()
         self._lock = threading.Lock()
         self._in_a_row = 0
         self.failures = 0
@@ -79,7 +79,7 @@ class Display:
             TransferSpeedColumn(),
             console=self._console,
             transient=True,
-            disable=is_quiet or not has_bars or not self._console.is_terminal,
+            disable=is_quiet or not has_bars or not self._console.is_interactive,
         )
 
     def __enter__(self) -> Self:

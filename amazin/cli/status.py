@@ -16,6 +16,7 @@ from amazin.cli.common import (
     as_seconds,
     examples,
     json_option,
+    new_console,
     read_settings,
     wide_console,
 )
@@ -69,7 +70,7 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     the list of nodes can't be read.
     """
     settings = read_settings()
-    console = Console(stderr=True)
+    console = new_console()
     log_to(console, settings)
     with known_nodes(settings) as membership, ExitStack() as stack:
         counting = None if is_fast else new_counting(membership, watch is not None)
@@ -106,9 +107,9 @@ def once(observer: Observer, counting: Counting | None, console: Console) -> Sta
 
 def watch_nodes(observer: Observer, seconds: float, is_json: bool) -> None:
     """Show the status again and again until Ctrl-C, which is no failure."""
-    console = Console(highlight=False)
+    console = new_console(False)
     try:
-        if is_json or not console.is_terminal:
+        if is_json or not console.is_interactive:
             while True:
                 print_again(observer.look(), is_json)
                 time.sleep(seconds)
