@@ -26,9 +26,9 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from amazin.cli.common import FailureError, new_console
+from amazin.cli.common import FailureError, in_words, new_console
 from amazin.client.files import Show
-from amazin.errors import ClientError, RefusedError
+from amazin.errors import ClientError, LocalError, RefusedError
 from amazin.model.names import printable
 from amazin.units import counted
 
@@ -45,7 +45,7 @@ def reason_of(error: Exception) -> str:
     """Return the text of an error; control characters are escaped."""
     if isinstance(error, OSError):
         return printable(error.strerror or type(error).__name__)
-    return printable(str(error))
+    return printable(in_words(error))
 
 
 def shortened(label: str) -> str:
@@ -118,8 +118,10 @@ class Display:
                 self._bars.remove_task(task)
 
     @contextmanager
-    def noting(self, label: str) -> Iterator[None]:
+    def noting(self, label: str, local: str = "") -> Iterator[None]:
         """Count an object as done; note the ClientError or OSError of its transfer.
+
+        The label of an error of this machine is `local`, if given.
 
         Raises: FailureError: as `note_failure`.
         """
@@ -128,7 +130,8 @@ class Display:
         except BrokenPipeError:  # of standard output: the reader has ended
             raise
         except (ClientError, OSError) as exc:
-            self.note_failure(label, exc)
+            is_local = isinstance(exc, (OSError, LocalError))
+            self.note_failure(local if local and is_local else label, exc)
         else:
             self.note_done()
 

@@ -52,7 +52,7 @@ from amazin.units import counted
     "--every",
     callback=as_seconds,
     metavar="TIME",
-    help="Run repeatedly; the time from start to start, as 1h.",
+    help="Run repeatedly; the time from start to start, as 1h30m.",
 )
 @json_option
 def repair(

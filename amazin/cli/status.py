@@ -36,21 +36,13 @@ from amazin.status.observer import Observer, Status
 POLL_SECONDS = 0.1
 
 
-def as_pause(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> float | None:
-    """Convert `5`, `0.5`, `90s` or `1m` to seconds. Raises: BadParameter."""
-    is_number = value is not None and value[-1:].isdigit()
-    return as_seconds(context, option, f"{value}s" if is_number else value)
-
-
 @click.command(epilog=examples("amazin status", "amazin status --watch 5 --fast"))
 @click.option(
     "--watch",
     is_flag=False,
     flag_value="2",
-    callback=as_pause,
-    metavar="[SECONDS]",
+    callback=as_seconds,
+    metavar="[TIME]",
     help="Show the status again and again, by default every 2 seconds.",
 )
 @click.option("--fast", "is_fast", is_flag=True, help="Don't count the objects.")

@@ -22,7 +22,12 @@ from amazin.client.client import GatewayClient
 from amazin.client.http import PIECE_BYTES
 from amazin.client.objects import StoredObject
 from amazin.client.streams import Digest, ObjectStream, md5
-from amazin.errors import ClientError, DamagedError, ObjectChangedError
+from amazin.errors import (
+    ClientError,
+    DamagedError,
+    LocalError,
+    ObjectChangedError,
+)
 
 PARTIAL_SUFFIX = ".amazin-part"
 RESTARTS = 5
@@ -61,7 +66,7 @@ class SteadyFile:
         try:
             self._file: BufferedReader = path.open("rb")
         except OSError as exc:
-            raise ClientError(f"It can't be read: {exc.strerror}") from exc
+            raise LocalError(f"It can't be read: {exc.strerror}") from exc
         self._show = show
         self._state = self._look()
         self.size = self._state[0] if self._has_size() else None
@@ -87,7 +92,7 @@ class SteadyFile:
         position = self._file.tell()
         is_end = not piece or position >= self.size
         if is_end and self._look() != self._state:
-            raise ClientError("It changed while it was read")
+            raise LocalError("It changed while it was read")
         self._show(position, self.size)
         return piece
 

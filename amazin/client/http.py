@@ -25,6 +25,7 @@ from amazin.errors import ClientError, RefusedError
 from amazin.logs import without_credentials
 from amazin.model.headers import LOST_HEADER
 from amazin.model.names import printable
+from amazin.workers import Throttle
 
 PIECE_BYTES = 2**18
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -100,10 +101,17 @@ class Transport:
     """
 
     def __init__(
-        self, url: str, token: str | None, sleep: Callable[[float], object] = time.sleep
+        self,
+        url: str,
+        token: str | None,
+        sleep: Callable[[float], object] = time.sleep,
+        bytes_per_second: float | None = None,
     ) -> None:
         self.url = url
         self._sleep = sleep
+        self.throttle = Throttle(bytes_per_second, sleep)
+        """For the bodies of objects."""
+        self.piece_bytes = self.throttle.piece(PIECE_BYTES)
         self._was_there = False
         """Whether a connection ever succeeded; then a refused one is transient."""
         self._headers = {"User-Agent": "amazin", "Accept-Encoding": "identity"}
@@ -192,7 +200,7 @@ class Transport:
         Raises: ClientError.
         """
         try:
-            return answer.read1(PIECE_BYTES, decode_content=False)
+            return answer.read1(self.piece_bytes, decode_content=False)
         except (exceptions.HTTPError, OSError) as exc:
             raise self._translated(exc) from exc
 
@@ -234,15 +242,16 @@ class Transport:
         if answer.status in (401, 403):
             sentence += f"; {TOKEN_HINT}"
         number = fields.get("requestId") or answer.headers.get("X-Request-Id")
-        if number:
-            sentence += f" (request {printable(str(number))})"
+        request = printable(str(number)) if number else ""
+        if request:
+            sentence += f" (request {request})"
         after = answer.headers.get("Retry-After", "")
         seconds = float(after) if after.isdecimal() and after.isascii() else 0.0
         is_lost = LOST_HEADER in answer.headers
         is_transient = answer.status in TRANSIENT_STATUSES and not is_lost
         code = str(fields.get("code") or "")
         return RefusedError(
-            answer.status, code, sentence, seconds if is_transient else None
+            answer.status, code, sentence, seconds if is_transient else None, request
         )
 
     def _translated(self, exc: Exception) -> ClientError:

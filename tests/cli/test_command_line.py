@@ -159,7 +159,13 @@ def test_without_a_command_the_help_is_on_standard_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "guess"),
-    [("stats", " Did you mean 'status'?"), ("delete", None), ("", ""), ("sing", "")],
+    [
+        ("stats", " Did you mean 'status'?"),
+        ("copy", " Did you mean 'cp'?"),
+        ("mkdir", " Did you mean 'mb'?"),
+        ("", ""),
+        ("sing", ""),
+    ],
 )
 @pytest.mark.parametrize("before", [[], ["help"]])
 def test_an_unknown_command_is_answered_with_the_usage(
@@ -405,7 +411,10 @@ def bash(path: str, line: str) -> list[str]:
     ("line", "offered"),
     [
         ("amazin re", ["repair", "replicate"]),
-        ("amazin sta", ["status"]),
+        ("amazin sta", ["stat", "status"]),
+        ("amazin m", ["mb", "mv"]),
+        ("amazin mv --in", ["--include"]),
+        ("amazin rb --f", ["--force"]),
         ("amazin completion ", list(SHELLS)),
         ("amazin status --f", ["--fast"]),
         ("amazin help blob", ["blob-server"]),
@@ -421,7 +430,9 @@ def complete(shell: str, environ: Mapping[str, str]) -> str:
     return runner.invoke(main, prog_name="amazin").stdout
 
 
-@pytest.mark.parametrize("line", ["put READ", "get k READ", "cp READ", "cp a READ"])
+@pytest.mark.parametrize(
+    "line", ["put READ", "put a READ", "get k READ", "cp READ", "cp a READ", "mv READ"]
+)
 def test_files_are_completed_by_the_shell_itself(line: str) -> None:
     words = {"COMP_WORDS": f"amazin {line}", "COMP_CWORD": str(line.count(" ") + 1)}
     assert complete("bash", words).split() == ["file,READ"]
