@@ -13,8 +13,9 @@ from amazin.cli.options import with_hints
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
-from amazin.client.files import Show, copy, download, remove_leftovers, upload
+from amazin.client.files import Show, copy, download, upload
 from amazin.client.objects import StoredObject
+from amazin.client.partial import remove_leftovers
 from amazin.client.streams import ObjectStream
 from amazin.errors import ClientError, DamagedError, LocalError
 from amazin.model.names import printable

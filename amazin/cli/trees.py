@@ -15,13 +15,9 @@ from amazin.cli.copying import Copier
 from amazin.cli.options import ALL, Selection, as_tree, with_hints
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
-from amazin.client.files import (
-    PARTIAL_SUFFIX,
-    has_leftovers,
-    is_same,
-    remove_leftovers,
-)
+from amazin.client.files import is_same
 from amazin.client.objects import StoredObject
+from amazin.client.partial import PARTIAL_SUFFIX, has_leftovers, remove_leftovers
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
 from amazin.units import counted
@@ -91,13 +87,19 @@ class Trees:
         self._display.print(f"{done}, {left} {were} there already")
 
     def _each(
-        self, items: Iterable[T], label: Callable[[T], str], step: Callable[[T], bool]
+        self,
+        items: Iterable[T],
+        labels: Callable[[T], tuple[str, str]],
+        step: Callable[[T], bool],
     ) -> int:
-        """Do a step for each; return how many returned True."""
+        """Do a step for each; return how many returned True.
+
+        `labels` returns what an error of the store is about, and one of this machine.
+        """
         done: list[None] = []
 
         def work(item: T) -> None:
-            with self._display.noting(label(item)):
+            with self._display.noting(*labels(item)):
                 if step(item):
                     done.append(None)
 
@@ -117,7 +119,7 @@ class Trees:
             target = f"{bucket}/{prefix}{name}"
             return self._store(Way(Kind.UPLOAD, str(folder / name), target), name)
 
-        return self._each(names, str, store)
+        return self._each(names, lambda name: (name, name), store)
 
     def _look_at(self, bucket: str, prefix: str) -> None:
         """Find out whether there is anything below the target. Raises: ClientError."""
@@ -169,9 +171,15 @@ class Trees:
         Raises: FailureError: there is no object with the prefix.
         """
         bucket, prefix = as_tree(self._way.source)
+
+        def labels(entry: StoredObject) -> tuple[str, str]:
+            rest = entry.key.removeprefix(prefix)
+            local = os.path.join(self._way.local, rest)  # noqa: PTH118 - any key
+            return f"{bucket}/{entry.key}", local if self._way.local else ""
+
         count = self._each(
             self._objects(bucket, prefix),
-            lambda entry: f"{bucket}/{entry.key}",
+            labels,
             lambda entry: step(entry, entry.key.removeprefix(prefix)),
         )
         is_empty = not (self._display.done or self._display.failures)
@@ -294,7 +302,7 @@ def place_of(root: Path, name: str) -> Path:
     Raises: ClientError: the name is no path, or a link leads out of `root`.
     """
     segments = name.split("/")
-    if "\\" in name or "\0" in name or {"", ".", ".."}.intersection(segments):
+    if "\0" in name or {"", ".", ".."}.intersection(segments):
         raise ClientError("Refused: its key is no path below the folder")
     if name.endswith(PARTIAL_SUFFIX):
         raise ClientError("Refused: its key looks like a download that is not complete")
