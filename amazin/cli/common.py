@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from amazin.settings.settings import Settings
 
-TABLE_WIDTH = 160
+TABLE_WIDTH = 1000
+"""Wider than any table: no cell is folded where lines can be of any length."""
 NO_CURSOR = ("dumb", "unknown")
 """Values of TERM: a terminal without cursor codes, which shows no bars."""
 DAY_SECONDS = 24 * 3600
