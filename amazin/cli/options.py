@@ -238,6 +238,9 @@ def as_mistake() -> Iterator[None]:
 def as_address(text: str) -> str:
     """Return the address without its mark, if it is valid. Raises: MistakeError."""
     address = text.removeprefix(MARK)
+    bucket, slash, key = address.partition("/")
+    if bucket and slash and not key:
+        raise MistakeError(f"{text!r} is a bucket: {bucket}/a.jpg is an object in it")
     with as_mistake():
         path_of(address)
     return address

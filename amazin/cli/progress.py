@@ -172,10 +172,12 @@ class Display:
         self._console.print(Text(sentence), soft_wrap=True)
 
     def print(self, sentence: str) -> None:
-        """Stop the bars; print the result on standard output, unless quiet."""
+        """Print a result on standard output, unless quiet; the bars make room."""
+        if self._is_quiet:
+            return
         self._bars.stop()
-        if not self._is_quiet:
-            click.echo(sentence)
+        click.echo(sentence)
+        self._bars.start()
 
 
 class DoneColumn(ProgressColumn):

@@ -248,6 +248,8 @@ class Transport:
         unknown = f"{self.url}{self._via}: HTTP status {answer.status}"
         if method != "HEAD":
             unknown += ", and no word why: is a gateway there?"
+        elif answer.status == 401:  # an answer to HEAD has no body that says so
+            unknown = "This gateway wants a token"
         sentence = printable(str(fields.get("error") or unknown))
         if answer.status in (401, 403):
             sentence += f"; {TOKEN_HINT}"

@@ -148,6 +148,32 @@ def test_the_help_imports_no_command_and_nothing_large() -> None:
     assert set(modules).isdisjoint(NOT_NEEDED_FOR_HELP)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "large"),
+    [
+        (["version"], NOT_NEEDED_FOR_HELP),
+        (["cp", "--help"], ("docker", "minio", "gevent", "yaml", "requests")),
+        (["status", "--help"], ("docker", "gevent", "requests")),
+    ],
+)
+def test_a_command_imports_nothing_large_that_it_does_not_need(
+    arguments: list[str], large: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\nfrom amazin.cli import main as cli\n"
+        f"try:\n    cli.main.main({arguments}, prog_name='amazin')\n"
+        "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert set(done.stderr.decode().split()).isdisjoint(large)
+
+
 def test_without_a_command_the_help_is_on_standard_error() -> None:
     result = run()
     assert result.exit_code == 2
