@@ -337,5 +337,10 @@ def with_hints(
             exc.add_note(f"--make-bucket makes {bucket}")
         elif exc.code == "NoSuchObject" and source:
             with suppress(ClientError):
-                exc.add_note(what_is_at(client, source))
+                found = what_is_at(client, source)
+                exc.add_note(
+                    f"{found}: `amazin ls {printable(source)}` shows it"
+                    if found
+                    else ""
+                )
         raise
