@@ -17,7 +17,7 @@ from amazin.client.files import Show, copy, download, upload
 from amazin.client.objects import StoredObject
 from amazin.client.partial import remove_leftovers
 from amazin.client.streams import ObjectStream
-from amazin.errors import ClientError, DamagedError, LocalError
+from amazin.errors import ClientError, DamagedError, LocalError, RefusedError
 from amazin.model.names import printable
 
 DONE = {Kind.UPLOAD: "Stored", Kind.DOWNLOAD: "Fetched", Kind.WITHIN: "Copied"}
@@ -75,7 +75,11 @@ class Copier:
         if isinstance(seen, StoredObject):
             if self.client.head(way.source).etag != seen.etag:
                 raise ClientError("It was replaced meanwhile, so it stays")
-            self.client.delete(way.source)
+            try:
+                self.client.delete(way.source)
+            except RefusedError as exc:
+                exc.add_note("it was copied, but not removed")
+                raise
             return
         now = Path(way.source).stat()
         if (now.st_ino, now.st_size, now.st_mtime_ns) != (
@@ -84,7 +88,11 @@ class Copier:
             seen.st_mtime_ns,
         ):
             raise LocalError("It was changed meanwhile, so it stays")
-        Path(way.source).unlink()
+        try:
+            Path(way.source).unlink()
+        except OSError as exc:
+            message = f"It was copied, but can't be removed: {exc.strerror}"
+            raise LocalError(message) from exc
 
     def _store(self, way: Way, show: Show) -> StoredObject:
         with with_hints(self.client, target=way.target):

@@ -16,7 +16,7 @@ from amazin.cli.options import (
     gateway_options,
     selection_options,
 )
-from amazin.cli.progress import Display
+from amazin.cli.progress import Display, say
 from amazin.client.client import GatewayClient
 from amazin.model.names import printable
 from amazin.units import counted
@@ -73,4 +73,4 @@ def du(
         for place in places or client.buckets():
             with display.noting(place):
                 found = sum_of(client, place, selection)
-                click.echo(json.dumps(asdict(found)) if is_json else line_of(found))
+                say(json.dumps(asdict(found)) if is_json else line_of(found))

@@ -6,7 +6,7 @@ import click
 
 from amazin.cli.common import MistakeError, as_seconds, examples
 from amazin.cli.options import as_address, gateway_options
-from amazin.cli.progress import Display
+from amazin.cli.progress import Display, say
 from amazin.client.client import GatewayClient
 
 LONGEST_SECONDS = 7 * 24 * 3600
@@ -43,4 +43,4 @@ def presign(
     if not 1 <= expires <= LONGEST_SECONDS:
         raise MistakeError("--expires is from 1s to 7d")
     with Display(quiet) as display, display.noting(address):
-        click.echo(client.presign(address, "PUT" if is_put else "GET", int(expires)))
+        say(client.presign(address, "PUT" if is_put else "GET", int(expires)))

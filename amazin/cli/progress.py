@@ -55,6 +55,16 @@ def shortened(label: str) -> str:
     return text if fits else f"...{text[3 - LABEL_LETTERS :]}"
 
 
+def say(text: str) -> None:
+    """Print on standard output. Raises: FailureError: it can't be written."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # the reader has ended
+        raise
+    except OSError as exc:
+        raise FailureError(f"standard output: {exc.strerror}") from exc
+
+
 class Display:
     """Shows progress bars at a terminal, and a line for each failure.
 
@@ -176,7 +186,7 @@ class Display:
         if self._is_quiet:
             return
         self._bars.stop()
-        click.echo(sentence)
+        say(sentence)
         self._bars.start()
 
 

@@ -22,7 +22,7 @@ from amazin.cli.options import (
     transfer_options,
 )
 from amazin.cli.places import DEFAULT_FOLDER, STANDARD, Kind, Way, whole_ways
-from amazin.cli.progress import Display
+from amazin.cli.progress import Display, say
 from amazin.client.client import GatewayClient
 from amazin.model.names import printable
 
@@ -88,6 +88,6 @@ def put(
         for way in ways:
             stored = copier.run(way)
             if stored and is_json:
-                click.echo(json.dumps(asdict(stored)))
+                say(json.dumps(asdict(stored)))
             elif stored:
                 print_done(copier, way, stored)

@@ -11,7 +11,7 @@ import click
 
 from amazin.cli.common import examples, json_option
 from amazin.cli.options import as_address, gateway_options, with_hints
-from amazin.cli.progress import Display
+from amazin.cli.progress import Display, say
 from amazin.client.client import GatewayClient
 from amazin.client.objects import StoredObject
 from amazin.model.names import printable
@@ -58,7 +58,7 @@ def stat_command(
                 found, headers = client.inspect(address)
                 found = with_time(found)
                 if is_json:
-                    click.echo(json.dumps({**asdict(found), "headers": headers}))
+                    say(json.dumps({**asdict(found), "headers": headers}))
                     continue
                 lines = lines_of(address, found, headers)
-                click.echo("\n".join([""] * bool(position) + lines))
+                say("\n".join([""] * bool(position) + lines))

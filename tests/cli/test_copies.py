@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from amazin.cli.options import pattern_of
+from tests.support.command_process import MAIN, command_environ
 from tests.support.in_process import described, files, invoke, run
 from tests.support.scripted_gateway import (
     Asked,
@@ -23,6 +26,7 @@ from tests.support.scripted_gateway import (
     reply,
     store,
 )
+from tests.support.waiting import PATIENCE_SECONDS
 
 BODY = b"the bytes of an object"
 OTHER = b"the bytes of another one"
@@ -247,6 +251,54 @@ def test_a_file_is_moved_when_it_is_stored(place: Path, gateway: Gateway) -> Non
     server = gateway(store, refusal(500, "InternalError", "Oh"))
     run(server, "mv", "a", "b", "photos/", code=1)
     assert files(place) == {"b": b"b"}
+
+
+def test_what_was_copied_and_can_not_be_removed_is_told(
+    place: Path, gateway: Gateway
+) -> None:
+    make(place, "a")
+
+    def replace(asked: Asked) -> Reply:
+        folder = place / "gone"
+        place.joinpath("t").rename(folder)
+        return store(asked)
+
+    make(place, "t/b")
+    found = run(gateway(replace), "mv", "t/b", "photos/", code=1)
+    assert found.stderr == "t/b: No such file or directory\n"
+    oh = refusal(503, "NodeUnreachable", "Too few")
+    server = gateway(content(BODY), described(BODY), *[oh] * 6)
+    found = run(server, "mv", "photos/a", "./c", code=1)
+    assert "Too few; it was copied, but not removed" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["du b", "stat b/a", "presign b/a", "rm b/a --dry-run", "mb photos"]
+)
+def test_a_full_disk_below_standard_output_is_no_error_of_the_store(
+    words: str, gateway: Gateway, place: Path
+) -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.target.startswith("/presigned"):
+            return json_reply({"url": "http://x"})
+        if asked.method == "HEAD":
+            return described(BODY)
+        return MADE if asked.method == "POST" else json_reply([info("a")])
+
+    server = gateway(*[answer] * (2 if words == "mb photos" else 1))
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", MAIN, *words.split(), "--url", server.url],
+            env=command_environ(place, {}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"standard output: No space left on device\n",
+    )
 
 
 def test_a_file_that_changes_meanwhile_stays(place: Path, gateway: Gateway) -> None:
