@@ -6,7 +6,7 @@ import click
 
 from amazin.cli.common import as_files, examples
 from amazin.cli.copying import Copier, is_shown, print_done
-from amazin.cli.options import as_address, transfer_options
+from amazin.cli.options import as_address, dry_run_option, transfer_options
 from amazin.cli.places import Kind, Way, file_for
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
@@ -21,8 +21,11 @@ from amazin.client.client import GatewayClient
 )
 @click.argument("key")
 @click.argument("file", required=False, shell_complete=as_files)
+@dry_run_option
 @transfer_options
-def get(client: GatewayClient, key: str, file: str | None, quiet: bool) -> None:
+def get(
+    client: GatewayClient, key: str, file: str | None, is_dry: bool, quiet: bool
+) -> None:
     """Fetch an object into a file.
 
     KEY is a bucket and a key, or, without a slash, the id of an object. FILE is the
@@ -32,7 +35,7 @@ def get(client: GatewayClient, key: str, file: str | None, quiet: bool) -> None:
     """
     address = as_address(key)
     way = Way(Kind.DOWNLOAD, address, file_for(address, file))
-    with Display(quiet, not is_shown(way.target)) as display:
-        copier = Copier(client, display)
+    with Display(quiet, not is_dry and not is_shown(way.target)) as display:
+        copier = Copier(client, display, is_dry=is_dry)
         if stored := copier.run(way):
             print_done(copier, way, stored)

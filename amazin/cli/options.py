@@ -134,12 +134,12 @@ def selection_options(command: Command) -> Command:
 
 
 dry_run_option = click.option(
-    "--dry-run", "is_dry", is_flag=True, help="Only say what would be done."
+    "-n", "--dry-run", "is_dry", is_flag=True, help="Only say what would be done."
 )
 make_bucket_option = click.option(
     "--make-bucket", is_flag=True, help="Make the bucket, if there is none."
 )
-yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 
 
 def as_headers(

@@ -19,7 +19,6 @@ from amazin.cli.options import (
     gateway_options,
     selection_options,
     what_is_at,
-    yes_option,
 )
 from amazin.cli.progress import Display
 from amazin.client.client import PAGE_KEYS, GatewayClient
@@ -127,7 +126,7 @@ def ask(question: str) -> None:
 @click.option("-r", "--recursive", is_flag=True, help="All that is below KEY.")
 @selection_options
 @dry_run_option
-@yes_option
+@click.option("-y", "--yes", "-f", "--force", "yes", is_flag=True, help="Don't ask.")
 @gateway_options
 def rm(
     client: GatewayClient,

@@ -368,6 +368,7 @@ def test_a_prefix_is_moved_here(place: Path, gateway: Gateway) -> None:
     [
         ("put a b photos/", [], "Would store a as photos/a"),
         ("put a photos/ --make-bucket", [MISSING], "Would make the bucket photos"),
+        ("get photos/x", [], "Would fetch photos/x as x"),
         ("cp a photos/", [], "Would store a as photos/a"),
         ("mv a photos/", [], "Would move a as photos/a"),
         ("cp photos/x ./x", [], "Would fetch photos/x as ./x"),

@@ -560,6 +560,13 @@ def test_below_a_prefix_everything_is_removed_after_asking(gateway: Gateway) -> 
     assert json.loads(server.asked[1].body) == {"keys": ["2026/a", "2026/b"]}
 
 
+@pytest.mark.parametrize("option", ["--yes", "-y", "--force", "-f"])
+def test_what_is_told_not_to_ask_does_not_ask(option: str, gateway: Gateway) -> None:
+    removed = json_reply({"deleted": ["a"], "errors": []})
+    server = gateway(json_reply([info("a")]), removed)
+    assert "?" not in run(server, "rm", "-r", "photos", option).output
+
+
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b""])
 def test_nothing_is_removed_without_a_yes(answer: bytes, gateway: Gateway) -> None:
     server = gateway()
