@@ -23,12 +23,13 @@ from amazin.logs import EventRecord
 from amazin.request_limits import client_has_left, is_late, request_deadline
 from amazin.settings.converters import Network
 from amazin.web.access import require_access
-from amazin.web.bodies import drain
+from amazin.web.bodies import drain, has_no_end
 from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
 from amazin.web.origins import require_json
+from amazin.web.server_quirks import announce_close
 
 RETRY_AFTER = ("Retry-After", "2")
 """Is sent with every 503: a node that comes back is noticed within seconds."""
@@ -37,6 +38,8 @@ UNREAD_BODY = "amazin.unread_body"
 """Key in the environ: whether the server must close the connection."""
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
 """What Host may be. Source: RFC 9112 section 3.2, RFC 3986 section 3.2.2."""
+_LAST_CODES = ("IncompleteBody", "RequestTimeout")
+"""Errors after which the client had better take another connection."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable"
@@ -74,6 +77,8 @@ class Gateway:
                 log.exception("a bug", extra={"fields": {"requestId": request.id}})
                 error = HTTPError(500, "InternalError", "The gateway failed: a bug")
             response = error_response(request, error)
+            if error.code in _LAST_CODES or has_no_end(environ):
+                announce_close(start_response)
         transfer = Transfer(request, response, started)
         headers = final_headers(request, response)
         try:

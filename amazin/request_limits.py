@@ -26,6 +26,11 @@ def is_late() -> bool:
     return time.monotonic() > request_deadline.get()
 
 
+def time_left() -> float:
+    """Return the seconds that the request still has, at least 0; inf: no limit."""
+    return max(0.0, request_deadline.get() - time.monotonic())
+
+
 def require_wanted() -> None:
     """Raise LateError or ClientGoneError, if the work is of no use any more."""
     if is_late():
@@ -38,8 +43,10 @@ def require_wanted() -> None:
 @contextmanager
 def unlimited() -> Iterator[None]:
     """Let the block take its time: others need its result, too."""
-    token = request_deadline.set(math.inf)
+    deadline = request_deadline.set(math.inf)
+    client = client_has_left.set(None)
     try:
         yield
     finally:
-        request_deadline.reset(token)
+        request_deadline.reset(deadline)
+        client_has_left.reset(client)

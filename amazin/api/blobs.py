@@ -24,7 +24,7 @@ from amazin.model.objects import ObjectInfo
 from amazin.web.bodies import stream_body
 from amazin.web.headers import DEFAULT_TYPE, guessed_type, uploaded_headers
 from amazin.web.messages import Request, Response, Route, json_response
-from amazin.web.server_quirks import limit_silence
+from amazin.web.server_quirks import limit_slowness
 from amazin.web.spool import SpoolRoom
 
 MIME_TYPE = "X-Mime-Type"
@@ -52,7 +52,7 @@ def upload(
             digest.update(chunk)
             yield chunk
 
-    limit_silence(request.environ, services.settings.spool_timeout)
+    limit_slowness(request.environ, services.settings.spool_timeout)
     with closing(services.spool.spool(hashed(), body.length)) as spooled:
         blob_id = digest.hexdigest()
         request.node = services.blobs.put(blob_id, spooled, headers).member.name

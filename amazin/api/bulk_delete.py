@@ -20,7 +20,7 @@ from amazin.request_limits import require_wanted
 from amazin.web.errors import as_http_error
 from amazin.web.json_body import PIECE_BYTES, read_strings
 from amazin.web.messages import Request, Response, json_response
-from amazin.web.server_quirks import limit_silence
+from amazin.web.server_quirks import limit_slowness
 
 MAX_KEYS = 1000
 MAX_BYTES = 4 * 2**20
@@ -77,7 +77,7 @@ def read_keys(request: Request, services: Services, bucket: str) -> list[str]:
     """
     lines = checked_lines(request, services, bucket)
     pieces = iter(lambda: b"".join(islice(lines, KEYS_AT_ONCE)), b"")
-    limit_silence(request.environ, services.settings.spool_timeout)
+    limit_slowness(request.environ, services.settings.spool_timeout)
     with closing(services.spool.spool(pieces, in_memory=PIECE_BYTES)) as spooled:
         kept = b"".join(spooled.chunks()).splitlines()
     return list(dict.fromkeys(map(json.loads, kept)))

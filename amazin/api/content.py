@@ -34,7 +34,7 @@ from amazin.web.conditions import (
 from amazin.web.dates import http_date
 from amazin.web.headers import returned_headers, uploaded_headers
 from amazin.web.messages import Header, Request, Response, json_response, variable
-from amazin.web.server_quirks import limit_silence
+from amazin.web.server_quirks import limit_slowness
 
 _CONDITIONAL = [variable(name) for name in CONDITIONAL_HEADERS]
 _SELECTING = [*_CONDITIONAL, variable("Range")]
@@ -101,7 +101,7 @@ def store(
             require_condition(services, name, intent)
         if is_conditional or body.length == UNKNOWN_SIZE:
             with closing(body):
-                limit_silence(request.environ, services.settings.spool_timeout)
+                limit_slowness(request.environ, services.settings.spool_timeout)
                 body = services.spool.spool(iter(body.chunks()), body.length)
         copy = services.objects.put(
             name,

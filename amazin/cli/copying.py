@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amazin.cli.options import with_hints
+from amazin.cli.options import doubtful, with_hints
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
@@ -198,6 +198,13 @@ def make_bucket_for(copier: Copier, bucket: str) -> bool:
 
 
 # What is said
+
+
+def warn_of_headers(copier: Copier) -> None:
+    """Tell of headers that perhaps were not kept, if anything was stored."""
+    is_stored = copier.display.done and not copier.is_dry
+    for name in doubtful(copier.headers) if is_stored else ():
+        copier.display.warn(f"{name} is kept only if METADATA_HEADERS there names it")
 
 
 def is_output(file: str) -> bool:

@@ -13,6 +13,7 @@ from amazin.cli.copying import (
     is_shown,
     make_bucket_for,
     print_done,
+    warn_of_headers,
 )
 from amazin.cli.options import (
     Command,
@@ -131,10 +132,10 @@ def run(
         is_missing = make_bucket and make_bucket_for(copier, bucket)
         if recursive:
             Trees(copier, ways[0], jobs, selection, is_missing).run()
-            return
-        for way in ways:
+        for way in () if recursive else ways:
             if stored := copier.run(way):
                 print_done(copier, way, stored)
+        warn_of_headers(copier)
 
 
 def tree_way(sources: tuple[str, ...], target: str) -> Way:

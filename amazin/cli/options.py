@@ -19,6 +19,7 @@ from amazin.cli.common import MistakeError, as_rate
 from amazin.client.client import DEFAULT_URL, GatewayClient
 from amazin.client.objects import checked_headers, path_of
 from amazin.errors import ClientError, RefusedError
+from amazin.model.metadata_names import BLOB_METADATA, object_metadata
 from amazin.model.names import check_bucket, printable
 
 Command = Callable[..., object]
@@ -96,7 +97,11 @@ def header_options(command: Command) -> Command:
             multiple=True,
             callback=as_headers,
             metavar="NAME:VALUE",
-            help="Header to keep with it, as 'X-Meta-Owner: ann'; several times.",
+            help=(
+                "Header to keep with it, as 'X-Meta-Owner: ann'; several times. "
+                "Another X- header is kept only if the gateway's METADATA_HEADERS "
+                "names it."
+            ),
         ),
         click.option(
             "--type", "content_type", metavar="TYPE", help="Content-Type to keep."
@@ -154,6 +159,16 @@ def as_headers(
             raise click.BadParameter(message, context, option)
         headers[name.strip()] = text.strip()
     return headers
+
+
+def doubtful(headers: Iterable[str]) -> list[str]:
+    """Return the names that only some gateways keep: those that are set to."""
+    kept = object_metadata()
+    return [
+        name
+        for name in headers
+        if BLOB_METADATA.fullmatch(name) and not kept.fullmatch(name)
+    ]
 
 
 # Patterns

@@ -13,6 +13,7 @@ from amazin.cli.copying import (
     Copier,
     make_bucket_for,
     print_done,
+    warn_of_headers,
 )
 from amazin.cli.options import (
     MARK,
@@ -91,3 +92,4 @@ def put(
                 say(json.dumps(asdict(stored)))
             elif stored:
                 print_done(copier, way, stored)
+        warn_of_headers(copier)

@@ -179,8 +179,14 @@ def open_or_create(path: Path) -> tuple[int, bool]:
     while True:
         with suppress(FileExistsError):
             return os.open(path, flags | os.O_CREAT | os.O_EXCL, PRIVATE_MODE), True
-        with suppress(FileNotFoundError):
+        try:
             return os.open(path, flags | os.O_NONBLOCK), False
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            if exc.errno != errno.ELOOP:
+                raise
+            path.unlink(missing_ok=True)  # a symbolic link
 
 
 def is_ours(found: os.stat_result) -> bool:

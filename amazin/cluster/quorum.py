@@ -39,6 +39,8 @@ class _Inquiry:
     pending: Pending[Answer]
     deadline: float
     """On the monotonic clock: without a response by then, the node is silent."""
+    opens: bool = False
+    """Whether the copy is asked for, and not only which version it is."""
     is_over: bool = False
     is_silent: bool = False
 
@@ -59,6 +61,8 @@ def ask(
         try:
             return {member.name: member.call(start_first or start)}
         except LostCopyError:
+            if start_first is None:
+                raise
             return ask(quorums, start)
         except NoSuchKeyError:
             return {member.name: None}
@@ -147,6 +151,7 @@ class QuorumRead:
     def _last_failure(self, quorum: Quorum) -> Exception:
         failures = [self._failures.get(member.name) for member in quorum.members]
         known = [failure for failure in failures if failure]
+        known.sort(key=lambda failure: isinstance(failure, LostCopyError))
         return known[0] if known else NoNodesError("There are too few nodes")
 
     def _is_asked(self, member: Member) -> bool:
@@ -159,10 +164,11 @@ class QuorumRead:
         inquiry = self._inquiries.get(name)
         if inquiry:
             return not inquiry.is_silent
-        start = self._start if self._inquiries else self._start_first or self._start
+        first = None if self._inquiries else self._start_first
         try:
             deadline = time.monotonic() + self._patience_seconds
-            inquiry = _Inquiry(member, member.ask(start), deadline)
+            pending = member.ask(first or self._start)
+            inquiry = _Inquiry(member, pending, deadline, first is not None)
         except NodeError as exc:
             self._failures[name] = exc
             return False
@@ -197,9 +203,9 @@ class QuorumRead:
             self.answers[name] = inquiry.member.wait(inquiry.pending)
         except NoSuchKeyError:
             self.answers[name] = None
-        except LostCopyError:
-            return self._has_version(inquiry.member)
         except NodeError as exc:
+            if inquiry.opens and isinstance(exc, LostCopyError):
+                return self._has_version(inquiry.member)
             self._failures[name] = exc
             return False
         return True

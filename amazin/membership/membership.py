@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
-from amazin.errors import DiscoveryError
+from amazin.errors import DiscoveryError, LateError
 from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
 from amazin.membership.roster_store import RosterStore
@@ -30,7 +30,7 @@ from amazin.model.node_specs import (
     WatchingDiscovery,
 )
 from amazin.nodes.interface import Node
-from amazin.request_limits import unlimited
+from amazin.request_limits import time_left, unlimited
 
 FIRST_LIST_SECONDS = 5.0
 """How long the first requests wait for the first result of discovery."""
@@ -149,11 +149,14 @@ class Membership:
         if not self._is_started:
             self._start()
         if not self._first_list.is_set():
-            self._first_list.wait(self._first_list_seconds)
+            self._first_list.wait(min(self._first_list_seconds, time_left()))
         return self._snapshot
 
     def fresh_snapshot(self) -> Snapshot:
-        """Return a snapshot with a roster that may be used, if there is one."""
+        """Return a snapshot with a roster that may be used, if there is one.
+
+        Raises: LateError.
+        """
         snapshot = self._snapshot
         if self._clock() < snapshot.fresh_until:
             return snapshot
@@ -168,7 +171,10 @@ class Membership:
         return self._clock() < snapshot.fresh_until
 
     def bootstrap(self) -> Snapshot:
-        """Form a cluster of the nodes if they are empty; return the new snapshot."""
+        """Form a cluster of the nodes if they are empty; return the new snapshot.
+
+        Raises: LateError.
+        """
         self._may_bootstrap = True
         self.refresh()
         return self._snapshot
@@ -264,16 +270,42 @@ class Membership:
     def refresh(self) -> None:
         """Read the list of nodes and the roster from them, now.
 
-        If several callers wait for a running refresh, one of them reads for all.
+        If several callers wait for a running refresh, one of them reads for all. A
+        request waits until its deadline; what it began goes on for the others.
+
+        Raises: LateError.
         """
-        seen = self._refreshes_begun
-        with self._refresh_lock, unlimited():
-            if self._refreshes_begun == seen and not self._closing.is_set():
+        seen, left = self._refreshes_begun, time_left()
+        has_limit = left < math.inf
+        if not self._refresh_lock.acquire(timeout=left if has_limit else -1):
+            raise _too_late()
+        if self._refreshes_begun != seen or self._closing.is_set():
+            self._refresh_lock.release()
+        elif has_limit:
+            reading = threading.Thread(target=self._read_for_all, daemon=True)
+            reading.start()  # `close` waits for it: it has the lock
+            reading.join(time_left())
+            if reading.is_alive():
+                raise _too_late()
+        else:
+            self._read_and_release()
+
+    def _read_for_all(self) -> None:
+        try:
+            self._read_and_release()
+        except Exception:
+            log.exception("the nodes can't be read")
+
+    def _read_and_release(self) -> None:
+        try:
+            with unlimited():
                 self._refreshes_begun += 1
                 may_bootstrap, self._may_bootstrap = self._may_bootstrap, False
                 self._read_list()
                 self._read_roster(may_bootstrap)
                 self._first_list.set()
+        finally:
+            self._refresh_lock.release()
 
     def _read_list(self) -> None:
         problem = ""
@@ -342,6 +374,10 @@ class Membership:
 
     def _new_member(self, spec: NodeSpec) -> Member:
         return Member(spec, self._build_node(spec), self._first_pause_seconds)
+
+
+def _too_late() -> LateError:
+    return LateError("The nodes did not answer within REQUEST_TIMEOUT")
 
 
 def _reset_in_child(reference: weakref.ref[Membership]) -> None:

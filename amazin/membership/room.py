@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from amazin.errors import GatewayError, NodeFullError
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
-from amazin.membership.roster_store import ROSTER_NAME
-from amazin.model.objects import Label, ObjectInfo, Stamp
+from amazin.model.objects import ROSTER_NAME, Label, ObjectInfo, Stamp
 from amazin.nodes.interface import Node, Pending
 
 TRIAL_NAME = ROSTER_NAME._replace(key="room")

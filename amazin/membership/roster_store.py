@@ -36,10 +36,16 @@ from amazin.membership.transitions import (
 )
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
-from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import (
+    DATA_BUCKETS,
+    ROSTER_NAME,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+)
 from amazin.nodes.interface import Node, NodeObject, Pending
 
-ROSTER_NAME = ObjectName("amazin-system", "roster")
 MAX_BYTES = 16 * 2**20
 READ_SECONDS = 2.0
 """How long each round waits for a node: what the others answered gets old meanwhile."""

@@ -90,10 +90,11 @@ def arbiter(old: Roster | None, new: Roster) -> str:
     """Return the node on which the step from `old` to `new` is decided.
 
     The step is a conditional write on this node: if two gateways take it at once, one
-    wins.
+    wins. No node that was given up decides, nor does it when that is settled.
     """
     base = old.sets[0] if old else new.sets[0]
-    return min(set(base.names).difference(new.forgotten) or new.newest.names)
+    given_up = {*new.forgotten, *(old.forgotten if old else ())}
+    return min(base.names - given_up or new.newest.names)
 
 
 def bootstrap(

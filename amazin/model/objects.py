@@ -35,6 +35,10 @@ class ObjectName(NamedTuple):
         return f"{self.bucket}/{self.key}".encode()
 
 
+ROSTER_NAME = ObjectName("amazin-system", "roster")
+"""Where each node keeps its copy of the set of nodes: small, and always overwritten."""
+
+
 class Stamp(NamedTuple):
     """The version of an object: the greater one is newer, compared as integers."""
 

@@ -11,9 +11,13 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from typing import Any, NoReturn
 
 import gevent
+from gunicorn.http.errors import ParseException
+
+from amazin.serving.refusals import refused_heads
 
 HEAD_SECONDS = 5.0
 """For the rest of a request's head, once its first bytes are here."""
@@ -21,23 +25,32 @@ LOOK_SECONDS = 0.25
 """Between two looks whether the worker has to stop."""
 GRACE_SECONDS = 0.5
 """A client that was answered more recently may be sending its next request."""
+EMPTY_LINE = b"\r\n"
+"""May come before a request: some old clients send it behind a body. Source: RFC 9112
+section 2.2."""
 
 
 class IdleConnections:
-    """The connections of this worker that wait for a request."""
+    """The connections of this worker on which no request has arrived yet."""
 
     def __init__(self) -> None:
         self._since: dict[Any, float] = {}
         """By socket: since when it waits, on the monotonic clock."""
 
-    def wait(self, sock: Any, receive: Callable[[], bytes]) -> bytes:
-        """Return a request's first bytes; b"" if the client, or a stop, ended it."""
+    def await_head(self, sock: Any, receive: Callable[[], bytes]) -> bytes:
+        """Return a request's first bytes; b"" if the client, or a stop, ended it.
+
+        The rest of the head is awaited, too: until `has_head`.
+        """
         self._since[sock] = time.monotonic()
         sock.settimeout(None)  # the worker limits the idle time
-        try:
-            return receive()
-        finally:
-            del self._since[sock]
+        data = receive()
+        self._since[sock] = time.monotonic()
+        return data
+
+    def has_head(self, sock: Any) -> None:
+        """A request has begun, or the connection ends: it is not idle any more."""
+        self._since.pop(sock, None)
 
     def end(self, least_seconds: float) -> None:
         """End those that wait for at least so long; what has arrived is still read."""
@@ -54,15 +67,28 @@ def patient(parser: type[Any], idle: IdleConnections) -> type[Any]:
     class PatientParser(parser):  # type: ignore[misc]
         def __next__(self) -> Any:
             unreader, last = self.unreader, self.mesg
-            if last and getattr(last.body, "failed", False):
+            if last and (getattr(last.body, "failed", False) or last.should_close()):
                 raise StopIteration
-            if not unreader.buf.tell() and not (last and last.should_close()):
-                data = idle.wait(unreader.sock, unreader.chunk)
-                if not data:
-                    raise StopIteration
-                unreader.buf.write(data)
-            with gevent.Timeout(HEAD_SECONDS, False):  # type: ignore[arg-type]
-                return super().__next__()
+            try:
+                while unreader.buf.tell() <= len(EMPTY_LINE) and (
+                    EMPTY_LINE.startswith(unreader.buf.getvalue())
+                ):
+                    data = idle.await_head(unreader.sock, unreader.chunk)
+                    if not data:
+                        raise StopIteration
+                    unreader.buf.write(data)
+                return self._read_head(unreader.buf)
+            finally:
+                idle.has_head(unreader.sock)
+
+        def _read_head(self, begun: BytesIO) -> Any:
+            try:
+                with gevent.Timeout(HEAD_SECONDS, False):  # type: ignore[arg-type]
+                    return super().__next__()
+            except ParseException:
+                if begun.getvalue().lstrip(EMPTY_LINE).startswith(b"HEAD "):
+                    refused_heads.add(self.unreader.sock)
+                raise
             raise StopIteration
 
         next = __next__

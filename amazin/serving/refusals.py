@@ -10,6 +10,7 @@ import logging
 import socket
 import time
 from contextlib import suppress
+from weakref import WeakSet
 
 from amazin.logs import EventRecord
 from amazin.web.messages import SANDBOX
@@ -19,6 +20,8 @@ from gateway import NOSNIFF, new_id
 LINGER_SECONDS, LINGER_BYTES = 2.0, 2**20
 """Limits for reading on after a refusal: a connection that is closed with bytes unread
 is reset, and its client may never see the refusal."""
+refused_heads = WeakSet[socket.socket]()
+"""The connections on which the refused request is HEAD: its answer has no body."""
 access_log = logging.getLogger("amazin.access")
 
 
@@ -41,7 +44,8 @@ def refuse(sock: socket.socket, status: int, reason: str, detail: str) -> None:
         access_log.handle(EventRecord(access_log.name, "refused", fields))
     with suppress(OSError):
         sock.settimeout(LINGER_SECONDS)
-        sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1") + data)
+        head = "\r\n".join((*lines, "", "")).encode("latin-1")
+        sock.sendall(head if sock in refused_heads else head + data)
         linger(sock)
 
 

@@ -15,6 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
 from amazin.errors import SettingsError
+from amazin.logs import without_credentials
 from amazin.settings.converters import Given
 from amazin.settings.load import FIELDS, PLACES, SECTIONS
 
@@ -149,6 +150,7 @@ def _names_in(section: str) -> list[str]:
 def _printable(place: str) -> str:
     if not place:
         return "a setting without a name"
+    place = without_credentials(place)
     shown = place if len(place) <= 60 else f"{place[:60]}..."
     return shown if shown.isprintable() else ascii(shown)
 

@@ -129,7 +129,8 @@ class Settings:
     spool_timeout: float = setting(
         units.seconds,
         60.0,
-        "Limit for the silence of a client whose upload is held in `SPOOL_DIR` (408).",
+        "An upload that is held in `SPOOL_DIR` must bring 64 KiB, and a 256th of what "
+        "has come, in so long (408).",
         unit="s",
     )
     node_connect_timeout: float = setting(

@@ -15,7 +15,7 @@ from amazin.errors import BodyError, HTTPError, LateError
 from amazin.model.bodies import ClosableBody
 from amazin.model.digests import CheckedBody
 from amazin.model.objects import CHUNK_BYTES, UNKNOWN_SIZE
-from amazin.web.digests import CLAIMS, claims_of
+from amazin.web.digests import READ, claims_of
 from amazin.web.framing import (
     DEADLINE,
     announced_length,
@@ -24,7 +24,7 @@ from amazin.web.framing import (
     read_some,
     require_time,
 )
-from amazin.web.server_quirks import forget_continue, limit_reading
+from amazin.web.server_quirks import end_limits, forget_continue, limit_reading
 
 DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**30, 120.0
 """Limits for reading the rest of a refused upload, so that its client sees the refusal:
@@ -114,7 +114,8 @@ def stream_body(
     is checked against the digests that the request has: see `CheckedBody`.
 
     Raises: HTTPError: 400 malformed or ambiguous framing, or a malformed digest, 411 no
-        length, 413 a Content-Length above `limit` bytes, 501 unknown framing.
+        length, 413 a Content-Length above `limit` bytes, 501 unknown framing, or a
+        digest in a trailer.
     """
     stream = environ["wsgi.input"]
     deadline = environ.get(DEADLINE, math.inf)
@@ -125,7 +126,7 @@ def stream_body(
         body = ChunkedBody(stream, limit, deadline, piece_bytes)
     else:
         environ[_BODY] = body = StreamedBody(stream, length, deadline, piece_bytes)
-    if environ.keys().isdisjoint(CLAIMS) and not environ.get("QUERY_STRING"):
+    if environ.keys().isdisjoint(READ) and not environ.get("QUERY_STRING"):
         return body
     claims = claims_of(environ)
     return CheckedBody(body, claims) if claims else body
@@ -152,7 +153,7 @@ def drain(
     except (BodyError, LateError, HTTPError, OSError):
         return False
     finally:
-        limit_reading(environ, math.inf)  # the next request has its own deadline
+        end_limits(environ)
 
 
 def _drained(
@@ -168,6 +169,16 @@ def _drained(
     if sock:
         sock.settimeout(timeout)
     return is_at_end
+
+
+def has_no_end(environ: WSGIEnvironment) -> bool:
+    """Whether no request can follow: the body broke off, or its end is unknown."""
+    if getattr(environ["wsgi.input"], "failed", False):  # gunicorn's
+        return True
+    try:
+        return (unread_length(environ) or 0) > DRAIN_BYTES
+    except HTTPError:
+        return True
 
 
 def unread_length(environ: WSGIEnvironment) -> int | None:

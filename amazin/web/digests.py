@@ -39,13 +39,21 @@ CLAIMS: Mapping[str, str] = {
     for name in (*_BASE64, *_DICTIONARIES, _PAYLOAD)
 }
 """The names of all these headers, by their keys in the environ."""
+_TRAILERS = {"HTTP_TRAILER": "trailer", "HTTP_X_AMZ_TRAILER": "x-amz-trailer"}
+"""Headers that name what comes behind the body, which no server gives to us."""
+_READ = {**CLAIMS, **_TRAILERS}
+READ = frozenset(_READ)
+"""The keys in the environ of all headers that are read here."""
 
 
 def claims_of(environ: WSGIEnvironment) -> list[Claim]:
-    """Return all that is said about the body. Raises: HTTPError 400, malformed."""
-    given = [(name, environ[key]) for key, name in CLAIMS.items() if key in environ]
+    """Return all that is said about the body.
+
+    Raises: HTTPError 400, malformed; 501, if a digest is announced as a trailer.
+    """
+    given = [(name, environ[key]) for key, name in _READ.items() if key in environ]
     for name, value in parse_qsl(environ.get("QUERY_STRING", ""), True):
-        if name.lower().startswith((_CHECKSUM, _PAYLOAD)):
+        if name.lower().startswith((_CHECKSUM, _PAYLOAD, "x-amz-trailer")):
             given.append((name.lower(), value))
     return [claim for name, value in given for claim in _read(name, value.strip(" \t"))]
 
@@ -59,12 +67,22 @@ def _read(name: str, value: str) -> Iterator[Claim]:
     """Yield what a header says; nothing if its name is unknown. Raises: HTTPError."""
     if algorithm := _BASE64.get(name):
         yield _claim(name, algorithm, _decoded(name, value))
+    elif name in _TRAILERS.values():
+        _refuse_trailers(value)
     elif name in _DICTIONARIES:
         yield from _read_dictionary(name, value)
     elif name == _PAYLOAD and value != _UNSIGNED:
         if not _HEX.fullmatch(value):
             raise _malformed(name)
         yield _claim(name, "sha256", bytes.fromhex(value))
+
+
+def _refuse_trailers(value: str) -> None:
+    """Raises: HTTPError, if one of these headers is a digest: it would be ignored."""
+    for name in value.lower().split(","):
+        if name.strip(" \t") in CLAIMS.values() or _CHECKSUM in name:
+            message = "Send digests in headers: those in trailers can't be checked here"
+            raise HTTPError(501, "NotSupported", message)
 
 
 def _read_dictionary(name: str, value: str) -> Iterator[Claim]:

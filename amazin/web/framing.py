@@ -86,13 +86,13 @@ def read_some(stream: InputStream, size: int, deadline: float = math.inf) -> byt
     """Read from the client.
 
     Raises: BodyError, if the connection or the framing broke; LateError, if it broke
-    after the deadline, or nothing came for too long.
+    after the deadline, or too little came for too long.
     """
     try:
         return stream.read(size)
     except TimeoutError as exc:
         require_time(deadline)
-        raise LateError("Nothing of the body came for too long") from exc
+        raise LateError("Too little of the body came for too long") from exc
     except Exception as exc:  # gunicorn's parser has exceptions without a common base
         require_time(deadline)
         raise BodyError("The body could not be read to its end") from exc

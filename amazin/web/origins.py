@@ -27,10 +27,10 @@ def require_own_page(environ: WSGIEnvironment, public_url: str) -> None:
     A page is foreign if its host and port are neither those of the request nor those of
     `public_url`. Raises: HTTPError 403.
     """
-    site = environ.get("HTTP_SEC_FETCH_SITE", "").strip().lower()
+    site = environ.get("HTTP_SEC_FETCH_SITE", "").lower()
     origin = environ.get("HTTP_ORIGIN")
     is_own = origin is None or _is_own(environ, origin, public_url)
-    if site == "cross-site" or not is_own:
+    if "cross-site" in site or not is_own:
         message = "A page of another origin may not write here; see PUBLIC_URL"
         raise HTTPError(403, "CrossOrigin", message)
 
@@ -44,7 +44,7 @@ def _is_own(environ: WSGIEnvironment, origin: str, public_url: str) -> bool:
         _with_port(scheme, environ.get("HTTP_HOST", "").lower()),
         _with_port(public_scheme, public_host),
     }
-    return bool(host) and place in own
+    return bool(scheme and host) and place in own
 
 
 def _with_port(scheme: str, host: str) -> str:

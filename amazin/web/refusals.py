@@ -5,13 +5,19 @@ The messages repeat nothing of the request.
 
 from __future__ import annotations
 
+import re
+
 from amazin.errors import HTTPError
+
+_ENDS_WELL = re.compile(r" HTTP/1\.[0-9]'+$")
+"""The end of a request line: what is wrong must be in the address."""
 
 
 def refusal(status: int, detail: str) -> HTTPError:
     """Return the error for a status; `detail` is what gunicorn says of it."""
-    if detail.startswith("Invalid Request Line") and not detail.isascii():
-        message = "Percent-encode what is not ASCII in the address: a space is %20"
+    is_line = detail.startswith(("Invalid Request Line", "Invalid HTTP Version"))
+    if is_line and (not detail.isascii() or _ENDS_WELL.search(detail)):
+        message = "Percent-encode blanks and what is not ASCII in the address, as %20"
         return HTTPError(400, "UnescapedAddress", message)
     return _REFUSALS.get(status) or HTTPError(
         status, "MalformedRequest", "This is no well-formed HTTP/1.1 request"

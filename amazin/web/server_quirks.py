@@ -1,8 +1,9 @@
 """Corrects how gunicorn reads request bodies.
 
 gunicorn's read waits until all requested bytes have arrived, however slowly.
-`limit_reading` ends such a read, in workers whose `receive` is wrapped by `timely`. It
-assembles them of any number of chunks without a pause; `pausing` inserts pauses.
+`limit_reading` and `limit_slowness` end such a read, in workers whose `receive` is
+wrapped by `timely`. It assembles them of any number of chunks without a pause;
+`pausing` inserts pauses.
 """
 
 from __future__ import annotations
@@ -12,15 +13,37 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
-from wsgiref.types import WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.blocking import pause
 from amazin.model.objects import CHUNK_BYTES
 
 PIECES_AT_ONCE = 16
 """So many chunks of a body are parsed, in some 0.2 ms, until other clients run."""
+LEAST_BYTES, MOST_PERIODS = 64 * 1024, 256
+"""What must come of a body in a period is so much, and its share of what has come."""
 _limits = WeakKeyDictionary[Any, tuple[float, int]]()
 """By socket: when reading must end, on the monotonic clock, and the most to receive."""
+_paces = WeakKeyDictionary[Any, "Pace"]()
+"""By socket."""
+
+
+class Pace:
+    """How long a client may still keep us waiting for a body, and must not be slow.
+
+    So a body has to come to its end, however much of it came at first. Only the time in
+    which nothing could be read counts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._period = self.left = seconds
+        self._size = 0
+
+    def note(self, size: int, waited: float) -> None:
+        """So many bytes came after so many seconds."""
+        self._size += size
+        due = max(LEAST_BYTES, self._size / MOST_PERIODS)
+        self.left = min(self._period, self.left - waited + self._period * size / due)
 
 
 def limit_reading(
@@ -83,14 +106,34 @@ def forget_continue(environ: WSGIEnvironment) -> None:
         held.give_up()
 
 
-def limit_silence(environ: WSGIEnvironment, seconds: float) -> None:
-    """Let reads of the request's body fail when nothing comes for so long.
+def announce_close(start_response: StartResponse) -> None:
+    """Let the response say that its connection closes, and close it.
 
-    The server's own limit returns with the next request. Does nothing under servers
-    other than gunicorn.
+    Applications may not send the header Connection (PEP 3333). Does nothing under
+    servers other than gunicorn.
     """
-    if sock := environ.get("gunicorn.socket"):
-        sock.settimeout(seconds)
+    response: Any = getattr(start_response, "__self__", None)
+    if hasattr(response, "force_close"):
+        response.force_close()
+
+
+def limit_slowness(environ: WSGIEnvironment, seconds: float) -> None:
+    """Let reads of the request's body fail when too little comes in so long.
+
+    What is too little: see `Pace`. Does nothing under servers other than gunicorn.
+    """
+    sock = environ.get("gunicorn.socket")
+    has_body = environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ
+    if sock is not None and has_body:
+        _paces[sock] = Pace(seconds)
+
+
+def end_limits(environ: WSGIEnvironment) -> None:
+    """Let the next request of this connection have its own limits."""
+    sock = environ.get("gunicorn.socket")
+    if sock is not None:
+        _limits.pop(sock, None)
+        _paces.pop(sock, None)
 
 
 def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -100,21 +143,26 @@ def timely(receive: Callable[..., bytes]) -> Callable[..., bytes]:
     """
 
     def receive_in_time(unreader: Any, *size: Any) -> bytes:
-        if not _limits or (limits := _limits.get(unreader.sock)) is None:
+        if not _limits and not _paces:
             return receive(unreader, *size)
-        until, most = limits
+        sock = unreader.sock
+        until, most = _limits.get(sock, (math.inf, CHUNK_BYTES))
         size = tuple(min(wanted, most) for wanted in size if wanted)
-        if until == math.inf:
+        pace, begun = _paces.get(sock), time.monotonic()
+        left = min(until - begun, pace.left if pace else math.inf)
+        if left == math.inf:
             return receive(unreader, *size)
-        sock, left = unreader.sock, until - time.monotonic()
         if left <= 0:
             raise TimeoutError("the body takes too long")
         timeout = sock.gettimeout()
         sock.settimeout(left if timeout is None else min(left, timeout))
         try:
-            return receive(unreader, *size)
+            data = receive(unreader, *size)
         finally:
             sock.settimeout(timeout)
+        if pace:
+            pace.note(len(data), time.monotonic() - begun)
+        return data
 
     return receive_in_time
 

@@ -148,6 +148,17 @@ def test_what_is_malformed_is_400(app: Gateway, way: Way) -> None:
         assert shown(app, way, b"a cat").status == 404
 
 
+def test_what_is_announced_as_a_trailer_is_501(app: Gateway, way: Way) -> None:
+    for name in (*digests(b""), "x-amz-checksum-xxhash64"):
+        for announced in ({"Trailer": f"X-Some,{name}"}, {"x-amz-trailer": name}):
+            answer = send(app, way, b"a cat", announced)
+            assert (answer.status, answer.code) == (501, "NotSupported"), name
+            assert "trailer" in answer.json["error"]
+            assert shown(app, way, b"a cat").status == 404
+    other = {"Trailer": "X-Some, Server-Timing", **digests(b"a cat")}
+    assert send(app, way, b"a cat", other).status in (200, 201)
+
+
 @pytest.mark.parametrize("body", BODIES, ids=len)
 def test_what_was_there_stays(site: Site, body: bytes) -> None:
     app = gateway(*site)

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from errno import ENOSPC
 from hashlib import md5
 from itertools import chain
@@ -551,6 +551,38 @@ def test_what_sos_left_is_verified_where_its_id_is_a_sha1(
         store.head(blob_id)
     store.put(blob_id, HeldBody(CAT), HEADERS)
     assert read(store, blob_id) == CAT
+
+
+@pytest.mark.parametrize("choose", [None, lambda info: None])
+def test_the_beginning_of_what_sos_left_is_never_all_of_it(
+    tmp_path: Path, choose: Chooser | None
+) -> None:
+    blob_id = hashlib.sha1(CAT).hexdigest()
+    for size in range(len(CAT)):
+        with closing(BlobFolder(tmp_path)) as store:
+            leave(tmp_path, blob_id, CAT[:size])
+            with pytest.raises(LostCopyError):
+                store.get(blob_id, choose)
+
+
+def test_an_empty_blob_of_sos_is_whole(store: BlobFolder, tmp_path: Path) -> None:
+    blob_id = hashlib.sha1(b"").hexdigest()
+    leave(tmp_path, blob_id, b"")
+    for _ in range(2):
+        assert read(store, blob_id) == b""
+
+
+@pytest.mark.parametrize("body", [b"a dog", b"a c", b"", CAT])
+def test_a_link_is_verified_like_a_file(
+    store: BlobFolder, tmp_path: Path, body: bytes
+) -> None:
+    blob_id = hashlib.sha1(CAT).hexdigest()
+    (tmp_path / "elsewhere").mkdir()
+    leave(tmp_path / "elsewhere", "it", body)
+    (tmp_path / blob_id).symlink_to(tmp_path / "elsewhere" / "it")
+    for choose in (None, lambda info: (0, 0), lambda info: None):
+        with pytest.raises(LostCopyError) if body != CAT else nullcontext():
+            store.get(blob_id, choose).content.close()
 
 
 def test_what_sos_left_is_verified_in_blocks_once_it_was_read(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from amazin.cluster.downloads import ResumedObject, open_copy
-from amazin.errors import NodeError, NodeUnreachableError, PreconditionError
+from amazin.errors import (
+    NodeError,
+    NodeProtocolError,
+    NodeUnreachableError,
+    PreconditionError,
+)
 from amazin.membership.member import Member
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import CHUNK_BYTES, ByteRange, ObjectInfo, ObjectName, Stamp
@@ -83,6 +89,16 @@ def test_a_node_that_fails_says_nothing_of_its_copy() -> None:
     disk.failing = BROKEN
     with pytest.raises(NodeError, match="500"):
         open_copy(member_on(disk), NAME, info_of(disk), None)
+
+
+@pytest.mark.parametrize("size", [0, 4, 6])
+def test_a_copy_of_another_size_is_not_opened(size: int) -> None:
+    disk = disk_with(b"hello")
+    said = info_of(disk)
+    disk.objects[NAME] = (replace(said, size=size), b"hello!"[:size])
+    with pytest.raises(NodeProtocolError):
+        open_copy(member_on(disk), NAME, said, None)
+    assert disk.opened[0].is_closed
 
 
 # Going on.
@@ -195,3 +211,22 @@ def test_an_answer_that_ends_early_has_failed() -> None:
     assert alone.read() == BODY[:10]
     with pytest.raises(NodeError, match="short"):
         alone.read()
+
+
+@pytest.mark.parametrize("size", [0, 10, len(BODY) - 1])
+@pytest.mark.parametrize("byte_range", [None, (0, len(BODY) - 1)], ids=["", "range"])
+def test_copies_that_all_end_early_are_never_a_whole_one(
+    size: int, byte_range: ByteRange | None
+) -> None:
+    disks = [disk_with(BODY) for _ in range(3)]
+    for disk in disks:
+        disk.objects[NAME] = (info_of(disk), BODY[:size])
+    content = resumed(*disks, byte_range=byte_range)
+    received = bytearray()
+    with pytest.raises(NodeError, match="short"):
+        for piece in iter(content.read, b""):
+            received += piece
+    assert received == BODY[:size]
+    content.close()
+    assert [len(disk.opened) for disk in disks] == [1, 1, 1]
+    assert all(content.is_closed for disk in disks for content in disk.opened)

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from amazin.cluster.placement import Placement, Quorum, newest, place
-from amazin.cluster.quorum import QuorumRead
+from amazin.cluster.quorum import QuorumRead, ask
 from amazin.errors import (
+    LostCopyError,
     NodeError,
     NodeTimeoutError,
     NodeUnreachableError,
@@ -27,6 +28,7 @@ from tests.support.fakes import FakeDisk, FakeNode
 NAME = ObjectName("store", "abc")
 SILENT = NodeTimeoutError("silent")
 BROKEN = NodeError("500")
+LOST = LostCopyError("lost")
 
 
 class Nodes:
@@ -271,6 +273,28 @@ def test_what_was_opened_is_closed_if_the_question_fails(nodes: Nodes) -> None:
     with pytest.raises(NodeError):
         read_of(nodes.quorum("abc", 1), nodes.quorum("e", 1), opens=True).run()
     assert nodes.disks["a"].opened[0].is_closed
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_a_node_that_tells_nothing_of_a_lost_copy_is_not_asked_for_ever(
+    nodes: Nodes, opens: bool
+) -> None:
+    nodes.disks["a"].failing = LOST
+    start, start_first = (
+        read_of(opens=opens)._start,
+        read_of(opens=opens)._start_first,
+    )
+    with pytest.raises(LostCopyError):
+        ask([nodes.quorum("a", 1)], start, start_first)
+    with pytest.raises(LostCopyError):
+        read_of(nodes.quorum("ab", 2), opens=opens).run()
+    assert nodes.asked() == "a" * 2 * (1 + opens) + "b"
+
+
+def test_of_failures_a_lost_copy_is_said_last(nodes: Nodes) -> None:
+    nodes.disks["a"].failing, nodes.disks["b"].failing = LOST, BROKEN
+    with pytest.raises(NodeError, match="500"):
+        read_of(nodes.quorum("abc", 2)).run()
 
 
 def test_a_bug_in_a_node_closes_what_was_opened_and_goes_on(nodes: Nodes) -> None:

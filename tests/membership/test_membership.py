@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from amazin.errors import (
     DiscoveryError,
+    LateError,
     NodeError,
     NodeTimeoutError,
     NodeUnreachableError,
@@ -25,12 +28,12 @@ from amazin.membership.membership import (
     Snapshot,
 )
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.roster_store import ROSTER_NAME
 from amazin.membership.transitions import DesiredNodes, RosterView, settle
 from amazin.model.node_specs import Discovery, NodeSpec
-from amazin.model.objects import ObjectName
+from amazin.model.objects import ROSTER_NAME, ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
+from amazin.request_limits import request_deadline
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeClock, FakeDiscovery, FakeDisk, FakeNode
 from tests.support.forked import is_so_in_child
@@ -110,6 +113,50 @@ def test_the_first_question_does_not_wait_for_ever() -> None:
     assert snapshot.problem
     discovery.gate.set()
     await_that(lambda: membership.snapshot().members)
+
+
+def in_a_request(ask: Callable[[], Any], seconds: float = 0.05) -> Any:
+    """Return the answer for a request that has so much time left."""
+    context = copy_context()
+    context.run(request_deadline.set, time.monotonic() + seconds)
+    return context.run(ask)
+
+
+def test_a_request_waits_for_the_first_list_no_longer_than_it_may_take() -> None:
+    discovery = FakeDiscovery(A)
+    discovery.gate.clear()
+    membership = new_membership(discovery, Builder(), first_list_seconds=1e6)
+    assert in_a_request(membership.snapshot).problem
+    with pytest.raises(LateError):
+        in_a_request(membership.fresh_snapshot)
+    discovery.gate.set()
+    assert membership.snapshot().members
+
+
+@pytest.mark.parametrize("ask", ["fresh_snapshot", "bootstrap", "refresh"])
+def test_a_request_does_not_wait_longer_than_it_may_for_slow_nodes(ask: str) -> None:
+    discovery, clock = FakeDiscovery(A), FakeClock()
+    membership = new_membership(
+        discovery,
+        Builder(),
+        desired=DesiredNodes(1, {}),
+        is_watching=False,
+        clock=clock,
+    )
+    membership.snapshot()
+    old = membership.bootstrap()
+    assert membership.is_fresh(old)
+    clock.now = old.fresh_until
+    discovery.gate.clear()
+    before = discovery.begun
+    for _ in range(3):
+        with pytest.raises(LateError):
+            in_a_request(getattr(membership, ask))
+    await_that(lambda: discovery.begun == before + 1)
+    discovery.gate.set()  # what the first one began goes on for all
+    await_that(lambda: membership.is_fresh(membership.snapshot()))
+    assert in_a_request(membership.fresh_snapshot, PATIENCE_SECONDS).roster
+    assert discovery.begun == before + 1
 
 
 def test_nothing_is_asked_before_the_first_question() -> None:

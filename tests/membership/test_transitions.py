@@ -156,7 +156,8 @@ def test_an_absorbed_cluster_is_brought_the_new_one() -> None:
         (Roster("x", 3, ABC, nodes("0abc")), OPEN, "a"),
         (Roster("x", 3, nodes("bc"), ABC), SETTLED, "b"),
         (SETTLED, forget(SETTLED, {"a"}), "b"),
-        (forget(SETTLED, {"a"}), OPEN, "a"),
+        (forget(SETTLED, {"a"}), OPEN, "b"),
+        (forget(SETTLED, {"a"}), SETTLED, "b"),
         (OPEN, forget(OPEN, {"a", "b"}), "c"),
         (UNSETTLED, replace(UNSETTLED, is_open=True), "a"),
     ],
@@ -576,6 +577,7 @@ def take_settle(data: st.DataObject, roster: Roster) -> Roster:
     assert roster.is_open
     assert (new.settled, new.next, new.forgotten) == (roster.next, None, ())
     assert new.holders == roster.holders
+    assert arbiter(roster, new) in roster.holders
     check_any(roster, new)
     return new
 

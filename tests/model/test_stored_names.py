@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amazin.membership import roster_store
 from amazin.model.names import RESERVED_BUCKETS, check_bucket, check_key
-from amazin.model.objects import ObjectName
+from amazin.model.objects import ROSTER_NAME, ObjectName
 from amazin.model.stored_names import (
     FORMS,
     HEX,
@@ -260,7 +259,7 @@ def test_buckets_that_may_not_be(bucket: str) -> None:
 
 
 def test_the_buckets_of_the_nodes_are_reserved() -> None:
-    assert {"store", "blobs", roster_store.ROSTER_NAME.bucket} == RESERVED_BUCKETS
+    assert {"store", "blobs", ROSTER_NAME.bucket} == RESERVED_BUCKETS
 
 
 @given(KEYS)

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from amazin.errors import GatewayError, NodeError, NoNodesError
-from amazin.membership.roster_store import ROSTER_NAME
 from amazin.model.node_specs import TimeLimits
-from amazin.model.objects import CHUNK_BYTES, ObjectInfo, ObjectName
+from amazin.model.objects import CHUNK_BYTES, ROSTER_NAME, ObjectInfo, ObjectName
 from amazin.nodes.s3.node import S3Node
 from amazin.repair.report import Report
 from tests.support.faulty import (

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from amazin.errors import NodeFullError, PreconditionError
-from amazin.model.objects import ObjectName
+from amazin.model.objects import ROSTER_NAME, ObjectName
 from amazin.nodes.folder.node import FolderNode
 from amazin.nodes.folder.reserve import RESERVE_BYTES, Reserve
-from tests.support.folder_node import fetch, put, store
+from tests.support.folder_node import NAME, fetch, put, store
 from tests.support.small_disk import small_disk
 
 
@@ -121,6 +121,28 @@ def test_what_fails_for_another_reason_leaves_the_reserve(tmp_path: Path) -> Non
         node.start_delete(ObjectName("store", "other")).wait()
         node.start_delete(ObjectName("store", "abc")).wait()
         assert (tmp_path / "index.reserve").stat().st_ino == before
+
+
+@pytest.mark.parametrize("size", [300, 60_000])
+def test_the_roster_is_recorded_on_a_full_disk(disk: Path, size: int) -> None:
+    with closing(FolderNode("node-1", disk)) as node:
+        store(node, b"first", ROSTER_NAME)
+        names = fill(node, 20_000)
+        use_up(disk)
+        for name in (NAME, ROSTER_NAME._replace(key="room")):
+            with pytest.raises(NodeFullError):
+                put(node, bytes(size), name)
+        for number in range(20):
+            roster = bytes([number]) * size
+            put(node, roster, ROSTER_NAME)
+            assert fetch(node, ROSTER_NAME) == roster
+        with pytest.raises(PreconditionError):
+            put(node, b"late", ROSTER_NAME, if_match="another")
+    with closing(FolderNode("node-1", disk)) as node:  # after a restart
+        put(node, b"last", ROSTER_NAME)
+        for name in names:
+            node.start_delete(name).wait()
+        assert fetch(node, ROSTER_NAME) == b"last"
 
 
 def test_uploads_at_the_same_time_take_no_space_from_deletes(disk: Path) -> None:

@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from amazin.errors import NodeError, NodeFullError, NodeUnreachableError
+from amazin.errors import (
+    LostCopyError,
+    NodeFullError,
+    NodeUnreachableError,
+)
 from amazin.model.objects import ObjectName
 from amazin.nodes.folder.node import FolderNode
 from tests.support.folder_node import NAME, content, fetch, require_failures, store
@@ -173,6 +177,14 @@ def test_a_corrupt_or_unknown_index_is_an_error(tmp_path: Path, damage: str) -> 
         require_failures(node)
 
 
+def require_lost(node: FolderNode) -> None:
+    """Check that the node knows it has no whole copy, also without reading it."""
+    for _ in range(2):
+        with pytest.raises(LostCopyError):
+            fetch(node)
+        assert node.start_head(NAME).wait().is_damaged
+
+
 def plant(kind: str, folder: Path, path: Path) -> None:
     """Let a content file be something else."""
     path.unlink()
@@ -193,8 +205,7 @@ def test_content_that_is_no_file_is_refused_and_can_be_overwritten(
 ) -> None:
     store(node, b"x")
     plant(kind, tmp_path, content(tmp_path)[0])
-    with pytest.raises(NodeError):
-        fetch(node)
+    require_lost(node)
     with closing(FolderNode("node-1", tmp_path, orphan_age_seconds=0)) as other:
         other.start_check().wait()  # no pipe holds it up
     store(node, b"y")
@@ -214,18 +225,69 @@ def test_content_that_is_no_file_is_refused_and_can_be_overwritten(
         "ab",
         "A" * 32,
         f"{'a' * 32}/",
+        "ab/" + "a" * 29,
+        b"a" * 32,
+        b"\xff",
     ],
 )
 def test_a_damaged_index_names_no_file_outside(
-    node: FolderNode, tmp_path: Path, file: str
+    node: FolderNode, tmp_path: Path, file: str | bytes
 ) -> None:
     store(node, b"x")
     (tmp_path / "secret").write_bytes(b"x")
     with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
         connection.execute("UPDATE objects SET file = ?", (file,))
         connection.commit()
-    with pytest.raises(NodeError):
-        fetch(node)
+    require_lost(node)
+    node.note_lost()
     node.start_delete(NAME).wait()
     assert list(node.list_objects("store")) == []
     assert (tmp_path / "secret").read_bytes() == b"x"
+
+
+UNREADABLE = {
+    "size": ["abc", -1, 5.5, b"x"],
+    "etag": ["a\r\nX: y", b"\xff"],
+    "headers": ["", "[1]", "5", "null", '{"Content-Type":5}', b"\xff"],
+    "damaged": ["x"],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(column, value) for column, values in UNREADABLE.items() for value in values],
+)
+def test_an_entry_that_is_damaged_is_a_lost_copy(
+    node: FolderNode, tmp_path: Path, column: str, value: object
+) -> None:
+    stored = store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute(f"UPDATE objects SET {column} = ?", (value,))
+        connection.commit()
+    require_lost(node)
+    [(key, listed)] = node.list_objects("store")
+    assert (key, listed.label) == (NAME.key, stored.label)
+    store(node, b"y")
+    assert fetch(node) == b"y"
+    node.start_delete(NAME).wait()
+    assert list(node.list_objects("store")) == []
+
+
+def test_text_in_the_index_that_is_not_utf8_is_no_failure(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("UPDATE objects SET headers = CAST(x'ff' AS TEXT)")
+        connection.commit()
+    require_lost(node)
+
+
+def test_checksums_that_are_none_are_made_anew(
+    node: FolderNode, tmp_path: Path
+) -> None:
+    store(node, b"x")
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+        connection.execute("UPDATE objects SET sums = 5")
+        connection.commit()
+    assert fetch(node) == b"x"

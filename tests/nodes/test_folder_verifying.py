@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from amazin.errors import LostCopyError
+from amazin.errors import LostCopyError, NodeBusyError
 from amazin.nodes.folder.verifying import Verifier
+from amazin.request_limits import request_deadline
 from tests.support.folder_node import finish, start
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 
@@ -23,7 +25,7 @@ def verify():
     calls.append(1)
     return os.read(here, 1)
 def ask(file):
-    return gevent.spawn(node._verifier.sums, file, verify)
+    return gevent.spawn(node._verifier.run, file, verify)
 first, second = ask("a"), ask("a")
 others = [ask(number) for number in range(8)]
 while len(calls) < 2:
@@ -50,18 +52,38 @@ def test_who_asks_for_the_same_file_meanwhile_gets_the_same() -> None:
         raise LostCopyError("lost")
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(verifier.sums, "file", verify)
+        first = pool.submit(verifier.run, "file", verify)
         assert begun.wait(PATIENCE_SECONDS)
         (running,) = verifier._running.values()
-        second = pool.submit(verifier.sums, "file", verify)
+        second = pool.submit(verifier.run, "file", verify)
         await_that(lambda: len(vars(running)["_condition"]._waiters))
-        assert verifier.sums("other", lambda: b"sums") == b"sums"
+        assert verifier.run("other", lambda: b"sums") == b"sums"
         goes_on.set()
         for each in (first, second):
             with pytest.raises(LostCopyError):
                 each.result(PATIENCE_SECONDS)
     assert len(calls) == 1
-    assert verifier.sums("file", lambda: b"again") == b"again"
+    assert verifier.run("file", lambda: b"again") == b"again"
+
+
+def test_a_request_waits_no_longer_than_it_may() -> None:
+    verifier, goes_on, calls = Verifier(), threading.Event(), list[str]()
+
+    def verify() -> bytes:
+        calls.append("first")
+        assert goes_on.wait(PATIENCE_SECONDS)
+        return b"sums"
+
+    token = request_deadline.set(time.monotonic() + 0.01)
+    for _ in range(2):
+        with pytest.raises(NodeBusyError):
+            verifier.run("file", verify)
+    request_deadline.reset(token)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(verifier.run, "file", verify)
+        goes_on.set()
+        assert other.result(PATIENCE_SECONDS) == b"sums"
+    assert len(calls) == 1
 
 
 def test_verifications_hold_up_no_small_request(tmp_path: Path) -> None:

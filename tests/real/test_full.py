@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -175,3 +176,53 @@ def test_with_a_node_missing_it_is_emptied_when_the_node_is_back(
     cluster.restart()
     assert cluster.delete(key) == 204
     assert cluster.gateway.ask("GET", f"/object/{key}").status == 404
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("count", [2, 3], ids=["", "a new one beside them"])
+def test_a_folder_lost_for_good_is_forgotten_by_full_ones(
+    stack: ExitStack, tmp_path: Path, count: int
+) -> None:
+    paths = [tmp_path / f"disk-{number}" for number in range(1, 5)]
+    for path in paths[1:]:
+        stack.enter_context(small_disk(path, 8))
+    specs = [f"node-{n}={path.as_uri()}" for n, path in enumerate(paths, 1)]
+    settings = {"DISCOVERY": "static", "REPLICAS": "2", "NODES": ",".join(specs[:3])}
+    with small_disk(paths[0], 8):
+        cluster = begin(stack, tmp_path, settings, [])
+        cluster.fill(MIB, 100_000, 1000)
+        cluster.gateway.stop()
+    paths[0].rmdir()
+    environ = {**cluster.settings, "NODES": ",".join(specs[: 1 + count])}
+    cluster.gateway = GatewayProcess(tmp_path, environ).start()
+    assert await_that(lambda: cluster.delete(cluster.keys[0]) == 507)
+    assert run("forget", "node-1", "--yes", environ=environ).exit_code == 0
+    for key in cluster.keys:
+        assert await_that(lambda key=key: cluster.delete(key) == 204, 60.0), key
+    repaired = run("repair", environ=environ)
+    assert repaired.exit_code == 0, repaired.output
+    assert cluster.gateway.ask("PUT", "/object/new", bytes(MIB)).status == 201
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+def test_with_an_s3_node_lost_for_good_full_ones_need_room_first(
+    stack: ExitStack, tmp_path: Path, minio: str
+) -> None:
+    cluster = servers(stack, tmp_path, 2, MinioServer, minio)
+    cluster.fill(MIB, 100_000, 1000)
+    environ = dict(cluster.settings)
+    cluster.servers[0].kill()
+    cluster.restart()
+    assert cluster.delete(cluster.keys[0]) == 507
+    refused = run("forget", "node-1", "--yes", environ=environ)
+    assert refused.exit_code
+    assert "full" in refused.output
+    for number in (2, 3):
+        grow = ["mount", "-o", "remount,size=24m", str(tmp_path / f"disk-{number}")]
+        subprocess.run(grow, check=True)
+    forget = ("forget", "node-1", "--yes")  # MinIO looks at its disk now and then
+    assert await_that(lambda: not run(*forget, environ=environ).exit_code)
+    for key in cluster.keys:
+        assert await_that(lambda key=key: cluster.delete(key) == 204, 60.0), key

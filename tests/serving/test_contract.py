@@ -30,6 +30,7 @@ from tests.support.bare_http import (
     head,
     put,
     require_broken_download,
+    require_last_answers,
     require_moving_uploads,
     require_timely_uploads,
     send,
@@ -182,6 +183,9 @@ def test_an_absolute_target_means_its_path(gateway: GatewayProcess) -> None:
     [
         (["GET /object/caf\xe9 HTTP/1.1", "Host: x"], 400, "UnescapedAddress"),
         (["PUT /objects/photos/\xc3\xa9 HTTP/1.1"], 400, "UnescapedAddress"),
+        (["GET /object/a\xff b HTTP/1.1", "Host: x"], 400, "UnescapedAddress"),
+        (["GET /object/a b HTTP/1.1", "Host: x"], 400, "UnescapedAddress"),
+        (["GET /object/a\tb HTTP/1.1", "Host: x"], 400, "UnescapedAddress"),
         (["GET /health HTTP/1.1"], 400, "InvalidHost"),
         (["GET /object/abc HTTP/1.1"], 400, "InvalidHost"),
         (["GET /health HTTP/1.1", "Host: a b"], 400, "InvalidHost"),
@@ -206,6 +210,17 @@ def test_what_is_no_http_gets_an_error_in_json(
     assert answer.headers["Content-Type"] == "application/json"
     assert len(error["error"]) < 100
     assert error["error"].isascii()
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+def test_a_refused_head_gets_no_body(gateway: GatewayProcess, before: bytes) -> None:
+    put(gateway, "abc", b"body")
+    with connect(gateway) as sock:
+        sock.sendall(head("HEAD /object/abc") + before + b"HEAD /a b HTTP/1.1\r\n\r\n")
+        sent, _, found = sock.makefile("rb").read().partition(b"HTTP/1.1 400 ")
+    assert sent.startswith(b"HTTP/1.1 200 ")
+    assert found.endswith(b"\r\n\r\n")
+    assert found.count(b"\r\n\r\n") == 1
 
 
 def test_a_token_that_a_proxy_adds_fails_no_upload(gateway: GatewayProcess) -> None:
@@ -343,6 +358,13 @@ def test_a_connection_serves_many_requests(gateway: GatewayProcess) -> None:
         assert connection.getresponse().read() == b"%d" % number
         assert connection.sock.getsockname() == first
     connection.close()
+
+
+def test_an_empty_line_behind_a_body_is_ignored(gateway: GatewayProcess) -> None:
+    upload = head("PUT /object/old", "Content-Length: 4") + b"body\r\n"
+    data = upload + upload + head("GET /object/old", "Connection: close")
+    found = send(gateway, data, "PUT", "PUT", "GET")
+    assert [answer.status for answer in found] == [201, 201, 200]
 
 
 def test_requests_sent_ahead_are_answered_in_order(gateway: GatewayProcess) -> None:
@@ -537,6 +559,12 @@ def test_a_slow_reader_costs_no_memory(gateway: GatewayProcess) -> None:
         connection.close()
     after = [resident_peak_kib(pid) for pid in gateway.workers()]
     assert max(after) - max(before) < 16 * 1024
+
+
+def test_an_answer_after_which_no_request_can_follow_says_so(
+    gateway: GatewayProcess,
+) -> None:
+    require_last_answers(gateway)
 
 
 # Slowness

@@ -67,6 +67,30 @@ def test_an_idle_connection_is_closed_after_its_time(tmp_path: Path) -> None:
         assert (used.recv(1), unused.recv(1)) == (b"", b"")
 
 
+def test_a_stop_does_not_wait_for_half_a_head(tmp_path: Path) -> None:
+    with gateway_in(tmp_path) as gateway, connect(gateway) as half:
+        half.sendall(HEALTH[:-2])
+        begun = time.monotonic()
+        gateway.terminate()
+        assert half.recv(1) == b""
+        gateway.process.wait(PATIENCE_SECONDS)
+        assert time.monotonic() - begun < 0.9 * HEAD_SECONDS
+        assert '"level": "error"' not in gateway.log.read_text()
+
+
+@pytest.mark.slow
+def test_an_empty_line_behind_a_body_is_no_head_of_a_request(tmp_path: Path) -> None:
+    upload = head("PUT /object/old", "Content-Length: 4")
+    with gateway_in(tmp_path) as gateway, connect(gateway) as sock:
+        for _ in range(2):
+            sock.sendall(upload + b"body\r\n")
+            assert b" 201 Created" in sock.recv(4096)
+        sock.settimeout(HEAD_SECONDS + 1)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        ask(sock)
+
+
 @pytest.mark.slow
 def test_the_head_of_a_request_has_less_time(tmp_path: Path) -> None:
     with (

@@ -20,6 +20,7 @@ from tests.support.bare_http import (
     head,
     put,
     require_broken_download,
+    require_last_answers,
     require_timely_uploads,
 )
 from tests.support.gateway_process import GatewayProcess
@@ -104,4 +105,5 @@ def test_an_upload_that_dribbles_ends_with_its_time(tmp_path: Path) -> None:
     """Under gunicorn's threads, too."""
     settings = {**settings_for(tmp_path), **GTHREAD, "REQUEST_TIMEOUT": "1"}
     with GatewayProcess(tmp_path, settings) as gateway:
+        require_last_answers(gateway)
         require_timely_uploads(gateway)

@@ -193,6 +193,7 @@ WRONG = [
     ('"": 1', r"1: a setting without a name: there is no such setting$"),
     ('"\\a\\e": 1', r"1: '\\x07\\x1b': there is no such setting$"),
     ("x" * 100 + ": 1", r"1: x{60}\.\.\.: there is no such setting$"),
+    ("http://u:hush@h: 1", r"1: http://\(hidden\)@h: there is no such setting$"),
     ("<<: {replicas: 2}", r"1: <<: there is no such setting"),
     (
         'server:\n  port: "abc"',

@@ -25,11 +25,10 @@ from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
-from amazin.membership.roster_store import ROSTER_NAME
 from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
-from amazin.model.objects import Label, ObjectName, Stamp
+from amazin.model.objects import ROSTER_NAME, Label, ObjectName, Stamp
 from amazin.model.stored_names import PARTS, marker_name
 from amazin.nodes.build import node_builder
 from amazin.settings.settings import Settings

@@ -101,17 +101,36 @@ def require_broken_download(gateway: GatewayProcess) -> None:
     assert gateway.ask("DELETE", "/object/broken").status == 204
 
 
-def dribbled(gateway: GatewayProcess, line: str) -> tuple[bytes, float]:
-    """Upload a byte each 50 ms; returns the status, and when it came."""
+def require_last_answers(gateway: GatewayProcess) -> None:
+    """End uploads in ways after which no request can follow: the answers say so."""
+    known, chunked = "Content-Length: 9", "Transfer-Encoding: chunked"
+    for line, framing, data, status in (
+        ("PUT /object/last", known, b"hello", 400),
+        ("PUT /objects/last", known, b"hello", 400),
+        ("PUT /object/last", chunked, b"5\r\nhel", 400),
+        ("PUT /object/last", chunked, b"zz\r\nhello\r\n0\r\n\r\n", 400),
+        ("POST /objects/delete", known, b'{"keys":', 400),
+        ("PUT /object/last", "Content-Length: 99999999999999", b"", 413),
+    ):
+        upload = head(line, framing, *JSON) + data
+        (answer,) = send(gateway, upload, "PUT", is_ended=True)
+        assert (answer.status, answer.headers["Connection"]) == (status, "close"), line
+
+
+def dribbled(gateway: GatewayProcess, line: str, *headers: str) -> tuple[bytes, float]:
+    """Upload a byte each 50 ms; returns the answer, and when it came."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=0.05) as sock:
-        sock.sendall(head(line, "Content-Length: 100000", *JSON))
+        sock.sendall(head(line, "Content-Length: 100000", *JSON, *headers))
         while time.monotonic() < begun + 20:
             sock.send(b"x")
             try:
-                return sock.recv(4096).split()[1], time.monotonic() - begun
+                answer = sock.recv(4096)
             except TimeoutError:
                 continue
+            is_last = answer.split()[1] == b"408"
+            assert (b"Connection: close" in answer) == is_last
+            return answer, time.monotonic() - begun
     raise AssertionError("no answer")
 
 
@@ -130,7 +149,8 @@ def require_timely_uploads(gateway: GatewayProcess) -> None:
         kept = crowd.submit(ask_for_long, gateway)
         found = list(crowd.map(partial(dribbled, gateway), expected))
         kept.result(30)
-    assert [status for status, _ in found] == list(expected.values()), found
+    statuses = [answer.split()[1] for answer, _ in found]
+    assert statuses == list(expected.values()), found
     assert max(seconds for _, seconds in found) < 6
     assert gateway.ask("GET", "/object/slow").status == 404
     assert "Socket error" not in gateway.log.read_text()
@@ -146,11 +166,13 @@ def ask_for_long(gateway: GatewayProcess) -> None:
 
 
 def require_moving_uploads(gateway: GatewayProcess) -> None:
-    """Send uploads that stand still: those that are spooled end soon.
+    """Send uploads that stand still, or dribble: those that are spooled end soon.
 
-    The gateway has a SPOOL_TIMEOUT of 0.2 s.
+    The gateway has a SPOOL_TIMEOUT of 0.2 s, and a REQUEST_TIMEOUT of 1 s.
     """
     chunked, known = "Transfer-Encoding: chunked", "Content-Length: 100"
+    slow, _ = dribbled(gateway, "PUT /object/still", "If-None-Match: *")
+    assert b"for too long" in slow
     for line, *headers in (
         ("PUT /object/still", chunked),
         ("PUT /object/still", known, "If-None-Match: *"),
@@ -161,3 +183,4 @@ def require_moving_uploads(gateway: GatewayProcess) -> None:
             (answer,) = answers(file, ("PUT",))
             assert answer.status == 408
             assert b"for too long" in answer.body
+            assert answer.headers["Connection"] == "close"

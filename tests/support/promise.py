@@ -30,12 +30,12 @@ from amazin.errors import (
 )
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster, newest
-from amazin.membership.roster_store import ROSTER_NAME
 from amazin.membership.transitions import DesiredNodes, forget
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import (
     CHUNK_BYTES,
     DATA_BUCKETS,
+    ROSTER_NAME,
     ObjectInfo,
     ObjectName,
     Stamp,

@@ -14,10 +14,16 @@ from amazin.errors import BodyError, NodeError, NodeTimeoutError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
-from amazin.membership.roster_store import ROSTER_NAME
 from amazin.membership.transitions import DesiredNodes
 from amazin.model.node_specs import NodeSpec
-from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.model.objects import (
+    CHUNK_BYTES,
+    ROSTER_NAME,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+)
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from hashing import Ranker

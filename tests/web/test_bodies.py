@@ -27,7 +27,16 @@ from amazin.web.bodies import (
     stream_body,
 )
 from amazin.web.framing import DEADLINE
-from amazin.web.server_quirks import PIECES_AT_ONCE, limit_reading, pausing, timely
+from amazin.web.server_quirks import (
+    LEAST_BYTES,
+    MOST_PERIODS,
+    PIECES_AT_ONCE,
+    Pace,
+    limit_reading,
+    limit_slowness,
+    pausing,
+    timely,
+)
 from amazin.web.spool import SpoolRoom
 from tests.support.app import BrokenInput, Input
 
@@ -469,6 +478,55 @@ def test_the_next_request_of_a_connection_has_its_own_time(
         dribbling.unreader.chunk()
     limit_reading(dribbling.environ, math.inf)
     assert set(dribbling.unreader.chunk()) == {ord("x")}
+
+
+def test_a_held_body_that_dribbles_ends_soon(dribbling: DribblingClient) -> None:
+    begun = time.monotonic()
+    limit_slowness(dribbling.environ, 0.3)
+    with pytest.raises(LateError, match="for too long"):
+        list(stream_body(dribbling.environ, 10_000).chunks())
+    assert 0.3 <= time.monotonic() - begun < 3
+    assert not drain(dribbling.environ)
+    assert set(dribbling.unreader.chunk()) == {ord("x")}  # the next request
+
+
+def test_a_request_without_a_body_leaves_no_limit(dribbling: DribblingClient) -> None:
+    del dribbling.environ["CONTENT_LENGTH"]
+    limit_slowness(dribbling.environ, 0.0)
+    assert set(dribbling.unreader.chunk()) == {ord("x")}
+
+
+def periods_of(bytes_each: float, first: int = 0, most: int = 10_000) -> int:
+    """Return for how many periods a client may send so much in each."""
+    pace = Pace(60.0)
+    pace.note(first, 0.0)
+    for period in range(most):
+        for _ in range(60):
+            if pace.left <= 0:
+                return period
+            pace.note(int(bytes_each / 60), 1.0)
+    return most
+
+
+def test_a_held_body_must_bring_something_in_each_period() -> None:
+    assert periods_of(0) == 1
+    assert periods_of(LEAST_BYTES * 0.9) < 20
+    assert periods_of(LEAST_BYTES * 1.1) > MOST_PERIODS
+
+
+def test_a_held_body_that_came_fast_must_not_become_slow() -> None:
+    gib = 2**30
+    assert periods_of(LEAST_BYTES, gib) == 1
+    assert 1 < periods_of(gib / MOST_PERIODS, gib) < 2 * MOST_PERIODS
+
+
+def test_a_held_body_may_pause() -> None:
+    pace = Pace(60.0)
+    for _ in range(MOST_PERIODS):
+        pace.note(100 * 2**20, 59.0)
+        assert pace.left > 0
+    pace.note(0, 61.0)
+    assert pace.left <= 0
 
 
 @pytest.mark.parametrize("error", [OSError(), ServersOwnError()])

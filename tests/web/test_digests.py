@@ -53,6 +53,12 @@ def test_checksums_of_s3(algorithm: str) -> None:
     assert name == f"X-Amz-Checksum-{algorithm.title()}"
 
 
+def test_a_trailer_in_the_query_counts_as_its_header() -> None:
+    with pytest.raises(HTTPError, match="trailers"):
+        claims_of({"QUERY_STRING": "X-Amz-Trailer=x-amz-checksum-crc32"})
+    assert claims_of({"QUERY_STRING": "X-Amz-Trailer=x-amz-meta-a"}) == []
+
+
 def test_content_md5() -> None:
     expected = Claim("Content-MD5", "md5", hashlib.md5(BODY).digest())
     assert claims_of({"HTTP_CONTENT_MD5": f" {encoded('md5')}\t"}) == [expected]

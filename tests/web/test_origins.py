@@ -24,7 +24,9 @@ FOREIGN = [
     {"Origin": "http://gateway:3000, https://evil.example"},
     {"Origin": ""},
     {"Origin": "gateway:3000/"},
+    {"Origin": "://gateway:3000"},
     {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-origin,cross-site"},
     {"Origin": "http://gateway:3000", "Sec-Fetch-Site": "Cross-Site"},
 ]
 OWN = [

@@ -1,10 +1,11 @@
 """The content files of a folder node: their paths, and the removal of orphans.
 
-All functions block, and raise OSError or NodeError.
+All functions block, and raise OSError.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -18,11 +19,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from amazin.errors import NodeError
-
 _SWEEP_SECONDS = 0.5
 SHARDS = [f"{shard:02x}" for shard in range(256)]
 _FILE = re.compile(r"[0-9a-f]{32}")
+_OTHER_KINDS = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
+"""What systems say of a link, of a folder, and of a socket or device."""
+
+
+class NoFileError(OSError):
+    """What should be a content file is a link, a pipe, a device, a folder, outside."""
 
 
 class Content:
@@ -35,9 +40,12 @@ class Content:
         """Subfolders that were synced to disk, as far as this process knows."""
 
     def path_of(self, file: str) -> Path:
-        """Return the path of a content file. Raises: NodeError, if it can't be one."""
-        if not _FILE.fullmatch(file):
-            raise NodeError("the folder's index is damaged")
+        """Return the path of a content file.
+
+        Raises: NoFileError, if a damaged index names something else.
+        """
+        if not isinstance(file, str) or not _FILE.fullmatch(file):
+            raise NoFileError
         return self.path / file[:2] / file
 
     def new_path(self) -> Path:
@@ -52,7 +60,7 @@ class Content:
 
     def discard(self, file: str) -> None:
         """Remove a file. If that fails, the sweep of a later start removes it."""
-        with suppress(OSError, NodeError):
+        with suppress(OSError):
             self.path_of(file).unlink()
 
     def has_files(self) -> bool:
@@ -65,7 +73,12 @@ class Content:
         missing = set(files)
         with suppress(FileNotFoundError), os.scandir(self.path / shard) as entries:
             missing.difference_update(entry.name for entry in entries)
-        return {file for file in missing if not self.path_of(file).exists()}
+        return {file for file in missing if not self._has(file)}
+
+    def _has(self, file: str) -> bool:
+        with suppress(NoFileError):
+            return self.path_of(file).exists()
+        return False
 
     def sweep(self, connection: sqlite3.Connection, age_seconds: float) -> None:
         """Remove files that crashes left, as many as fit into the time limit.
@@ -92,20 +105,20 @@ class Content:
         )
         for name in names:
             # It may be gone, locked by an upload, or owned by another user.
-            with suppress(OSError, NodeError):
+            with suppress(OSError):
                 _remove_orphan(connection, self.path_of(name), age_seconds)
 
 
 def open_content(path: Path) -> io.FileIO:
-    """Open a file for reading; what is a link, a pipe or a device is refused.
-
-    Raises: OSError, NodeError.
-    """
+    """Open a file for reading. Raises: NoFileError, OSError."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = io.FileIO(path, opener=lambda path, _: os.open(path, flags))
+    try:
+        file = io.FileIO(path, opener=lambda path, _: os.open(path, flags))
+    except OSError as exc:
+        raise NoFileError if exc.errno in _OTHER_KINDS else exc from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise NodeError("the object's content is not a file")
+        raise NoFileError
     return file
 
 

@@ -218,13 +218,15 @@ class Index:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         timeout=_BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         uri=True,
     )
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return connection
 
 
 def _upgrade(connection: sqlite3.Connection, is_needed: bool) -> bool:
@@ -346,10 +348,25 @@ def _row(
     damaged_at: int,
     sums: bytes | None = None,
 ) -> Row:
-    label = Label.parse(label_text)
+    """Return an entry; one that makes no sense is that of a lost copy."""
+    label = Label.parse(label_text) if isinstance(label_text, str) else None
     modified_ns = label.stamp.nanoseconds if label else 0
-    is_damaged = damaged_at > 0
-    info = ObjectInfo(size, etag, modified_ns, label, json.loads(headers), is_damaged)
+    try:
+        kept, is_lost = json.loads(headers), damaged_at > 0
+        is_readable = (
+            isinstance(size, int)
+            and size >= 0
+            and etag.isprintable()
+            and {str, *map(type, kept.values())} == {str}
+        )
+        info = ObjectInfo(size, etag, modified_ns, label, kept, is_lost)
+    except (AttributeError, TypeError, ValueError):
+        is_readable = False
+    if not is_readable:
+        # Its stamp counts: without it an older version elsewhere would be the newest.
+        info = ObjectInfo(0, "", modified_ns, label, {}, is_damaged=True)
+        damaged_at = (isinstance(damaged_at, int) and damaged_at) or 1
+    sums = sums if isinstance(sums, bytes) else None
     return Row(key.decode(), file, info, damaged_at, sums)
 
 

@@ -34,6 +34,7 @@ from amazin.errors import (
     PreconditionError,
 )
 from amazin.model.objects import (
+    ROSTER_NAME,
     UNKNOWN_SIZE,
     Label,
     ObjectInfo,
@@ -41,7 +42,7 @@ from amazin.model.objects import (
 )
 from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
-from amazin.nodes.folder.content import SHARDS
+from amazin.nodes.folder.content import SHARDS, NoFileError
 from amazin.nodes.folder.index import (
     Index,
     Row,
@@ -129,7 +130,9 @@ class FolderNode:
         """Ask to store an object; nothing happens before `wait`."""
         info = ObjectInfo(len(data), "", label.stamp.nanoseconds, label, dict(headers))
         conditions = Conditions(if_match, if_absent, keeps_newer)
-        return PendingCall(self._calls, lambda: self._put(name, data, info, conditions))
+        put = partial(self._put, name, data, info, conditions)
+        is_roster = name == ROSTER_NAME
+        return PendingCall(self._calls, partial(self._spend, put) if is_roster else put)
 
     def _put(
         self, name: ObjectName, data: bytes, info: ObjectInfo, conditions: Conditions
@@ -140,6 +143,10 @@ class FolderNode:
             return upload.store()
         finally:
             upload.drop()
+
+    def _spend(self, work: Callable[[], T]) -> T:
+        """Do what has to be possible in a full folder, too."""
+        return self._index.reserve.spend(work, self._index.shrink_log)
 
     def start_upload(
         self,
@@ -246,7 +253,7 @@ class FolderNode:
 
     def _look(self, name: ObjectName) -> ObjectInfo:
         def measure(row: Row, path: Path) -> ObjectInfo:
-            is_short = not row.damaged_at and path.stat().st_size != row.info.size
+            is_short = not row.damaged_at and path.lstat().st_size != row.info.size
             return gone(row, "has another size") if is_short else row.info
 
         def gone(row: Row, reason: str = "is gone") -> ObjectInfo:
@@ -289,7 +296,7 @@ class FolderNode:
             row = self._find(name, has_sums)
             try:
                 return use(row, self._index.content.path_of(row.file))
-            except FileNotFoundError:
+            except (FileNotFoundError, NoFileError):
                 # An overwrite may have removed the file since the entry was read, and
                 # has written another one.
                 if row.file == seen:
@@ -309,7 +316,7 @@ class FolderNode:
         is_large = path.stat().st_size > BLOCK_BYTES
 
         def verify() -> bytes:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NoFileError):
                 sums = verified_sums(path, lose, "md5", row.info.etag)
                 if row.damaged_at or is_large:  # else it is soon done again
                     self._note(note_whole, name, row.file, sums)
@@ -345,7 +352,7 @@ class FolderNode:
         """Remove an object, also from a full folder."""
         delete = partial(self._delete, name, if_match)
         try:
-            self._index.reserve.spend(delete, self._index.shrink_log)
+            self._spend(delete)
         except (OSError, sqlite3.Error) as exc:
             if not is_no_space(exc):
                 raise

@@ -1,7 +1,8 @@
-"""Space in a folder that only deletes may use, so that a full one can be emptied.
+"""Space in a folder that only deletes and the roster may use.
 
-SQLite can't delete a row on a disk without any space: the change is written to its log
-first. All functions block.
+So a full folder can be emptied: SQLite can't delete a row on a disk without any space,
+because the change is written to its log first. And nodes can be added or given up: that
+has to be recorded on the full ones. All functions block.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ class Reserve:
         self._path = path
 
     def require(self) -> None:
-        """Fill the file where it is not full.
+        """Fill the file where it is not full, but for who may spend it.
 
         Raises: OSError ENOSPC: there is no space, or a delete needs it now.
         """
+        if _spends.get():
+            return
         with suppress(FileNotFoundError):
             if self._path.stat().st_size >= RESERVE_BYTES:
                 return

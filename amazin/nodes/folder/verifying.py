@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
-import sys
+import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from amazin.blocking import BlockingCalls, is_patched
-from amazin.errors import NodeError
+from amazin.blocking import BlockingCalls
+from amazin.errors import NodeBusyError, NodeError
 from amazin.nodes.folder.calls import ask
 from amazin.nodes.folder.reading import FolderObject
+from amazin.request_limits import request_deadline
 
 _THREADS = 2
 _ATTEMPTS = 10
+T = TypeVar("T")
 Verify = Callable[[], bytes]
 """Blocks; returns the checksums of a file that is whole."""
 
@@ -29,36 +34,46 @@ class UnverifiedError(Exception):
 
 
 class Verifier:
-    """Runs verifications; small requests of the folder have other threads."""
+    """Reads whole files; small requests of the folder have other threads."""
 
     def __init__(self) -> None:
         self.calls = BlockingCalls(_THREADS)
-        self._running: dict[Hashable, Future[bytes]] = {}
+        self._running: dict[Hashable, Future[Any]] = {}
 
-    def sums(self, file: Hashable, verify: Verify) -> bytes:
-        """Return what `verify` does; who asks for the same file meanwhile waits for it.
+    def run(self, what: Hashable, read: Callable[[], T]) -> T:
+        """Return what `read` does; who asks for the same meanwhile waits for it.
 
-        It goes on if who asked first goes away. Raises: NodeError.
+        It goes on if nobody waits any more: whoever asks next needs it, too.
+        Raises: NodeError; NodeBusyError, at the request's deadline.
         """
-        key = (file, os.getpid())  # a forked process has none of its parent's threads
-        mine = Future[bytes]()
-        running = self._running.setdefault(key, mine)
-        if running is mine:
-            if is_patched():
-                sys.modules["gevent"].spawn(self._run, key, mine, verify)
-            else:
-                self._run(key, mine, verify)
-        return running.result()
+        key = (what, os.getpid())  # a forked process has none of its parent's threads
+        mine = Future[T]()
+        running: Future[T] = self._running.setdefault(key, mine)
+        if running is mine:  # gevent makes a greenlet of it
+            threading.Thread(
+                target=self._run, args=(key, mine, read), daemon=True
+            ).start()
+        return _awaited(running)
 
-    def _run(self, key: Hashable, result: Future[bytes], verify: Verify) -> None:
+    def _run(self, key: Hashable, result: Future[T], read: Callable[[], T]) -> None:
         try:
-            sums = ask(self.calls, verify)
+            found = ask(self.calls, read)
         except BaseException as exc:  # noqa: BLE001 - raised again by who asked
             del self._running[key]
             result.set_exception(exc)
         else:
             del self._running[key]
-            result.set_result(sums)
+            result.set_result(found)
+
+
+def _awaited(running: Future[T]) -> T:
+    left = request_deadline.get() - time.monotonic()
+    try:
+        return running.result(None if left == math.inf else max(0.0, left))
+    except TimeoutError as exc:
+        if running.done():
+            raise
+        raise NodeBusyError("the copy is still being verified") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,7 @@ class PendingRead:
             try:
                 return ask(self.calls, self.open, self._verified)
             except UnverifiedError as exc:
-                sums = self.verifier.sums(exc.file, exc.verify)
+                sums = self.verifier.run(exc.file, exc.verify)
                 self._verified[exc.file] = sums
         raise NodeError("the object keeps changing")
 

@@ -53,11 +53,11 @@ class ConnectionPool:
             NodeUnreachableError: no connection, so nothing was sent.
         """
         now = time.monotonic()
-        while self._idle:
+        while True:
             try:
                 connection = self._idle.pop()
-            except IndexError:  # another thread took it
-                break
+            except IndexError:
+                return self.connect()
             idle_seconds = now - connection.idle_since
             if (idle_seconds < FRESH_SECONDS and not connection.has_bytes()) or (
                 idle_seconds <= IDLE_SECONDS and not connection.has_input()
@@ -65,7 +65,6 @@ class ConnectionPool:
                 connection.is_reused = True
                 return connection
             connection.close()
-        return self.connect()
 
     def connect(self) -> Connection:
         """Open a new connection. Raises: NodeUnreachableError."""
@@ -99,11 +98,9 @@ class ConnectionPool:
 
     def clear(self) -> None:
         """Close the idle connections, because one of them was dead."""
-        while self._idle:
-            try:
+        with suppress(IndexError):
+            while True:
                 self._idle.pop().close()
-            except IndexError:  # another thread took it
-                break
 
     def close(self) -> None:
         """Keep no connection from now on; those in use continue."""
