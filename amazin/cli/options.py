@@ -304,7 +304,7 @@ def check_id(client: GatewayClient, text: str, name: str) -> None:
 
     `name` is that of what is stored. An id with the mark is not checked.
 
-    Raises: MistakeError: there is a bucket of this name. ClientError.
+    Raises: MistakeError: there is a bucket of this name.
     """
     if "/" in text or text.startswith(MARK) or not has_bucket(client, text):
         return
@@ -315,12 +315,15 @@ def check_id(client: GatewayClient, text: str, name: str) -> None:
 
 
 def has_bucket(client: GatewayClient, name: str) -> bool:
-    """Whether there is a bucket of this name; asks only if there may be one."""
+    """Whether it is known that there is a bucket of this name.
+
+    That is only a hint: nothing waits for it, or fails because of it.
+    """
     try:
         check_bucket(name)
-    except ValueError:
+        return client.has_bucket(name, is_patient=False)
+    except (ValueError, ClientError):
         return False
-    return client.has_bucket(name)
 
 
 def what_is_at(client: GatewayClient, address: str) -> str:

@@ -77,8 +77,11 @@ class Trees:
         runs = {Kind.UPLOAD: self._upload, Kind.DOWNLOAD: self._download}
         try:
             count = runs.get(kind, self._copy_within)()
-        except (ClientError, OSError) as exc:
+        except ClientError as exc:
             self._display.note_failure("/".join(as_tree(self._way.address)), exc)
+            return
+        except OSError as exc:
+            self._display.note_failure(self._way.local, exc)
             return
         left = self._display.done - count
         verb = self._copier.verb(kind)

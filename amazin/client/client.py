@@ -232,10 +232,14 @@ class GatewayClient:
         path = f"/buckets/{quoted(bucket)}"
         self._transport.ask("POST", path, {"Content-Length": "0"})
 
-    def has_bucket(self, bucket: str) -> bool:
-        """Whether there is such a bucket. Raises: ClientError."""
+    def has_bucket(self, bucket: str, is_patient: bool = True) -> bool:
+        """Whether there is such a bucket; asks once only if not `is_patient`.
+
+        Raises: ClientError.
+        """
+        send = self._transport.send if is_patient else self._transport.send_once
         try:
-            answer = self._transport.send("HEAD", f"/buckets/{quoted(bucket)}")
+            answer = send("HEAD", f"/buckets/{quoted(bucket)}")
         except RefusedError as exc:
             if exc.status in (404, 422):  # no bucket, or a name that none may have
                 return False

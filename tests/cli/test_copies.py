@@ -158,6 +158,16 @@ def test_an_id_that_no_bucket_can_have_is_sent_at_once(
     assert server.lines == ["PUT /object/Cat1"]
 
 
+@pytest.mark.parametrize("status", [401, 405, 500, 503])
+def test_what_is_not_known_of_a_bucket_keeps_no_upload_back(
+    status: int, place: Path, gateway: Gateway
+) -> None:
+    make(place, "a.txt")
+    server = gateway(reply(status), store)
+    run(server, "put", "a.txt", "photos")
+    assert server.lines == ["HEAD /buckets/photos", "PUT /object/photos"]
+
+
 def test_an_id_has_no_bucket_to_make(place: Path, gateway: Gateway) -> None:
     make(place, "f")
     server = gateway()
