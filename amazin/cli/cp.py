@@ -17,13 +17,13 @@ from amazin.cli.copying import (
 )
 from amazin.cli.options import (
     Command,
-    Selection,
     dry_run_option,
     header_options,
     make_bucket_option,
     selection_options,
     transfer_options,
 )
+from amazin.cli.patterns import Selection
 from amazin.cli.places import STANDARD, Kind, Way, way_of, ways_of
 from amazin.cli.progress import Display
 from amazin.cli.trees import Trees, check_trees

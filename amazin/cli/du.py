@@ -10,12 +10,12 @@ from rich.filesize import decimal
 
 from amazin.cli.common import examples, json_option
 from amazin.cli.options import (
-    Selection,
     as_place,
     as_tree,
     gateway_options,
     selection_options,
 )
+from amazin.cli.patterns import Selection
 from amazin.cli.progress import Display, say
 from amazin.client.client import GatewayClient
 from amazin.model.names import printable

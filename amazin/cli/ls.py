@@ -11,11 +11,11 @@ import click
 
 from amazin.cli.common import examples, json_option
 from amazin.cli.options import (
-    Selection,
     as_place,
     gateway_options,
     selection_options,
 )
+from amazin.cli.patterns import Selection
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.objects import StoredObject

@@ -9,13 +9,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import click
 
 from amazin.cli.common import MistakeError, as_rate
+from amazin.cli.patterns import ANY_NAME, Selection, as_patterns, matches
 from amazin.client.client import DEFAULT_URL, GatewayClient
 from amazin.client.objects import checked_headers, path_of
 from amazin.errors import ClientError, RefusedError
@@ -33,20 +33,14 @@ MARK = "amazin:"
 def gateway_options(command: Command) -> Command:
     """Add the options for the gateway, the token, and quiet output.
 
-    The command gets `client`, which is closed when it ends, and `quiet`. The context's
-    `obj`, if set, replaces `time.sleep`.
+    The command gets `client` and `quiet`.
     """
 
     @wraps(command)
     def call(
         url: str, token: str | None, limit_rate: float | None = None, **rest: Any
     ) -> object:
-        context = click.get_current_context()
-        sleep = context.obj or time.sleep
-        with as_mistake():
-            client = GatewayClient(url, token, sleep, limit_rate)
-        context.call_on_close(client.close)
-        return command(client=client, **rest)
+        return command(client=new_client(url, token, limit_rate), **rest)
 
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Print errors only."),
@@ -67,6 +61,20 @@ def gateway_options(command: Command) -> Command:
     ):
         option(call)
     return call
+
+
+def new_client(url: str, token: str | None, rate: float | None) -> GatewayClient:
+    """Return a client that is closed when the command ends.
+
+    The context's `obj`, if set, replaces `time.sleep`.
+
+    Raises: MistakeError: the URL or the token is not valid.
+    """
+    context = click.get_current_context()
+    with as_mistake():
+        client = GatewayClient(url, token, context.obj or time.sleep, rate)
+    context.call_on_close(client.close)
+    return client
 
 
 def transfer_options(command: Command) -> Command:
@@ -169,73 +177,6 @@ def doubtful(headers: Iterable[str]) -> list[str]:
         for name in headers
         if BLOB_METADATA.fullmatch(name) and not kept.fullmatch(name)
     ]
-
-
-# Patterns
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which names are taken: those that match an include, if any, and no exclude."""
-
-    includes: Iterable[re.Pattern[str]] = ()
-    excludes: Iterable[re.Pattern[str]] = ()
-
-    def takes(self, name: str) -> bool:
-        """Whether to take the path of a file, or the rest of a key."""
-        is_named = not self.includes or matches(self.includes, name)
-        return is_named and not matches(self.excludes, name)
-
-    def __bool__(self) -> bool:
-        return bool(self.includes or self.excludes)
-
-
-ALL = Selection()
-ANY_NAME = "\0"
-"""Is matched only by a pattern that matches all names, as `*`."""
-
-
-def matches(patterns: Iterable[re.Pattern[str]], name: str) -> bool:
-    """Whether a name matches one of the patterns."""
-    return any(pattern.fullmatch(name) for pattern in patterns)
-
-
-def as_patterns(
-    context: click.Context, option: click.Parameter, values: tuple[str, ...]
-) -> tuple[re.Pattern[str], ...]:
-    """Convert patterns. Raises: BadParameter."""
-    for value in values:
-        if not value.strip("/"):
-            message = f"{value!r} is no pattern like '*.jpg' or 'tmp/'"
-            raise click.BadParameter(message, context, option)
-    return tuple(map(pattern_of, values))
-
-
-def pattern_of(text: str) -> re.Pattern[str]:
-    """Return what matches the paths that a pattern names.
-
-    `*` and `?` match no slash, `**` does; `[abc]` and `{a,b}` are alternatives. A
-    pattern begins anywhere behind a slash, with a slash in front at the top only. One
-    that ends in a slash takes all that is below. Source: rclone's filters.
-    """
-    body = text.removeprefix("/") + ("**" if text.endswith("/") else "")
-    tokens = re.findall(r"\*\*|\[!?[^]/]+\]|\{[^{}]*\}|.", body, re.DOTALL)
-    start = "" if text.startswith("/") else "(?:.*/)?"
-    return re.compile(start + "".join(map(as_expression, tokens)), re.DOTALL)
-
-
-def as_expression(token: str) -> str:
-    """Return the regular expression of one token of a pattern."""
-    fixed = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    if token in fixed:
-        return fixed[token]
-    if len(token) > 1 and token.startswith("["):
-        inner = token[1:-1].replace("\\", r"\\").replace("[", r"\[")
-        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
-    if len(token) > 1 and token.startswith("{"):
-        parts = (pattern_of("/" + part).pattern for part in token[1:-1].split(","))
-        return f"(?:{'|'.join(parts)})"
-    return re.escape(token)
 
 
 # Addresses

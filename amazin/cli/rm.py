@@ -11,8 +11,6 @@ import click
 
 from amazin.cli.common import MistakeError, examples
 from amazin.cli.options import (
-    ALL,
-    Selection,
     as_address,
     as_tree,
     dry_run_option,
@@ -20,6 +18,7 @@ from amazin.cli.options import (
     selection_options,
     what_is_at,
 )
+from amazin.cli.patterns import ALL, Selection
 from amazin.cli.progress import Display
 from amazin.client.client import PAGE_KEYS, GatewayClient
 from amazin.errors import ClientError, RefusedError

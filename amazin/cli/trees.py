@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from amazin.cli.common import FailureError, MistakeError
 from amazin.cli.copying import Copier
-from amazin.cli.options import ALL, Selection, as_tree, with_hints
+from amazin.cli.options import as_tree, with_hints
+from amazin.cli.patterns import ALL, Selection
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.files import is_same

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from amazin.cli.options import pattern_of
+from amazin.cli.patterns import pattern_of
 from tests.support.command_process import MAIN, command_environ
 from tests.support.in_process import described, files, invoke, run
 from tests.support.scripted_gateway import (
