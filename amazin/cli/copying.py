@@ -119,7 +119,7 @@ class Copier:
     def _copy(self, way: Way, show: Show) -> StoredObject:
         with with_hints(self.client, source=way.source):
             seen, headers = self.client.inspect(way.source)
-        with with_hints(self.client, target=way.target):
+        with with_hints(self.client, target=way.target, is_within=True):
             if "/" in way.source and "/" in way.target:
                 stored = self.client.copy(way.source, way.target)
             else:

@@ -281,12 +281,17 @@ def what_is_at(client: GatewayClient, address: str) -> str:
 
 @contextmanager
 def with_hints(
-    client: GatewayClient, *, source: str = "", target: str = ""
+    client: GatewayClient,
+    *,
+    source: str = "",
+    target: str = "",
+    is_within: bool = False,
 ) -> Iterator[None]:
     """Add to an error what may help.
 
-    That is how to make the bucket of `target`, the address of what is stored; or what
-    else there is at `source`, the address of what is read.
+    That is how to make the bucket of `target`, the address of what is stored, or how to
+    copy it here, if it comes from the store (`is_within`); or what else there is at
+    `source`, the address of what is read.
     """
     try:
         yield
@@ -294,6 +299,8 @@ def with_hints(
         if exc.code == "NoSuchBucket" and target:
             bucket = printable(target.partition("/")[0])
             exc.add_note(f"--make-bucket makes {bucket}")
+            if is_within:
+                exc.add_note(f"./{printable(target)} would be a place here")
         elif exc.code == "NoSuchObject" and source:
             with suppress(ClientError):
                 found = what_is_at(client, source)

@@ -128,7 +128,9 @@ class Trees:
     def _look_at(self, bucket: str, prefix: str) -> None:
         """Find out whether there is anything below the target. Raises: ClientError."""
         if not self._is_new:
-            with with_hints(self._client, target=bucket):
+            is_within = self._way.kind is Kind.WITHIN
+            target = self._way.target
+            with with_hints(self._client, target=target, is_within=is_within):
                 first = next(self._client.list(bucket, prefix, page_keys=1), None)
             self._is_new = first is None
 

@@ -250,7 +250,9 @@ def test_a_prefix_is_copied_but_for_what_is_there(gateway: Gateway) -> None:
 def test_a_missing_bucket_of_the_target_is_named(gateway: Gateway) -> None:
     server = gateway(described(BODY), NO_BUCKET)
     found = run(server, "cp", "amazin:photos/a", "amazin:archive/", code=1)
-    assert "--make-bucket makes archive" in found.stderr
+    assert "--make-bucket makes archive; ./archive/a would be" in found.stderr
+    found = run(gateway(NO_BUCKET), "cp", "-r", "photos/p", "new/folder", code=1)
+    assert "./new/folder would be a place here" in found.stderr
 
 
 # Moves
