@@ -174,14 +174,27 @@ class ClientError(GatewayError):
 
 
 class RefusedError(ClientError):
-    """A gateway answered with an error: `status`, and its `code`, if it has one."""
+    """A gateway answered with an error: `status`, and its `code`, if it has one.
+
+    `request` is the id of the request, which the message has, too; "": unknown.
+    """
 
     def __init__(
-        self, status: int, code: str, message: str, retry_after_seconds: float | None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        retry_after_seconds: float | None = None,
+        request: str = "",
     ) -> None:
         super().__init__(message, retry_after_seconds)
         self.status = status
         self.code = code
+        self.request = request
+
+
+class LocalError(ClientError):
+    """A file of this machine can't be read, written, replaced or removed."""
 
 
 class ObjectChangedError(ClientError):

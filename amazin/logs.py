@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
+from contextlib import suppress
 from typing import Any, TextIO
 
 _encode = json.JSONEncoder(default=str).encode
@@ -55,16 +57,36 @@ class EventRecord(logging.LogRecord):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes each line at once. It takes no lock: a line is a single write."""
+    """Writes each line at once. It takes no lock: a line is a single write.
+
+    Lines that can't be written are lost, which standard error says once.
+    """
+
+    _is_broken = False
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record of any level."""
         try:
-            self.stream.write(self.format(record) + "\n")
-            self.stream.flush()
+            line = self.format(record)
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
+            return True
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except (OSError, ValueError) as exc:  # no reader, a full disk; it was closed
+            self._complain(exc)
+        else:
+            self._is_broken = False
         return True
+
+    def _complain(self, error: Exception) -> None:
+        """Say that lines are lost, unless it is known."""
+        if self._is_broken:
+            return
+        self._is_broken = True
+        with suppress(OSError, ValueError, AttributeError):  # None: it was closed
+            sys.stderr.write(f"The log can't be written; lines are lost: {error}\n")
 
 
 def logging_config(level: str) -> dict[str, Any]:

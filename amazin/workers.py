@@ -1,13 +1,45 @@
-"""A few threads for many tasks."""
+"""A few threads for many tasks, and a limit of the bytes that all of them read."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from queue import Queue
-from threading import Thread
+from threading import Lock, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
+PIECES_PER_SECOND = 4
+LEAST_PIECE_BYTES = 1024
+
+
+class Throttle:
+    """Limits the bytes of a second; None: no limit. Thread-safe."""
+
+    def __init__(
+        self,
+        bytes_per_second: float | None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._rate = bytes_per_second
+        self._sleep = sleep
+        self._free_at = 0.0
+        self._lock = Lock()
+
+    def piece(self, most: int) -> int:
+        """Return how many bytes to take at a time, so that no pause is long."""
+        if self._rate is None:
+            return most
+        return min(most, max(LEAST_PIECE_BYTES, int(self._rate / PIECES_PER_SECOND)))
+
+    def take(self, size: int) -> None:
+        """Wait until `size` more bytes may be taken."""
+        if self._rate is None:
+            return
+        with self._lock:
+            start = max(self._free_at, time.monotonic())
+            self._free_at = start + size / self._rate
+        self._sleep(max(0.0, start - time.monotonic()))
 
 
 def for_each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:

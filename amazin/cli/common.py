@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from amazin.errors import SettingsError
+from amazin.errors import RefusedError, SettingsError
+from amazin.units import duration
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
 
     from amazin.settings.settings import Settings
 
-TABLE_WIDTH = 160
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+TABLE_WIDTH = 1000
+"""Wider than any table: no cell is folded where lines can be of any length."""
+NO_CURSOR = ("dumb", "unknown")
+"""Values of TERM: a terminal without cursor codes, which shows no bars."""
+DAY_SECONDS = 24 * 3600
 _BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -49,42 +54,80 @@ class FailureError(MistakeError):
     exit_code = 1
 
 
-def examples(*lines: str) -> str:
+WORDS = {
+    "NoSuchBucket": ("There is no such bucket", "`amazin ls` shows all buckets"),
+    "BucketNotEmpty": (
+        "The bucket is not empty",
+        "`amazin rb --force` removes its objects, too",
+    ),
+    "NoCredentials": ("This gateway wants a token", "give --token or AMAZIN_TOKEN"),
+    "LengthRequired": ("This server takes files, and no pipes", ""),
+    "SpoolFull": (
+        "The gateway has no room now to hold it until all has arrived",
+        "a file needs none",
+    ),
+}
+"""Of errors that gateways put into words of HTTP: what is wrong, and what helps."""
+
+
+def in_words(error: Exception) -> str:
+    """Return an error as a sentence in words of the command."""
+    if not isinstance(error, RefusedError):
+        return str(error)
+    end = f" (request {error.request})" if error.request else ""
+    sentence, hint = WORDS.get(error.code, (str(error).removesuffix(end), ""))
+    hints = getattr(error, "__notes__", None) or [hint]
+    return "; ".join(filter(None, (sentence, *hints))) + end
+
+
+def examples(*lines: str, title: str = "") -> str:
     """Return the end of a command's help: examples of calls, one a line."""
-    title = "Example" if len(lines) == 1 else "Examples"
+    title = title or ("Example" if len(lines) == 1 else "Examples")
     return "\n".join(["\b", f"{title}:", *(f"  {line}" for line in lines)])
 
 
 def as_rate(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> float | None:
-    """Convert `50MB/s` to bytes a second. Raises: BadParameter."""
+    """Convert `50MB/s` to bytes a second; a K alone is 1024, as for curl and rclone.
+
+    Raises: BadParameter.
+    """
     if value is None:
         return None
     match = re.fullmatch(
-        r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?:([KMGT]I?)?B)?(?:/S)?", value.upper()
+        r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(I?B)?(?:/S)?", value.upper()
     )
-    if not match or not float(match[1]):
+    if not match or not float(match[1]) or (match[3] == "IB" and not match[2]):
         raise click.BadParameter(
-            f"{value!r} is no rate like 50MB/s, 8MiB/s or 100000", context, option
+            f"{value!r} is no rate like 50MB/s, 8MiB/s, 500K or 100000", context, option
         )
-    unit = match[2] or ""
-    base = 1024.0 if unit.endswith("I") else 1000.0
-    return float(match[1]) * base ** _POWERS[unit[:1]]
+    base = 1000.0 if match[3] == "B" else 1024.0
+    return float(match[1]) * base ** _POWERS[match[2]]
 
 
 def as_seconds(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> float | None:
-    """Convert `90s`, `15m`, `1h` or `1.5d` to seconds. Raises: BadParameter."""
+    """Convert a duration as settings have it, or days as `1.5d`, to seconds.
+
+    Raises: BadParameter.
+    """
     if value is None:
         return None
-    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) ?([smhd])", value)
-    if not match or not float(match[1]):
-        raise click.BadParameter(
-            f"{value!r} is no duration like 90s, 15m, 1h or 1d", context, option
-        )
-    return float(match[1]) * _SECONDS[match[2]]
+    match = re.fullmatch(
+        r"(?:([0-9]{1,5}(?:\.[0-9]{1,3})?) ?d)? ?(.*)", value, re.DOTALL
+    )
+    days, rest = match.groups() if match else (None, value)
+    try:
+        found = float(days or 0) * DAY_SECONDS
+        found += duration(rest.replace(" ", "")) if rest or not days else 0
+    except ValueError:
+        found = 0.0
+    if not found:
+        message = f"{value!r} is no duration like 90s, 1m30s, 15m, 1h or 1d"
+        raise click.BadParameter(message, context, option)
+    return found
 
 
 def as_files(
@@ -154,11 +197,30 @@ def read_settings() -> Settings:
     return settings
 
 
-def wide_console() -> Console:
-    """Return a console for tables: a narrow terminal wraps lines, and cuts none."""
+def new_console(is_error: bool = True, width: int | None = None) -> Console:
+    """Return a console on standard error, or on standard output.
+
+    Colours, bars and cursor codes are for terminals only. Variables that ask for
+    colours elsewhere (FORCE_COLOR, TTY_COMPATIBLE, TTY_INTERACTIVE) are meant for
+    programs whose output is read by people; that of a command is also kept in files.
+    """
     from rich.console import Console
 
-    return Console(width=max(TABLE_WIDTH, Console().width), highlight=False)
+    stream = sys.stderr if is_error else sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    return Console(
+        stderr=is_error,
+        width=width,
+        highlight=False,
+        force_terminal=is_terminal,
+        force_interactive=is_terminal and os.environ.get("TERM") not in NO_CURSOR,
+        force_jupyter=False,
+    )
+
+
+def wide_console() -> Console:
+    """Return a console for tables: a narrow terminal wraps lines, and cuts none."""
+    return new_console(False, max(TABLE_WIDTH, new_console(False).width))
 
 
 SHOW_CURSOR = b"\x1b[?25h\r\n"

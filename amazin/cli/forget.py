@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import click
-from rich.console import Console
 
-from amazin.cli.common import MistakeError, examples, read_settings
+from amazin.cli.common import MistakeError, examples, new_console, read_settings
 from amazin.cli.nodes import known_nodes, log_to
 from amazin.errors import RepairError, RosterError
 from amazin.membership.membership import Snapshot
@@ -27,7 +26,7 @@ def forget(names: tuple[str, ...], yes: bool, force: bool) -> None:
     `amazin repair`, which empties it.
     """
     settings = read_settings()
-    log_to(Console(stderr=True), settings)
+    log_to(new_console(), settings)
     given_up = frozenset(names)
     with known_nodes(settings) as membership:
         snapshot = look(membership)

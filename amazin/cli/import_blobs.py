@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import Progress
 
 from amazin.blobs.folder_store import BlobFolder
 from amazin.blobs.importing import Import, Report
 from amazin.cli.blob_server import opened_folder
-from amazin.cli.common import FailureError, MistakeError, examples, json_option
+from amazin.cli.common import (
+    FailureError,
+    MistakeError,
+    examples,
+    json_option,
+    new_console,
+)
 from amazin.errors import NodeFullError
 from amazin.settings.config_file import reason
 
@@ -70,8 +74,8 @@ def run_import(folder: BlobFolder, source: Path | None) -> Report:
         ids = work.ids()
     except OSError as exc:
         raise MistakeError(f"The folder can't be read: {reason(exc)}") from exc
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+    console = new_console()
+    with Progress(console=console, disable=not console.is_interactive) as progress:
         task = progress.add_task("Importing", total=len(ids))
         try:
             return work.run(ids, partial(progress.advance, task))

@@ -7,12 +7,18 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from amazin.api.addresses import address_of
 from amazin.api.objects import object_name
-from amazin.cli.common import examples, json_option, read_settings, wide_console
+from amazin.cli.common import (
+    examples,
+    json_option,
+    new_console,
+    read_settings,
+    wide_console,
+)
 from amazin.cli.nodes import known_nodes, log_to
 from amazin.model.stored_names import shown
 from amazin.status.locate import FOUND, Holding, Location, locate, moment
@@ -119,7 +125,7 @@ def locate_command(key: str, check: bool, is_json: bool) -> None:
     told.
     """
     settings = read_settings()
-    log_to(Console(stderr=True), settings)
+    log_to(new_console(), settings)
     bucket, slash, rest = key.partition("/")
     name = address_of(settings, bucket, rest).name if slash else object_name(key)
     with known_nodes(settings) as membership:

@@ -9,8 +9,13 @@ from typing import Any
 
 import click
 
-from amazin.cli.common import MistakeError, examples, json_option
-from amazin.cli.options import client_of, gateway_options
+from amazin.cli.common import examples, json_option
+from amazin.cli.options import (
+    as_place,
+    gateway_options,
+    selection_options,
+)
+from amazin.cli.patterns import Selection
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.objects import StoredObject
@@ -40,7 +45,13 @@ def line_of(entry: StoredObject) -> str:
     return f"{size:>{SIZE_DIGITS}}  {printable(time):{width}}  {printable(entry.key)}"
 
 
-def show(client: GatewayClient, place: str, is_recursive: bool, is_json: bool) -> None:
+def show(
+    client: GatewayClient,
+    place: str,
+    is_recursive: bool,
+    selection: Selection,
+    is_json: bool,
+) -> None:
     """Print buckets or objects as they come. Raises: ClientError, also midway."""
     if not place:
         names = client.buckets()
@@ -49,8 +60,13 @@ def show(client: GatewayClient, place: str, is_recursive: bool, is_json: bool) -
         for name in names if not is_json else []:
             click.echo(printable(name))
         return
-    bucket, _, prefix = place.partition("/")
-    entries = client.list(bucket, prefix, is_recursive)
+    bucket, prefix = as_place(place)
+    start = prefix.rpartition("/")[0] + "/" if "/" in prefix else ""
+    entries = (
+        entry
+        for entry in client.list(bucket, prefix, is_recursive)
+        if selection.takes(entry.key.removeprefix(start))
+    )
     if is_json:
         print_array(map(asdict, entries))
         return
@@ -67,14 +83,15 @@ def show(client: GatewayClient, place: str, is_recursive: bool, is_json: bool) -
 )
 @click.argument("place", required=False, default="", metavar="[BUCKET[/PREFIX]]")
 @click.option("-r", "--recursive", is_flag=True, help="Also what is below slashes.")
+@selection_options
 @json_option
 @gateway_options
 def ls(
+    client: GatewayClient,
     place: str,
     recursive: bool,
+    selection: Selection,
     is_json: bool,
-    url: str,
-    token: str | None,
     quiet: bool,
 ) -> None:
     """List the buckets, or the objects of one.
@@ -84,11 +101,10 @@ def ls(
     PREFIX are one line. Control characters are escaped, but not with --json. The JSON
     array is closed only if the list is complete.
     """
-    if place.startswith("/"):
-        raise MistakeError(f"{place!r} has no bucket: photos/2026 has one")
-    client = client_of(url, token)
+    if place:
+        as_place(place)
     with Display(quiet) as display:
         try:
-            show(client, place, recursive, is_json)
+            show(client, place, recursive, selection, is_json)
         except ClientError as exc:
             display.note_failure(place or "buckets", exc)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from amazin.cli.common import FailureError, MistakeError
+from amazin.cli.common import FailureError, MistakeError, examples, in_words
 from amazin.errors import GatewayError, HTTPError, SettingsError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 SERVING = "Serving"
-OBJECTS = "Objects"
+OBJECTS = "Objects and buckets"
 CLUSTER = "Cluster"
 BLOB_SERVERS = "Blob servers"
 ITSELF = "This command"
@@ -46,11 +46,29 @@ COMMANDS = {
         "config:config_command",
         "Show every setting: its value, its unit, and its origin",
     ),
-    "put": Entry(OBJECTS, "put:put", "Store a file as an object"),
-    "get": Entry(OBJECTS, "get:get", "Fetch an object into a file"),
+    "mb": Entry(OBJECTS, "buckets:mb", "Make buckets"),
+    "rb": Entry(OBJECTS, "buckets:rb", "Remove buckets"),
     "ls": Entry(OBJECTS, "ls:ls", "List the buckets, or the objects of one"),
+    "put": Entry(OBJECTS, "put:put", "Store files as objects"),
+    "get": Entry(OBJECTS, "get:get", "Fetch an object into a file"),
+    "cp": Entry(
+        OBJECTS,
+        "cp:cp",
+        "Copy files to the store, objects from it, or objects within it",
+    ),
+    "mv": Entry(
+        OBJECTS,
+        "cp:mv",
+        "Move files to the store, objects from it, or objects within it",
+    ),
     "rm": Entry(OBJECTS, "rm:rm", "Remove objects"),
-    "cp": Entry(OBJECTS, "cp:cp", "Copy files to the store, or objects from it"),
+    "stat": Entry(OBJECTS, "stat:stat_command", "Show the properties of objects"),
+    "du": Entry(OBJECTS, "du:du", "Sum up the sizes of objects"),
+    "presign": Entry(
+        OBJECTS,
+        "presign:presign",
+        "Print a URL with which anybody can fetch or store one object",
+    ),
     "status": Entry(
         CLUSTER, "status:status", "Show every node, and what it holds of all objects"
     ),
@@ -94,11 +112,36 @@ COMMANDS = {
     "help": Entry(ITSELF, "help:help_command", "Show what a command does, and how"),
 }
 """The commands by name, in the order of the help, section by section."""
+SYNONYMS = {
+    **dict.fromkeys(("copy", "mirror", "sync", "copyto"), "cp"),
+    **dict.fromkeys(("move", "rename", "moveto"), "mv"),
+    **dict.fromkeys(("upload", "store", "rcat", "pipe"), "put"),
+    **dict.fromkeys(("download", "fetch", "cat"), "get"),
+    **dict.fromkeys(("delete", "remove", "del", "purge"), "rm"),
+    **dict.fromkeys(("list", "lsf", "lsd", "tree", "find"), "ls"),
+    **dict.fromkeys(("size", "ncdu"), "du"),
+    **dict.fromkeys(("share", "link", "sign"), "presign"),
+    "mkdir": "mb",
+    "rmdir": "rb",
+    "head": "stat",
+    "info": "status",
+}
+"""What other tools call a command."""
 EXIT_CODES = (
     ("0", "All is well."),
     ("1", "Something failed, or is left to be done; standard error says what."),
     ("2", "An argument or a setting can't be used."),
     ("130", "Stopped by Ctrl-C."),
+)
+
+
+FIRST_STEPS = examples(
+    "amazin serve                           keeps objects in the folder data",
+    "amazin mb photos                       makes a bucket",
+    "amazin put cat.jpg photos/             stores a file as photos/cat.jpg",
+    "amazin ls photos                       lists what is stored",
+    "amazin get photos/cat.jpg              fetches it",
+    title="First steps",
 )
 
 
@@ -194,7 +237,7 @@ class Commands(click.Group):
         except HTTPError as exc:
             raise MistakeError(exc.message) from exc
         except GatewayError as exc:
-            raise FailureError(str(exc)) from exc
+            raise FailureError(in_words(exc)) from exc
         except KeyboardInterrupt:
             click.echo("Stopped", err=True)
             ctx.exit(130)
@@ -213,6 +256,8 @@ def similar_command(name: str) -> str:
     """Return a sentence with a similar command; empty: no command is similar."""
     from difflib import get_close_matches
 
+    if name in SYNONYMS:
+        return f" Did you mean '{SYNONYMS[name]}'?"
     found = get_close_matches(name, COMMANDS, n=1)
     return f" Did you mean '{found[0]}'?" if found else ""
 
@@ -245,7 +290,8 @@ def print_version(context: click.Context, option: click.Parameter, value: bool) 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="`amazin help COMMAND` shows what a command does, with an example.",
+    epilog=f"{FIRST_STEPS}\n\n"
+    "`amazin help COMMAND` shows what a command does, with an example.",
 )
 @click.option(
     "--version",
@@ -258,5 +304,7 @@ def print_version(context: click.Context, option: click.Parameter, value: bool) 
 def main() -> None:
     """Many storage nodes, one object store.
 
-    Settings come from the environment and a file; `amazin config` shows them.
+    The commands for objects and buckets talk to the gateway at AMAZIN_URL, which is
+    http://localhost:3000 unless set. The others take their settings from the
+    environment and a file; `amazin config` shows them.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging.config
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +48,9 @@ class NoteHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
         text = record.getMessage()
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        # rich ends the thread if nobody reads; the work is to go on.
+        with suppress(OSError, SystemExit):
+            self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def log_to(console: Console, settings: Settings) -> None:

@@ -26,9 +26,9 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from amazin.cli.common import FailureError
+from amazin.cli.common import FailureError, in_words, new_console
 from amazin.client.files import Show
-from amazin.errors import ClientError, RefusedError
+from amazin.errors import ClientError, LocalError, RefusedError
 from amazin.model.names import printable
 from amazin.units import counted
 
@@ -45,7 +45,7 @@ def reason_of(error: Exception) -> str:
     """Return the text of an error; control characters are escaped."""
     if isinstance(error, OSError):
         return printable(error.strerror or type(error).__name__)
-    return printable(str(error))
+    return printable(in_words(error))
 
 
 def shortened(label: str) -> str:
@@ -53,6 +53,16 @@ def shortened(label: str) -> str:
     text = printable(label)
     fits = len(text) <= LABEL_LETTERS
     return text if fits else f"...{text[3 - LABEL_LETTERS :]}"
+
+
+def say(text: str) -> None:
+    """Print on standard output. Raises: FailureError: it can't be written."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # the reader has ended
+        raise
+    except OSError as exc:
+        raise FailureError(f"standard output: {exc.strerror}") from exc
 
 
 class Display:
@@ -64,7 +74,7 @@ class Display:
 
     def __init__(self, is_quiet: bool, has_bars: bool = True) -> None:
         self._is_quiet = is_quiet
-        self._console = Console(stderr=True, highlight=False)
+        self._console = new_console()
         self._lock = threading.Lock()
         self._in_a_row = 0
         self.failures = 0
@@ -79,7 +89,7 @@ class Display:
             TransferSpeedColumn(),
             console=self._console,
             transient=True,
-            disable=is_quiet or not has_bars or not self._console.is_terminal,
+            disable=is_quiet or not has_bars or not self._console.is_interactive,
         )
 
     def __enter__(self) -> Self:
@@ -118,8 +128,10 @@ class Display:
                 self._bars.remove_task(task)
 
     @contextmanager
-    def noting(self, label: str) -> Iterator[None]:
+    def noting(self, label: str, local: str = "") -> Iterator[None]:
         """Count an object as done; note the ClientError or OSError of its transfer.
+
+        The label of an error of this machine is `local`, if given.
 
         Raises: FailureError: as `note_failure`.
         """
@@ -128,7 +140,8 @@ class Display:
         except BrokenPipeError:  # of standard output: the reader has ended
             raise
         except (ClientError, OSError) as exc:
-            self.note_failure(label, exc)
+            is_local = isinstance(exc, (OSError, LocalError))
+            self.note_failure(local if local and is_local else label, exc)
         else:
             self.note_done()
 
@@ -169,10 +182,12 @@ class Display:
         self._console.print(Text(sentence), soft_wrap=True)
 
     def print(self, sentence: str) -> None:
-        """Stop the bars; print the result on standard output, unless quiet."""
+        """Print a result on standard output, unless quiet; the bars make room."""
+        if self._is_quiet:
+            return
         self._bars.stop()
-        if not self._is_quiet:
-            click.echo(sentence)
+        say(sentence)
+        self._bars.start()
 
 
 class DoneColumn(ProgressColumn):

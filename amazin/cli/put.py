@@ -1,142 +1,95 @@
-"""`amazin put`: stores one file."""
+"""`amazin put`: stores files."""
 
 from __future__ import annotations
 
 import json
-import stat
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from amazin.cli.common import MistakeError, as_files, examples, json_option
-from amazin.cli.options import (
-    as_address,
-    as_headers,
-    check_headers,
-    client_of,
-    doubtful,
-    gateway_options,
-    make_bucket_option,
-    with_hint,
+from amazin.cli.copying import (
+    Copier,
+    make_bucket_for,
+    print_done,
+    warn_of_headers,
 )
-from amazin.cli.progress import Display
+from amazin.cli.options import (
+    MARK,
+    dry_run_option,
+    header_options,
+    make_bucket_option,
+    transfer_options,
+)
+from amazin.cli.places import DEFAULT_FOLDER, STANDARD, Kind, Way, whole_ways
+from amazin.cli.progress import Display, say
 from amazin.client.client import GatewayClient
-from amazin.client.files import Show, upload
-from amazin.client.objects import StoredObject
 from amazin.model.names import printable
 
-STANDARD = "-"
-DEFAULT_FOLDER = "default/"
-"""The prefix of addresses for files that are stored without KEY."""
 
+def key_of(files: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return the files, and the key, which is the last argument unless it is alone.
 
-def address_for(name: str, address: str | None) -> str:
-    """Return the address for a file of this name. Raises: MistakeError."""
-    if address is None or address.endswith("/"):
-        if name == STANDARD:
-            raise MistakeError("Standard input has no name: give a whole KEY")
-        address = (address or DEFAULT_FOLDER) + name
-    return as_address(address)
-
-
-def check_source(file: str) -> None:
-    """Check that the file or pipe exists. Raises: MistakeError."""
-    if file == STANDARD:
-        if sys.stdin is None:
-            raise MistakeError("Standard input is closed")
-        return
-    path = Path(file)
-    try:
-        found = path.stat()
-    except OSError as exc:
-        raise MistakeError(f"{printable(str(path))}: {exc.strerror}") from exc
-    if stat.S_ISDIR(found.st_mode):
-        raise MistakeError(f"{printable(str(path))} is a folder: amazin cp -r takes it")
-
-
-def store(
-    client: GatewayClient,
-    file: str,
-    address: str,
-    headers: dict[str, str],
-    show: Show,
-) -> StoredObject:
-    """Store a file, or standard input. Raises: ClientError."""
-    if file == STANDARD:
-        return client.put(address, sys.stdin.buffer, None, headers)
-    return upload(client, Path(file), address, headers, show)
-
-
-def put_one(
-    display: Display,
-    client: GatewayClient,
-    file: str,
-    address: str,
-    headers: dict[str, str],
-) -> StoredObject | None:
-    """Store a file and show the progress; None: it failed."""
-    with display.noting(address), display.bar(file, None) as show, with_hint():
-        return store(client, file, address, headers, show)
-    return None
+    Raises: MistakeError: the last one is a file, too: a shell has put it there.
+    """
+    if len(files) == 1:
+        return files, DEFAULT_FOLDER
+    *sources, key = files
+    is_clear = key.startswith(MARK) or key.endswith("/") or STANDARD in sources
+    if not is_clear and Path(key).exists():
+        raise MistakeError(
+            f"{printable(key)} is here, too. To store it, end with a KEY, as photos/; "
+            f"if it is the KEY, write {MARK}{printable(key)}"
+        )
+    return tuple(sources), key
 
 
 @click.command(
     epilog=examples(
         "amazin put cat.jpg photos/2026/cat.jpg",
-        "amazin put --header 'X-Meta-Owner: ann' cat.jpg photos/ --make-bucket",
+        "amazin put *.jpg photos/2026/ --make-bucket",
+        "amazin put --header 'X-Meta-Owner: ann' cat.jpg photos/",
         "tar c . | amazin put - backups/today.tar --type application/x-tar",
     )
 )
-@click.argument("file", shell_complete=as_files)
-@click.argument("key", required=False)
-@click.option("--type", "content_type", metavar="TYPE", help="Content-Type to keep.")
-@click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    callback=as_headers,
-    metavar="NAME:VALUE",
-    help=(
-        "Header to keep with it, as 'X-Meta-Owner: ann'; several times. Another X- "
-        "header is kept only if the gateway's METADATA_HEADERS names it."
-    ),
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE... [KEY]", shell_complete=as_files
 )
+@header_options
 @make_bucket_option
+@dry_run_option
 @json_option
-@gateway_options
+@transfer_options
 def put(
-    file: str,
-    key: str | None,
-    content_type: str | None,
+    client: GatewayClient,
+    files: tuple[str, ...],
     headers: dict[str, str],
     make_bucket: bool,
+    is_dry: bool,
     is_json: bool,
-    url: str,
-    token: str | None,
     quiet: bool,
 ) -> None:
-    """Store a file as an object.
+    """Store files as objects.
 
     FILE - is standard input. KEY is a bucket and a key, or, without a slash, the id of
-    an object. If it ends in a slash, the file's name is appended; without KEY it is
-    default/ and the file's name. The MD5 of the stored object is compared with that of
-    the file. A file that changes meanwhile is not stored.
+    an object. If it ends in a slash, the file's name is appended; it has to, if there
+    are several files. Without KEY it is default/ and the file's name. The MD5 of the
+    stored object is compared with that of the file. A file that changes meanwhile is
+    not stored.
     """
-    client = client_of(url, token)
-    check_source(file)
-    address = address_for(Path(file).name, key)
-    if content_type is not None:
-        headers["Content-Type"] = content_type
-    check_headers(headers)
-    with Display(quiet) as display:
-        if make_bucket and "/" in address:
-            client.make_bucket(address.partition("/")[0])
-        stored = put_one(display, client, file, address, headers)
-        for name in doubtful(headers) if stored else ():
-            display.warn(f"{name} is kept only if METADATA_HEADERS there names it")
-        if stored and is_json:
-            click.echo(json.dumps(asdict(stored)))
-        elif stored:
-            display.print(f"Stored {printable(address)}, {stored.size} bytes")
+    sources, key = key_of(files)
+    target = key.removeprefix(MARK)
+    given = [Way(Kind.UPLOAD, source, target) for source in sources]
+    ways = whole_ways(client, given, key, make_bucket)
+    with Display(quiet, not is_dry) as display:
+        copier = Copier(client, display, headers, is_dry=is_dry)
+        if make_bucket:
+            make_bucket_for(copier, ways[0].target.partition("/")[0])
+        for way in ways:
+            stored = copier.run(way)
+            if stored and is_json:
+                say(json.dumps(asdict(stored)))
+            elif stored:
+                print_done(copier, way, stored)
+        warn_of_headers(copier)

@@ -16,6 +16,7 @@ from amazin.cli.common import (
     ended_by_signals,
     examples,
     json_option,
+    new_console,
     read_settings,
     show_report,
 )
@@ -51,7 +52,7 @@ from amazin.units import counted
     "--every",
     callback=as_seconds,
     metavar="TIME",
-    help="Run repeatedly; the time from start to start, as 1h.",
+    help="Run repeatedly; the time from start to start, as 1h30m.",
 )
 @json_option
 def repair(
@@ -76,12 +77,12 @@ def repair(
         with ended_by_signals(), known_nodes(settings) as membership:
             job = Job(membership, options, settings.refresh_seconds)
             Watch(job, every).run()
-    console = Console(stderr=True)
+    console = new_console()
     log_to(console, settings)
     interrupted = "Stopped. Begin it again at any time."
     with ended_by_signals(interrupted), known_nodes(settings) as membership:
         job = Job(membership, options, settings.refresh_seconds)
-        report = work(job, console) if console.is_terminal else attempt(job)
+        report = work(job, console) if console.is_interactive else attempt(job)
     show_report(fields(report), one_line(report, dry_run), report.problems, is_json)
     sys.exit(0 if report.is_well else 1)
 

@@ -32,6 +32,7 @@ from amazin.cli.common import (
     ended_by_signals,
     examples,
     json_option,
+    new_console,
     show_report,
 )
 from amazin.cli.nodes import log_to
@@ -89,14 +90,14 @@ def replicate(
     if is_verbose and is_json:
         raise click.UsageError("--verbose and --json don't go together")
     settings = load_settings(os.environ)
-    console = Console(stderr=True)
+    console = new_console()
     log_to(console, settings)
     servers = read_servers(given, Path(os.path.expanduser("~")))  # noqa: PTH111
     options = Options(jobs, check, settings.spool_dir)
     with ended_by_signals("Stopped. Begin it again at any time."):
         if is_verbose:
             click.echo(table(servers), nl=False)
-        is_watched = console.is_terminal and not is_verbose
+        is_watched = console.is_interactive and not is_verbose
         with shown_at(console) if is_watched else nullcontext() as on_progress:
             report = run(settings, servers, options, is_verbose, on_progress)
     if servers or is_json or is_verbose:

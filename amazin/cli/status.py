@@ -16,6 +16,7 @@ from amazin.cli.common import (
     as_seconds,
     examples,
     json_option,
+    new_console,
     read_settings,
     wide_console,
 )
@@ -35,21 +36,13 @@ from amazin.status.observer import Observer, Status
 POLL_SECONDS = 0.1
 
 
-def as_pause(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> float | None:
-    """Convert `5`, `0.5`, `90s` or `1m` to seconds. Raises: BadParameter."""
-    is_number = value is not None and value[-1:].isdigit()
-    return as_seconds(context, option, f"{value}s" if is_number else value)
-
-
 @click.command(epilog=examples("amazin status", "amazin status --watch 5 --fast"))
 @click.option(
     "--watch",
     is_flag=False,
     flag_value="2",
-    callback=as_pause,
-    metavar="[SECONDS]",
+    callback=as_seconds,
+    metavar="[TIME]",
     help="Show the status again and again, by default every 2 seconds.",
 )
 @click.option("--fast", "is_fast", is_flag=True, help="Don't count the objects.")
@@ -60,8 +53,8 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     Its state; its weight; what the nodes remember of it (the roster); how many objects
     lie on it, and of which size; how many tombstones of deleted ones, and internal
     ones (marks of buckets, parts of large objects); its share of all of these, and
-    what is due to it by placement. Objects are counted anew in the background while
-    it watches.
+    what is due to it by placement; its address. Objects are counted anew in the
+    background while it watches.
 
     Below the nodes, what the last `amazin repair --check` has found.
 
@@ -69,7 +62,7 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     the list of nodes can't be read.
     """
     settings = read_settings()
-    console = Console(stderr=True)
+    console = new_console()
     log_to(console, settings)
     with known_nodes(settings) as membership, ExitStack() as stack:
         counting = None if is_fast else new_counting(membership, watch is not None)
@@ -106,9 +99,9 @@ def once(observer: Observer, counting: Counting | None, console: Console) -> Sta
 
 def watch_nodes(observer: Observer, seconds: float, is_json: bool) -> None:
     """Show the status again and again until Ctrl-C, which is no failure."""
-    console = Console(highlight=False)
+    console = new_console(False)
     try:
-        if is_json or not console.is_terminal:
+        if is_json or not console.is_interactive:
             while True:
                 print_again(observer.look(), is_json)
                 time.sleep(seconds)

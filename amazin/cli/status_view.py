@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from amazin.logs import without_credentials
 from amazin.status.counts import Count, total
 from amazin.status.nodes import UP, NodeStatus
 from amazin.status.observer import Status
@@ -21,7 +22,9 @@ from amazin.units import counted
 
 RIGHT = ("weight", "objects", "size", "deleted", "internal", "share", "due", "counted")
 """Columns of numbers."""
-LESS_IMPORTANT = ("internal", "deleted", "weight", "due", "counted", "group", "roster")
+LESS_IMPORTANT = (
+    *("address", "internal", "deleted", "weight", "due", "counted", "group", "roster"),
+)
 """Columns that a narrow terminal leaves out, in this order."""
 ANY_WIDTH = 10_000
 
@@ -108,7 +111,8 @@ def columns(status: Status, has_ages: bool) -> list[str]:
         titles.insert(3, "group")
     if status.counted:
         titles += ["objects", "size", "deleted", "internal", "share"]
-    return titles + ["due"] + (["counted"] if status.counted and has_ages else [])
+    ages = ["counted"] if status.counted and has_ages else []
+    return [*titles, "due", *ages, "address"]
 
 
 def node_cells(node: NodeStatus) -> dict[str, str]:
@@ -116,6 +120,7 @@ def node_cells(node: NodeStatus) -> dict[str, str]:
     return {
         "node": node.name,
         "state": node.state,
+        "address": without_credentials(node.endpoint),
         "weight": f"{node.weight:g}",
         "group": node.group,
         "roster": node.role,
@@ -193,6 +198,7 @@ def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
     return {
         "node": node.name,
         "state": node.state,
+        "address": without_credentials(node.endpoint) or None,
         "problem": node.problem,
         "weight": node.weight,
         "group": node.group,

@@ -1,119 +1,262 @@
-"""Copies whole folders to a prefix of keys, and back."""
+"""Copies whole folders to a prefix of keys, and back, and prefixes to others."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from amazin.cli.common import FailureError
-from amazin.cli.options import with_hint
+from amazin.cli.common import FailureError, MistakeError
+from amazin.cli.copying import Copier
+from amazin.cli.options import as_tree, with_hints
+from amazin.cli.patterns import ALL, Selection
+from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
-from amazin.client.client import GatewayClient
-from amazin.client.files import (
-    PARTIAL_SUFFIX,
-    download,
-    has_leftovers,
-    is_same,
-    remove_leftovers,
-    upload,
-)
+from amazin.client.files import is_same
 from amazin.client.objects import StoredObject
+from amazin.client.partial import PARTIAL_SUFFIX, has_leftovers, remove_leftovers
 from amazin.errors import ClientError, RefusedError
 from amazin.model.names import printable
+from amazin.units import counted
 from amazin.workers import for_each
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+def check_trees(way: Way) -> None:
+    """Check that all that is below one side can be copied below the other one.
+
+    Raises: MistakeError: an address has no bucket, the local side is no folder, or one
+        side is below the other.
+    """
+    if STANDARD in (way.source, way.target):
+        raise MistakeError("-r needs a folder")
+    if way.kind is Kind.WITHIN:
+        source, target = ("/".join(as_tree(side)) for side in (way.source, way.target))
+        if source.startswith(target) or target.startswith(source):
+            raise MistakeError("One side is below the other one: that has no end")
+        return
+    path = Path(way.local)
+    if (way.kind is Kind.UPLOAD or path.exists()) and not path.is_dir():
+        raise MistakeError(f"{printable(way.local)} is no folder")
+    as_tree(way.address)
+
+
 class Trees:
-    """A local folder, and the keys with a prefix on the gateway."""
+    """Copies all that is below a folder or a prefix, and skips what is there already.
 
-    client: GatewayClient
-    display: Display
-    folder: Path
-    bucket: str
-    prefix: str
-    """Empty, or ends in a slash."""
-    jobs: int
-    """How many objects are transferred at a time."""
-    untidy: dict[Path, bool] = field(default_factory=dict)
-    """Whether a folder had partial files before the first download to it."""
+    `way` is one that `check_trees` has passed.
+    """
 
-    def upload(self) -> int:
-        """Store the files that are not stored yet; return how many were sent."""
-        with with_hint():
-            old = next(self.client.list(self.bucket, self.prefix), None)
-        sent: list[None] = []
+    def __init__(
+        self,
+        copier: Copier,
+        way: Way,
+        jobs: int,
+        selection: Selection = ALL,
+        is_new: bool = False,
+    ) -> None:
+        """`jobs` are copied at a time. `is_new`: the target's bucket isn't there."""
+        self._copier = replace(copier, replaces_links=True)
+        self._client = copier.client
+        self._display = copier.display
+        self._way = way
+        self._jobs = jobs
+        self._selection = selection
+        self._is_new = is_new
+        self._untidy: dict[Path, bool] = {}
+        """Whether a folder had partial files before the first download to it."""
 
-        def work(name: str) -> None:
-            with self.display.noting(name):
-                if self._store(name, is_new=old is None):
-                    sent.append(None)
-
-        for_each(work, files_below(self.folder, self.display), self.jobs)
-        return len(sent)
-
-    def _store(self, name: str, is_new: bool) -> bool:
-        """Store one file; False: it was stored already."""
-        path, address = self.folder / name, f"{self.bucket}/{self.prefix}{name}"
-        with self.display.bar(name, path.stat().st_size) as show:
-            if not is_new and self._is_there(path, address):
-                return False
-            upload(self.client, path, address, {}, show)
-            return True
-
-    def _is_there(self, path: Path, address: str) -> bool:
+    def run(self) -> None:
+        """Copy all, and print how many; note failures."""
+        self._display.show_total()
+        kind = self._way.kind
+        runs = {Kind.UPLOAD: self._upload, Kind.DOWNLOAD: self._download}
         try:
-            return is_same(Path(os.path.realpath(path)), self.client.head(address))
+            count = runs.get(kind, self._copy_within)()
+        except ClientError as exc:
+            self._display.note_failure("/".join(as_tree(self._way.address)), exc)
+            return
+        except OSError as exc:
+            self._display.note_failure(self._way.local, exc)
+            return
+        left = self._display.done - count
+        verb = self._copier.verb(kind)
+        done = f"{verb} {counted(count, 'object')}"
+        were = "are" if self._copier.is_dry else "were"
+        self._display.print(f"{done}, {left} {were} there already")
+
+    def _each(
+        self,
+        items: Iterable[T],
+        labels: Callable[[T], tuple[str, str]],
+        step: Callable[[T], bool],
+    ) -> int:
+        """Do a step for each; return how many returned True.
+
+        `labels` returns what an error of the store is about, and one of this machine.
+        """
+        done: list[None] = []
+
+        def work(item: T) -> None:
+            with self._display.noting(*labels(item)):
+                if step(item):
+                    done.append(None)
+
+        for_each(work, items, self._jobs)
+        return len(done)
+
+    # To the store
+
+    def _upload(self) -> int:
+        """Store the files that are not stored yet; return how many were sent."""
+        bucket, prefix = as_tree(self._way.target)
+        self._look_at(bucket, prefix)
+        folder = Path(self._way.source)
+        names = files_below(folder, self._display, self._selection)
+
+        def store(name: str) -> bool:
+            target = f"{bucket}/{prefix}{name}"
+            return self._store(Way(Kind.UPLOAD, str(folder / name), target), name)
+
+        return self._each(names, lambda name: (name, name), store)
+
+    def _look_at(self, bucket: str, prefix: str) -> None:
+        """Find out whether there is anything below the target. Raises: ClientError."""
+        if not self._is_new:
+            is_within = self._way.kind is Kind.WITHIN
+            target = self._way.target
+            with with_hints(self._client, target=target, is_within=is_within):
+                first = next(self._client.list(bucket, prefix, page_keys=1), None)
+            self._is_new = first is None
+
+    def _store(self, way: Way, name: str) -> bool:
+        """Store one file; False: it was stored already."""
+        seen = Path(way.source).stat()
+        with self._display.bar(name, seen.st_size) as show:
+            path = Path(os.path.realpath(way.source))
+            old = self._stored(way.target)
+            if old is None or not is_same(path, old):
+                self._copier.copy(way, show)
+                return True
+        if self._copier.is_move and not self._copier.is_dry:
+            self._copier.remove_source(way, seen)
+        return False
+
+    def _stored(self, address: str) -> StoredObject | None:
+        """Return what is at an address already. Raises: ClientError."""
+        if self._is_new:
+            return None
+        try:
+            return self._client.head(address)
         except RefusedError as exc:
             if exc.status == 404:
-                return False
+                return None
             raise
 
-    def download(self) -> int:
+    # From the store
+
+    def _download(self) -> int:
         """Fetch the objects that are not here yet; return how many were fetched.
 
         Raises: FailureError: there is no object with the prefix.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        root = Path(os.path.realpath(self.folder))
-        came: list[None] = []
+        folder = Path(self._way.target)
+        if not self._copier.is_dry:
+            folder.mkdir(parents=True, exist_ok=True)
+        root = Path(os.path.realpath(folder))
+        return self._each_object(partial(self._fetch, root))
 
-        def work(entry: StoredObject) -> None:
-            with self.display.noting(f"{self.bucket}/{entry.key}"):
-                if self._fetch(root, entry):
-                    came.append(None)
+    def _each_object(self, step: Callable[[StoredObject, str], bool]) -> int:
+        """Do a step for each object of the source, and the rest of its key.
 
-        for_each(work, self._objects(), self.jobs)
-        if self.prefix and not (self.display.done or self.display.failures):
-            place = printable(f"{self.bucket}/{self.prefix}")
+        Raises: FailureError: there is no object with the prefix.
+        """
+        bucket, prefix = as_tree(self._way.source)
+
+        def labels(entry: StoredObject) -> tuple[str, str]:
+            rest = entry.key.removeprefix(prefix)
+            local = os.path.join(self._way.local, rest)  # noqa: PTH118 - any key
+            return f"{bucket}/{entry.key}", local if self._way.local else ""
+
+        count = self._each(
+            self._objects(bucket, prefix),
+            labels,
+            lambda entry: step(entry, entry.key.removeprefix(prefix)),
+        )
+        is_empty = not (self._display.done or self._display.failures)
+        if prefix and is_empty and not self._selection:
+            place = printable(f"{bucket}/{prefix}")
             raise FailureError(f"There is nothing below {place}")
-        return len(came)
+        return count
 
-    def _objects(self) -> Iterator[StoredObject]:
-        for entry in self.client.list(self.bucket, self.prefix):
+    def _objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        is_local = self._way.kind is Kind.DOWNLOAD
+        for entry in self._client.list(bucket, prefix):
             # An empty object whose key ends in a slash stands for a folder.
-            if entry.size or not entry.key.endswith("/"):
+            is_folder = is_local and not entry.size and entry.key.endswith("/")
+            if not is_folder and self._selection.takes(entry.key.removeprefix(prefix)):
                 yield entry
 
-    def _fetch(self, root: Path, entry: StoredObject) -> bool:
+    def _fetch(self, root: Path, entry: StoredObject, rest: str) -> bool:
         """Fetch one object; False: its file was here already."""
-        target = place_of(root, entry.key.removeprefix(self.prefix))
+        target = place_of(root, rest)
+        bucket = as_tree(self._way.source)[0]
+        way = Way(Kind.DOWNLOAD, f"{bucket}/{entry.key}", str(target))
         if is_same(target, entry):
-            return False
+            return self._skip(way, entry)
+        if self._copier.is_dry:
+            self._copier.copy(way, no_show)
+            return True
         make_room(target)
-        if target.parent not in self.untidy:
-            self.untidy[target.parent] = has_leftovers(target.parent)
-        with self.display.bar(entry.key, entry.size) as show:
-            download(self.client, f"{self.bucket}/{entry.key}", target, show)
-        if self.untidy[target.parent]:
+        if target.parent not in self._untidy:
+            self._untidy[target.parent] = has_leftovers(target.parent)
+        with self._display.bar(entry.key, entry.size) as show:
+            self._copier.copy(way, show)
+        if self._untidy[target.parent]:
             remove_leftovers(target)
         return True
 
+    def _skip(self, way: Way, entry: StoredObject) -> bool:
+        """Return False; a move removes what was copied already."""
+        if self._copier.is_move and not self._copier.is_dry:
+            self._copier.remove_source(way, entry)
+        return False
 
-def files_below(folder: Path, display: Display) -> Iterator[str]:
+    # Within the store
+
+    def _copy_within(self) -> int:
+        """Copy the objects that are not there yet; return how many were copied.
+
+        Raises: FailureError: there is no object with the prefix.
+        """
+        bucket, prefix = as_tree(self._way.target)
+        self._look_at(bucket, prefix)
+        return self._each_object(partial(self._copy, f"{bucket}/{prefix}"))
+
+    def _copy(self, below: str, entry: StoredObject, rest: str) -> bool:
+        """Copy one object; False: it was there already."""
+        bucket = as_tree(self._way.source)[0]
+        way = Way(Kind.WITHIN, f"{bucket}/{entry.key}", below + rest)
+        old = self._stored(way.target)
+        if old and (old.etag, old.size) == (entry.etag, entry.size):
+            return self._skip(way, entry)
+        with self._display.bar(entry.key, entry.size) as show:
+            self._copier.copy(way, show)
+        return True
+
+
+def no_show(position: int, size: int | None) -> None:
+    """Show no progress."""
+
+
+def files_below(
+    folder: Path, display: Display, selection: Selection = ALL
+) -> Iterator[str]:
     """Yield the paths of all files below the folder; warn of those left out."""
     root = os.path.realpath(folder)
 
@@ -128,6 +271,8 @@ def files_below(folder: Path, display: Display) -> Iterator[str]:
                 display.warn(f"{printable(path)}: left out: a link to a folder")
         for name in sorted(names):
             path = os.path.relpath(Path(place, name), folder)
+            if not selection.takes(path):
+                continue
             if reason := why_not(Path(place, name), root):
                 display.warn(f"{printable(path)}: left out: {reason}")
             else:
@@ -163,7 +308,7 @@ def place_of(root: Path, name: str) -> Path:
     Raises: ClientError: the name is no path, or a link leads out of `root`.
     """
     segments = name.split("/")
-    if "\\" in name or "\0" in name or {"", ".", ".."}.intersection(segments):
+    if "\0" in name or {"", ".", ".."}.intersection(segments):
         raise ClientError("Refused: its key is no path below the folder")
     if name.endswith(PARTIAL_SUFFIX):
         raise ClientError("Refused: its key looks like a download that is not complete")

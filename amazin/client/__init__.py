@@ -21,12 +21,19 @@ the end of a `with`, closes its connections. Every error is a `ClientError`.
 from amazin.client.client import GatewayClient, Unremoved
 from amazin.client.objects import StoredObject
 from amazin.client.streams import ObjectStream
-from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
+from amazin.errors import (
+    ClientError,
+    DamagedError,
+    LocalError,
+    ObjectChangedError,
+    RefusedError,
+)
 
 __all__ = [
     "ClientError",
     "DamagedError",
     "GatewayClient",
+    "LocalError",
     "ObjectChangedError",
     "ObjectStream",
     "RefusedError",

@@ -15,16 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from http.client import BadStatusLine, RemoteDisconnected
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from amazin.client.proxies import proxy_for
 from amazin.errors import ClientError, RefusedError
 from amazin.logs import without_credentials
 from amazin.model.headers import LOST_HEADER
 from amazin.model.names import printable
+from amazin.workers import Throttle
 
 PIECE_BYTES = 2**18
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -41,7 +43,12 @@ CONNECTIONS = 32
 """Connections kept open; more may be in use at the same time."""
 TOKEN_HINT = "give a token with --token or AMAZIN_TOKEN"
 NOWHERE_HINT = "is it running? --url or AMAZIN_URL says where it is"
-NOT_CONNECTED = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
+PROXY_HINT = "NO_PROXY names hosts that need none"
+NOT_CONNECTED = (
+    exceptions.NewConnectionError,
+    exceptions.ConnectTimeoutError,
+    exceptions.ProxyError,
+)
 TLS_BROKEN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """The errors of a connection under TLS that breaks."""
 
@@ -100,10 +107,17 @@ class Transport:
     """
 
     def __init__(
-        self, url: str, token: str | None, sleep: Callable[[float], object] = time.sleep
+        self,
+        url: str,
+        token: str | None,
+        sleep: Callable[[float], object] = time.sleep,
+        bytes_per_second: float | None = None,
     ) -> None:
         self.url = url
         self._sleep = sleep
+        self.throttle = Throttle(bytes_per_second, sleep)
+        """For the bodies of objects."""
+        self.piece_bytes = self.throttle.piece(PIECE_BYTES)
         self._was_there = False
         """Whether a connection ever succeeded; then a refused one is transient."""
         self._headers = {"User-Agent": "amazin", "Accept-Encoding": "identity"}
@@ -111,7 +125,10 @@ class Transport:
             if not (token.isascii() and token.isprintable()) or " " in token:
                 raise ClientError("A token is printable ASCII without spaces")
             self._headers["Authorization"] = f"Bearer {token}"
-        self._pool, self._base = pool_of(url)
+        proxy = proxy_for(url)
+        self._via = f" through the proxy {without_credentials(proxy)}" if proxy else ""
+        """For errors."""
+        self._pool, self._base = pool_of(url, proxy)
 
     def close(self) -> None:
         """Close the idle connections. No more requests can be sent."""
@@ -140,6 +157,7 @@ class Transport:
                 headers={**self._headers, **(headers or {})},
                 retries=False,
                 redirect=False,
+                assert_same_host=False,  # of a proxy it is another one
                 preload_content=False,
                 decode_content=False,
             )
@@ -192,7 +210,7 @@ class Transport:
         Raises: ClientError.
         """
         try:
-            return answer.read1(PIECE_BYTES, decode_content=False)
+            return answer.read1(self.piece_bytes, decode_content=False)
         except (exceptions.HTTPError, OSError) as exc:
             raise self._translated(exc) from exc
 
@@ -227,22 +245,25 @@ class Transport:
                 body = None
         answer.close()
         fields = body if isinstance(body, dict) else {}
-        unknown = f"{self.url}: HTTP status {answer.status}"
+        unknown = f"{self.url}{self._via}: HTTP status {answer.status}"
         if method != "HEAD":
             unknown += ", and no word why: is a gateway there?"
+        elif answer.status == 401:  # an answer to HEAD has no body that says so
+            unknown = "This gateway wants a token"
         sentence = printable(str(fields.get("error") or unknown))
         if answer.status in (401, 403):
             sentence += f"; {TOKEN_HINT}"
         number = fields.get("requestId") or answer.headers.get("X-Request-Id")
-        if number:
-            sentence += f" (request {printable(str(number))})"
+        request = printable(str(number)) if number else ""
+        if request:
+            sentence += f" (request {request})"
         after = answer.headers.get("Retry-After", "")
         seconds = float(after) if after.isdecimal() and after.isascii() else 0.0
         is_lost = LOST_HEADER in answer.headers
         is_transient = answer.status in TRANSIENT_STATUSES and not is_lost
         code = str(fields.get("code") or "")
         return RefusedError(
-            answer.status, code, sentence, seconds if is_transient else None
+            answer.status, code, sentence, seconds if is_transient else None, request
         )
 
     def _translated(self, exc: Exception) -> ClientError:
@@ -253,6 +274,13 @@ class Transport:
             return ClientError("The client is closed")
         if isinstance(exc, exceptions.SSLError) and not is_broken:
             return ClientError(f"{self.url}: TLS: {printable(str(exc))}")
+        if isinstance(exc, exceptions.ProxyError):
+            told = printable(str(exc.original_error))
+            message = f"The proxy of {self.url} doesn't help: {told}; {PROXY_HINT}"
+            return ClientError(message, 0.0 if self._was_there else None)
+        if isinstance(exc, NOT_CONNECTED) and self._via:
+            message = f"No answer from {self.url}{self._via}: {PROXY_HINT}"
+            return ClientError(message, 0.0 if self._was_there else None)
         if isinstance(exc, NOT_CONNECTED):
             again = 0.0 if self._was_there else None
             return ClientError(
@@ -269,10 +297,12 @@ class Transport:
         return ClientError(f"{self.url}: the connection broke", 0.0)
 
 
-def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
-    """Return the connection pool for a URL, and the path in it.
+def pool_of(url: str, proxy: str = "") -> tuple[urllib3.HTTPConnectionPool, str]:
+    """Return the connection pool for a URL, and the beginning of all paths.
 
-    Raises: ClientError: the URL is not valid.
+    With a proxy for plain HTTP that is a whole URL.
+
+    Raises: ClientError: a URL is not valid.
     """
     try:
         parts = urlsplit(url if "//" in url else f"http://{url}")
@@ -288,18 +318,32 @@ def pool_of(url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
         "maxsize": CONNECTIONS,
         "blocksize": PIECE_BYTES,
     }
-    pool: urllib3.HTTPConnectionPool
+    manager: urllib3.PoolManager = urllib3.PoolManager(**options)
+    if proxy:
+        manager = proxy_manager(proxy, options)
     try:
-        if parts.scheme == "https":
-            pool = urllib3.HTTPSConnectionPool(host or "", port, **options)
-            pool.ConnectionCls = _Secure
-        else:
-            pool = urllib3.HTTPConnectionPool(host or "", port, **options)
-            pool.ConnectionCls = _Plain
-        pool.host.encode("idna")  # connecting does it: empty or too long labels fail
+        pool = manager.connection_from_host(host, port, parts.scheme)
+        # Connecting does it: empty or too long labels fail.
+        (host or "").encode("idna")
     except (exceptions.HTTPError, UnicodeError):
         raise no_url(url) from None
-    return pool, quote(parts.path.rstrip("/"), safe="/%")
+    is_secure = isinstance(pool, urllib3.HTTPSConnectionPool)
+    pool.ConnectionCls = _Secure if is_secure else _Plain
+    path = quote(parts.path.rstrip("/"), safe="/%")
+    is_whole = proxy and parts.scheme == "http"
+    return pool, f"http://{parts.netloc}{path}" if is_whole else path
+
+
+def proxy_manager(proxy: str, options: Mapping[str, Any]) -> urllib3.ProxyManager:
+    """Return what makes connections through a proxy. Raises: ClientError."""
+    try:
+        parts = urlsplit(proxy)
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=login if login != ":" else None)
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    except (exceptions.HTTPError, ValueError):
+        shown = without_credentials(proxy)
+        raise ClientError(f"HTTP_PROXY: {shown!r} is no URL of an HTTP proxy") from None
 
 
 def no_url(url: str) -> ClientError:

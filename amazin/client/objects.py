@@ -10,8 +10,11 @@ from urllib.parse import quote, urlencode
 
 from amazin.client.http import Answer
 from amazin.errors import ClientError
+from amazin.model.headers import KEPT
+from amazin.model.metadata_names import BLOB_METADATA
 from amazin.model.names import RESERVED_KEY
 
+KEPT_HEADERS = frozenset(("Content-Type", *KEPT))
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -92,6 +95,23 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not value.isprintable():
             raise ClientError(f"The value of the header {name} has control characters")
     return {name: value.encode().decode("latin-1") for name, value in headers.items()}
+
+
+def copy_source(address: str) -> str:
+    """Return the value of X-Copy-Source for an object. Raises: ClientError."""
+    path = path_of(address)
+    if "/" not in address:
+        raise ClientError(f"{address!r} is an id: only objects of buckets are copied")
+    return path.removeprefix("/objects")
+
+
+def kept_headers(answer: Answer) -> dict[str, str]:
+    """Return the headers of an answer that are kept with the object, as text."""
+    return {
+        name.title(): value.encode("latin-1", "replace").decode("utf-8", "replace")
+        for name, value in answer.headers.items()
+        if name.title() in KEPT_HEADERS or BLOB_METADATA.fullmatch(name)
+    }
 
 
 def info_of(address: str, answer: Answer, size: int) -> StoredObject:

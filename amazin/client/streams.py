@@ -7,9 +7,15 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from amazin.client.http import PIECE_BYTES, Answer, Transport
+from amazin.client.http import Answer, Transport
 from amazin.client.objects import StoredObject, as_size, info_of, nonsense, path_of
-from amazin.errors import ClientError, DamagedError, ObjectChangedError, RefusedError
+from amazin.errors import (
+    ClientError,
+    DamagedError,
+    LocalError,
+    ObjectChangedError,
+    RefusedError,
+)
 from amazin.model.headers import content_range
 
 
@@ -108,6 +114,7 @@ class ObjectStream:
             raise ClientError("The download ended early", 0.0)
         if len(piece) > self.info.size - self.position:
             raise nonsense()
+        self._transport.throttle.take(len(piece))
         if self._digest:
             self._digest.update(piece)
         self.position += len(piece)
@@ -155,7 +162,10 @@ class ObjectStream:
 class Upload:
     """The body of an upload, which can be sent several times if it has `seek`."""
 
-    def __init__(self, body: Readable, length: int | None) -> None:
+    def __init__(
+        self, transport: Transport, body: Readable, length: int | None
+    ) -> None:
+        self._transport = transport
         self._body = body
         self._length = length
         self._start = start_of(body)
@@ -173,6 +183,7 @@ class Upload:
             self._body.seek(self._start)  # type: ignore[attr-defined]
         self.digest, self.sent = md5(), 0
         while (size := self._wanted()) and (piece := self._read(size)):
+            self._transport.throttle.take(len(piece))
             self.digest.update(piece)
             self.sent += len(piece)
             yield piece
@@ -180,16 +191,15 @@ class Upload:
             raise ClientError("What is to be stored is shorter than it was")
 
     def _wanted(self) -> int:
-        if self._length is None:
-            return PIECE_BYTES
-        return min(PIECE_BYTES, self._length - self.sent)
+        most = self._transport.piece_bytes
+        return most if self._length is None else min(most, self._length - self.sent)
 
     def _read(self, size: int) -> bytes:
         try:
             return self._body.read(size)
         # The transport would take an OSError for an error of the connection.
         except OSError as exc:
-            raise ClientError(f"It can't be read: {exc.strerror}") from exc
+            raise LocalError(f"It can't be read: {exc.strerror}") from exc
 
 
 def start_of(body: Readable) -> int | None:

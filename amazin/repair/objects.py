@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -38,29 +37,12 @@ from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Sta
 from amazin.nodes.interface import Node, NodeObject, Pending
 from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan
 from amazin.repair.report import Options, Report
+from amazin.workers import Throttle
 
 MAX_LOOKS = 6
 """Times that a key is looked at before it is left for the next run."""
 HELD_BYTES = 8 * 2**20
 """Objects up to this size are buffered in memory, larger ones on disk."""
-
-
-class Throttle:
-    """Limits the bytes read in a second; None: no limit. Thread-safe."""
-
-    def __init__(self, bytes_per_second: float | None) -> None:
-        self._rate = bytes_per_second
-        self._free_at = 0.0
-        self._lock = threading.Lock()
-
-    def take(self, size: int) -> None:
-        """Wait until `size` more bytes may be read."""
-        if self._rate is None:
-            return
-        with self._lock:
-            start = max(self._free_at, time.monotonic())
-            self._free_at = start + size / self._rate
-        time.sleep(max(0.0, start - time.monotonic()))
 
 
 class RepairContext:

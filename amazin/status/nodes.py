@@ -41,6 +41,8 @@ class NodeStatus:
     due: float | None
     """The share of all copies that placement gives the node, from 0 to 1; None:
     unknown."""
+    endpoint: str = ""
+    """Its URL, or the path of its folder; "": only the roster names it."""
 
     @property
     def is_well(self) -> bool:
@@ -65,7 +67,14 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
         weight, group = recorded(spec, roster)
         due = shares.get(name, 0.0) if roster else None
         status = NodeStatus(
-            name, state, problem, weight, group, role(spec, roster), due
+            name,
+            state,
+            problem,
+            weight,
+            group,
+            role(spec, roster),
+            due,
+            spec.endpoint or "",
         )
         found.append(status)
     return found

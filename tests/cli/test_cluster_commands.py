@@ -204,6 +204,8 @@ def test_what_is_said_of_a_report() -> None:
         ("2GiB", 2 * 2**30),
         ("1TB", 10**12),
         ("7B/s", 7),
+        ("50M", 50 * 2**20),
+        ("500k/s", 500 * 1024),
     ],
 )
 def test_rates(text: str, rate: float) -> None:
@@ -211,7 +213,8 @@ def test_rates(text: str, rate: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0MB", "fast", "-1MB", "1PB", "50M", "5iB", "1e6", "nan", "1MB/h"]
+    "text",
+    ["", "0", "0MB", "fast", "-1MB", "1PB", "50MiBit", "5iB", "1e6", "nan", "1MB/h"],
 )
 def test_no_rates(text: str) -> None:
     with pytest.raises(click.BadParameter, match="no rate"):
@@ -222,13 +225,27 @@ CONTEXT, OPTION = click.Context(main), click.Option(["--it"])
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1h", 3600), ("1.5d", 129_600)]
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("15m", 900),
+        ("1h", 3600),
+        ("1.5d", 129_600),
+        ("1m30s", 90),
+        ("500ms", 0.5),
+        ("7", 7),
+        ("0.5", 0.5),
+        ("15 m", 900),
+        ("1d12h", 129_600),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert as_seconds(CONTEXT, OPTION, text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "1", "0s", "-1h", "1w", "h", "infd", "1H"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0s", "0d", "d", "1s1d", "-1h", "1w", "h", "infd", "1H"]
+)
 def test_no_durations(text: str) -> None:
     with pytest.raises(click.BadParameter, match="no duration"):
         as_seconds(CONTEXT, OPTION, text)
@@ -672,7 +689,7 @@ def test_who_cannot_be_forgotten(tmp_path: Path, names: list[str], says: str) ->
             "Settings: DATA_DIR: there is no folder '/nowhere'",
         ),
         (["repair", "--rate", "fast"], {}, "Invalid value for '--rate': 'fast' is no"),
-        (["repair", "--every", "1"], {}, "Invalid value for '--every': '1' is no"),
+        (["repair", "--every", "x"], {}, "Invalid value for '--every': 'x' is no"),
         (["locate"], {}, "Missing argument 'KEY'"),
     ],
 )

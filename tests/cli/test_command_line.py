@@ -148,6 +148,32 @@ def test_the_help_imports_no_command_and_nothing_large() -> None:
     assert set(modules).isdisjoint(NOT_NEEDED_FOR_HELP)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "large"),
+    [
+        (["version"], NOT_NEEDED_FOR_HELP),
+        (["cp", "--help"], ("docker", "minio", "gevent", "yaml", "requests")),
+        (["status", "--help"], ("docker", "gevent", "requests")),
+    ],
+)
+def test_a_command_imports_nothing_large_that_it_does_not_need(
+    arguments: list[str], large: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\nfrom amazin.cli import main as cli\n"
+        f"try:\n    cli.main.main({arguments}, prog_name='amazin')\n"
+        "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert set(done.stderr.decode().split()).isdisjoint(large)
+
+
 def test_without_a_command_the_help_is_on_standard_error() -> None:
     result = run()
     assert result.exit_code == 2
@@ -159,7 +185,13 @@ def test_without_a_command_the_help_is_on_standard_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "guess"),
-    [("stats", " Did you mean 'status'?"), ("delete", None), ("", ""), ("sing", "")],
+    [
+        ("stats", " Did you mean 'status'?"),
+        ("copy", " Did you mean 'cp'?"),
+        ("mkdir", " Did you mean 'mb'?"),
+        ("", ""),
+        ("sing", ""),
+    ],
 )
 @pytest.mark.parametrize("before", [[], ["help"]])
 def test_an_unknown_command_is_answered_with_the_usage(
@@ -405,7 +437,10 @@ def bash(path: str, line: str) -> list[str]:
     ("line", "offered"),
     [
         ("amazin re", ["repair", "replicate"]),
-        ("amazin sta", ["status"]),
+        ("amazin sta", ["stat", "status"]),
+        ("amazin m", ["mb", "mv"]),
+        ("amazin mv --in", ["--include"]),
+        ("amazin rb --f", ["--force"]),
         ("amazin completion ", list(SHELLS)),
         ("amazin status --f", ["--fast"]),
         ("amazin help blob", ["blob-server"]),
@@ -421,7 +456,9 @@ def complete(shell: str, environ: Mapping[str, str]) -> str:
     return runner.invoke(main, prog_name="amazin").stdout
 
 
-@pytest.mark.parametrize("line", ["put READ", "get k READ", "cp READ", "cp a READ"])
+@pytest.mark.parametrize(
+    "line", ["put READ", "put a READ", "get k READ", "cp READ", "cp a READ", "mv READ"]
+)
 def test_files_are_completed_by_the_shell_itself(line: str) -> None:
     words = {"COMP_WORDS": f"amazin {line}", "COMP_CWORD": str(line.count(" ") + 1)}
     assert complete("bash", words).split() == ["file,READ"]

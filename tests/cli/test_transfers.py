@@ -12,14 +12,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from click.testing import CliRunner, Result
 
 from amazin.cli.common import MistakeError
-from amazin.cli.cp import direction_of
-from amazin.cli.main import main
+from amazin.cli.places import Kind, way_of
 from amazin.cli.trees import place_of
-from amazin.client.files import MAX_NAME_BYTES, SteadyFile, partial_name
+from amazin.client.files import SteadyFile
+from amazin.client.partial import MAX_NAME_BYTES, partial_name
 from amazin.errors import ClientError
+from tests.support.in_process import described, files, invoke, run
 from tests.support.ports import free_port
 from tests.support.scripted_gateway import (
     Asked,
@@ -39,9 +39,9 @@ from tests.support.waiting import PATIENCE_SECONDS
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
 NO_BUCKET = refusal(404, "NoSuchBucket", "There is no such bucket")
+NOTHING_THERE = reply(404)
 NOTHING = Reply(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-Run = Callable[..., Result]
 Gateway = Callable[..., ScriptedGateway]
 
 
@@ -59,30 +59,6 @@ def gateway() -> Iterator[Gateway]:
     """A function: begins a gateway that gives these answers."""
     with new_gateways() as make:
         yield make
-
-
-def invoke(*arguments: str, data: bytes = b"") -> Result:
-    """Run a command, which never pauses."""
-    return CliRunner().invoke(main, arguments, input=data, obj=lambda seconds: None)
-
-
-def run(
-    gateway: ScriptedGateway, *arguments: str, code: int = 0, data: bytes = b""
-) -> Result:
-    """Run a command, which ends with this exit code and no stack trace."""
-    result = invoke(*arguments, "--url", gateway.url, data=data)
-    assert result.exit_code == code, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Return all that lies in a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def partial(target: str, body: bytes = BODY) -> str:
@@ -107,11 +83,13 @@ def test_a_file_goes_where_the_key_says(
     arguments: list[str], path: str, place: Path, gateway: Gateway
 ) -> None:
     (place / "a.txt").write_bytes(BODY)
-    server = gateway(store)
+    is_id = path.startswith("/object/")
+    server = gateway(*[NOTHING_THERE] * is_id, store)
     run(server, "put", *arguments)
-    assert server.lines == [f"PUT {path}"]
-    assert server.asked[0].body == BODY
-    assert server.asked[0].headers["content-length"] == str(len(BODY))
+    asked = "HEAD /buckets/cat1"
+    assert server.lines == [*[asked] * is_id, f"PUT {path}"]
+    assert server.asked[-1].body == BODY
+    assert server.asked[-1].headers["content-length"] == str(len(BODY))
 
 
 def test_put_sends_type_headers_and_token(place: Path, gateway: Gateway) -> None:
@@ -177,7 +155,38 @@ def test_standard_input_is_sent_chunked(gateway: Gateway) -> None:
         ["cp", "./here", "photos/list", "--make-bucket"],
         ["cp", "photos/a", "./nowhere/"],
         ["cp", "./here", "./there"],
-        ["cp", "amazin:a", "amazin:b"],
+        ["cp", "amazin:a/b", "amazin:a/b"],
+        ["cp", "-r", "amazin:a/b", "amazin:a/b/c"],
+        ["cp", "-r", "amazin:a/b/c", "amazin:a/b"],
+        ["cp", "-r", "here", "here", "photos"],
+        ["cp", "here", "amazin:a/b", "photos/"],
+        ["cp", "here", "photos/", "--include", "*"],
+        ["cp", "photos/a", "./there", "--header", "X-Meta-A: b"],
+        ["cp", "photos/a", "./there", "--make-bucket"],
+        ["cp", "here", "photos/", "--limit-rate", "x"],
+        ["cp", "-r", ".", "photos", "--exclude", "/"],
+        ["cp", "-r", ".", "photos", "--exclude", "*", "--include", "*.jpg"],
+        ["mv", "-", "photos/a"],
+        ["mv", "photos/a", "/dev/null"],
+        ["mv", "photos/a", "-"],
+        ["mv", "amazin:photos/a", "amazin:photos/"],
+        ["put", "here", "there"],
+        ["put", "here", "there", "photos/a"],
+        ["put", "here", "./here", "photos/"],
+        ["put", "here", "nowhere", "photos/"],
+        ["put", "here", "albums", "--make-bucket"],
+        ["put"],
+        ["mb", "photos/a"],
+        ["mb", "PHOTOS"],
+        ["mb", "store"],
+        ["mb", "/"],
+        ["rb", "photos/a"],
+        ["rm", "photos/a", "--include", "a"],
+        ["stat", "photos/"],
+        ["du", "/a"],
+        ["presign", "cat1"],
+        ["presign", "photos/a", "--expires", "8d"],
+        ["presign", "photos/a", "--expires", "0.5s"],
         ["ls", "--token", "a b"],
     ],
 )
@@ -185,6 +194,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_sent(
     arguments: list[str], place: Path, gateway: Gateway
 ) -> None:
     (place / "here").write_bytes(b"x")
+    (place / "there").write_bytes(b"x")
     server = gateway()
     found = run(server, *arguments, code=2)
     assert found.stderr.strip()
@@ -526,11 +536,42 @@ def test_an_empty_list_is_json(gateway: Gateway) -> None:
 
 
 def test_several_are_removed_and_one_that_fails_stops_none(gateway: Gateway) -> None:
-    server = gateway(NOTHING, refusal(500, "InternalError", "Oh"), NOTHING)
-    found = run(server, "rm", "photos/a", "photos/b", "cat1", code=1)
+    oh = refusal(500, "InternalError", "Oh")
+    server = gateway(
+        described(BODY), NOTHING, described(BODY), oh, described(BODY), NOTHING
+    )
+    found = run(server, "rm", "photos/a", "amazin:photos/b", "cat1", code=1)
     assert found.stderr.startswith("photos/b: Oh")
-    assert server.lines[2] == "DELETE /object/cat1"
-    run(gateway(NO_BUCKET, NOTHING), "rm", "nix/a", "photos/b", code=1)
+    assert server.lines[-1] == "DELETE /object/cat1"
+    server = gateway(described(BODY), NO_BUCKET, described(BODY), NOTHING)
+    run(server, "rm", "nix/a", "photos/b", code=1)
+
+
+def test_what_is_not_there_is_no_error(gateway: Gateway) -> None:
+    server = gateway(NOTHING_THERE, json_reply([]), NOTHING)
+    run(server, "rm", "photos/2026")
+    assert server.lines[1].endswith("limit=1&recursive=true&prefix=2026%2F")
+    assert server.lines[2] == "DELETE /objects/photos/2026"
+
+
+def test_a_damaged_object_can_be_removed(gateway: Gateway) -> None:
+    run(gateway(reply(502, headers=["X-Amazin-Lost: true"]), NOTHING), "rm", "photos/a")
+
+
+@pytest.mark.parametrize(
+    ("key", "there", "says"),
+    [
+        ("b/2026", json_reply([info("2026/a")]), "amazin rm -r b/2026"),
+        ("b/2026/", json_reply([info("2026/a")]), "amazin rm -r b/2026/"),
+        ("photos", reply(200), "amazin rb"),
+    ],
+)
+def test_what_has_others_below_it_is_told_and_nothing_is_removed(
+    key: str, there: Reply, says: str, gateway: Gateway
+) -> None:
+    server = gateway(NOTHING_THERE, there)
+    assert says in run(server, "rm", key, code=1).stderr
+    assert not any(line.startswith("DELETE") for line in server.lines)
 
 
 def test_below_a_prefix_everything_is_removed_after_asking(gateway: Gateway) -> None:
@@ -545,6 +586,13 @@ def test_below_a_prefix_everything_is_removed_after_asking(gateway: Gateway) -> 
     assert json.loads(server.asked[1].body) == {"keys": ["2026/a", "2026/b"]}
 
 
+@pytest.mark.parametrize("option", ["--yes", "-y", "--force", "-f"])
+def test_what_is_told_not_to_ask_does_not_ask(option: str, gateway: Gateway) -> None:
+    removed = json_reply({"deleted": ["a"], "errors": []})
+    server = gateway(json_reply([info("a")]), removed)
+    assert "?" not in run(server, "rm", "-r", "photos", option).output
+
+
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b""])
 def test_nothing_is_removed_without_a_yes(answer: bytes, gateway: Gateway) -> None:
     server = gateway()
@@ -555,38 +603,51 @@ def test_nothing_is_removed_without_a_yes(answer: bytes, gateway: Gateway) -> No
 # cp
 
 
+UP, DOWN, WITHIN = Kind.UPLOAD, Kind.DOWNLOAD, Kind.WITHIN
+
+
 @pytest.mark.parametrize(
     ("source", "target", "expected"),
     [
-        ("./x", "photos/a", (True, "./x", "photos/a")),
-        ("here", "photos/a", (True, "here", "photos/a")),
-        ("photos/a", "./x", (False, "./x", "photos/a")),
-        ("photos/a", "here", (False, "here", "photos/a")),
-        ("photos/a", "x", (False, "x", "photos/a")),
-        ("amazin:here", "here", (False, "here", "here")),
-        ("here", "amazin:here", (True, "here", "here")),
-        ("-", "photos/a", (True, "-", "photos/a")),
-        ("photos/a", "-", (False, "-", "photos/a")),
-        ("/x", "y", (True, "/x", "y")),
-        ("here", ".", (False, ".", "here")),
+        ("./x", "photos/a", (UP, "./x", "photos/a")),
+        ("here", "photos/a", (UP, "here", "photos/a")),
+        ("here", "amazin:here", (UP, "here", "here")),
+        ("-", "photos/a", (UP, "-", "photos/a")),
+        ("/x", "y", (UP, "/x", "y")),
+        ("photos/a", "./x", (DOWN, "photos/a", "./x")),
+        ("photos/a", "here", (DOWN, "photos/a", "here")),
+        ("photos/a", "x", (DOWN, "photos/a", "x")),
+        ("photos/a", "folder/x", (DOWN, "photos/a", "folder/x")),
+        ("photos/a", "folder/", (DOWN, "photos/a", "folder/")),
+        ("amazin:here", "here", (DOWN, "here", "here")),
+        ("amazin:a/b", "c/d", (DOWN, "a/b", "c/d")),
+        ("photos/a", "-", (DOWN, "photos/a", "-")),
+        ("here", ".", (DOWN, "here", ".")),
+        ("photos/a", "archive/x", (WITHIN, "photos/a", "archive/x")),
+        ("photos/a", "archive/", (WITHIN, "photos/a", "archive/")),
+        ("amazin:here", "amazin:a/b", (WITHIN, "here", "a/b")),
     ],
 )
 def test_which_side_is_local_is_clear(
-    source: str, target: str, expected: tuple[bool, str, str], place: Path
+    source: str, target: str, expected: tuple[Kind, str, str], place: Path
 ) -> None:
     (place / "here").write_bytes(b"")
-    assert direction_of(source, target) == expected
+    (place / "folder").mkdir()
+    assert way_of(source, target) == expected
+
+
+def test_a_new_folder_of_a_tree_may_end_in_a_slash(place: Path) -> None:
+    assert way_of("photos", "new/", is_tree=True).kind is DOWN
 
 
 @pytest.mark.parametrize(
-    ("source", "target"),
-    [("here", "there"), (".", "/x"), ("amazin:a", "amazin:b/c"), ("-", "./x")],
+    ("source", "target"), [("here", "there"), (".", "/x"), ("-", "./x")]
 )
 def test_what_is_not_clear_is_refused(source: str, target: str, place: Path) -> None:
     for name in ("here", "there"):
         (place / name).write_bytes(b"")
     with pytest.raises(MistakeError):
-        direction_of(source, target)
+        way_of(source, target)
 
 
 def test_cp_of_one_is_put_and_get(place: Path, gateway: Gateway) -> None:
@@ -680,15 +741,15 @@ def by_key(asked: Asked) -> Reply:
 
 
 def test_a_prefix_becomes_a_folder(place: Path, gateway: Gateway) -> None:
-    keys = ["p/a", "p/sub/b", "p/sub/ c%20", "p/ä\x01"]
+    keys = ["p/a", "p/sub/b", "p/sub/ c%20", "p/ä\x01", "p/a\\x2db", "p/\\..\\x"]
     bodies = {"p/folder/": b"", **{key: key.encode() for key in keys}}
     page = json_reply([info(key, body) for key, body in sorted(bodies.items())])
-    server = gateway(page, *[by_key] * 4)
+    server = gateway(page, *[by_key] * 6)
     run(server, "cp", "-r", "photos/p", "t")
     assert files(place / "t") == {key[2:]: key.encode() for key in keys}
     # again: nothing is fetched but the list
     found = run(gateway(page), "cp", "-r", "photos/p", "t")
-    assert "Fetched 0 objects, 4 were there" in found.stdout
+    assert "Fetched 0 objects, 6 were there" in found.stdout
 
 
 HOSTILE = [
@@ -702,7 +763,6 @@ HOSTILE = [
     "./a",
     "a/./b",
     "dir/",
-    "a\\..\\b",
     "nul\0l",
     f"a/{partial_name('a', 'x')}",
 ]
@@ -779,7 +839,7 @@ def test_nothing_below_a_prefix_is_an_error(gateway: Gateway) -> None:
 
 def test_quiet_is_quiet(place: Path, gateway: Gateway) -> None:
     (place / "a").write_bytes(BODY)
-    server = gateway(store, content(BODY), NOTHING)
+    server = gateway(store, content(BODY), described(BODY), NOTHING)
     for words in ("put a photos/a -q", "get photos/a -q", "rm photos/a -q"):
         found = run(server, *words.split())
         assert found.output == ""

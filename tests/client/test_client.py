@@ -670,3 +670,52 @@ def test_the_example_of_the_library_is_python() -> None:
     lines = (amazin.client.__doc__ or "").split("\n\n")[1:3]
     source = "\n".join(lines).replace("\n    ", "\n").strip()
     compile(source, str(Path(__file__)), "exec")
+
+
+# Buckets, copies and URLs
+
+
+def test_buckets_are_looked_for_and_removed(scripted: Make) -> None:
+    client, gateway = scripted(reply(200), reply(404), reply(422), reply(204))
+    assert [client.has_bucket("b/c") for _ in range(3)] == [True, False, False]
+    client.remove_bucket("b")
+    assert gateway.lines[0] == "HEAD /buckets/b%2Fc"
+    assert gateway.lines[3] == "DELETE /buckets/b"
+
+
+def test_what_is_not_known_of_a_bucket_is_an_error(scripted: Make) -> None:
+    client, _ = scripted(reply(403))
+    with pytest.raises(RefusedError):
+        client.has_bucket("b")
+
+
+def test_a_copy_names_its_source(scripted: Make) -> None:
+    client, gateway = scripted(json_reply(info("b", BODY), 201))
+    assert client.copy("photos/a/..", "photos/b").etag == etag_of(BODY)
+    assert gateway.asked[0].headers["x-copy-source"] == "/photos/a/%2E%2E"
+    with pytest.raises(ClientError, match="is an id"):
+        client.copy("cat1", "photos/b")
+
+
+def test_the_headers_that_are_kept_come_with_the_properties(scripted: Make) -> None:
+    fields = ["x-meta-a: 1", "Cache-Control: no-store", "X-Request-Id: r", "Date: x"]
+    etag = f'ETag: "{etag_of(BODY)}"'
+    client, _ = scripted(reply(200, headers=[etag, "Content-Length: 3", *fields]))
+    found, headers = client.inspect("photos/a")
+    assert found.size == 3
+    assert headers == {"X-Meta-A": "1", "Cache-Control": "no-store"}
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"url": 7}])
+def test_a_url_that_is_none_is_an_error(answer: object, scripted: Make) -> None:
+    client, _ = scripted(json_reply(answer))
+    with pytest.raises(ClientError, match="makes no sense"):
+        client.presign("photos/a")
+
+
+def test_uploads_and_downloads_share_one_rate(clock: Clock) -> None:
+    with ScriptedGateway(store, content(BODY)) as gateway:
+        client = new_client(gateway.url, None, clock.sleep, bytes_per_second=5000)
+        client.put("photos/a", BODY)
+        assert fetched(client) == BODY
+    assert 2 * len(BODY) / 5000 - 1 < max(clock.pauses) <= 2 * len(BODY) / 5000

@@ -92,11 +92,39 @@ def test_a_line_is_a_single_write_and_is_not_kept_back() -> None:
     assert (stream.writes, stream.flushes) == (["x\n"], 1)
 
 
-def test_a_line_that_cannot_be_written_harms_nobody(
+@pytest.mark.parametrize(
+    "error",
+    [BrokenPipeError("Broken pipe"), OSError(28, "No space"), ValueError("closed")],
+)
+def test_lines_that_cannot_be_written_cost_one_sentence(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = Stream(error)
+    handler = LineHandler(stream)
+    for _ in range(1000):
+        assert handler.handle(record("x"))
+    said = f"The log can't be written; lines are lost: {error}\n"
+    assert capsys.readouterr().err == said
+    stream.error = None
+    handler.handle(record("y"))
+    assert stream.writes == ["y\n"]
+    stream.error = error
+    handler.handle(record("z"))
+    assert capsys.readouterr().err == said
+
+
+def test_a_log_without_standard_error_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert LineHandler(Stream(BrokenPipeError())).handle(record("x"))
+
+
+def test_a_record_that_can_not_be_formatted_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert LineHandler(Stream(BrokenPipeError())).handle(record("x"))
-    assert "BrokenPipeError" in capsys.readouterr().err
+    assert LineHandler(Stream()).handle(record("%d", "x"))
+    assert "Logging error" in capsys.readouterr().err
 
 
 def test_the_configuration_shows_its_level_and_nothing_of_the_access_log(

@@ -84,7 +84,8 @@ def test_each_node_has_what_lies_on_it(tmp_path: Path) -> None:
     assert {name: int(table[name][3]) for name in held} == held
     for name, count in held.items():
         assert table[name][:3] == ["up", "1", "settled"]
-        assert table[name][4:] == [f"{5 * count} bytes", "0", "0", *percents(count)]
+        counted = [f"{5 * count} bytes", "0", "0", *percents(count)]
+        assert table[name][4:] == [*counted, f"file://{tmp_path}/{name}"]
     assert table["total"] == ["40", "200 bytes", "0", "0"]
     assert re.search(r"^Balance: from -\d.*%.*to \+\d.*placement", result.stdout, re.M)
 
@@ -105,6 +106,8 @@ def test_json_says_the_same(tmp_path: Path) -> None:
     assert {name: count["objects"] for name, count in counts.items()} == held
     assert by_name(found, "share") == {n: count / 40 for n, count in held.items()}
     assert by_name(found, "due") == dict.fromkeys(held, 1 / 3)
+    addresses = {name: f"file://{tmp_path}/{name}" for name in held}
+    assert by_name(found, "address") == addresses
     assert found["total"] == {
         "objects": 40,
         "bytes": 200,
@@ -145,7 +148,7 @@ def test_nothing_is_counted_if_it_is_to_be_fast(tmp_path: Path) -> None:
     assert set(by_name(found, "count").values()) == {None}
     assert found["total"] is None
     table = rows(lab.amazin("status", "--fast").stdout)
-    assert table["node-1"] == ["up", "1", "settled", "33.3%"]
+    assert table["node-1"][:4] == ["up", "1", "settled", "33.3%"]
     assert "total" not in table
 
 
@@ -171,11 +174,8 @@ def test_a_node_that_is_away_is_named_and_the_others_are_counted(
     assert by_name(found, "count")["node-1"]["objects"] == held["node-1"]
     assert set(by_name(found, "share").values()) == {None}
     assert rows(result.stdout)["node-2"] == [
-        "not reachable",
-        "1",
-        "settled",
-        "?",
-        "33.3%",
+        *("not reachable", "1", "settled", "?", "33.3%"),
+        f"file://{tmp_path}/node-2",
     ]
 
 

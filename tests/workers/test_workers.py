@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amazin.workers import for_each
+from amazin.workers import Throttle, for_each
 from tests.support.paths import PROJECT
 
 PATIENCE_SECONDS = 30.0
@@ -101,3 +101,21 @@ def test_an_interruption_ends_the_process_whatever_is_being_done(threads: int) -
             assert process.wait(PATIENCE_SECONDS) == -signal.SIGINT
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("rate", "piece"), [(None, 2**18), (10.0, 1024), (2**20, 2**18), (2**19, 2**17)]
+)
+def test_slow_transfers_have_small_pieces(rate: float | None, piece: int) -> None:
+    assert Throttle(rate).piece(2**18) == piece
+
+
+def test_bytes_are_spread_over_the_time_that_they_may_take() -> None:
+    pauses: list[float] = []
+    throttle = Throttle(1000.0, pauses.append)
+    for _ in range(4):
+        throttle.take(500)
+    assert pauses == sorted(pauses)
+    assert 1.4 < pauses[-1] <= 1.5
+    Throttle(None, pauses.append).take(10**9)
+    assert len(pauses) == 4
