@@ -193,6 +193,7 @@ def test_a_foreign_page_writes_nothing(
     gateway: GatewayProcess, pages: PageServer, tmp_path: Path
 ) -> None:
     hosts = [f"http://{name}:{gateway.port}" for name in ("127.0.0.1", "localhost")]
+    buckets = gateway.ask("GET", "/buckets").body
     before = gateway.log.stat().st_size
     told = shown_with(pages, FOREIGN, hosts, tmp_path)
     assert set(told["statuses"]) == {0}
@@ -208,7 +209,7 @@ def test_a_foreign_page_writes_nothing(
 
     answers = set(await_that(answered) or ())
     assert answers == {("POST", 403), ("OPTIONS", 405)}
-    assert json.loads(gateway.ask("GET", "/buckets").body) == ["photos"]
+    assert gateway.ask("GET", "/buckets").body == buckets
     for path in ("/object/kept", "/objects/photos/kept"):
         assert gateway.ask("GET", path).body == b"kept"
 
