@@ -1,16 +1,16 @@
 """Reads Docker's JSON about containers: which are nodes, their names and addresses.
 
-Pure: `discovery.py` queries the daemon. Format: Docker Engine API, `GET
+`discovery.py` queries the daemon. Format: Docker Engine API, `GET
 /containers/json` and `GET /containers/{id}/json`; what is read here is the same from
 1.40 to 1.5x.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple
 
 from amazin.model.node_specs import as_name, as_weight
@@ -42,6 +42,19 @@ class Keys(NamedTuple):
 MINIO_DEFAULT_KEYS = Keys("minioadmin", "minioadmin")
 
 
+class SecretFiles(NamedTuple):
+    """The files of one container that have its keys, as of Docker's secrets."""
+
+    access_key: str
+    secret_key: str
+
+
+SECRETS = PurePosixPath("/run/secrets")
+"""Where files are whose names are no whole paths."""
+_NAMES_OF_IMAGE = ("access_key", "secret_key")
+"""MinIO's image names these files always, whether they are there or not."""
+
+
 class Attachment(NamedTuple):
     """One network of a container. Texts are empty if Docker doesn't know them yet."""
 
@@ -67,6 +80,12 @@ class Container:
     def project(self) -> str:
         """The compose project of the container; empty: none."""
         return self.labels.get(_COMPOSE + "project", "")
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Its addresses in all networks, of both families."""
+        found = {ip for one in self.attachments for ip in (one.ipv4, one.ipv6)}
+        return frozenset(found - {""})
 
     @property
     def is_one_off(self) -> bool:
@@ -113,39 +132,61 @@ def _attachments(networks: Mapping[str, Any]) -> tuple[Attachment, ...]:
     )
 
 
-def read_viewpoint(inspected: Mapping[str, Any]) -> Viewpoint:
-    """Read the inspection of the container that the gateway runs in."""
+def read_viewpoint(
+    inspected: Mapping[str, Any], network_owner: Mapping[str, Any]
+) -> Viewpoint:
+    """Read the inspection of the container that the gateway runs in.
+
+    `network_owner` is the inspection of the container whose network it uses: itself, or
+    the one in its network mode `container:<id>`.
+    """
     labels = inspected["Config"].get("Labels") or {}
-    attachments = _attachments(inspected["NetworkSettings"].get("Networks") or {})
+    attachments = _attachments(network_owner["NetworkSettings"].get("Networks") or {})
     networks = {a.network: a.network_id for a in attachments if a.network_id}
-    is_on_host = inspected["HostConfig"].get("NetworkMode") == "host"
     return Viewpoint(
         inspected["Id"],
         labels.get(_COMPOSE + "project", ""),
-        None if is_on_host else networks,
+        None if network_mode(network_owner) == "host" else networks,
     )
 
 
-def own_container_id(mountinfo: str) -> str | None:
-    """Return the id of the container whose `/proc/self/mountinfo` this is.
+def network_mode(inspected: Mapping[str, Any]) -> str:
+    """Return the network mode: `host`, `container:<id>`, the name of a network."""
+    return inspected["HostConfig"].get("NetworkMode") or ""
 
-    Only files that Docker mounts into a container count, because the host's own list
-    has the `/dev/shm` of every container under `/var/lib/docker/containers/<id>/`.
+
+def read_keys(inspected: Mapping[str, Any]) -> Keys | SecretFiles | None:
+    """Return the keys of a node from the inspection of its container.
+
+    None: it has none in its environment.
     """
-    mounted = re.search(
-        r"/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) ",
-        mountinfo,
-    )
-    return mounted[1] if mounted else None
-
-
-def read_keys(environment: Iterable[str]) -> Keys:
-    """Return the keys of a node from the environment of its container."""
-    values = dict(line.partition("=")[::2] for line in environment)
+    lines = inspected["Config"].get("Env") or ()
+    values = dict(line.partition("=")[::2] for line in lines)
     for access, secret in _KEY_VARIABLES:
         if values.get(access) and values.get(secret):
             return Keys(values[access], values[secret])
-    return MINIO_DEFAULT_KEYS
+    mounts = [mount.get("Destination") for mount in inspected.get("Mounts") or ()]
+    for access, secret in _KEY_VARIABLES:
+        names = values.get(f"{access}_FILE", ""), values.get(f"{secret}_FILE", "")
+        files = SecretFiles(*(str(SECRETS / name) for name in names))
+        if all(names) and (names != _NAMES_OF_IMAGE or {*files} <= {*mounts}):
+            return files
+    return None
+
+
+def read_secrets(files: SecretFiles, folder: PurePath = SECRETS) -> Keys | None:
+    """Return the keys in files of our own with the same paths; None: there are none.
+
+    Only secrets are read: a container must not name other files of the gateway.
+    """
+    try:
+        paths = [Path(file).resolve() for file in files]
+        if not all(path.is_relative_to(folder) for path in paths):
+            return None
+        texts = [path.read_text().strip() for path in paths]
+    except (OSError, ValueError):
+        return None
+    return Keys(*texts) if all(texts) else None
 
 
 def is_candidate(container: Container, selector: str, viewpoint: Viewpoint) -> bool:

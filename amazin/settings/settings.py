@@ -54,8 +54,32 @@ class Settings:
     )
     docker_host: str = setting(
         converters.docker_host,
-        "unix:///var/run/docker.sock",
-        "Docker: URL of the daemon or of a read-only socket proxy.",
+        "",
+        "Docker: URL of the daemon or of a read-only socket proxy; by default that of "
+        "the context, or else `unix:///var/run/docker.sock`.",
+    )
+    docker_context: str = setting(
+        converters.name,
+        "",
+        "Docker: a context of the `docker` command; by default its current one.",
+    )
+    docker_tls_verify: bool = setting(
+        converters.flag,
+        False,
+        "Docker: whether `DOCKER_HOST` speaks TLS; the daemon is always verified then.",
+    )
+    docker_cert_path: str = setting(
+        converters.folder,
+        "",
+        "Docker: folder with `ca.pem`, `cert.pem` and `key.pem` for TLS; by default "
+        "`~/.docker`.",
+    )
+    docker_networks: tuple[str, ...] = setting(
+        converters.words,
+        "",
+        "Docker: networks over which nodes are reached, with commas, `*` for all; by "
+        "default those of the gateway's container, or all if it runs in none.",
+        is_list=True,
     )
     nodes: tuple[NodeSpec, ...] = setting(
         converters.nodes,
@@ -80,10 +104,14 @@ class Settings:
         "DNS: name of the nodes; if it begins with `_`, of their SRV records.",
     )
     node_access_key: str = setting(
-        converters.text, "", "Secret. Consul, DNS: the nodes' access key."
+        converters.text,
+        "",
+        "Secret. The nodes' access key: Consul, DNS; Docker, if they tell none.",
     )
     node_secret_key: str = setting(
-        converters.text, "", "Secret. Consul, DNS: the nodes' secret key."
+        converters.text,
+        "",
+        "Secret. The nodes' secret key: Consul, DNS; Docker, if they tell none.",
     )
     node_use_ssl: bool = setting(
         converters.flag, False, "Consul, DNS: whether the nodes speak HTTPS."

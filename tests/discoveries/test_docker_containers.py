@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amazin.discoveries.docker_containers import (
-    MINIO_DEFAULT_KEYS,
     Attachment,
     Container,
     Keys,
+    SecretFiles,
     Viewpoint,
     address_of,
     choose,
     group_of,
     has_doubtful_network,
     is_candidate,
-    own_container_id,
     read_container,
     read_keys,
+    read_secrets,
     read_viewpoint,
     shared_attachments,
     stable_names,
@@ -28,7 +29,7 @@ from amazin.discoveries.docker_containers import (
 
 OURS = Viewpoint("gateway", "shop", {"shop_default": "net-1"})
 HOST = Viewpoint()
-ID = "0123456789abcdef" * 4
+AWS_KEYS = ("AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=s")
 
 
 def container(
@@ -99,26 +100,23 @@ def test_the_own_container_says_project_and_networks(mode: str, networks: Any) -
         "HostConfig": {"NetworkMode": mode},
         "NetworkSettings": {"Networks": {"shop_default": {"NetworkID": "n"}}},
     }
-    assert read_viewpoint(inspected) == Viewpoint("gateway", "shop", networks)
+    assert read_viewpoint(inspected, inspected) == Viewpoint(
+        "gateway", "shop", networks
+    )
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            f"9 8 0:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4",
-            ID,
-        ),
-        (f"9 8 0:1 /x/containers/{ID}/resolv.conf /etc/resolv.conf rw - ext4", ID),
-        (f"9 8 0:1 /x/containers/{ID}/hosts /etc/hosts rw - ext4 /dev/vda rw", ID),
-        # The host's own view of a container:
-        (f"9 8 0:1 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm", None),
-        (f"9 8 0:1 /x/containers/{ID[1:]}/hostname /etc/hostname rw - ext4", None),
-        ("9 8 0:1 / / rw - ext4 /dev/vda rw", None),
-    ],
-)
-def test_own_container_id(line: str, expected: str | None) -> None:
-    assert own_container_id(f"1 0 0:0 / / rw\n{line}\n") == expected
+def test_the_networks_may_be_those_of_another_container() -> None:
+    own = {
+        "Id": "gateway",
+        "Config": {"Labels": None},
+        "HostConfig": {"NetworkMode": "container:vpn"},
+        "NetworkSettings": {"Networks": {}},
+    }
+    vpn = {
+        "HostConfig": {"NetworkMode": "shop_default"},
+        "NetworkSettings": {"Networks": {"shop_default": {"NetworkID": "n"}}},
+    }
+    assert read_viewpoint(own, vpn) == Viewpoint("gateway", "", {"shop_default": "n"})
 
 
 @pytest.mark.parametrize(
@@ -143,11 +141,60 @@ def test_own_container_id(line: str, expected: str | None) -> None:
             ["MINIO_ROOT_USER=half", "MINIO_ACCESS_KEY=a", "MINIO_SECRET_KEY=s"],
             Keys("a", "s"),
         ),
-        (["PATH=/bin", "EMPTY=", "NOTHING"], MINIO_DEFAULT_KEYS),
+        (["PATH=/bin", "EMPTY=", "NOTHING"], None),
+        (
+            ["MINIO_ROOT_USER_FILE=access_key", "MINIO_ROOT_PASSWORD_FILE=secret_key"],
+            None,
+        ),
+        (
+            ["MINIO_ROOT_USER_FILE=user", "MINIO_ROOT_PASSWORD_FILE=/else/password"],
+            SecretFiles("/run/secrets/user", "/else/password"),
+        ),
+        (
+            ["MINIO_ROOT_USER_FILE=f", "MINIO_ROOT_PASSWORD=p", *AWS_KEYS],
+            Keys("a", "s"),
+        ),
     ],
 )
-def test_keys_come_from_the_environment(environment: list[str], keys: Keys) -> None:
-    assert read_keys(environment) == keys
+def test_keys_come_from_the_environment(
+    environment: list[str], keys: Keys | SecretFiles | None
+) -> None:
+    assert read_keys({"Config": {"Env": environment}}) == keys
+
+
+def test_the_usual_names_of_secrets_count_where_there_are_secrets() -> None:
+    names = ["MINIO_ROOT_USER_FILE=access_key", "MINIO_ROOT_PASSWORD_FILE=secret_key"]
+    files = SecretFiles("/run/secrets/access_key", "/run/secrets/secret_key")
+    mounts = [{"Destination": file} for file in (*files, "/data")]
+    assert read_keys({"Config": {"Env": names}, "Mounts": mounts}) == files
+    assert read_keys({"Config": {"Env": names}, "Mounts": mounts[1:]}) is None
+
+
+def test_secrets_are_read_from_the_gateways_own_files(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    files = SecretFiles(str(folder / "user"), str(folder / "password"))
+    assert read_secrets(files, folder) is None
+    (folder / "user").write_text("u\n")
+    (folder / "password").write_text("\n")
+    assert read_secrets(files, folder) is None
+    (folder / "password").write_text("p\n")
+    assert read_secrets(files, folder) == Keys("u", "p")
+    (folder / "password").write_bytes(b"\xff")
+    assert read_secrets(files, folder) is None
+
+
+@pytest.mark.parametrize("name", ["other", "secrets/../other", "secrets/link"])
+def test_a_container_names_no_other_files_of_the_gateway(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "user").write_text("u")
+    (tmp_path / "other").write_text("private")
+    (folder / "link").symlink_to(tmp_path / "other")
+    files = SecretFiles(str(folder / "user"), f"{tmp_path}/{name}")
+    assert read_secrets(files, folder) is None
 
 
 def test_keys_do_not_show_themselves() -> None:

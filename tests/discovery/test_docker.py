@@ -23,6 +23,7 @@ import pytest
 from docker.errors import DockerException
 
 from amazin.discoveries.docker_daemon import DAEMON_ERRORS, DaemonEvents, connect_daemon
+from amazin.discoveries.docker_endpoint import Endpoint
 from amazin.errors import DiscoveryError
 from discovery import DockerDiscovery
 from tests.support.cleanup import closed_later
@@ -70,7 +71,7 @@ class Engine:
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
     try:
-        connect_daemon(BASE_URL).close()
+        connect_daemon(Endpoint(BASE_URL)).close()
         found = docker.DockerClient(base_url=BASE_URL, timeout=30)
         found.images.get(IMAGE)
     except DAEMON_ERRORS as exc:
@@ -107,7 +108,8 @@ def inside(
     """Return the discovery of a gateway in that container."""
     mountinfo = folder / "mountinfo"
     mountinfo.write_text(f"1 1 0:1 /containers/{gateway.id}/hosts /etc/hosts rw -\n")
-    found = DockerDiscovery(engine.selector, 9000, base_url, None, mountinfo)
+    endpoint = Endpoint(base_url)
+    found = DockerDiscovery(engine.selector, 9000, endpoint, None, mountinfo)
     return closed_later(found)
 
 
@@ -200,7 +202,9 @@ def test_a_gateway_on_the_host_takes_them_all(
     nodes = {"a": (engine.container("a", network), network)}
     nodes["b"] = (engine.container("b", other), other)
     no_mountinfo = tmp_path / "none"
-    on_host = DockerDiscovery(engine.selector, 9000, BASE_URL, None, no_mountinfo)
+    on_host = DockerDiscovery(
+        engine.selector, 9000, Endpoint(BASE_URL), None, no_mountinfo
+    )
     assert endpoints(closed_later(on_host)) == {
         name: f"http://{ip_of(*node)}:9000" for name, node in nodes.items()
     }
@@ -208,7 +212,7 @@ def test_a_gateway_on_the_host_takes_them_all(
 
 def test_a_change_ends_the_wait_at_once(engine: Engine, network: Any) -> None:
     node = engine.container("a", network)
-    connect = partial(connect_daemon, BASE_URL)
+    connect = partial(connect_daemon, Endpoint(BASE_URL))
     events = closed_later(DaemonEvents(connect, engine.selector))
     events.wait(10)
     while events.changed.wait(1):  # what `since` still repeats
