@@ -14,9 +14,11 @@ import stat
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 from docker.errors import APIError, DockerException, InvalidVersion
+from requests.utils import get_environ_proxies, select_proxy
 
 from amazin.discoveries.docker_endpoint import Endpoint
 from amazin.discoveries.docker_ssh import SshError
@@ -30,6 +32,10 @@ UNREADABLE = "The Docker daemon gives an answer that can't be read"
 NEEDED = (
     "GET of /version, /containers/json, /containers/{id}/json, /networks and /events"
 )
+NO_CERTIFICATE = (
+    "TLS: it refuses the gateway's certificate: DOCKER_CERT_PATH must have a cert.pem "
+    "and a key.pem that it accepts"
+)
 _OTHER_SOCKETS = ("docker.sock", "podman/podman.sock")
 """Below XDG_RUNTIME_DIR: those of rootless engines."""
 
@@ -39,7 +45,19 @@ def discovery_error(error: BaseException, endpoint: Endpoint) -> DiscoveryError:
     causes = list(_chain(error))
     message = _for_clients(causes)
     detail = _first_known(causes, endpoint)
-    return DiscoveryError(message, f"{message}: {endpoint}: {detail}")
+    proxy = _proxy_between(endpoint)
+    return DiscoveryError(message, f"{message}: {endpoint}: {detail}{proxy}")
+
+
+def _proxy_between(endpoint: Endpoint) -> str:
+    """Return a hint at a proxy of the environment that the requests go through."""
+    scheme, _, place = endpoint.url.partition("://")
+    if scheme in ("unix", "ssh"):
+        return ""
+    url = f"{'https' if endpoint.tls else 'http'}://{place}"
+    if not select_proxy(url, get_environ_proxies(url)):
+        return ""
+    return "; HTTP_PROXY or HTTPS_PROXY is in between, unless NO_PROXY has this host"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -101,6 +119,7 @@ def _explain(cause: BaseException, endpoint: Endpoint) -> str:
 def _answered(error: APIError) -> str:
     """Return what an HTTP status means."""
     status = error.response.status_code if error.response is not None else 0
+    asked = urlsplit(error.response.url).path if error.response is not None else ""
     text = str(error.explanation or error)
     said = " ".join(text.split())[:200]
     if "HTTP request to an HTTPS server" in text:
@@ -108,7 +127,7 @@ def _answered(error: APIError) -> str:
     if re.search(r"(client|API) version .* is too (old|new)", text):
         return f"the API versions don't match: {said}"
     if status in (HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED):
-        return f"a proxy refuses it ({status}); the gateway needs {NEEDED}: {said}"
+        return f"a proxy refuses {asked} ({status}); the gateway needs {NEEDED}: {said}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
         return f"it wants a password ({status}), which can't be given: {said}"
     if status == HTTPStatus.NOT_FOUND:
@@ -125,11 +144,8 @@ def _of_tls(error: ssl.SSLError) -> str:
         )
     if re.search("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST", text):
         return "TLS: it speaks plain HTTP: unset DOCKER_TLS_VERIFY and DOCKER_CERT_PATH"
-    if re.search("(?i)certificate.required|bad.certificate|unknown.ca|handshake", text):
-        return (
-            "TLS: it refuses the gateway's certificate: DOCKER_CERT_PATH must have "
-            f"cert.pem and key.pem that it accepts ({error.reason or text})"
-        )
+    if re.search("(?i)certificate|unknown.ca|handshake|EOF occurred", text):
+        return f"{NO_CERTIFICATE} ({error.reason or text})"
     return f"TLS: {error.reason or text}"
 
 
@@ -145,6 +161,8 @@ def _of_system(error: OSError, endpoint: Endpoint) -> str:
         return f"there is no such socket: no daemon runs here{_elsewhere(endpoint)}"
     if isinstance(error, ConnectionRefusedError):
         return _refused(endpoint)
+    if isinstance(error, ConnectionResetError) and endpoint.tls:
+        return f"{NO_CERTIFICATE} (it closes the connection)"
     if isinstance(error, TimeoutError):
         return "no answer in time: the daemon hangs, or a firewall drops what is sent"
     return error.strerror or ""
@@ -174,7 +192,7 @@ def _elsewhere(endpoint: Endpoint) -> str:
                 return f"; there is another one: set DOCKER_HOST=unix://{other}"
         except OSError:
             continue
-    return "; DOCKER_HOST names another one"
+    return "; DOCKER_HOST can name another one"
 
 
 def _permission(path: Path | None) -> str:

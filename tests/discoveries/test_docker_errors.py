@@ -47,7 +47,7 @@ def answering(answers: Mapping[str, tuple[int, Any]]) -> Endpoint:
         ({"*": (200, b"<html>Welcome")}, NOT_DOCKER),
         ({"*": (200, {"status": "ok"})}, NOT_DOCKER),
         ({"*": (200, [])}, NOT_DOCKER),
-        ({"*": (403, b"Request forbidden by rules")}, "a proxy refuses it (403)"),
+        ({"*": (403, b"Request forbidden by rules")}, "a proxy refuses /version (403)"),
         ({"*": (407, b"")}, "it wants a password (407)"),
         ({"*": (503, {"message": "it starts"})}, "it answers 503: it starts"),
         (
@@ -64,7 +64,7 @@ def answering(answers: Mapping[str, tuple[int, Any]]) -> Endpoint:
         ({"*": (200, VERSION | {"ApiVersion": "1.10"})}, "the daemon is too old"),
         (
             {"*": (403, b"no"), "/version": (200, VERSION)},
-            "a proxy refuses it (403); the gateway needs GET of /version,",
+            "a proxy refuses /v1.41/containers/json (403); the gateway needs GET of",
         ),
     ],
 )
@@ -80,6 +80,15 @@ def test_what_a_daemon_answers(
 def test_nothing_listens() -> None:
     error = error_of(Endpoint(f"tcp://127.0.0.1:{free_port()}"))
     assert "nothing listens there" in error.detail
+
+
+def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = answering({"*": (403, b"no")}).url.replace("tcp:", "http:")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    endpoint = Endpoint("tcp://host.invalid:2375")
+    assert "NO_PROXY" in error_of(endpoint).detail
+    monkeypatch.setenv("NO_PROXY", "host.invalid")
+    assert "NO_PROXY" not in error_of(endpoint).detail
 
 
 def test_a_host_that_does_not_exist() -> None:

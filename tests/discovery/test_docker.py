@@ -210,6 +210,50 @@ def test_a_gateway_on_the_host_takes_them_all(
     }
 
 
+@pytest.mark.parametrize("way", ["address", "cgroup", "userdata"])
+def test_the_gateway_finds_itself_in_other_ways(
+    engine: Engine, network: Any, tmp_path: Path, way: str
+) -> None:
+    """Files of the gateway's own are mounted in the place of Docker's."""
+    gateway = engine.container("gateway", network)
+    engine.container("a", network, start=False)
+    engine.container("b", engine.network("other"), start=False)
+    address = ip_of(gateway, network)
+    files = {
+        "root/.dockerenv": "",
+        "mountinfo": "1 1 0:1 /srv/hosts /etc/hosts rw -\n",
+        "net/fib_trie": f"|-- {address}\n   /32 host LOCAL\n",
+    }
+    if way == "cgroup":
+        files = {"cgroup": f"0::/system.slice/docker-{gateway.id}.scope\n"}
+    elif way == "userdata":
+        source = f"/overlay-containers/{gateway.id}/userdata/hostname"
+        files = {"mountinfo": f"1 1 0:1 {source} /etc/hostname rw -\n"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    endpoint = Endpoint(BASE_URL)
+    mountinfo = tmp_path / "mountinfo"
+    found = DockerDiscovery(engine.selector, 9000, endpoint, None, mountinfo)
+    assert endpoints(closed_later(found)) == {"a": None}
+
+
+def test_a_gateway_in_a_container_of_another_daemon_takes_none(
+    engine: Engine, network: Any, tmp_path: Path
+) -> None:
+    engine.container("a", network)
+    (tmp_path / "cgroup").write_text(f"0::/docker/{'0' * 64}\n")
+    endpoint = Endpoint(BASE_URL)
+    mountinfo = tmp_path / "mountinfo"
+    lost = DockerDiscovery(engine.selector, 9000, endpoint, None, mountinfo)
+    with pytest.raises(DiscoveryError, match="set DOCKER_NETWORKS"):
+        closed_later(lost).find()
+    chosen = DockerDiscovery(
+        engine.selector, 9000, endpoint, None, mountinfo, [network.name]
+    )
+    assert list(endpoints(closed_later(chosen))) == ["a"]
+
+
 def test_a_change_ends_the_wait_at_once(engine: Engine, network: Any) -> None:
     node = engine.container("a", network)
     connect = partial(connect_daemon, Endpoint(BASE_URL))
