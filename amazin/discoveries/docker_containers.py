@@ -143,6 +143,7 @@ def read_viewpoint(
     labels = inspected["Config"].get("Labels") or {}
     attachments = _attachments(network_owner["NetworkSettings"].get("Networks") or {})
     networks = {a.network: a.network_id for a in attachments if a.network_id}
+    networks.pop("none", None)
     return Viewpoint(
         inspected["Id"],
         labels.get(_COMPOSE + "project", ""),

@@ -15,7 +15,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
@@ -93,6 +93,19 @@ def inspect(client: docker.APIClient, id_: str) -> Mapping[str, Any] | None:
     except NotFound:
         return None
     return inspection
+
+
+def is_rootless(client: docker.APIClient) -> bool:
+    """Whether the containers have a network that the machine itself can't reach.
+
+    False if a proxy refuses the question. Raises: one of DAEMON_ERRORS.
+    """
+    try:
+        info = client.info()
+    except APIError:
+        return False
+    options = info.get("SecurityOptions") or ()
+    return bool(info.get("Rootless")) or "name=rootless" in options  # Podman; Docker
 
 
 class DaemonEvents:

@@ -58,7 +58,7 @@ def choose_endpoint(settings: Settings, config: Path | None = None) -> Endpoint:
         SettingsError: there is no such context, or the files for TLS are missing.
     """
     usual = os.environ.get("DOCKER_CONFIG") or "~/.docker"
-    config = config or Path(usual).expanduser()
+    config = config or _expanded(usual)
     if settings.docker_host:
         return _of_host(settings, config)
     return _of_context(settings.docker_context, config)
@@ -77,13 +77,16 @@ def _of_host(settings: Settings, config: Path) -> Endpoint:
     if not is_tls:
         return Endpoint(url)
     named = settings.docker_cert_path
-    files = Path(named).expanduser() if named else config
-    if named and not any((files / f"{name}.pem").is_file() for name in ("ca", "cert")):
-        raise SettingsError(
-            f"DOCKER_CERT_PATH: {files} has neither ca.pem nor cert.pem that can be "
-            "read"
-        )
-    return Endpoint(url, _tls_of(files))
+    files = _expanded(named) if named else config
+    tls = _tls_of(files)
+    if named and not tls.ca_cert and not tls.cert:
+        raise SettingsError(f"DOCKER_CERT_PATH: {files} has no ca.pem and no cert.pem")
+    return Endpoint(url, tls)
+
+
+def _expanded(path: str) -> Path:
+    """Expand `~`, unless nobody knows what it stands for."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises RuntimeError
 
 
 def _tls_of(folder: Path, is_verified: bool = True) -> TLSConfig:
@@ -93,14 +96,27 @@ def _tls_of(folder: Path, is_verified: bool = True) -> TLSConfig:
     `cert.pem` the gateway doesn't authenticate itself.
     """
     authority, cert, key = (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
-    if cert.is_file() != key.is_file():
-        missing = key if cert.is_file() else cert
-        raise SettingsError(f"DOCKER_CERT_PATH: {missing} can't be read")
+    has_cert = _is_readable(cert)
+    if has_cert != _is_readable(key):
+        missing = key if has_cert else cert
+        raise SettingsError(f"DOCKER_CERT_PATH: {missing} is missing")
     return TLSConfig(
-        client_cert=(str(cert), str(key)) if cert.is_file() else None,
-        ca_cert=str(authority) if authority.is_file() else None,
+        client_cert=(str(cert), str(key)) if has_cert else None,
+        ca_cert=str(authority) if _is_readable(authority) else None,
         verify=is_verified,
     )
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether there is such a file. Raises: SettingsError, if it can't be read."""
+    try:
+        with path.open("rb"):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as exc:
+        text = f"DOCKER_CERT_PATH: {path} can't be read: {exc.strerror}"
+        raise SettingsError(text) from exc
 
 
 def _of_context(name: str, folder: Path) -> Endpoint:
@@ -133,8 +149,8 @@ def _of_context(name: str, folder: Path) -> Endpoint:
 def _current_context(folder: Path) -> str:
     try:
         found = json.loads((folder / CONFIG).read_text()).get("currentContext")
-    except FileNotFoundError:
+    except OSError:  # not there; or of another user, whose HOME is still set
         return "default"
-    except (OSError, ValueError, AttributeError) as exc:
+    except (ValueError, AttributeError) as exc:
         raise SettingsError(f"{folder / CONFIG}: can't be read: {exc}") from exc
     return str(found or "default")

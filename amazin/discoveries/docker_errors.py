@@ -12,6 +12,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -171,14 +172,20 @@ def _of_system(error: OSError, endpoint: Endpoint) -> str:
 def _refused(endpoint: Endpoint) -> str:
     if endpoint.socket is None:
         return "nothing listens there: no daemon runs, or it listens elsewhere"
-    if endpoint.socket.is_dir():
+    with suppress(OSError):  # it was removed just now
+        if what := _no_socket(endpoint.socket.stat().st_mode):
+            return what
+    return f"no daemon listens on this socket: it is not running{_elsewhere(endpoint)}"
+
+
+def _no_socket(mode: int) -> str:
+    """Say what is there instead of a socket; "": it is a socket."""
+    if stat.S_ISDIR(mode):
         return (
             "this is a folder: Docker makes one if a socket that does not exist is "
             "mounted"
         )
-    if not endpoint.socket.is_socket():
-        return "this is a file, not a socket"
-    return f"no daemon listens on this socket: it is not running{_elsewhere(endpoint)}"
+    return "" if stat.S_ISSOCK(mode) else "this is a file, not a socket"
 
 
 def _elsewhere(endpoint: Endpoint) -> str:
@@ -204,6 +211,8 @@ def _permission(path: Path | None) -> str:
         found = path.stat()
     except OSError:
         return f"{user} may not look into {path.parent}"
+    if what := _no_socket(found.st_mode):
+        return what
     if not found.st_mode & stat.S_IWGRP:
         return f"only user {found.st_uid} may use this socket, not {user}"
     number = found.st_gid

@@ -40,13 +40,15 @@ class ViewpointFinder:
         self._traces = traces
         self._networks = networks
         self._own_id = ""
+        self._known_rootless: bool | None = None
 
     def find(self, client: docker.APIClient) -> Viewpoint:
         """Return the viewpoint.
 
         Raises:
             DiscoveryError: the gateway runs in a container that is none of the
-                daemon's, or is on no network, or one of `networks` does not exist.
+                daemon's, or is on no network, or runs in none although the daemon is
+                rootless; or one of `networks` does not exist.
         """
         own = self._own_container(client)
         seen = Viewpoint() if own is None else read_viewpoint(own, _owner(client, own))
@@ -57,12 +59,22 @@ class ViewpointFinder:
                 "The gateway runs in a container, but finds it nowhere among those of "
                 f"the Docker daemon: {_SET}"
             )
+        if own is None and self._is_rootless(client):
+            raise DiscoveryError(
+                "The Docker daemon is rootless: only containers reach its containers. "
+                f"Run the gateway in one; if it does reach them, {_SET}"
+            )
         if seen.networks is not None and not seen.networks:
             raise DiscoveryError(
                 "The gateway's container is on no network of the Docker daemon: put it "
                 f"on one with its nodes, or {_SET}"
             )
         return seen
+
+    def _is_rootless(self, client: docker.APIClient) -> bool:
+        if self._known_rootless is None:
+            self._known_rootless = docker_daemon.is_rootless(client)
+        return self._known_rootless
 
     def _own_container(self, client: docker.APIClient) -> Mapping[str, Any] | None:
         own = docker_daemon.inspect(client, self._own_id) if self._own_id else None

@@ -74,9 +74,9 @@ def test_a_folder_of_its_own_turns_tls_on_and_verifies(tmp_path: Path) -> None:
     found = chosen(tmp_path, docker_host=host, docker_cert_path=str(files))
     assert found.tls and found.tls.verify is True and found.tls.cert is None
     with_files(files, "cert")
-    with pytest.raises(SettingsError, match=r"^DOCKER_CERT_PATH: .*/key.pem can't"):
+    with pytest.raises(SettingsError, match=r"^DOCKER_CERT_PATH: .*/key.pem is"):
         chosen(tmp_path, docker_host=host, docker_cert_path=str(files))
-    with pytest.raises(SettingsError, match=r"^DOCKER_CERT_PATH: .* neither ca.pem"):
+    with pytest.raises(SettingsError, match=r"^DOCKER_CERT_PATH: .* has no ca.pem"):
         chosen(tmp_path, docker_host=host, docker_cert_path=str(tmp_path))
 
 
@@ -123,6 +123,15 @@ def test_a_context_that_cannot_be_used(tmp_path: Path, host: Any) -> None:
     context(tmp_path, "odd", Host=host)
     with pytest.raises(SettingsError, match=r"^DOCKER_CONTEXT: the context odd can't"):
         chosen(tmp_path, docker_context="odd")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()  # as those of another user
+    assert chosen(tmp_path) == Endpoint()
+    (tmp_path / "key.pem").mkdir()
+    with_files(tmp_path, "ca", "cert")
+    with pytest.raises(SettingsError, match=r"^DOCKER_CERT_PATH: .*key.pem can't be"):
+        chosen(tmp_path, docker_host="https://d")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\0"])

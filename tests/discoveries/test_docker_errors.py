@@ -119,6 +119,10 @@ def test_what_is_no_socket(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     file = error_of(Endpoint(f"unix://{tmp_path}/file"))
     assert "this is a file, not a socket" in file.detail
+    forbidden = discovery_error(
+        PermissionError(13, "no"), Endpoint(f"unix://{tmp_path}")
+    )
+    assert "this is a folder" in forbidden.detail
 
 
 def test_a_socket_that_others_may_use(tmp_path: Path) -> None:

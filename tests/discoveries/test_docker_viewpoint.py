@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 
 from amazin.discoveries.docker_containers import Viewpoint
 from amazin.discoveries.docker_viewpoint import ViewpointFinder
@@ -113,6 +114,27 @@ def test_outside_of_containers_all_are_reached(
     assert find(daemon, Traces(False, (), hostname, frozenset(["10.0.0.5"]))) == HOST
 
 
+@pytest.mark.parametrize(
+    "told", [{"SecurityOptions": ["name=rootless"]}, {"Rootless": True}]
+)
+def test_containers_of_a_rootless_daemon_are_reached_from_containers(
+    daemon: FakeDaemon, told: dict[str, Any]
+) -> None:
+    daemon.told = told
+    outside = Traces(False, (), "h", frozenset())
+    with pytest.raises(DiscoveryError, match="is rootless"):
+        find(daemon, outside)
+    assert find(daemon, outside, "*") == HOST
+    assert find(daemon, inside(ID)) == OURS
+
+
+def test_a_daemon_that_does_not_tell_of_itself(daemon: FakeDaemon) -> None:
+    client: Any = daemon
+    finder = ViewpointFinder(Traces(False, (), "h", frozenset()), ())
+    daemon.error = APIError("403 of a proxy")
+    assert finder.find(client) == HOST
+
+
 def test_the_network_of_another_container(daemon: FakeDaemon) -> None:
     container(daemon, "b" * 64, "own", "", "", f"container:{ID}")
     found = find(daemon, inside("b" * 64))
@@ -121,6 +143,8 @@ def test_the_network_of_another_container(daemon: FakeDaemon) -> None:
 
 def test_a_container_without_a_network_refuses(daemon: FakeDaemon) -> None:
     container(daemon, "b" * 64, "own", "", "", "none")
+    networks = {"Networks": {"none": {"NetworkID": "net-0"}}}
+    daemon.inspections["b" * 64]["NetworkSettings"] = networks
     with pytest.raises(DiscoveryError, match="on no network"):
         find(daemon, inside("b" * 64))
 

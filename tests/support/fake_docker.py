@@ -37,6 +37,8 @@ class FakeDaemon:
         self.summaries: list[dict[str, Any]] = []
         self.inspections: dict[str, dict[str, Any]] = {}
         self.existing_networks: list[str] = []
+        self.told: dict[str, Any] = {}
+        """What it tells of itself."""
         self.asked: list[str] = []
         self.error: Exception | None = None
         self.connected = self.closed = 0
@@ -65,6 +67,10 @@ class FakeDaemon:
         if not known:
             raise NotFound("No such container")
         return self.inspections[id_ if id_ in known else known[0]]
+
+    def info(self) -> dict[str, Any]:
+        self._fail()
+        return self.told
 
     def networks(self) -> list[dict[str, str]]:
         self.asked.append("networks")
