@@ -23,7 +23,6 @@ from amazin.discoveries.docker_containers import (
     Attachment,
     Container,
     Keys,
-    SecretFiles,
     Viewpoint,
     address_of,
     choose,
@@ -31,8 +30,8 @@ from amazin.discoveries.docker_containers import (
     has_doubtful_network,
     is_candidate,
     read_container,
+    read_key_sources,
     read_keys,
-    read_secrets,
     shared_attachments,
     stable_names,
     weight_of,
@@ -249,10 +248,9 @@ class DockerDiscovery:
 
     def _keys_of(self, inspection: Mapping[str, Any]) -> Keys | None:
         """Return the node's keys; None: they are in files that only it can read."""
-        found = read_keys(inspection)
-        if isinstance(found, SecretFiles):
-            return read_secrets(found) or self._default_keys
-        return found or self._default_keys or MINIO_DEFAULT_KEYS
+        if sources := read_key_sources(inspection):
+            return read_keys(sources) or self._default_keys
+        return self._default_keys or MINIO_DEFAULT_KEYS
 
     def _spec(
         self,

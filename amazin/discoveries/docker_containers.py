@@ -42,15 +42,18 @@ class Keys(NamedTuple):
 MINIO_DEFAULT_KEYS = Keys("minioadmin", "minioadmin")
 
 
-class SecretFiles(NamedTuple):
-    """The files of one container that have its keys, as of Docker's secrets."""
+class KeySources(NamedTuple):
+    """Where the keys of one container are: each a text, or the path of a file in it."""
 
-    access_key: str
-    secret_key: str
+    access_key: str | PurePosixPath
+    secret_key: str | PurePosixPath
+
+    def __repr__(self) -> str:
+        return "KeySources(...)"
 
 
 SECRETS = PurePosixPath("/run/secrets")
-"""Where files are whose names are no whole paths."""
+"""Where files are whose names are no whole paths, as those of Docker's secrets."""
 _NAMES_OF_IMAGE = ("access_key", "secret_key")
 """MinIO's image names these files always, whether they are there or not."""
 
@@ -156,38 +159,48 @@ def network_mode(inspected: Mapping[str, Any]) -> str:
     return inspected["HostConfig"].get("NetworkMode") or ""
 
 
-def read_keys(inspected: Mapping[str, Any]) -> Keys | SecretFiles | None:
-    """Return the keys of a node from the inspection of its container.
+def read_key_sources(inspected: Mapping[str, Any]) -> KeySources | None:
+    """Return where a node's keys are, by the inspection of its container.
 
-    None: it has none in its environment.
+    None: its environment tells nothing.
     """
     lines = inspected["Config"].get("Env") or ()
     values = dict(line.partition("=")[::2] for line in lines)
-    for access, secret in _KEY_VARIABLES:
-        if values.get(access) and values.get(secret):
-            return Keys(values[access], values[secret])
-    mounts = [mount.get("Destination") for mount in inspected.get("Mounts") or ()]
-    for access, secret in _KEY_VARIABLES:
-        names = values.get(f"{access}_FILE", ""), values.get(f"{secret}_FILE", "")
-        files = SecretFiles(*(str(SECRETS / name) for name in names))
-        if all(names) and (names != _NAMES_OF_IMAGE or {*files} <= {*mounts}):
-            return files
+    mounts = {mount.get("Destination") for mount in inspected.get("Mounts") or ()}
+    for variables in _KEY_VARIABLES:
+        found = [_source(values, variable, mounts) for variable in variables]
+        if found[0] and found[1]:
+            return KeySources(found[0], found[1])
     return None
 
 
-def read_secrets(files: SecretFiles, folder: PurePath = SECRETS) -> Keys | None:
-    """Return the keys in files of our own with the same paths; None: there are none.
+def _source(
+    values: Mapping[str, str], variable: str, mounts: Collection[str]
+) -> str | PurePosixPath | None:
+    """Return what a variable has, or else the file that `<variable>_FILE` names."""
+    name = values.get(f"{variable}_FILE")
+    if values.get(variable) or not name:
+        return values.get(variable)
+    path = SECRETS / name
+    is_there = {str(path), str(SECRETS)} & {*mounts}
+    return path if is_there or name not in _NAMES_OF_IMAGE else None
+
+
+def read_keys(sources: KeySources, folder: PurePath = SECRETS) -> Keys | None:
+    """Return the keys; None: there are no such files here, too.
 
     Only secrets are read: a container must not name other files of the gateway.
     """
+    found = [one if isinstance(one, str) else _secret(one, folder) for one in sources]
+    return Keys(*found) if all(found) else None
+
+
+def _secret(file: PurePosixPath, folder: PurePath) -> str:
     try:
-        paths = [Path(file).resolve() for file in files]
-        if not all(path.is_relative_to(folder) for path in paths):
-            return None
-        texts = [path.read_text().strip() for path in paths]
+        path = Path(file).resolve()
+        return path.read_text().strip() if path.is_relative_to(folder) else ""
     except (OSError, ValueError):
-        return None
-    return Keys(*texts) if all(texts) else None
+        return ""
 
 
 def is_candidate(container: Container, selector: str, viewpoint: Viewpoint) -> bool:

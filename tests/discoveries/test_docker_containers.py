@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from amazin.discoveries.docker_containers import (
+    SECRETS,
     Attachment,
     Container,
     Keys,
-    SecretFiles,
+    KeySources,
     Viewpoint,
     address_of,
     choose,
@@ -19,8 +20,8 @@ from amazin.discoveries.docker_containers import (
     has_doubtful_network,
     is_candidate,
     read_container,
+    read_key_sources,
     read_keys,
-    read_secrets,
     read_viewpoint,
     shared_attachments,
     stable_names,
@@ -141,47 +142,71 @@ def test_the_networks_may_be_those_of_another_container() -> None:
             ["MINIO_ROOT_USER=half", "MINIO_ACCESS_KEY=a", "MINIO_SECRET_KEY=s"],
             Keys("a", "s"),
         ),
-        (["PATH=/bin", "EMPTY=", "NOTHING"], None),
-        (
-            ["MINIO_ROOT_USER_FILE=access_key", "MINIO_ROOT_PASSWORD_FILE=secret_key"],
-            None,
-        ),
-        (
-            ["MINIO_ROOT_USER_FILE=user", "MINIO_ROOT_PASSWORD_FILE=/else/password"],
-            SecretFiles("/run/secrets/user", "/else/password"),
-        ),
-        (
-            ["MINIO_ROOT_USER_FILE=f", "MINIO_ROOT_PASSWORD=p", *AWS_KEYS],
-            Keys("a", "s"),
-        ),
+        (["MINIO_ROOT_USER_FILE=no such file", *AWS_KEYS], Keys("a", "s")),
     ],
 )
-def test_keys_come_from_the_environment(
-    environment: list[str], keys: Keys | SecretFiles | None
+def test_keys_come_from_the_environment(environment: list[str], keys: Keys) -> None:
+    sources = read_key_sources({"Config": {"Env": environment}})
+    assert sources and read_keys(sources) == keys
+
+
+NAMES_OF_IMAGE = [
+    "MINIO_ROOT_USER_FILE=access_key",
+    "MINIO_ROOT_PASSWORD_FILE=secret_key",
+]
+FILES_OF_IMAGE = (SECRETS / "access_key", SECRETS / "secret_key")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sources"),
+    [
+        (["PATH=/bin", "EMPTY=", "NOTHING"], None),
+        (NAMES_OF_IMAGE, None),
+        ([NAMES_OF_IMAGE[0], "MINIO_ROOT_PASSWORD=p", *AWS_KEYS], ("a", "s")),
+        (
+            ["MINIO_ROOT_USER_FILE=user", "MINIO_ROOT_PASSWORD_FILE=/else/password"],
+            (SECRETS / "user", PurePosixPath("/else/password")),
+        ),
+        (
+            ["MINIO_ROOT_USER=u", "MINIO_ROOT_PASSWORD_FILE=password"],
+            ("u", SECRETS / "password"),
+        ),
+        (["MINIO_ROOT_USER=u", "MINIO_ROOT_PASSWORD=p", *NAMES_OF_IMAGE], ("u", "p")),
+    ],
+)
+def test_keys_may_be_in_files(environment: list[str], sources: Any) -> None:
+    assert read_key_sources({"Config": {"Env": environment}}) == sources
+
+
+@pytest.mark.parametrize(
+    ("mounts", "sources"),
+    [
+        (["/data", *map(str, FILES_OF_IMAGE)], FILES_OF_IMAGE),
+        (["/data", str(SECRETS)], FILES_OF_IMAGE),
+        (["/data", str(FILES_OF_IMAGE[0])], None),
+    ],
+)
+def test_the_usual_names_of_secrets_count_where_there_are_secrets(
+    mounts: list[str], sources: Any
 ) -> None:
-    assert read_keys({"Config": {"Env": environment}}) == keys
-
-
-def test_the_usual_names_of_secrets_count_where_there_are_secrets() -> None:
-    names = ["MINIO_ROOT_USER_FILE=access_key", "MINIO_ROOT_PASSWORD_FILE=secret_key"]
-    files = SecretFiles("/run/secrets/access_key", "/run/secrets/secret_key")
-    mounts = [{"Destination": file} for file in (*files, "/data")]
-    assert read_keys({"Config": {"Env": names}, "Mounts": mounts}) == files
-    assert read_keys({"Config": {"Env": names}, "Mounts": mounts[1:]}) is None
+    destinations = [{"Destination": mount} for mount in mounts]
+    inspected = {"Config": {"Env": NAMES_OF_IMAGE}, "Mounts": destinations}
+    assert read_key_sources(inspected) == sources
 
 
 def test_secrets_are_read_from_the_gateways_own_files(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
-    files = SecretFiles(str(folder / "user"), str(folder / "password"))
-    assert read_secrets(files, folder) is None
+    files = KeySources(*(PurePosixPath(folder / name) for name in ("user", "password")))
+    assert read_keys(files, folder) is None
     (folder / "user").write_text("u\n")
     (folder / "password").write_text("\n")
-    assert read_secrets(files, folder) is None
+    assert read_keys(files, folder) is None
     (folder / "password").write_text("p\n")
-    assert read_secrets(files, folder) == Keys("u", "p")
+    assert read_keys(files, folder) == Keys("u", "p")
+    assert read_keys(files._replace(access_key="v"), folder) == Keys("v", "p")
     (folder / "password").write_bytes(b"\xff")
-    assert read_secrets(files, folder) is None
+    assert read_keys(files, folder) is None
 
 
 @pytest.mark.parametrize("name", ["other", "secrets/../other", "secrets/link"])
@@ -190,15 +215,16 @@ def test_a_container_names_no_other_files_of_the_gateway(
 ) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
-    (folder / "user").write_text("u")
     (tmp_path / "other").write_text("private")
     (folder / "link").symlink_to(tmp_path / "other")
-    files = SecretFiles(str(folder / "user"), f"{tmp_path}/{name}")
-    assert read_secrets(files, folder) is None
+    assert read_keys(KeySources("u", PurePosixPath(tmp_path, name)), folder) is None
 
 
 def test_keys_do_not_show_themselves() -> None:
-    assert "hidden" not in f"{Keys('hidden', 'hidden')!r} {Keys('hidden', 'hidden')}"
+    for kind in (Keys, KeySources):
+        assert (
+            "hidden" not in f"{kind('hidden', 'hidden')!r} {kind('hidden', 'hidden')}"
+        )
 
 
 @pytest.mark.parametrize(
