@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -121,31 +121,21 @@ def find_own(client: docker.APIClient, traces: Traces) -> Mapping[str, Any] | No
     if ids or not traces.is_in_container:
         return None
     running = [read_container(one) for one in client.containers()]
-    found = list(_with_addresses(running, traces.addresses))
+    found = [one for one in running if one.addresses & traces.addresses]
     if found:
         return docker_daemon.inspect(client, found[0].id) if len(found) == 1 else None
+    if traces.addresses:  # one with other addresses is another one
+        running = [one for one in running if not one.addresses]
     return _only_one(_with_hostname(client, running, traces.hostname))
 
 
-def _with_addresses(
-    containers: Collection[Container], own: Collection[str]
-) -> Iterator[Container]:
-    """Yield the containers all of whose addresses are our own."""
-    for container in containers:
-        addresses = container.addresses
-        if addresses and addresses <= set(own):
-            yield container
-
-
 def _with_hostname(
-    client: docker.APIClient, containers: Collection[Container], hostname: str
+    client: docker.APIClient, containers: Iterable[Container], hostname: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield those that have this host name, and no address that contradicts."""
     for container in containers:
-        if not container.addresses:
-            inspected = docker_daemon.inspect(client, container.id)
-            if inspected and inspected["Config"].get("Hostname") == hostname:
-                yield inspected
+        inspected = docker_daemon.inspect(client, container.id)
+        if inspected and inspected["Config"].get("Hostname") == hostname:
+            yield inspected
 
 
 def _only_one(found: Iterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -62,6 +62,7 @@ def find(daemon: FakeDaemon, traces: Traces, *networks: str) -> Viewpoint:
         inside("a" * 64, ID),
         inside(hostname=ID[:12]),
         inside(addresses=["10.0.0.5"]),
+        inside(hostname="gateway"),
         inside(addresses=["10.0.0.5", "192.168.7.7"], hostname="gateway"),
     ],
 )
