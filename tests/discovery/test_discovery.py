@@ -641,7 +641,7 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path, blocked: str) -> None
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
-        (Settings(), DockerDiscovery),
+        (Settings(docker_context="default"), DockerDiscovery),
         (Settings(discovery="static", nodes=nodes("a=file:///a")), StaticDiscovery),
         (Settings(discovery="static", nodes_file="nodes"), NodesFileDiscovery),
         (Settings(discovery="folders"), FolderDiscovery),
