@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,6 +38,9 @@ NO_CERTIFICATE = (
     "TLS: it refuses the gateway's certificate: DOCKER_CERT_PATH must have a cert.pem "
     "and a key.pem that it accepts"
 )
+TOO_LATE = "no answer in time: the daemon hangs, or a firewall drops what is sent"
+NOT_DOCKER = "what answers is no Docker daemon"
+_NONSENSE = (HTTPException, ValueError, LookupError, TypeError, AttributeError)
 _OTHER_SOCKETS = ("docker.sock", "podman/podman.sock")
 """Below XDG_RUNTIME_DIR: those of rootless engines."""
 
@@ -108,12 +112,14 @@ def _explain(cause: BaseException, endpoint: Endpoint) -> str:
         return f"ssh says: {cause}"
     if isinstance(cause, ssl.SSLError):
         return _of_tls(cause)
+    if isinstance(cause, RemoteDisconnected):
+        return "it closes the connection without an answer"
     if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
         return _of_system(cause, endpoint)
     if isinstance(cause, requests.Timeout):
-        return "no answer in time: the daemon hangs, or a firewall drops what is sent"
-    if isinstance(cause, (ValueError, LookupError, TypeError, AttributeError)):
-        return "what answers is no Docker daemon"
+        return TOO_LATE
+    if isinstance(cause, _NONSENSE):
+        return NOT_DOCKER
     return ""
 
 
@@ -132,7 +138,7 @@ def _answered(error: APIError) -> str:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
         return f"it wants a password ({status}), which can't be given: {said}"
     if status == HTTPStatus.NOT_FOUND:
-        return "what answers is no Docker daemon (404)"
+        return f"{NOT_DOCKER} (404)"
     return f"it answers {status}: {said}" if status else said
 
 
@@ -165,7 +171,7 @@ def _of_system(error: OSError, endpoint: Endpoint) -> str:
     if isinstance(error, ConnectionResetError) and endpoint.tls:
         return f"{NO_CERTIFICATE} (it closes the connection)"
     if isinstance(error, TimeoutError):
-        return "no answer in time: the daemon hangs, or a firewall drops what is sent"
+        return TOO_LATE
     return error.strerror or ""
 
 

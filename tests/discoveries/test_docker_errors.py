@@ -7,11 +7,13 @@ import re
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from docker.tls import TLSConfig
 
 from amazin.discoveries.docker_daemon import DAEMON_ERRORS, connect_daemon
@@ -80,6 +82,35 @@ def test_what_a_daemon_answers(
 def test_nothing_listens() -> None:
     error = error_of(Endpoint(f"tcp://127.0.0.1:{free_port()}"))
     assert "nothing listens there" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("greeting", "detail"),
+    [
+        (b"", "it closes the connection without an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", NOT_DOCKER),
+        (b"\x05\x00\x00\x00\x0b\r\n", NOT_DOCKER),
+    ],
+)
+def test_what_speaks_no_http(greeting: bytes, detail: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as client:
+                client.recv(65536)
+                client.sendall(greeting)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        error = error_of(Endpoint(f"tcp://127.0.0.1:{server.getsockname()[1]}"))
+        answering.join(SECONDS)
+    assert error.detail.endswith(detail)
+
+
+@pytest.mark.parametrize("error", [requests.ReadTimeout("3"), TimeoutError("3")])
+def test_no_answer_in_time(error: Exception) -> None:
+    detail = discovery_error(error, Endpoint()).detail
+    assert "does not answer: unix:///var/run/docker.sock: no answer in time" in detail
 
 
 def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
