@@ -12,12 +12,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from amazin.discoveries.docker_containers import (
+    MINIO_DEFAULT_KEYS,
     Attachment,
     Container,
     Keys,
@@ -27,10 +29,9 @@ from amazin.discoveries.docker_containers import (
     group_of,
     has_doubtful_network,
     is_candidate,
-    own_container_id,
     read_container,
+    read_key_sources,
     read_keys,
-    read_viewpoint,
     shared_attachments,
     stable_names,
     weight_of,
@@ -41,17 +42,22 @@ from amazin.discoveries.lists import (
     StaticDiscovery,
 )
 from amazin.discoveries.own import import_own
-from amazin.errors import DiscoveryError, SettingsError
+from amazin.discoveries.own_container import read_traces
+from amazin.errors import SettingsError
 from amazin.model.node_specs import Discovery, NodeSpec
 from amazin.settings.settings import Settings
 
 if TYPE_CHECKING:
     import docker
 
-    from amazin.discoveries.docker_daemon import Connect
+    from amazin.discoveries.docker_endpoint import Endpoint
 
 log = logging.getLogger("amazin.discovery")
 
+KEYS_IN_FILES = (
+    "its keys are in files that the gateway can't read: give the gateway the same "
+    "secrets, or set NODE_ACCESS_KEY and NODE_SECRET_KEY"
+)
 _EXTRAS = {
     "consul": ("consul", "amazin.discoveries.consul", "ConsulDiscovery"),
     "dns": ("dns", "amazin.discoveries.dns", "DnsDiscovery"),
@@ -66,11 +72,7 @@ def load_discovery(settings: Settings) -> Discovery:
         SettingsError: it can't be loaded, or one of its settings is not usable.
     """
     if settings.discovery == "docker":
-        return DockerDiscovery(
-            settings.storage_instances_selector,
-            settings.node_port,
-            settings.docker_host,
-        )
+        return _load_docker(settings)
     if settings.discovery == "static" and settings.nodes_file:
         return NodesFileDiscovery(Path(settings.nodes_file))
     if node := settings.single_node:
@@ -82,6 +84,21 @@ def load_discovery(settings: Settings) -> Discovery:
     if settings.discovery in _EXTRAS:
         return _load_extra(settings)
     return _load_own(settings)
+
+
+def _load_docker(settings: Settings) -> Discovery:
+    # Importing the SDK takes a fifth of the start-up time, and only this discovery
+    # needs it.
+    from amazin.discoveries.docker_endpoint import choose_endpoint
+
+    own_keys = Keys(settings.node_access_key, settings.node_secret_key)
+    return DockerDiscovery(
+        settings.storage_instances_selector,
+        settings.node_port,
+        choose_endpoint(settings),
+        networks=settings.docker_networks,
+        default_keys=own_keys if all(own_keys) else None,
+    )
 
 
 def _load_extra(settings: Settings) -> Discovery:
@@ -123,26 +140,32 @@ class DockerDiscovery:
         self,
         selector: str,
         node_port: int,
-        base_url: str,
-        connect: Connect | None = None,
+        endpoint: Endpoint,
+        connect: Callable[[Endpoint], docker.APIClient] | None = None,
         own_mountinfo: Path = Path("/proc/self/mountinfo"),
+        networks: Sequence[str] = (),
+        default_keys: Keys | None = None,
     ) -> None:
         """Connect to nothing yet: the daemon may be down when the gateway starts.
 
-        `connect` defaults to `docker_daemon.connect_daemon`.
+        `connect` defaults to `docker_daemon.connect_daemon`. Beside `own_mountinfo` are
+        the other files of `/proc/self`. `networks` take the place of the networks of
+        the gateway's container. `default_keys` are for nodes that tell none.
         """
-        # Importing the SDK takes a fifth of the start-up time, and only this
-        # discovery needs it.
-        from amazin.discoveries import docker_daemon
+        from amazin.discoveries import docker_daemon, docker_errors, docker_viewpoint
 
         self._daemon = docker_daemon
+        self._explain = docker_errors.discovery_error
         self._selector = selector
         self._node_port = node_port
-        self._connect = partial(connect or docker_daemon.connect_daemon, base_url)
-        self._own_mountinfo = own_mountinfo
+        self._endpoint = endpoint
+        self._connect = partial(connect or docker_daemon.connect_daemon, endpoint)
+        traces = read_traces(own_mountinfo.parent, socket.gethostname())
+        self._viewpoint = docker_viewpoint.ViewpointFinder(traces, networks)
+        self._default_keys = default_keys
         self._client: docker.APIClient | None = None
         self._client_pid = 0
-        self._keys: dict[str, Keys] = {}
+        self._keys: dict[str, Keys | None] = {}
         self._warned: set[tuple[str, str]] = set()
         self._events = docker_daemon.DaemonEvents(self._connect, selector)
 
@@ -152,7 +175,7 @@ class DockerDiscovery:
             return self._find(self._current_client())
         except self._daemon.DAEMON_ERRORS as exc:
             self._drop_client()
-            raise DiscoveryError(self._daemon.describe(exc)) from exc
+            raise self._explain(exc, self._endpoint) from exc
 
     def close(self) -> None:
         """Close the connection to the daemon, and stop listening for events."""
@@ -179,7 +202,7 @@ class DockerDiscovery:
             client.close()
 
     def _find(self, client: docker.APIClient) -> Sequence[NodeSpec]:
-        viewpoint = self._viewpoint(client)
+        viewpoint = self._viewpoint.find(client)
         summaries = client.containers(all=True, filters={"name": self._selector})
         found = [read_container(summary) for summary in summaries]
         found = [
@@ -196,14 +219,6 @@ class DockerDiscovery:
         for loser in losers:
             self._warn_once(loser, "another running container has its stable name")
         return [self._spec(name, chosen[name], shared) for name in sorted(chosen)]
-
-    def _viewpoint(self, client: docker.APIClient) -> Viewpoint:
-        mounts = self._own_mountinfo
-        own_id = mounts.exists() and own_container_id(mounts.read_text())
-        inspection = own_id and self._daemon.inspect(client, own_id)
-        if not inspection:  # this process is in no container of this daemon
-            return Viewpoint()
-        return read_viewpoint(inspection)
 
     def _shared_attachments(
         self,
@@ -229,7 +244,13 @@ class DockerDiscovery:
         self._warned = {(id_, text) for id_, text in self._warned if id_ in ids}
         for id_ in ids - self._keys.keys():
             if inspection := self._daemon.inspect(client, id_):
-                self._keys[id_] = read_keys(inspection["Config"].get("Env") or ())
+                self._keys[id_] = self._keys_of(inspection)
+
+    def _keys_of(self, inspection: Mapping[str, Any]) -> Keys | None:
+        """Return the node's keys; None: they are in files that only it can read."""
+        if sources := read_key_sources(inspection):
+            return read_keys(sources) or self._default_keys
+        return self._default_keys or MINIO_DEFAULT_KEYS
 
     def _spec(
         self,
@@ -246,9 +267,19 @@ class DockerDiscovery:
         if group is None:
             self._warn_once(container, "its label amazin.group is no name")
             group = ""
-        host = address_of(container, shared[container.id])
-        endpoint = f"http://{host}:{self._node_port}" if host else None
+        endpoint = self._endpoint_of(container, shared[container.id])
+        if keys is None:
+            self._warn_once(container, KEYS_IN_FILES)
+            return NodeSpec(name, None, "", "", weight, group, container.id)
         return NodeSpec(name, endpoint, *keys, weight, group, container.id)
+
+    def _endpoint_of(
+        self, container: Container, shared: Sequence[Attachment]
+    ) -> str | None:
+        host = address_of(container, shared)
+        if container.is_running and not host:
+            self._warn_once(container, "it runs without an address in a shared network")
+        return f"http://{host}:{self._node_port}" if host else None
 
     def _warn_once(self, container: Container, text: str) -> None:
         if (container.id, text) not in self._warned:

@@ -21,8 +21,15 @@ class SettingsError(GatewayError):
 class DiscoveryError(GatewayError):
     """The source of the list of nodes did not answer, or sent an invalid answer.
 
-    Clients may see the message: it contains no path, address or secret.
+    Clients may see the message: it contains no path, address or secret. `detail` is the
+    same for operators, with addresses; empty: the message says it all.
     """
+
+    detail = ""
+
+    def __init__(self, message: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class HTTPError(GatewayError):

@@ -7,7 +7,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from amazin.settings.settings import RemovedSettings, Settings
+from amazin.settings.removed import RemovedSettings
+from amazin.settings.settings import Settings
 
 HEAD = (
     "| Setting | In the file | Unit | Default | Meaning |",

@@ -19,6 +19,7 @@ from amazin.settings.settings import Settings
 
 _OF_NODES = {
     "storage_instances_selector": "docker",
+    "docker_networks": "docker",
     "nodes": "static",
     "nodes_file": "static",
     "dns_name": "dns",

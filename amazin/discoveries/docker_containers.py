@@ -1,16 +1,16 @@
 """Reads Docker's JSON about containers: which are nodes, their names and addresses.
 
-Pure: `discovery.py` queries the daemon. Format: Docker Engine API, `GET
+`discovery.py` queries the daemon. Format: Docker Engine API, `GET
 /containers/json` and `GET /containers/{id}/json`; what is read here is the same from
 1.40 to 1.5x.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple
 
 from amazin.model.node_specs import as_name, as_weight
@@ -42,6 +42,22 @@ class Keys(NamedTuple):
 MINIO_DEFAULT_KEYS = Keys("minioadmin", "minioadmin")
 
 
+class KeySources(NamedTuple):
+    """Where the keys of one container are: each a text, or the path of a file in it."""
+
+    access_key: str | PurePosixPath
+    secret_key: str | PurePosixPath
+
+    def __repr__(self) -> str:
+        return "KeySources(...)"
+
+
+SECRETS = PurePosixPath("/run/secrets")
+"""Where files are whose names are no whole paths, as those of Docker's secrets."""
+_NAMES_OF_IMAGE = ("access_key", "secret_key")
+"""MinIO's image names these files always, whether they are there or not."""
+
+
 class Attachment(NamedTuple):
     """One network of a container. Texts are empty if Docker doesn't know them yet."""
 
@@ -67,6 +83,12 @@ class Container:
     def project(self) -> str:
         """The compose project of the container; empty: none."""
         return self.labels.get(_COMPOSE + "project", "")
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Its addresses in all networks, of both families."""
+        found = {ip for one in self.attachments for ip in (one.ipv4, one.ipv6)}
+        return frozenset(found - {""})
 
     @property
     def is_one_off(self) -> bool:
@@ -113,39 +135,72 @@ def _attachments(networks: Mapping[str, Any]) -> tuple[Attachment, ...]:
     )
 
 
-def read_viewpoint(inspected: Mapping[str, Any]) -> Viewpoint:
-    """Read the inspection of the container that the gateway runs in."""
+def read_viewpoint(
+    inspected: Mapping[str, Any], network_owner: Mapping[str, Any]
+) -> Viewpoint:
+    """Read the inspection of the container that the gateway runs in.
+
+    `network_owner` is the inspection of the container whose network it uses: itself, or
+    the one in its network mode `container:<id>`.
+    """
     labels = inspected["Config"].get("Labels") or {}
-    attachments = _attachments(inspected["NetworkSettings"].get("Networks") or {})
+    attachments = _attachments(network_owner["NetworkSettings"].get("Networks") or {})
     networks = {a.network: a.network_id for a in attachments if a.network_id}
-    is_on_host = inspected["HostConfig"].get("NetworkMode") == "host"
+    networks.pop("none", None)
     return Viewpoint(
         inspected["Id"],
         labels.get(_COMPOSE + "project", ""),
-        None if is_on_host else networks,
+        None if network_mode(network_owner) == "host" else networks,
     )
 
 
-def own_container_id(mountinfo: str) -> str | None:
-    """Return the id of the container whose `/proc/self/mountinfo` this is.
+def network_mode(inspected: Mapping[str, Any]) -> str:
+    """Return the network mode: `host`, `container:<id>`, the name of a network."""
+    return inspected["HostConfig"].get("NetworkMode") or ""
 
-    Only files that Docker mounts into a container count, because the host's own list
-    has the `/dev/shm` of every container under `/var/lib/docker/containers/<id>/`.
+
+def read_key_sources(inspected: Mapping[str, Any]) -> KeySources | None:
+    """Return where a node's keys are, by the inspection of its container.
+
+    None: its environment tells nothing.
     """
-    mounted = re.search(
-        r"/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) ",
-        mountinfo,
-    )
-    return mounted[1] if mounted else None
+    lines = inspected["Config"].get("Env") or ()
+    values = dict(line.partition("=")[::2] for line in lines)
+    mounts = {mount.get("Destination") for mount in inspected.get("Mounts") or ()}
+    for variables in _KEY_VARIABLES:
+        found = [_source(values, variable, mounts) for variable in variables]
+        if found[0] and found[1]:
+            return KeySources(found[0], found[1])
+    return None
 
 
-def read_keys(environment: Iterable[str]) -> Keys:
-    """Return the keys of a node from the environment of its container."""
-    values = dict(line.partition("=")[::2] for line in environment)
-    for access, secret in _KEY_VARIABLES:
-        if values.get(access) and values.get(secret):
-            return Keys(values[access], values[secret])
-    return MINIO_DEFAULT_KEYS
+def _source(
+    values: Mapping[str, str], variable: str, mounts: Collection[str]
+) -> str | PurePosixPath | None:
+    """Return what a variable has, or else the file that `<variable>_FILE` names."""
+    name = values.get(f"{variable}_FILE")
+    if values.get(variable) or not name:
+        return values.get(variable)
+    path = SECRETS / name
+    is_there = {str(path), str(SECRETS)} & {*mounts}
+    return path if is_there or name not in _NAMES_OF_IMAGE else None
+
+
+def read_keys(sources: KeySources, folder: PurePath = SECRETS) -> Keys | None:
+    """Return the keys; None: there are no such files here, too.
+
+    Only secrets are read: a container must not name other files of the gateway.
+    """
+    found = [one if isinstance(one, str) else _secret(one, folder) for one in sources]
+    return Keys(*found) if all(found) else None
+
+
+def _secret(file: PurePosixPath, folder: PurePath) -> str:
+    try:
+        path = Path(file).resolve()
+        return path.read_text().strip() if path.is_relative_to(folder) else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def is_candidate(container: Container, selector: str, viewpoint: Viewpoint) -> bool:

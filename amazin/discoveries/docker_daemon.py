@@ -1,4 +1,4 @@
-"""The Docker daemon: connects to it, describes its failures, follows its events.
+"""The Docker daemon: connects to it, asks it, follows its events.
 
 Knows nothing of nodes. SDK: https://docker-py.readthedocs.io, the low-level client.
 """
@@ -16,9 +16,15 @@ from typing import Any
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
+from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
+from amazin.discoveries.docker_endpoint import Endpoint
+from amazin.discoveries.docker_ssh import CONNECT_SECONDS, SshAdapter
+
 DAEMON_TIMEOUT_SECONDS = 3
+FIRST_VERSION = "1.24"
+"""Of the API, for the question which versions there are."""
 CLOSE_SECONDS = 10.0
 """How long `close` waits for the thread to end."""
 EVENTS_PAUSE_SECONDS = 1.0
@@ -37,21 +43,44 @@ DAEMON_ERRORS = (
 )
 """The exceptions of the SDK and its libraries, and those for invalid responses."""
 
-Connect = Callable[[str], docker.APIClient]
+Connect = Callable[[], docker.APIClient]
 
 
-def connect_daemon(base_url: str) -> docker.APIClient:
+def connect_daemon(endpoint: Endpoint) -> docker.APIClient:
     """Return a client of the daemon, with a negotiated API version.
 
     Raises: one of DAEMON_ERRORS.
     """
-    scheme, _, path = base_url.partition("://")
-    if scheme == "unix":  # the SDK leaks a socket that can't be connected
+    if endpoint.socket:  # the SDK leaks a socket that can't be connected
         with closing(socket.socket(socket.AF_UNIX)) as attempt:
-            attempt.connect(path)
-    return docker.APIClient(
-        base_url=base_url, version="auto", timeout=DAEMON_TIMEOUT_SECONDS
+            attempt.settimeout(DAEMON_TIMEOUT_SECONDS)
+            attempt.connect(str(endpoint.socket))
+    if not endpoint.tls and not endpoint.is_ssh:
+        return _client(endpoint, "auto")
+    # The SDK asks for the version before it can be told how to reach the daemon.
+    with closing(_client(endpoint, FIRST_VERSION)) as asking:
+        version = asking.version(api_version=False)["ApiVersion"]
+    return _client(endpoint, version)
+
+
+def _client(endpoint: Endpoint, version: str) -> docker.APIClient:
+    if endpoint.is_ssh:
+        client = docker.APIClient(
+            base_url="http://localhost:80", version=version, timeout=CONNECT_SECONDS
+        )
+        client.trust_env = False
+        client.mount("http://", SshAdapter(endpoint.url, CONNECT_SECONDS))
+        return client
+    client = docker.APIClient(
+        base_url=endpoint.url,
+        version=version,
+        timeout=DAEMON_TIMEOUT_SECONDS,
+        tls=endpoint.tls or False,
     )
+    if endpoint.tls:  # else REQUESTS_CA_BUNDLE would take the place of its ca.pem
+        client.trust_env = False
+        client.proxies = get_environ_proxies(client.base_url)
+    return client
 
 
 def inspect(client: docker.APIClient, id_: str) -> Mapping[str, Any] | None:
@@ -66,17 +95,17 @@ def inspect(client: docker.APIClient, id_: str) -> Mapping[str, Any] | None:
     return inspection
 
 
-def describe(error: BaseException | None) -> str:
-    """Return a sentence, fit for clients, on what is wrong with the daemon."""
-    if isinstance(error, APIError):
-        return "The Docker daemon refuses to list the containers"
-    if not isinstance(error, (DockerException, requests.RequestException, OSError)):
-        return "The Docker daemon gives an answer that can't be read"
-    while error is not None:
-        if isinstance(error, PermissionError):
-            return "The gateway has no permission to ask the Docker daemon"
-        error = error.__cause__ or error.__context__
-    return "The Docker daemon does not answer"
+def is_rootless(client: docker.APIClient) -> bool:
+    """Whether the containers have a network that the machine itself can't reach.
+
+    False if a proxy refuses the question. Raises: one of DAEMON_ERRORS.
+    """
+    try:
+        info = client.info()
+    except APIError:
+        return False
+    options = info.get("SecurityOptions") or ()
+    return bool(info.get("Rootless")) or "name=rootless" in options  # Podman; Docker
 
 
 class DaemonEvents:
@@ -88,7 +117,7 @@ class DaemonEvents:
 
     def __init__(
         self,
-        connect: Callable[[], docker.APIClient],
+        connect: Connect,
         selector: str,
         pause_seconds: float = EVENTS_PAUSE_SECONDS,
     ) -> None:

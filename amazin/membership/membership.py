@@ -116,6 +116,7 @@ class Membership:
         self.roster_store = RosterStore(desired, wait_seconds, clock)
         problem = "The nodes are still being looked for"
         self._snapshot = Snapshot({}, RosterView({}), problem)
+        self._logged_problem = ""
         self._found: Sequence[NodeSpec] = ()
         self._inherited: list[Snapshot] = []
         self._reset()
@@ -308,7 +309,7 @@ class Membership:
             self._refresh_lock.release()
 
     def _read_list(self) -> None:
-        problem = ""
+        problem = detail = ""
         try:
             found = list(self._discovery.find())
             if len({spec.name for spec in found}) < len(found):
@@ -318,12 +319,13 @@ class Membership:
             self._adopt({spec.name: spec for spec in found})
             self._found = found
         except DiscoveryError as exc:
-            problem = str(exc)
+            problem, detail = str(exc), exc.detail or str(exc)
         except Exception as exc:  # a user's discovery may raise or return anything
-            problem = f"Discovery failed with {type(exc).__name__}"
+            problem = detail = f"Discovery failed with {type(exc).__name__}"
             log.debug("discovery failed", exc_info=True)
-        if problem and problem != self._snapshot.problem:
-            log.warning("the list of nodes can't be read: %s", problem)
+        if detail and detail != self._logged_problem:
+            log.warning("the list of nodes can't be read: %s", detail)
+        self._logged_problem = detail
         self._snapshot = replace(self._snapshot, problem=problem)
 
     def _adopt(self, found: Mapping[str, NodeSpec]) -> None:

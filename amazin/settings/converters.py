@@ -294,10 +294,14 @@ def agent_address(value: str) -> str:
 
 
 def docker_host(value: str) -> str:
-    """Accept the URL of a Docker daemon."""
-    if not re.fullmatch(r"(unix|tcp|http|https)://\S+", value):
+    """Accept the URL of a Docker daemon, as the `docker` command takes it."""
+    host = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9_.-]*)(:[0-9]{1,5})?"
+    user = r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?"
+    forms = rf"unix://\S+|(tcp|http|https)://{host}/?|ssh://{user}{host}/?"
+    if not re.fullmatch(forms, value):
         raise ValueError(
-            "expected unix:///path, tcp://host:port or http(s)://host:port"
+            "expected unix:///path, tcp://host:port, http(s)://host:port or "
+            "ssh://user@host"
         )
     return value
 

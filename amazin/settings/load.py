@@ -15,7 +15,8 @@ from amazin.logs import without_credentials
 from amazin.model.variables import refuse_quotes, refuse_variables
 from amazin.settings.checks import contradictions
 from amazin.settings.converters import DISCOVERIES, Given
-from amazin.settings.settings import RemovedSettings, Settings
+from amazin.settings.removed import RemovedSettings
+from amazin.settings.settings import Settings
 
 REMOVED: Mapping[str, Field[Any]] = {
     field.name: field for field in fields(RemovedSettings)

@@ -19,6 +19,7 @@ from amazin.settings.converters import Network, setting
 of_docker = partial(setting, only_for=("docker",))
 of_static = partial(setting, only_for=("static",))
 of_services = partial(setting, only_for=("consul", "dns"))
+of_keys = partial(setting, only_for=("consul", "dns", "docker"))
 of_agent = partial(setting, only_for=("consul", "registration"))
 of_registration = partial(setting, only_for=("registration",))
 MOST_OBJECT_BYTES = 5 * 2**30
@@ -62,8 +63,32 @@ class Settings:
     )
     docker_host: str = of_docker(
         converters.docker_host,
-        "unix:///var/run/docker.sock",
-        "Docker: URL of the daemon or of a read-only socket proxy.",
+        "",
+        "Docker: URL of the daemon or of a read-only socket proxy; by default that of "
+        "the context, or else `unix:///var/run/docker.sock`.",
+    )
+    docker_context: str = of_docker(
+        converters.name,
+        "",
+        "Docker: a context of the `docker` command; by default its current one.",
+    )
+    docker_tls_verify: bool = of_docker(
+        converters.flag,
+        False,
+        "Docker: whether `DOCKER_HOST` speaks TLS; the daemon is always verified then.",
+    )
+    docker_cert_path: str = of_docker(
+        converters.folder,
+        "",
+        "Docker: folder with `ca.pem`, `cert.pem` and `key.pem` for TLS; by default "
+        "`~/.docker`.",
+    )
+    docker_networks: tuple[str, ...] = of_docker(
+        converters.words,
+        "",
+        "Docker: networks over which nodes are reached, with commas, `*` for all; by "
+        "default those of the gateway's container, or all if it runs in none.",
+        is_list=True,
     )
     nodes: tuple[NodeSpec, ...] = of_static(
         converters.nodes,
@@ -97,11 +122,15 @@ class Settings:
         "DNS: name of the nodes; if it begins with `_`, of their SRV records.",
         only_for=("dns",),
     )
-    node_access_key: str = of_services(
-        converters.text, "", "Secret. Consul, DNS: the nodes' access key."
+    node_access_key: str = of_keys(
+        converters.text,
+        "",
+        "Secret. The nodes' access key: Consul, DNS; Docker, if they tell none.",
     )
-    node_secret_key: str = of_services(
-        converters.text, "", "Secret. Consul, DNS: the nodes' secret key."
+    node_secret_key: str = of_keys(
+        converters.text,
+        "",
+        "Secret. The nodes' secret key: Consul, DNS; Docker, if they tell none.",
     )
     node_use_ssl: bool = of_services(
         converters.flag, False, "Consul, DNS: whether the nodes speak HTTPS."
@@ -368,15 +397,3 @@ class Settings:
             self.minio_secret_access_key,
             region=self.minio_region,
         )
-
-
-@dataclass(frozen=True)
-class RemovedSettings:
-    """Settings of earlier versions; their defaults are accepted, and have no effect."""
-
-    server: str = setting(
-        converters.only("gunicorn", "granian was removed, gunicorn serves"),
-        "gunicorn",
-        "Removed: gunicorn serves; other servers can run `wsgi:app` (docs/servers.md).",
-        place="server.kind",
-    )

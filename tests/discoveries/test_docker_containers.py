@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from amazin.discoveries.docker_containers import (
-    MINIO_DEFAULT_KEYS,
+    SECRETS,
     Attachment,
     Container,
     Keys,
+    KeySources,
     Viewpoint,
     address_of,
     choose,
     group_of,
     has_doubtful_network,
     is_candidate,
-    own_container_id,
     read_container,
+    read_key_sources,
     read_keys,
     read_viewpoint,
     shared_attachments,
@@ -28,7 +30,7 @@ from amazin.discoveries.docker_containers import (
 
 OURS = Viewpoint("gateway", "shop", {"shop_default": "net-1"})
 HOST = Viewpoint()
-ID = "0123456789abcdef" * 4
+AWS_KEYS = ("AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=s")
 
 
 def container(
@@ -99,26 +101,23 @@ def test_the_own_container_says_project_and_networks(mode: str, networks: Any) -
         "HostConfig": {"NetworkMode": mode},
         "NetworkSettings": {"Networks": {"shop_default": {"NetworkID": "n"}}},
     }
-    assert read_viewpoint(inspected) == Viewpoint("gateway", "shop", networks)
+    assert read_viewpoint(inspected, inspected) == Viewpoint(
+        "gateway", "shop", networks
+    )
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            f"9 8 0:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4",
-            ID,
-        ),
-        (f"9 8 0:1 /x/containers/{ID}/resolv.conf /etc/resolv.conf rw - ext4", ID),
-        (f"9 8 0:1 /x/containers/{ID}/hosts /etc/hosts rw - ext4 /dev/vda rw", ID),
-        # The host's own view of a container:
-        (f"9 8 0:1 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm", None),
-        (f"9 8 0:1 /x/containers/{ID[1:]}/hostname /etc/hostname rw - ext4", None),
-        ("9 8 0:1 / / rw - ext4 /dev/vda rw", None),
-    ],
-)
-def test_own_container_id(line: str, expected: str | None) -> None:
-    assert own_container_id(f"1 0 0:0 / / rw\n{line}\n") == expected
+def test_the_networks_may_be_those_of_another_container() -> None:
+    own = {
+        "Id": "gateway",
+        "Config": {"Labels": None},
+        "HostConfig": {"NetworkMode": "container:vpn"},
+        "NetworkSettings": {"Networks": {}},
+    }
+    vpn = {
+        "HostConfig": {"NetworkMode": "shop_default"},
+        "NetworkSettings": {"Networks": {"shop_default": {"NetworkID": "n"}}},
+    }
+    assert read_viewpoint(own, vpn) == Viewpoint("gateway", "", {"shop_default": "n"})
 
 
 @pytest.mark.parametrize(
@@ -143,15 +142,89 @@ def test_own_container_id(line: str, expected: str | None) -> None:
             ["MINIO_ROOT_USER=half", "MINIO_ACCESS_KEY=a", "MINIO_SECRET_KEY=s"],
             Keys("a", "s"),
         ),
-        (["PATH=/bin", "EMPTY=", "NOTHING"], MINIO_DEFAULT_KEYS),
+        (["MINIO_ROOT_USER_FILE=no such file", *AWS_KEYS], Keys("a", "s")),
     ],
 )
 def test_keys_come_from_the_environment(environment: list[str], keys: Keys) -> None:
-    assert read_keys(environment) == keys
+    sources = read_key_sources({"Config": {"Env": environment}})
+    assert sources and read_keys(sources) == keys
+
+
+NAMES_OF_IMAGE = [
+    "MINIO_ROOT_USER_FILE=access_key",
+    "MINIO_ROOT_PASSWORD_FILE=secret_key",
+]
+FILES_OF_IMAGE = (SECRETS / "access_key", SECRETS / "secret_key")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sources"),
+    [
+        (["PATH=/bin", "EMPTY=", "NOTHING"], None),
+        (NAMES_OF_IMAGE, None),
+        ([NAMES_OF_IMAGE[0], "MINIO_ROOT_PASSWORD=p", *AWS_KEYS], ("a", "s")),
+        (
+            ["MINIO_ROOT_USER_FILE=user", "MINIO_ROOT_PASSWORD_FILE=/else/password"],
+            (SECRETS / "user", PurePosixPath("/else/password")),
+        ),
+        (
+            ["MINIO_ROOT_USER=u", "MINIO_ROOT_PASSWORD_FILE=password"],
+            ("u", SECRETS / "password"),
+        ),
+        (["MINIO_ROOT_USER=u", "MINIO_ROOT_PASSWORD=p", *NAMES_OF_IMAGE], ("u", "p")),
+    ],
+)
+def test_keys_may_be_in_files(environment: list[str], sources: Any) -> None:
+    assert read_key_sources({"Config": {"Env": environment}}) == sources
+
+
+@pytest.mark.parametrize(
+    ("mounts", "sources"),
+    [
+        (["/data", *map(str, FILES_OF_IMAGE)], FILES_OF_IMAGE),
+        (["/data", str(SECRETS)], FILES_OF_IMAGE),
+        (["/data", str(FILES_OF_IMAGE[0])], None),
+    ],
+)
+def test_the_usual_names_of_secrets_count_where_there_are_secrets(
+    mounts: list[str], sources: Any
+) -> None:
+    destinations = [{"Destination": mount} for mount in mounts]
+    inspected = {"Config": {"Env": NAMES_OF_IMAGE}, "Mounts": destinations}
+    assert read_key_sources(inspected) == sources
+
+
+def test_secrets_are_read_from_the_gateways_own_files(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    files = KeySources(*(PurePosixPath(folder / name) for name in ("user", "password")))
+    assert read_keys(files, folder) is None
+    (folder / "user").write_text("u\n")
+    (folder / "password").write_text("\n")
+    assert read_keys(files, folder) is None
+    (folder / "password").write_text("p\n")
+    assert read_keys(files, folder) == Keys("u", "p")
+    assert read_keys(files._replace(access_key="v"), folder) == Keys("v", "p")
+    (folder / "password").write_bytes(b"\xff")
+    assert read_keys(files, folder) is None
+
+
+@pytest.mark.parametrize("name", ["other", "secrets/../other", "secrets/link"])
+def test_a_container_names_no_other_files_of_the_gateway(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (tmp_path / "other").write_text("private")
+    (folder / "link").symlink_to(tmp_path / "other")
+    assert read_keys(KeySources("u", PurePosixPath(tmp_path, name)), folder) is None
 
 
 def test_keys_do_not_show_themselves() -> None:
-    assert "hidden" not in f"{Keys('hidden', 'hidden')!r} {Keys('hidden', 'hidden')}"
+    for kind in (Keys, KeySources):
+        assert (
+            "hidden" not in f"{kind('hidden', 'hidden')!r} {kind('hidden', 'hidden')}"
+        )
 
 
 @pytest.mark.parametrize(

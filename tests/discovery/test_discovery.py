@@ -13,7 +13,9 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
+from amazin.discoveries.docker_containers import Keys
 from amazin.discoveries.docker_daemon import DaemonEvents
+from amazin.discoveries.docker_endpoint import Endpoint
 from amazin.discoveries.folders import FolderDiscovery
 from amazin.discoveries.lists import NodesFileDiscovery, StaticDiscovery
 from amazin.errors import DiscoveryError, SettingsError
@@ -56,9 +58,12 @@ def on_host(daemon: FakeDaemon, tmp_path: Path) -> DockerDiscovery:
     return docker_discovery(daemon, tmp_path / "no mountinfo on this system")
 
 
-def docker_discovery(daemon: FakeDaemon, mountinfo: Path) -> DockerDiscovery:
+def docker_discovery(
+    daemon: FakeDaemon, mountinfo: Path, **more: Any
+) -> DockerDiscovery:
     connect: Any = daemon.connect
-    found = DockerDiscovery("amazin-node", 9000, "unix:///daemon", connect, mountinfo)
+    endpoint = Endpoint("unix:///daemon")
+    found = DockerDiscovery("amazin-node", 9000, endpoint, connect, mountinfo, **more)
     return closed_later(found)
 
 
@@ -161,12 +166,98 @@ def test_a_gateway_with_host_networking_takes_them_all(
     assert [spec.endpoint for spec in in_container.find()] == ["http://10.9.9.9:9000"]
 
 
-def test_a_gateway_in_another_daemons_container_takes_them_all(
+def test_a_gateway_in_another_daemons_container_takes_none(
     daemon: FakeDaemon, in_container: DockerDiscovery
 ) -> None:
     del daemon.inspections[GATEWAY_ID]
     daemon.add("c1", "amazin-node-1", NetworkSettings=in_network("any", "net-7"))
-    assert names(in_container.find()) == ["amazin-node-1"]
+    with pytest.raises(DiscoveryError, match="set DOCKER_NETWORKS"):
+        in_container.find()
+
+
+def test_networks_may_be_chosen(daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.existing_networks = ["net-1", "net-7"]
+    daemon.add("c1", "amazin-node-1", NetworkSettings=in_network("any", "net-7"))
+    daemon.add("c2", "amazin-node-2")
+    for networks, found in (
+        (["net-7"], ["amazin-node-1"]),
+        (["net-1-name"], ["amazin-node-2"]),
+        (["*"], ["amazin-node-1", "amazin-node-2"]),
+    ):
+        one = docker_discovery(daemon, tmp_path / "mountinfo", networks=networks)
+        assert names(one.find()) == found
+
+
+# Docker: addresses and keys
+
+
+def test_a_network_with_ipv6_alone(
+    daemon: FakeDaemon, in_container: DockerDiscovery
+) -> None:
+    networks = in_network("shop_default", "net-1", "")
+    networks["Networks"]["shop_default"]["GlobalIPv6Address"] = "fd00::2"
+    daemon.add("c1", "amazin-node-1", NetworkSettings=networks)
+    assert [spec.endpoint for spec in in_container.find()] == ["http://[fd00::2]:9000"]
+
+
+def test_a_node_without_an_address_is_warned_of(
+    daemon: FakeDaemon,
+    in_container: DockerDiscovery,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "amazin.discovery")
+    no_address = in_network("shop_default", "net-1", "")
+    daemon.add("c1", "amazin-node-1", NetworkSettings=no_address)
+    daemon.add("c2", "amazin-node-2", State="exited", NetworkSettings=no_address)
+    for _ in range(2):
+        assert [spec.endpoint for spec in in_container.find()] == [None, None]
+    assert caplog.messages == [
+        "container amazin-node-1: it runs without an address in a shared network"
+    ]
+
+
+OWN_KEYS = Keys("own", "keys")
+IN_FILES = ["MINIO_ROOT_USER_FILE=/run/secrets/no", "MINIO_ROOT_PASSWORD_FILE=no"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "default_keys", "keys"),
+    [
+        ([], None, ("minioadmin", "minioadmin")),
+        ([], OWN_KEYS, OWN_KEYS),
+        (IN_FILES, OWN_KEYS, OWN_KEYS),
+    ],
+)
+def test_keys_of_nodes_that_tell_none(
+    daemon: FakeDaemon,
+    tmp_path: Path,
+    environment: list[str],
+    default_keys: Keys | None,
+    keys: tuple[str, str],
+) -> None:
+    daemon.add("c1", "amazin-node-1")
+    daemon.inspections["c1"] = {"Config": {"Env": environment}}
+    no_mountinfo = tmp_path / "none"
+    (spec,) = docker_discovery(daemon, no_mountinfo, default_keys=default_keys).find()
+    assert (spec.access_key, spec.secret_key) == keys and spec.endpoint
+
+
+def test_keys_in_files_that_cannot_be_read(
+    daemon: FakeDaemon, on_host: DockerDiscovery, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "amazin.discovery")
+    daemon.add("c1", "amazin-node-1")
+    daemon.inspections["c1"] = {"Config": {"Env": IN_FILES}}
+    (spec,) = on_host.find()
+    assert (spec.name, spec.endpoint) == ("amazin-node-1", None)
+    assert "set NODE_ACCESS_KEY and NODE_SECRET_KEY" in caplog.text
+
+
+def test_the_settings_reach_the_discovery() -> None:
+    with pytest.raises(SettingsError, match="DOCKER_CERT_PATH"):
+        load_discovery(
+            Settings(docker_host="tcp://d:1", docker_cert_path="/no such folder")
+        )
 
 
 # Docker: changes
@@ -293,6 +384,7 @@ def test_a_failing_daemon_is_one_sentence_fit_for_clients(
     with pytest.raises(DiscoveryError, match=sentence) as caught:
         in_container.find()
     assert "/" not in str(caught.value)
+    assert caught.value.detail.startswith(f"{caught.value}: unix:///daemon: ")
     assert caught.value.__cause__ is error
 
 
@@ -357,7 +449,7 @@ def event(kind: str = "container", **attributes: str) -> dict[str, Any]:
 def listening_to(daemon: FakeDaemon, pause_seconds: float) -> DaemonEvents:
     connect: Any = daemon.connect
     events = DaemonEvents(
-        lambda: connect("unix:///daemon"), "amazin-node", pause_seconds
+        lambda: connect(Endpoint("unix:///daemon")), "amazin-node", pause_seconds
     )
     return closed_later(events)
 
@@ -550,7 +642,7 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path, blocked: str) -> None
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
-        (Settings(), DockerDiscovery),
+        (Settings(docker_context="default"), DockerDiscovery),
         (Settings(discovery="static", nodes=nodes("a=file:///a")), StaticDiscovery),
         (Settings(discovery="static", nodes_file="nodes"), NodesFileDiscovery),
         (Settings(discovery="folders"), FolderDiscovery),

@@ -23,6 +23,7 @@ import pytest
 from docker.errors import DockerException
 
 from amazin.discoveries.docker_daemon import DAEMON_ERRORS, DaemonEvents, connect_daemon
+from amazin.discoveries.docker_endpoint import Endpoint
 from amazin.errors import DiscoveryError
 from discovery import DockerDiscovery
 from tests.support.cleanup import closed_later
@@ -70,7 +71,7 @@ class Engine:
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
     try:
-        connect_daemon(BASE_URL).close()
+        connect_daemon(Endpoint(BASE_URL)).close()
         found = docker.DockerClient(base_url=BASE_URL, timeout=30)
         found.images.get(IMAGE)
     except DAEMON_ERRORS as exc:
@@ -107,7 +108,8 @@ def inside(
     """Return the discovery of a gateway in that container."""
     mountinfo = folder / "mountinfo"
     mountinfo.write_text(f"1 1 0:1 /containers/{gateway.id}/hosts /etc/hosts rw -\n")
-    found = DockerDiscovery(engine.selector, 9000, base_url, None, mountinfo)
+    endpoint = Endpoint(base_url)
+    found = DockerDiscovery(engine.selector, 9000, endpoint, None, mountinfo)
     return closed_later(found)
 
 
@@ -200,15 +202,61 @@ def test_a_gateway_on_the_host_takes_them_all(
     nodes = {"a": (engine.container("a", network), network)}
     nodes["b"] = (engine.container("b", other), other)
     no_mountinfo = tmp_path / "none"
-    on_host = DockerDiscovery(engine.selector, 9000, BASE_URL, None, no_mountinfo)
+    on_host = DockerDiscovery(
+        engine.selector, 9000, Endpoint(BASE_URL), None, no_mountinfo
+    )
     assert endpoints(closed_later(on_host)) == {
         name: f"http://{ip_of(*node)}:9000" for name, node in nodes.items()
     }
 
 
+@pytest.mark.parametrize("way", ["address", "cgroup", "userdata"])
+def test_the_gateway_finds_itself_in_other_ways(
+    engine: Engine, network: Any, tmp_path: Path, way: str
+) -> None:
+    """Files of the gateway's own are mounted in the place of Docker's."""
+    gateway = engine.container("gateway", network)
+    engine.container("a", network, start=False)
+    engine.container("b", engine.network("other"), start=False)
+    address = ip_of(gateway, network)
+    files = {
+        "root/.dockerenv": "",
+        "mountinfo": "1 1 0:1 /srv/hosts /etc/hosts rw -\n",
+        "net/fib_trie": f"|-- {address}\n   /32 host LOCAL\n",
+    }
+    if way == "cgroup":
+        files = {"cgroup": f"0::/system.slice/docker-{gateway.id}.scope\n"}
+    elif way == "userdata":
+        source = f"/overlay-containers/{gateway.id}/userdata/hostname"
+        files = {"mountinfo": f"1 1 0:1 {source} /etc/hostname rw -\n"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    endpoint = Endpoint(BASE_URL)
+    mountinfo = tmp_path / "mountinfo"
+    found = DockerDiscovery(engine.selector, 9000, endpoint, None, mountinfo)
+    assert endpoints(closed_later(found)) == {"a": None}
+
+
+def test_a_gateway_in_a_container_of_another_daemon_takes_none(
+    engine: Engine, network: Any, tmp_path: Path
+) -> None:
+    engine.container("a", network)
+    (tmp_path / "cgroup").write_text(f"0::/docker/{'0' * 64}\n")
+    endpoint = Endpoint(BASE_URL)
+    mountinfo = tmp_path / "mountinfo"
+    lost = DockerDiscovery(engine.selector, 9000, endpoint, None, mountinfo)
+    with pytest.raises(DiscoveryError, match="set DOCKER_NETWORKS"):
+        closed_later(lost).find()
+    chosen = DockerDiscovery(
+        engine.selector, 9000, endpoint, None, mountinfo, [network.name]
+    )
+    assert list(endpoints(closed_later(chosen))) == ["a"]
+
+
 def test_a_change_ends_the_wait_at_once(engine: Engine, network: Any) -> None:
     node = engine.container("a", network)
-    connect = partial(connect_daemon, BASE_URL)
+    connect = partial(connect_daemon, Endpoint(BASE_URL))
     events = closed_later(DaemonEvents(connect, engine.selector))
     events.wait(10)
     while events.changed.wait(1):  # what `since` still repeats

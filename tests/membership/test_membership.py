@@ -371,6 +371,19 @@ def test_a_problem_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("The daemon is away") == 1
 
 
+def test_operators_see_more_of_a_problem_than_clients(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    membership, discovery, _ = follow(A)
+    for detail in ("it is not at /socket", "it is at /socket, but deaf"):
+        discovery.error = DiscoveryError("The daemon is away", detail)
+        membership.refresh()
+        membership.refresh()
+        assert membership.snapshot().problem == "The daemon is away"
+        assert caplog.text.count(detail) == 1
+    assert "is away" not in caplog.text
+
+
 def test_keys_are_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     keys = {"access_key": "AKID", "secret_key": "hush"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from docker.errors import NotFound
 
+from amazin.discoveries.docker_endpoint import Endpoint
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -36,13 +37,15 @@ class FakeDaemon:
         self.summaries: list[dict[str, Any]] = []
         self.inspections: dict[str, dict[str, Any]] = {}
         self.existing_networks: list[str] = []
+        self.told: dict[str, Any] = {}
+        """What it tells of itself."""
         self.asked: list[str] = []
         self.error: Exception | None = None
         self.connected = self.closed = 0
         self.stream = FakeEvents()
 
-    def connect(self, base_url: str) -> FakeDaemon:
-        assert base_url == "unix:///daemon"
+    def connect(self, endpoint: Endpoint) -> FakeDaemon:
+        assert endpoint.url == "unix:///daemon"
         self.connected += 1
         self._fail()
         return self
@@ -50,21 +53,28 @@ class FakeDaemon:
     def close(self) -> None:
         self.closed += 1
 
-    def containers(self, *, all: bool, filters: Any) -> Any:  # noqa: A002
-        assert (all, filters) == (True, {"name": "amazin-node"})
+    def containers(self, *, all: bool = False, filters: Any = None) -> Any:  # noqa: A002
         self._fail()
+        if not all:
+            return [one for one in self.summaries if one["State"] == "running"]
+        assert filters == {"name": "amazin-node"}
         return self.summaries
 
     def inspect_container(self, id_: str) -> dict[str, Any]:
         self.asked.append(id_)
         self._fail()
-        if id_ not in self.inspections:
+        known = [whole for whole in self.inspections if whole.startswith(id_)]
+        if not known:
             raise NotFound("No such container")
-        return self.inspections[id_]
+        return self.inspections[id_ if id_ in known else known[0]]
+
+    def info(self) -> dict[str, Any]:
+        self._fail()
+        return self.told
 
     def networks(self) -> list[dict[str, str]]:
         self.asked.append("networks")
-        return [{"Id": id_} for id_ in self.existing_networks]
+        return [{"Id": id_, "Name": f"{id_}-name"} for id_ in self.existing_networks]
 
     def events(self, *, since: int, filters: Any, decode: bool) -> FakeEvents:
         assert decode and abs(since - time.time()) < 10
