@@ -283,7 +283,7 @@ def later(
     found = []
     for away in dict.fromkeys(views(site, bad)):
         with site.gateway(away) as gateway:
-            found.append(in_parallel(gateway.read, names))
+            found.append(in_parallel(gateway.read_later, names))
     return [list(seen) for seen in zip(*found, strict=True)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from amazin.cluster.cluster import Cluster
-from amazin.errors import NoSuchKeyError
+from amazin.errors import NodeUnreachableError, NoSuchKeyError
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import DesiredNodes
 from amazin.model.node_specs import NodeSpec, TimeLimits
@@ -33,6 +33,7 @@ from tests.support.faulty import (
     FaultyProxy,
 )
 from tests.support.memory_s3 import Request
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.world import read, stream
 
 T = TypeVar("T")
@@ -67,6 +68,20 @@ class Gateway:
             return read(self.cluster.get(name))
         except NoSuchKeyError:
             return None
+
+    def read_later(self, name: ObjectName) -> bytes | None:
+        """Return an object's bytes; None: there is none.
+
+        A busy machine makes a healthy node so slow that it is skipped for a while.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self.read(name)
+            except NodeUnreachableError:
+                if not self.skipped or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def put(self, name: ObjectName, body: bytes) -> None:
         """Store an object."""
