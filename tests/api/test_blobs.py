@@ -26,6 +26,7 @@ from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 from tests.support.answers import told
 from tests.support.app import Answer, Content, Input, call, make_app
+from tests.support.waiting import within_a_second
 
 BODY = b"a cat, as a JPEG"
 ID = hashlib.sha1(BODY).hexdigest()
@@ -72,10 +73,11 @@ def test_what_is_uploaded_comes_back_under_its_sha1(
     assert answer.status == 200
     expected = f'{{"id":"{blob_id}","status":"OK","size":{len(body)}}}'
     assert answer.body.decode() == expected
-    fetched = call(app, "GET", f"/fetch/{blob_id}")
+    fetched, head = within_a_second(
+        lambda: [call(app, method, f"/fetch/{blob_id}") for method in ("GET", "HEAD")]
+    )
     assert (fetched.status, fetched.body) == (200, body)
     assert fetched.headers["Content-Length"] == str(len(body))
-    head = call(app, "HEAD", f"/fetch/{blob_id}")
     assert (head.status, head.body) == (200, b"")
     for name in ("Content-Length", "ETag", "Content-Type", "Last-Modified"):
         assert head.headers[name] == fetched.headers[name]

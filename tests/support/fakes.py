@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -87,6 +88,7 @@ class FakeDisk:
         error = self.failures.popleft() if self.failures else None
         error = error or self.failing
         if isinstance(error, NodeError):
+            error = copy(error)  # or another thread would change its node
             error.node = ""  # or one that failed before would have told it
         if error:
             raise error

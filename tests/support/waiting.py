@@ -18,3 +18,16 @@ def await_that(ask: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
         assert time.monotonic() < deadline, f"still {answer!r}"
         time.sleep(POLL_SECONDS)
     return answer
+
+
+def within_a_second(look: Callable[[], T]) -> T:
+    """Return the first result that no new second interrupts.
+
+    Last-Modified of what was stored a moment ago changes with the second.
+    """
+    for _ in range(100):
+        second = int(time.time())
+        found = look()
+        if int(time.time()) == second:
+            return found
+    raise AssertionError("a look takes too long")
