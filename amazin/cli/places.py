@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from collections.abc import Sequence
@@ -175,10 +176,13 @@ def refuse_same_targets(ways: Sequence[Way]) -> None:
     """Raises: MistakeError: one copy would overwrite another one."""
     taken: dict[str, str] = {}
     for way in ways:
-        if way.target in taken:
-            sources = f"{printable(taken[way.target])} and {printable(way.source)}"
+        target = way.target
+        if way.kind is Kind.DOWNLOAD:
+            target = os.path.realpath(target)  # links of two names lead to one file
+        if target in taken:
+            sources = f"{printable(taken[target])} and {printable(way.source)}"
             raise MistakeError(f"{sources} would both be {printable(way.target)}")
-        taken[way.target] = way.source
+        taken[target] = way.source
 
 
 def address_for(name: str, address: str | None) -> str:

@@ -204,7 +204,7 @@ class Trees:
 
     def _fetch(self, root: Path, entry: StoredObject, rest: str) -> bool:
         """Fetch one object; False: its file was here already."""
-        target = place_of(root, rest)
+        target = place_of(root, rest, self._copier.is_move)
         bucket = as_tree(self._way.source)[0]
         way = Way(Kind.DOWNLOAD, f"{bucket}/{entry.key}", str(target))
         if is_same(target, entry):
@@ -302,20 +302,29 @@ def why_not(path: Path, root: str) -> str:
     return "" if is_file else "no ordinary file"
 
 
-def place_of(root: Path, name: str) -> Path:
+def place_of(root: Path, name: str, is_move: bool = False) -> Path:
     """Return the path of the file for an object, below `root`, which has no links.
 
-    Raises: ClientError: the name is no path, or a link leads out of `root`.
+    `is_move`: by links two objects could be one file, which would lose one of them.
+
+    Raises: ClientError: the name is no path here, or a link leads out of `root`, or
+        anywhere if it is a move.
     """
     segments = name.split("/")
     if "\0" in name or {"", ".", ".."}.intersection(segments):
         raise ClientError("Refused: its key is no path below the folder")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise ClientError("Refused: no file here can have its name") from None
     if name.endswith(PARTIAL_SUFFIX):
         raise ClientError("Refused: its key looks like a download that is not complete")
     target = root.joinpath(*segments)
     parent = Path(os.path.realpath(target.parent))
     if not parent.is_relative_to(root):
         raise ClientError("Refused: a link on its way leads out of the folder")
+    if is_move and parent != target.parent:
+        raise ClientError("Refused: on its way is a link, which only cp follows")
     return target
 
 

@@ -119,6 +119,17 @@ def test_what_a_shell_put_last_is_not_taken_for_the_key(
     assert server.lines == ["PUT /objects/photos/b"]
 
 
+@pytest.mark.parametrize("command", ["cp", "mv"])
+def test_two_names_of_one_file_are_refused_before(
+    command: str, place: Path, gateway: Gateway
+) -> None:
+    make(place, "t/b")
+    (place / "t/a").symlink_to("b")
+    server = gateway()
+    found = run(server, command, "photos/a", "photos/b", "./t", code=2)
+    assert found.stderr == "photos/a and photos/b would both be t/b\n"
+
+
 def test_several_objects_are_fetched_into_a_folder(
     place: Path, gateway: Gateway
 ) -> None:
@@ -370,6 +381,17 @@ def test_a_prefix_is_moved_here(place: Path, gateway: Gateway) -> None:
         "DELETE /objects/photos/p/a",
         "DELETE /objects/photos/p/b",
     ]
+
+
+def test_no_link_makes_one_file_of_two_objects(place: Path, gateway: Gateway) -> None:
+    page = json_reply([info("p/link/a", BODY), info("p/sub/a", OTHER)])
+    (place / "t/sub").mkdir(parents=True)
+    (place / "t/link").symlink_to("sub")
+    server = gateway(page, content(OTHER), described(OTHER), DONE)
+    found = run(server, "mv", "-r", "photos/p", "./t", "--jobs", "1", code=1)
+    assert found.stderr.startswith("photos/p/link/a: Refused: on its way is a link")
+    assert (place / "t/sub/a").read_bytes() == OTHER
+    assert writes(server) == ["DELETE /objects/photos/p/sub/a"]
 
 
 # Dry runs

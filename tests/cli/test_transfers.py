@@ -768,7 +768,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("key", HOSTILE)
+@pytest.mark.parametrize("key", [*HOSTILE, "no locale has \ud800"])
 def test_a_key_that_leads_elsewhere_is_no_path(key: str, place: Path) -> None:
     with pytest.raises(ClientError, match="Refused"):
         place_of(place, key)
