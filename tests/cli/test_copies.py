@@ -449,8 +449,11 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would(
         ("[!ab].x", ["c.x"], ["a.x"]),
         ("*.{jpg,png}", ["a.jpg", "b/a.png"], ["a.gif", "a.{jpg,png}"]),
         ("a.b+(c)", ["a.b+(c)"], ["axb+(c)", "a.bb(c)"]),
-        ("[", ["["], ["a"]),
-        ("{a", ["{a"], ["a"]),
+        ("[^ab].x", ["c.x"], ["a.x", "b.x"]),
+        ("[a&&b|~[]", ["&", "["], ["x"]),
+        (r"\[a\]\*\{", ["[a]*{"], ["a*{", "[a]b{"]),
+        (r"\\*", ["\\", r"\a"], ["a"]),
+        ("{,.}a{*,?}/", ["a/b", ".abc/d"], ["b/a"]),
         ("a\nb", ["a\nb"], ["a"]),
         (r"a\x2d*", [r"a\x2db"], ["a-b"]),
     ],
@@ -460,6 +463,19 @@ def test_what_a_pattern_matches(
 ) -> None:
     found = pattern_of(pattern)
     assert [name for name in matching + other if found.fullmatch(name)] == matching
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "/", "[z-a]", "[!]", "[^]", "[a", "{a,{b,c}}", "{a", "a}", "[]"]
+)
+@pytest.mark.parametrize("option", ["--include", "--exclude"])
+def test_what_is_no_pattern_excludes_nothing_by_mistake(
+    option: str, pattern: str, gateway: Gateway
+) -> None:
+    server = gateway()
+    found = run(server, "rm", "-r", "photos", option, pattern, "--yes", code=2)
+    assert "is no pattern like" in found.stderr
+    assert server.asked == []
 
 
 SELECT = ["--include", "*.jpg", "--include", "/top/", "--exclude", "tmp/"]
