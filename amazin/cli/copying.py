@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amazin.cli.options import doubtful, with_hints
+from amazin.cli.common import FailureError
+from amazin.cli.options import doubts, with_hints
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
@@ -43,6 +44,9 @@ class Copier:
             self.display.noting(way.address, way.local),
             self.display.bar(shown, None) as show,
         ):
+            if self.is_dry and way.kind is not Kind.UPLOAD:
+                with with_hints(self.client, source=way.source):
+                    self.client.inspect(way.source)
             stored = self.copy(way, show)
             if stored and way.kind is Kind.DOWNLOAD:
                 remove_leftovers(Path(os.path.realpath(way.target)))
@@ -183,16 +187,25 @@ class Pieces:
         return piece
 
 
-def make_bucket_for(copier: Copier, bucket: str) -> bool:
-    """Make a bucket, unless it exists; return whether it would be made, in a dry run.
+def make_bucket_for(copier: Copier, way: Way, is_wanted: bool) -> bool:
+    """Make the bucket of the target, unless it exists or is not wanted.
 
-    Raises: ClientError.
+    Return whether it would be made, in a dry run.
+
+    Raises: FailureError: there is none, in a dry run. ClientError.
     """
+    bucket, slash, _ = way.target.partition("/")
     if not copier.is_dry:
-        copier.client.make_bucket(bucket)
+        if is_wanted:
+            copier.client.make_bucket(bucket)
         return False
-    if copier.client.has_bucket(bucket):
+    has_none = way.kind is Kind.DOWNLOAD or not (slash or is_wanted)  # here, or an id
+    if has_none or copier.client.has_bucket(bucket):
         return False
+    if not is_wanted:
+        raise FailureError(
+            f"There is no such bucket; --make-bucket makes {printable(bucket)}"
+        )
     copier.display.print(f"Would make the bucket {printable(bucket)}")
     return True
 
@@ -203,8 +216,8 @@ def make_bucket_for(copier: Copier, bucket: str) -> bool:
 def warn_of_headers(copier: Copier) -> None:
     """Tell of headers that perhaps were not kept, if anything was stored."""
     is_stored = copier.display.done and not copier.is_dry
-    for name in doubtful(copier.headers) if is_stored else ():
-        copier.display.warn(f"{name} is kept only if METADATA_HEADERS there names it")
+    for sentence in doubts(copier.headers) if is_stored else ():
+        copier.display.warn(sentence)
 
 
 def is_output(file: str) -> bool:

@@ -128,8 +128,9 @@ def run(
     has_bars = not is_dry and not is_shown(ways[0].target)
     with Display(quiet, has_bars) as display:
         copier = Copier(client, display, headers, is_move, is_dry)
-        bucket = ways[0].target.partition("/")[0]
-        is_missing = make_bucket and make_bucket_for(copier, bucket)
+        is_missing = False
+        if make_bucket or not recursive:  # trees look at it themselves
+            is_missing = make_bucket_for(copier, ways[0], make_bucket)
         if recursive:
             Trees(copier, ways[0], jobs, selection, is_missing).run()
         for way in () if recursive else ways:

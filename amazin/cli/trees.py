@@ -12,14 +12,14 @@ from typing import TypeVar
 
 from amazin.cli.common import FailureError, MistakeError
 from amazin.cli.copying import Copier
-from amazin.cli.options import as_tree, with_hints
+from amazin.cli.options import as_tree, object_at, with_hints
 from amazin.cli.patterns import ALL, Selection
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.files import is_same
 from amazin.client.objects import StoredObject
 from amazin.client.partial import PARTIAL_SUFFIX, has_leftovers, remove_leftovers
-from amazin.errors import ClientError, RefusedError
+from amazin.errors import ClientError
 from amazin.model.names import printable
 from amazin.units import counted
 from amazin.workers import for_each
@@ -143,20 +143,11 @@ class Trees:
             if old is None or not is_same(path, old):
                 self._copier.copy(way, show)
                 return True
-        if self._copier.is_move and not self._copier.is_dry:
-            self._copier.remove_source(way, seen)
-        return False
+        return self._skip(way, seen)
 
     def _stored(self, address: str) -> StoredObject | None:
         """Return what is at an address already. Raises: ClientError."""
-        if self._is_new:
-            return None
-        try:
-            return self._client.head(address)
-        except RefusedError as exc:
-            if exc.status == 404:
-                return None
-            raise
+        return None if self._is_new else object_at(self._client, address)
 
     # From the store
 
@@ -221,10 +212,12 @@ class Trees:
             remove_leftovers(target)
         return True
 
-    def _skip(self, way: Way, entry: StoredObject) -> bool:
+    def _skip(self, way: Way, seen: os.stat_result | StoredObject) -> bool:
         """Return False; a move removes what was copied already."""
-        if self._copier.is_move and not self._copier.is_dry:
-            self._copier.remove_source(way, entry)
+        if self._copier.is_move and self._copier.is_dry:
+            self._copier.copy(way, no_show)
+        elif self._copier.is_move:
+            self._copier.remove_source(way, seen)
         return False
 
     # Within the store

@@ -400,13 +400,23 @@ def test_no_link_makes_one_file_of_two_objects(place: Path, gateway: Gateway) ->
 @pytest.mark.parametrize(
     ("words", "answers", "says"),
     [
-        ("put a b photos/", [], "Would store a as photos/a"),
+        ("put a b photos/", [reply(200)], "Would store a as photos/a"),
         ("put a photos/ --make-bucket", [MISSING], "Would make the bucket photos"),
-        ("get photos/x", [], "Would fetch photos/x as x"),
-        ("cp a photos/", [], "Would store a as photos/a"),
-        ("mv a photos/", [], "Would move a as photos/a"),
-        ("cp photos/x ./x", [], "Would fetch photos/x as ./x"),
-        ("cp amazin:photos/x amazin:b/", [], "Would copy photos/x as b/x"),
+        ("put a cat1", [], "Would store a as cat1"),
+        ("get photos/x", [described(BODY)], "Would fetch photos/x as x"),
+        ("cp a photos/", [reply(200)], "Would store a as photos/a"),
+        ("mv a photos/", [reply(200)], "Would move a as photos/a"),
+        ("cp photos/x ./x", [described(BODY)], "Would fetch photos/x as ./x"),
+        (
+            "cp amazin:photos/x amazin:b/",
+            [reply(200), described(BODY)],
+            "Would copy photos/x as b/x",
+        ),
+        (
+            "mv -r t photos",
+            [json_reply([info("c")]), described(b"t/c")],
+            "Would move t/c",
+        ),
         ("cp -r t photos", [json_reply([])], "Would store 1 object, 0 are there"),
         ("mv -r t photos --make-bucket", [MISSING], "Would move t/c as photos/c"),
         (
@@ -416,7 +426,7 @@ def test_no_link_makes_one_file_of_two_objects(place: Path, gateway: Gateway) ->
         ),
         ("rm photos/x", [described(BODY)], "Would remove photos/x"),
         ("rm -r photos", [json_reply([info("x")])], "Would remove photos/x"),
-        ("rb photos", [], "Would remove the bucket photos"),
+        ("rb photos", [json_reply([])], "Would remove the bucket photos"),
         ("rb --force photos", [json_reply([info("x")])], "Would remove photos/x"),
     ],
 )
@@ -430,6 +440,27 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would(
     assert says in found.stdout
     assert writes(server) == []
     assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "answers", "says"),
+    [
+        ("put a photos/", [MISSING], "no such bucket; --make-bucket makes photos"),
+        ("get photos/x", [MISSING, json_reply([])], "no such object"),
+        ("mv photos/x ./x", [MISSING, json_reply([])], "no such object"),
+        ("cp amazin:b/x amazin:c/", [MISSING], "no such bucket"),
+        ("rb photos", [json_reply([info("x")])], "not empty"),
+    ],
+)
+def test_a_dry_run_fails_where_the_run_would(
+    words: str, answers: list[Reply], says: str, place: Path, gateway: Gateway
+) -> None:
+    make(place, "a")
+    server = gateway(*answers)
+    found = run(server, *words.split(), "--dry-run", code=1)
+    assert says in found.stderr
+    assert "Would" not in found.stdout
+    assert writes(server) == []
 
 
 # Patterns
@@ -563,6 +594,12 @@ def test_the_properties_of_objects_are_shown(gateway: Gateway) -> None:
     told = json.loads(found.stdout)
     assert told["headers"]["Content-Type"] == told["content_type"] == "image/jpeg"
     assert found.stderr == "photos/nix: There is no such object\n"
+
+
+def test_an_object_has_a_size_too(gateway: Gateway) -> None:
+    server = gateway(json_reply([]), described(BODY))
+    found = json.loads(run(server, "du", "photos/a", "--json").stdout)
+    assert found == {"place": "photos/a", "objects": 1, "bytes": len(BODY)}
 
 
 def test_sizes_are_summed_up(gateway: Gateway) -> None:

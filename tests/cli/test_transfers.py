@@ -109,11 +109,18 @@ def test_put_tells_of_headers_that_only_some_gateways_keep(
 ) -> None:
     (place / "a").write_bytes(BODY)
     server = gateway(store)
-    given = ("X-Owner: me", "x-meta-a: b", "X-Amz-Meta-A: b", "X-Amz-Checksum-Sha1: x")
+    given = (
+        "X-Owner: me",
+        "x-meta-a: b",
+        "X-Amz-Meta-A: b",
+        "X-Amz-Checksum-Sha1: x",
+        "Color: red",
+    )
     words = [word for header in given for word in ("--header", header)]
     found = run(server, "put", "a", "photos/a", "--quiet", *words)
     assert found.stderr.splitlines() == [
-        "X-Owner is kept only if METADATA_HEADERS there names it"
+        "X-Owner is kept only if METADATA_HEADERS there names it",
+        "Color is not kept: X-Meta-Color would be",
     ]
 
 
@@ -584,6 +591,12 @@ def test_below_a_prefix_everything_is_removed_after_asking(gateway: Gateway) -> 
     assert "photos/2026/b: Too few" in found.stderr
     assert "prefix=2026%2F" in server.lines[0]
     assert json.loads(server.asked[1].body) == {"keys": ["2026/a", "2026/b"]}
+
+
+def test_an_object_is_not_taken_for_an_empty_prefix(gateway: Gateway) -> None:
+    server = gateway(json_reply([]), reply(200, headers=['ETag: "x"']))
+    found = run(server, "rm", "-r", "photos/a.jpg", "--yes", code=1)
+    assert "it is an object: rm without -r" in found.stderr
 
 
 @pytest.mark.parametrize("option", ["--yes", "-y", "--force", "-f"])
