@@ -41,8 +41,8 @@ def sum_of(client: GatewayClient, place: str, selection: Selection) -> Sum:
             found.objects += 1
             found.bytes += entry.size
     is_empty = not (found.objects or selection)
-    if entry := lone_object(client, bucket, prefix) if is_empty else None:
-        return Sum(f"{bucket}/{entry.key}", 1, entry.size)
+    if is_empty and (alone := lone_object(client, bucket, prefix)):
+        return Sum(f"{bucket}/{alone.key}", 1, alone.size)
     return found
 
 
