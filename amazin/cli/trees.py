@@ -215,7 +215,8 @@ class Trees:
     def _skip(self, way: Way, seen: os.stat_result | StoredObject) -> bool:
         """Return False; a move removes what was copied already."""
         if self._copier.is_move and self._copier.is_dry:
-            self._copier.copy(way, no_show)
+            name = printable(way.source)
+            self._display.print(f"Would remove {name}: it is there already")
         elif self._copier.is_move:
             self._copier.remove_source(way, seen)
         return False
