@@ -415,7 +415,7 @@ def test_no_link_makes_one_file_of_two_objects(place: Path, gateway: Gateway) ->
         (
             "mv -r t photos",
             [json_reply([info("c")]), described(b"t/c")],
-            "Would move t/c",
+            "Would remove t/c: ",
         ),
         ("cp -r t photos", [json_reply([])], "Would store 1 object, 0 are there"),
         ("mv -r t photos --make-bucket", [MISSING], "Would move t/c as photos/c"),
