@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from amazin.cli.common import MistakeError, as_rate
 from amazin.cli.patterns import ANY_NAME, Selection, as_patterns, matches
@@ -49,6 +50,7 @@ def gateway_options(command: Command) -> Command:
     def call(
         url: str, token: str | None, limit_rate: float | None = None, **rest: Any
     ) -> object:
+        check_arguments(click.get_current_context())
         return command(client=new_client(url, token, limit_rate), **rest)
 
     for option in (
@@ -70,6 +72,20 @@ def gateway_options(command: Command) -> Command:
     ):
         option(call)
     return call
+
+
+def check_arguments(context: click.Context) -> None:
+    """Check that no argument is empty: a variable of a shell is perhaps not set.
+
+    An empty path would be the current folder. Raises: MistakeError.
+    """
+    for argument in context.command.params:
+        name = argument.name or ""
+        value = context.params.get(name)
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        is_empty = "" in (value if isinstance(value, tuple) else (value,))
+        if isinstance(argument, click.Argument) and is_given and is_empty:
+            raise MistakeError(f"{argument.make_metavar(context)} is empty")
 
 
 def new_client(url: str, token: str | None, rate: float | None) -> GatewayClient:

@@ -130,6 +130,27 @@ def test_two_names_of_one_file_are_refused_before(
     assert found.stderr == "photos/a and photos/b would both be t/b\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["mv", "-r", "", "photos"], "SOURCE..."),
+        (["cp", "-r", "photos", ""], "TARGET"),
+        (["put", "a", ""], "FILE... [KEY]"),
+        (["get", "photos/a", ""], "[FILE]"),
+        (["rm", "photos/a", ""], "KEY..."),
+        (["du", ""], "[BUCKET[/PREFIX]]..."),
+        (["ls", ""], "[BUCKET[/PREFIX]]"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(
+    words: list[str], name: str, place: Path, gateway: Gateway
+) -> None:
+    make(place, "a", "photos/b")
+    server = gateway()
+    assert run(server, *words, code=2).stderr == f"{name} is empty\n"
+    assert server.asked == []
+
+
 def test_several_objects_are_fetched_into_a_folder(
     place: Path, gateway: Gateway
 ) -> None:
