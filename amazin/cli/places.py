@@ -206,7 +206,7 @@ def check_source(file: str) -> None:
     except OSError as exc:
         raise MistakeError(f"{printable(str(path))}: {exc.strerror}") from exc
     if stat.S_ISDIR(found.st_mode):
-        raise MistakeError(f"{printable(str(path))} is a folder: amazin cp -r takes it")
+        raise MistakeError(f"{printable(str(path))} is a folder: cp -r or mv -r")
 
 
 def file_for(address: str, file: str | None) -> str:

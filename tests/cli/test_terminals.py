@@ -98,10 +98,11 @@ def test_no_color_is_obeyed(gateway: Gateway, tmp_path: Path) -> None:
     assert not COLOUR.search(shown)
 
 
+@pytest.mark.parametrize("term", ["dumb", ""])
 def test_a_terminal_without_cursor_codes_gets_none(
-    gateway: Gateway, tmp_path: Path
+    term: str, gateway: Gateway, tmp_path: Path
 ) -> None:
-    assert at_terminal(gateway(content(BODY)), tmp_path, TERM="dumb") == b""
+    assert at_terminal(gateway(content(BODY)), tmp_path, TERM=term) == b""
 
 
 def test_what_is_closed_is_no_terminal(gateway: Gateway, tmp_path: Path) -> None:
