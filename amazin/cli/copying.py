@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -145,6 +147,12 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
             copy(stream, sys.stdout.buffer, show)
         sys.stdout.buffer.flush()
         return stream.info
+    number = descriptor_of(file)
+    if number is not None:
+        opened = os.fdopen(inherited(number), "wb")
+        with opened, client.get(address) as stream:
+            copy(stream, opened, show)
+        return stream.info
     path = Path(file)
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         with client.get(address) as stream, path.open("wb", buffering=0) as device:
@@ -152,6 +160,27 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
         return stream.info
     path = Path(os.path.realpath(file))  # a link is not replaced
     return download(client, address, path, show)
+
+
+def descriptor_of(file: str) -> int | None:
+    """Return the descriptor that a path stands for, as `/dev/stdout`; None: it is none.
+
+    Such a file is not replaced, nor opened anew: the shell goes on behind what is
+    written.
+    """
+    name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(file, file)
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", name)
+    return int(match[1]) if match else None
+
+
+def inherited(number: int) -> int:
+    """Return a copy of a descriptor that the shell has opened.
+
+    Where it has not, one of our own may have the number. Raises: OSError.
+    """
+    if not os.get_inheritable(number):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return os.dup(number)
 
 
 def carry(

@@ -10,6 +10,7 @@ import click
 from amazin.cli.common import MistakeError, as_files, examples
 from amazin.cli.copying import (
     Copier,
+    descriptor_of,
     is_shown,
     make_bucket_for,
     print_done,
@@ -162,5 +163,5 @@ def check_way(
         if way.local and not (path.is_file() or path.is_dir() or not path.exists()):
             name = printable(way.local)
             raise MistakeError(f"{name} is no ordinary file: cp copies it")
-        if STANDARD in (way.source, way.target):
+        if STANDARD in (way.source, way.target) or descriptor_of(way.local) is not None:
             raise MistakeError("- can't be moved: cp copies it")
