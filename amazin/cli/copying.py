@@ -18,7 +18,7 @@ from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, copy, download, upload
 from amazin.client.objects import StoredObject
-from amazin.client.partial import remove_leftovers
+from amazin.client.partial import remove_leftovers, sync_folder
 from amazin.client.streams import ObjectStream
 from amazin.errors import ClientError, DamagedError, LocalError, RefusedError
 from amazin.model.names import printable
@@ -119,6 +119,7 @@ class Copier:
             else:
                 stored = fetch(self.client, way.source, way.target, show)
         if self.is_move:
+            sync_folder(Path(os.path.realpath(way.target)).parent)
             self.remove_source(way, stored)
         return stored
 

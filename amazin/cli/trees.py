@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -157,10 +158,17 @@ class Trees:
         Raises: FailureError: there is no object with the prefix.
         """
         folder = Path(self._way.target)
+        is_new = not folder.exists()
         if not self._copier.is_dry:
             folder.mkdir(parents=True, exist_ok=True)
         root = Path(os.path.realpath(folder))
-        return self._each_object(partial(self._fetch, root))
+        try:
+            return self._each_object(partial(self._fetch, root))
+        except (ClientError, FailureError):
+            if is_new:
+                with suppress(OSError):  # it holds something
+                    folder.rmdir()
+            raise
 
     def _each_object(self, step: Callable[[StoredObject, str], bool]) -> int:
         """Do a step for each object of the source, and the rest of its key.

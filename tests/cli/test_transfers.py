@@ -842,9 +842,10 @@ def test_a_name_that_is_not_utf_8_is_told(place: Path, gateway: Gateway) -> None
     assert server.lines[1] == "PUT /objects/photos/b"
 
 
-def test_nothing_below_a_prefix_is_an_error(gateway: Gateway) -> None:
+def test_nothing_below_a_prefix_is_an_error(place: Path, gateway: Gateway) -> None:
     found = run(gateway(json_reply([])), "cp", "-r", "photos/nix", "./t", code=1)
     assert "nothing below photos/nix/" in found.stderr
+    assert list(place.iterdir()) == []
 
 
 # All
