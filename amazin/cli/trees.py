@@ -124,7 +124,7 @@ class Trees:
             target = f"{bucket}/{prefix}{name}"
             return self._store(Way(Kind.UPLOAD, str(folder / name), target), name)
 
-        return self._each(names, lambda name: (name, name), store)
+        return self._each(names, lambda name: (name, str(folder / name)), store)
 
     def _look_at(self, bucket: str, prefix: str) -> None:
         """Find out whether there is anything below the target. Raises: ClientError."""
