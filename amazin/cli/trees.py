@@ -88,7 +88,8 @@ class Trees:
         left = self._display.done - count
         verb = self._copier.verb(kind)
         done = f"{verb} {counted(count, 'object')}"
-        were = "are" if self._copier.is_dry else "were"
+        verbs = ("is", "are") if self._copier.is_dry else ("was", "were")
+        were = verbs[left != 1]
         self._display.print(f"{done}, {left} {were} there already")
 
     def _each(

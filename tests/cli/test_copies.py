@@ -275,7 +275,7 @@ def test_a_prefix_is_copied_but_for_what_is_there(gateway: Gateway) -> None:
     )
     words = ["amazin:photos/p", "amazin:archive/q", "--jobs", "1"]
     found = run(server, "cp", "-r", *words)
-    assert found.stdout == "Copied 2 objects, 1 were there already\n"
+    assert found.stdout == "Copied 2 objects, 1 was there already\n"
     assert writes(server) == ["PUT /objects/archive/q/b", "PUT /objects/archive/q/c"]
 
 
@@ -385,7 +385,7 @@ def test_a_tree_is_moved_with_what_was_there_already(
     listed = json_reply([info("a", b"t/a")])
     server = gateway(listed, described(b"t/a"), MISSING, store)
     found = run(server, "mv", "-r", "t", "photos", "--jobs", "1")
-    assert found.stdout == "Moved 1 object, 1 were there already\n"
+    assert found.stdout == "Moved 1 object, 1 was there already\n"
     assert files(place) == {}
     assert (place / "t" / "s").is_dir()
 

@@ -716,7 +716,7 @@ def test_what_is_there_already_is_not_sent_again(place: Path, gateway: Gateway) 
     found = run(server, "cp", "-r", "t", "photos", "--jobs", "1")
     sent = [line for line in server.lines if line.startswith("PUT")]
     assert sent == ["PUT /objects/photos/b", "PUT /objects/photos/c"]
-    assert "Stored 2 objects, 1 were there" in found.stdout
+    assert "Stored 2 objects, 1 was there" in found.stdout
 
 
 def test_one_file_that_fails_stops_no_other(place: Path, gateway: Gateway) -> None:
