@@ -14,6 +14,7 @@ from amazin.cli.options import (
 from amazin.cli.progress import Display
 from amazin.cli.rm import Removal, ask
 from amazin.client.client import GatewayClient
+from amazin.errors import ClientError
 from amazin.model.names import check_bucket, printable
 
 
@@ -73,13 +74,17 @@ def rb(
             if force:
                 Removal(client, display, is_dry).tree(name, "")
             if display.failures == failures:
-                remove(client, display, name, is_dry)
+                remove(client, display, name, is_dry, force)
 
 
-def remove(client: GatewayClient, display: Display, name: str, is_dry: bool) -> None:
+def remove(
+    client: GatewayClient, display: Display, name: str, is_dry: bool, force: bool
+) -> None:
     """Remove an empty bucket; note a failure."""
     with display.noting(name):
         if not is_dry:
             client.remove_bucket(name)
+        elif not force and next(client.list(name, page_keys=1), None):
+            raise ClientError("The bucket is not empty; --force removes its objects")
         verb = "Would remove" if is_dry else "Removed"
         display.print(f"{verb} the bucket {printable(name)}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TABLE_WIDTH = 1000
 """Wider than any table: no cell is folded where lines can be of any length."""
-NO_CURSOR = ("dumb", "unknown")
+NO_CURSOR = ("", "dumb", "unknown")
 """Values of TERM: a terminal without cursor codes, which shows no bars."""
 DAY_SECONDS = 24 * 3600
 _BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
@@ -197,6 +197,11 @@ def read_settings() -> Settings:
     return settings
 
 
+def has_cursor() -> bool:
+    """Whether a terminal here knows cursor codes and colours."""
+    return os.environ.get("TERM", "") not in NO_CURSOR
+
+
 def new_console(is_error: bool = True, width: int | None = None) -> Console:
     """Return a console on standard error, or on standard output.
 
@@ -213,7 +218,8 @@ def new_console(is_error: bool = True, width: int | None = None) -> Console:
         width=width,
         highlight=False,
         force_terminal=is_terminal,
-        force_interactive=is_terminal and os.environ.get("TERM") not in NO_CURSOR,
+        force_interactive=is_terminal and has_cursor(),
+        color_system="auto" if has_cursor() else None,
         force_jupyter=False,
     )
 
@@ -236,7 +242,7 @@ def ended_by_signals(message: str = "") -> Iterator[None]:
     """
 
     def end(which: int, frame: FrameType | None) -> NoReturn:
-        if message and os.isatty(2):
+        if message and os.isatty(2) and has_cursor():
             os.write(2, SHOW_CURSOR)
         if message:
             os.write(2, f"{message}\n".encode())

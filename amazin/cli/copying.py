@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amazin.cli.options import doubtful, with_hints
+from amazin.cli.common import FailureError
+from amazin.cli.options import doubts, with_hints
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.client import GatewayClient
 from amazin.client.files import Show, copy, download, upload
 from amazin.client.objects import StoredObject
-from amazin.client.partial import remove_leftovers
+from amazin.client.partial import remove_leftovers, sync_folder
 from amazin.client.streams import ObjectStream
 from amazin.errors import ClientError, DamagedError, LocalError, RefusedError
 from amazin.model.names import printable
@@ -43,6 +46,9 @@ class Copier:
             self.display.noting(way.address, way.local),
             self.display.bar(shown, None) as show,
         ):
+            if self.is_dry and way.kind is not Kind.UPLOAD:
+                with with_hints(self.client, source=way.source):
+                    self.client.inspect(way.source)
             stored = self.copy(way, show)
             if stored and way.kind is Kind.DOWNLOAD:
                 remove_leftovers(Path(os.path.realpath(way.target)))
@@ -113,6 +119,7 @@ class Copier:
             else:
                 stored = fetch(self.client, way.source, way.target, show)
         if self.is_move:
+            sync_folder(Path(os.path.realpath(way.target)).parent)
             self.remove_source(way, stored)
         return stored
 
@@ -141,6 +148,12 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
             copy(stream, sys.stdout.buffer, show)
         sys.stdout.buffer.flush()
         return stream.info
+    number = descriptor_of(file)
+    if number is not None:
+        opened = os.fdopen(inherited(number), "wb")
+        with opened, client.get(address) as stream:
+            copy(stream, opened, show)
+        return stream.info
     path = Path(file)
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         with client.get(address) as stream, path.open("wb", buffering=0) as device:
@@ -148,6 +161,27 @@ def fetch(client: GatewayClient, address: str, file: str, show: Show) -> StoredO
         return stream.info
     path = Path(os.path.realpath(file))  # a link is not replaced
     return download(client, address, path, show)
+
+
+def descriptor_of(file: str) -> int | None:
+    """Return the descriptor that a path stands for, as `/dev/stdout`; None: it is none.
+
+    Such a file is not replaced, nor opened anew: the shell goes on behind what is
+    written.
+    """
+    name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(file, file)
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", name)
+    return int(match[1]) if match else None
+
+
+def inherited(number: int) -> int:
+    """Return a copy of a descriptor that the shell has opened.
+
+    Where it has not, one of our own may have the number. Raises: OSError.
+    """
+    if not os.get_inheritable(number):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return os.dup(number)
 
 
 def carry(
@@ -183,16 +217,25 @@ class Pieces:
         return piece
 
 
-def make_bucket_for(copier: Copier, bucket: str) -> bool:
-    """Make a bucket, unless it exists; return whether it would be made, in a dry run.
+def make_bucket_for(copier: Copier, way: Way, is_wanted: bool) -> bool:
+    """Make the bucket of the target, unless it exists or is not wanted.
 
-    Raises: ClientError.
+    Return whether it would be made, in a dry run.
+
+    Raises: FailureError: there is none, in a dry run. ClientError.
     """
+    bucket, slash, _ = way.target.partition("/")
     if not copier.is_dry:
-        copier.client.make_bucket(bucket)
+        if is_wanted:
+            copier.client.make_bucket(bucket)
         return False
-    if copier.client.has_bucket(bucket):
+    has_none = way.kind is Kind.DOWNLOAD or not (slash or is_wanted)  # here, or an id
+    if has_none or copier.client.has_bucket(bucket):
         return False
+    if not is_wanted:
+        raise FailureError(
+            f"There is no such bucket; --make-bucket makes {printable(bucket)}"
+        )
     copier.display.print(f"Would make the bucket {printable(bucket)}")
     return True
 
@@ -203,8 +246,8 @@ def make_bucket_for(copier: Copier, bucket: str) -> bool:
 def warn_of_headers(copier: Copier) -> None:
     """Tell of headers that perhaps were not kept, if anything was stored."""
     is_stored = copier.display.done and not copier.is_dry
-    for name in doubtful(copier.headers) if is_stored else ():
-        copier.display.warn(f"{name} is kept only if METADATA_HEADERS there names it")
+    for sentence in doubts(copier.headers) if is_stored else ():
+        copier.display.warn(sentence)
 
 
 def is_output(file: str) -> bool:

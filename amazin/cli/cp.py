@@ -10,6 +10,7 @@ import click
 from amazin.cli.common import MistakeError, as_files, examples
 from amazin.cli.copying import (
     Copier,
+    descriptor_of,
     is_shown,
     make_bucket_for,
     print_done,
@@ -128,8 +129,9 @@ def run(
     has_bars = not is_dry and not is_shown(ways[0].target)
     with Display(quiet, has_bars) as display:
         copier = Copier(client, display, headers, is_move, is_dry)
-        bucket = ways[0].target.partition("/")[0]
-        is_missing = make_bucket and make_bucket_for(copier, bucket)
+        is_missing = False
+        if make_bucket or not recursive:  # trees look at it themselves
+            is_missing = make_bucket_for(copier, ways[0], make_bucket)
         if recursive:
             Trees(copier, ways[0], jobs, selection, is_missing).run()
         for way in () if recursive else ways:
@@ -161,5 +163,5 @@ def check_way(
         if way.local and not (path.is_file() or path.is_dir() or not path.exists()):
             name = printable(way.local)
             raise MistakeError(f"{name} is no ordinary file: cp copies it")
-        if STANDARD in (way.source, way.target):
+        if STANDARD in (way.source, way.target) or descriptor_of(way.local) is not None:
             raise MistakeError("- can't be moved: cp copies it")

@@ -13,6 +13,7 @@ from amazin.cli.options import (
     as_place,
     as_tree,
     gateway_options,
+    lone_object,
     selection_options,
 )
 from amazin.cli.patterns import Selection
@@ -39,6 +40,9 @@ def sum_of(client: GatewayClient, place: str, selection: Selection) -> Sum:
         if selection.takes(entry.key.removeprefix(prefix)):
             found.objects += 1
             found.bytes += entry.size
+    is_empty = not (found.objects or selection)
+    if is_empty and (alone := lone_object(client, bucket, prefix)):
+        return Sum(f"{bucket}/{alone.key}", 1, alone.size)
     return found
 
 
@@ -64,8 +68,8 @@ def du(
 ) -> None:
     """Sum up the sizes of objects.
 
-    A line for each bucket, or for each PLACE: bytes, the same in larger units, the
-    number of objects, and the place. Copies on several nodes count once.
+    A line for each bucket, or for each BUCKET[/PREFIX]: bytes, the same in larger
+    units, the number of objects, and the place. Copies on several nodes count once.
     """
     for place in places:
         as_place(place)

@@ -17,7 +17,7 @@ from amazin.status.observer import look
 
 @click.command(epilog=examples("amazin forget node-3"))
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @click.option("--force", is_flag=True, help="Even if a node answers.")
 def forget(names: tuple[str, ...], yes: bool, force: bool) -> None:
     """Give up nodes that never come back, with everything they hold.

@@ -13,11 +13,17 @@ from functools import wraps
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from amazin.cli.common import MistakeError, as_rate
 from amazin.cli.patterns import ANY_NAME, Selection, as_patterns, matches
 from amazin.client.client import DEFAULT_URL, GatewayClient
-from amazin.client.objects import checked_headers, path_of
+from amazin.client.objects import (
+    KEPT_HEADERS,
+    StoredObject,
+    checked_headers,
+    path_of,
+)
 from amazin.errors import ClientError, RefusedError
 from amazin.model.metadata_names import BLOB_METADATA, object_metadata
 from amazin.model.names import check_bucket, printable
@@ -25,6 +31,10 @@ from amazin.model.names import check_bucket, printable
 Command = Callable[..., object]
 MARK = "amazin:"
 """The prefix that marks an argument as an address in the store."""
+ORDERS = re.compile(
+    "If-.*|Content-MD5|Content-Digest|Repr-Digest|X-Amz-Checksum-.*", re.IGNORECASE
+)
+"""Headers that say how to store an object, and are not kept with it."""
 
 
 # Options
@@ -40,6 +50,7 @@ def gateway_options(command: Command) -> Command:
     def call(
         url: str, token: str | None, limit_rate: float | None = None, **rest: Any
     ) -> object:
+        check_arguments(click.get_current_context())
         return command(client=new_client(url, token, limit_rate), **rest)
 
     for option in (
@@ -61,6 +72,20 @@ def gateway_options(command: Command) -> Command:
     ):
         option(call)
     return call
+
+
+def check_arguments(context: click.Context) -> None:
+    """Check that no argument is empty: a variable of a shell is perhaps not set.
+
+    An empty path would be the current folder. Raises: MistakeError.
+    """
+    for argument in context.command.params:
+        name = argument.name or ""
+        value = context.params.get(name)
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        is_empty = "" in (value if isinstance(value, tuple) else (value,))
+        if isinstance(argument, click.Argument) and is_given and is_empty:
+            raise MistakeError(f"{argument.make_metavar(context)} is empty")
 
 
 def new_client(url: str, token: str | None, rate: float | None) -> GatewayClient:
@@ -169,14 +194,16 @@ def as_headers(
     return headers
 
 
-def doubtful(headers: Iterable[str]) -> list[str]:
-    """Return the names that only some gateways keep: those that are set to."""
+def doubts(headers: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each header that gateways don't keep, or only some."""
     kept = object_metadata()
-    return [
-        name
-        for name in headers
-        if BLOB_METADATA.fullmatch(name) and not kept.fullmatch(name)
-    ]
+    for name in headers:
+        if kept.fullmatch(name) or name.title() in KEPT_HEADERS:
+            continue
+        if BLOB_METADATA.fullmatch(name):
+            yield f"{name} is kept only if METADATA_HEADERS there names it"
+        elif not ORDERS.fullmatch(name):
+            yield f"{name} is not kept: X-Meta-{name} would be"
 
 
 # Addresses
@@ -267,6 +294,27 @@ def has_bucket(client: GatewayClient, name: str) -> bool:
         return False
 
 
+def object_at(client: GatewayClient, address: str) -> StoredObject | None:
+    """Return the object at an address; None: there is none. Raises: ClientError."""
+    try:
+        return client.head(address)
+    except RefusedError as exc:
+        if exc.status == 404:
+            return None
+        raise
+
+
+def lone_object(client: GatewayClient, bucket: str, prefix: str) -> StoredObject | None:
+    """Return the object whose key is a prefix without its slash; None: there is none.
+
+    That is only a hint: nothing fails because of it.
+    """
+    key = prefix.removesuffix("/")
+    with suppress(ClientError):
+        return object_at(client, f"{bucket}/{key}") if key else None
+    return None
+
+
 def what_is_at(client: GatewayClient, address: str) -> str:
     """Return what there is instead of an object, as a sentence; empty: nothing."""
     bucket, slash, key = address.partition("/")
@@ -305,8 +353,6 @@ def with_hints(
             with suppress(ClientError):
                 found = what_is_at(client, source)
                 exc.add_note(
-                    f"{found}: `amazin ls {printable(source)}` shows it"
-                    if found
-                    else ""
+                    f"{found}: see `amazin ls {printable(source)}`" if found else ""
                 )
         raise

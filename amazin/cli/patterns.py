@@ -28,6 +28,7 @@ class Selection:
 ALL = Selection()
 ANY_NAME = "\0"
 """Is matched only by a pattern that matches all names, as `*`."""
+TOKEN = r"\\[][*?{}\\]|\*\*|\[[!^]?[^]/]+\]|\{[^{}]*\}|."
 
 
 def matches(patterns: Iterable[re.Pattern[str]], name: str) -> bool:
@@ -39,11 +40,17 @@ def as_patterns(
     context: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> tuple[re.Pattern[str], ...]:
     """Convert patterns. Raises: BadParameter."""
+    found = []
     for value in values:
-        if not value.strip("/"):
-            message = f"{value!r} is no pattern like '*.jpg' or 'tmp/'"
-            raise click.BadParameter(message, context, option)
-    return tuple(map(pattern_of, values))
+        try:
+            found.append(pattern_of(value))
+        except (ValueError, re.error):
+            message = (
+                f"{value!r} is no pattern like '*.jpg', '{{a,b}}*' or 'tmp/'; a "
+                "bracket that is part of a name has a backslash in front"
+            )
+            raise click.BadParameter(message, context, option) from None
+    return tuple(found)
 
 
 def pattern_of(text: str) -> re.Pattern[str]:
@@ -51,23 +58,36 @@ def pattern_of(text: str) -> re.Pattern[str]:
 
     `*` and `?` match no slash, `**` does; `[abc]` and `{a,b}` are alternatives. A
     pattern begins anywhere behind a slash, with a slash in front at the top only. One
-    that ends in a slash takes all that is below. Source: rclone's filters.
+    that ends in a slash takes all that is below. Behind a backslash such a character
+    stands for itself. Source: rclone's filters.
+
+    Raises: ValueError: it is empty, or has a bracket alone. re.error.
     """
+    if not text.strip("/"):
+        raise ValueError
     body = text.removeprefix("/") + ("**" if text.endswith("/") else "")
-    tokens = re.findall(r"\*\*|\[!?[^]/]+\]|\{[^{}]*\}|.", body, re.DOTALL)
     start = "" if text.startswith("/") else "(?:.*/)?"
-    return re.compile(start + "".join(map(as_expression, tokens)), re.DOTALL)
+    return re.compile(start + expression_of(body), re.DOTALL)
+
+
+def expression_of(text: str) -> str:
+    """Return the regular expression of a part of a pattern. Raises: ValueError."""
+    return "".join(map(as_expression, re.findall(TOKEN, text, re.DOTALL)))
 
 
 def as_expression(token: str) -> str:
-    """Return the regular expression of one token of a pattern."""
+    """Return the regular expression of one token of a pattern. Raises: ValueError."""
+    if token in ("[", "{", "}"):
+        raise ValueError
+    if len(token) > 1 and token.startswith("\\"):
+        return re.escape(token[1])
     fixed = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
     if token in fixed:
         return fixed[token]
     if len(token) > 1 and token.startswith("["):
-        inner = token[1:-1].replace("\\", r"\\").replace("[", r"\[")
-        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+        inner = re.sub(r"([][\\&|~])", r"\\\1", token[1:-1])
+        return f"[^{inner[1:]}]" if inner[0] in "!^" else f"[{inner}]"
     if len(token) > 1 and token.startswith("{"):
-        parts = (pattern_of("/" + part).pattern for part in token[1:-1].split(","))
+        parts = map(expression_of, token[1:-1].split(","))
         return f"(?:{'|'.join(parts)})"
     return re.escape(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from collections.abc import Sequence
@@ -175,10 +176,13 @@ def refuse_same_targets(ways: Sequence[Way]) -> None:
     """Raises: MistakeError: one copy would overwrite another one."""
     taken: dict[str, str] = {}
     for way in ways:
-        if way.target in taken:
-            sources = f"{printable(taken[way.target])} and {printable(way.source)}"
+        target = way.target
+        if way.kind is Kind.DOWNLOAD:
+            target = os.path.realpath(target)  # links of two names lead to one file
+        if target in taken:
+            sources = f"{printable(taken[target])} and {printable(way.source)}"
             raise MistakeError(f"{sources} would both be {printable(way.target)}")
-        taken[way.target] = way.source
+        taken[target] = way.source
 
 
 def address_for(name: str, address: str | None) -> str:
@@ -202,7 +206,7 @@ def check_source(file: str) -> None:
     except OSError as exc:
         raise MistakeError(f"{printable(str(path))}: {exc.strerror}") from exc
     if stat.S_ISDIR(found.st_mode):
-        raise MistakeError(f"{printable(str(path))} is a folder: amazin cp -r takes it")
+        raise MistakeError(f"{printable(str(path))} is a folder: cp -r or mv -r")
 
 
 def file_for(address: str, file: str | None) -> str:

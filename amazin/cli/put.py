@@ -84,8 +84,7 @@ def put(
     ways = whole_ways(client, given, key, make_bucket)
     with Display(quiet, not is_dry) as display:
         copier = Copier(client, display, headers, is_dry=is_dry)
-        if make_bucket:
-            make_bucket_for(copier, ways[0].target.partition("/")[0])
+        make_bucket_for(copier, ways[0], make_bucket)
         for way in ways:
             stored = copier.run(way)
             if stored and is_json:

@@ -36,7 +36,7 @@ from amazin.units import counted
         "amazin repair --every 1h",
     )
 )
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what there is to do.")
 @click.option(
     "--check",
     is_flag=True,

@@ -15,6 +15,7 @@ from amazin.cli.options import (
     as_tree,
     dry_run_option,
     gateway_options,
+    lone_object,
     selection_options,
     what_is_at,
 )
@@ -57,8 +58,10 @@ class Removal:
     def tree(self, bucket: str, prefix: str, selection: Selection = ALL) -> None:
         """Remove the objects of a bucket whose keys begin with `prefix`.
 
-        Failures are noted.
+        Failures are noted: also that there is only an object whose key is the prefix
+        without its slash.
         """
+        count = 0
         try:
             keys = (
                 entry.key
@@ -67,6 +70,10 @@ class Removal:
             )
             for batch in batches(keys):
                 self._remove(bucket, batch)
+                count += len(batch)
+            is_empty = not (count or selection)
+            if is_empty and lone_object(self._client, bucket, prefix):
+                raise ClientError("Nothing is below it, it is an object: rm without -r")
         except ClientError as exc:
             self._display.note_failure(f"{bucket}/{prefix}", exc)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,14 @@ from typing import TypeVar
 
 from amazin.cli.common import FailureError, MistakeError
 from amazin.cli.copying import Copier
-from amazin.cli.options import as_tree, with_hints
+from amazin.cli.options import as_tree, object_at, with_hints
 from amazin.cli.patterns import ALL, Selection
 from amazin.cli.places import STANDARD, Kind, Way
 from amazin.cli.progress import Display
 from amazin.client.files import is_same
 from amazin.client.objects import StoredObject
 from amazin.client.partial import PARTIAL_SUFFIX, has_leftovers, remove_leftovers
-from amazin.errors import ClientError, RefusedError
+from amazin.errors import ClientError
 from amazin.model.names import printable
 from amazin.units import counted
 from amazin.workers import for_each
@@ -87,7 +88,8 @@ class Trees:
         left = self._display.done - count
         verb = self._copier.verb(kind)
         done = f"{verb} {counted(count, 'object')}"
-        were = "are" if self._copier.is_dry else "were"
+        verbs = ("is", "are") if self._copier.is_dry else ("was", "were")
+        were = verbs[left != 1]
         self._display.print(f"{done}, {left} {were} there already")
 
     def _each(
@@ -123,7 +125,7 @@ class Trees:
             target = f"{bucket}/{prefix}{name}"
             return self._store(Way(Kind.UPLOAD, str(folder / name), target), name)
 
-        return self._each(names, lambda name: (name, name), store)
+        return self._each(names, lambda name: (name, str(folder / name)), store)
 
     def _look_at(self, bucket: str, prefix: str) -> None:
         """Find out whether there is anything below the target. Raises: ClientError."""
@@ -143,20 +145,11 @@ class Trees:
             if old is None or not is_same(path, old):
                 self._copier.copy(way, show)
                 return True
-        if self._copier.is_move and not self._copier.is_dry:
-            self._copier.remove_source(way, seen)
-        return False
+        return self._skip(way, seen)
 
     def _stored(self, address: str) -> StoredObject | None:
         """Return what is at an address already. Raises: ClientError."""
-        if self._is_new:
-            return None
-        try:
-            return self._client.head(address)
-        except RefusedError as exc:
-            if exc.status == 404:
-                return None
-            raise
+        return None if self._is_new else object_at(self._client, address)
 
     # From the store
 
@@ -166,10 +159,17 @@ class Trees:
         Raises: FailureError: there is no object with the prefix.
         """
         folder = Path(self._way.target)
+        is_new = not folder.exists()
         if not self._copier.is_dry:
             folder.mkdir(parents=True, exist_ok=True)
         root = Path(os.path.realpath(folder))
-        return self._each_object(partial(self._fetch, root))
+        try:
+            return self._each_object(partial(self._fetch, root))
+        except (ClientError, FailureError):
+            if is_new:
+                with suppress(OSError):  # it holds something
+                    folder.rmdir()
+            raise
 
     def _each_object(self, step: Callable[[StoredObject, str], bool]) -> int:
         """Do a step for each object of the source, and the rest of its key.
@@ -204,7 +204,7 @@ class Trees:
 
     def _fetch(self, root: Path, entry: StoredObject, rest: str) -> bool:
         """Fetch one object; False: its file was here already."""
-        target = place_of(root, rest)
+        target = place_of(root, rest, self._copier.is_move)
         bucket = as_tree(self._way.source)[0]
         way = Way(Kind.DOWNLOAD, f"{bucket}/{entry.key}", str(target))
         if is_same(target, entry):
@@ -221,10 +221,13 @@ class Trees:
             remove_leftovers(target)
         return True
 
-    def _skip(self, way: Way, entry: StoredObject) -> bool:
+    def _skip(self, way: Way, seen: os.stat_result | StoredObject) -> bool:
         """Return False; a move removes what was copied already."""
-        if self._copier.is_move and not self._copier.is_dry:
-            self._copier.remove_source(way, entry)
+        if self._copier.is_move and self._copier.is_dry:
+            name = printable(way.source)
+            self._display.print(f"Would remove {name}: it is there already")
+        elif self._copier.is_move:
+            self._copier.remove_source(way, seen)
         return False
 
     # Within the store
@@ -302,20 +305,29 @@ def why_not(path: Path, root: str) -> str:
     return "" if is_file else "no ordinary file"
 
 
-def place_of(root: Path, name: str) -> Path:
+def place_of(root: Path, name: str, is_move: bool = False) -> Path:
     """Return the path of the file for an object, below `root`, which has no links.
 
-    Raises: ClientError: the name is no path, or a link leads out of `root`.
+    `is_move`: by links two objects could be one file, which would lose one of them.
+
+    Raises: ClientError: the name is no path here, or a link leads out of `root`, or
+        anywhere if it is a move.
     """
     segments = name.split("/")
     if "\0" in name or {"", ".", ".."}.intersection(segments):
         raise ClientError("Refused: its key is no path below the folder")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise ClientError("Refused: no file here can have its name") from None
     if name.endswith(PARTIAL_SUFFIX):
         raise ClientError("Refused: its key looks like a download that is not complete")
     target = root.joinpath(*segments)
     parent = Path(os.path.realpath(target.parent))
     if not parent.is_relative_to(root):
         raise ClientError("Refused: a link on its way leads out of the folder")
+    if is_move and parent != target.parent:
+        raise ClientError("Refused: on its way is a link, which only cp follows")
     return target
 
 

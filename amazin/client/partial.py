@@ -204,6 +204,19 @@ def mode_for(target: Path) -> int:
     return 0o666 & ~UMASK
 
 
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to its disk, where that can be done.
+
+    Without it, a machine that loses power may forget a file that was just renamed.
+    """
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def is_at(fd: int, path: Path) -> bool:
     """Whether the descriptor and the path refer to the same file."""
     try:

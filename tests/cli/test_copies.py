@@ -119,6 +119,38 @@ def test_what_a_shell_put_last_is_not_taken_for_the_key(
     assert server.lines == ["PUT /objects/photos/b"]
 
 
+@pytest.mark.parametrize("command", ["cp", "mv"])
+def test_two_names_of_one_file_are_refused_before(
+    command: str, place: Path, gateway: Gateway
+) -> None:
+    make(place, "t/b")
+    (place / "t/a").symlink_to("b")
+    server = gateway()
+    found = run(server, command, "photos/a", "photos/b", "./t", code=2)
+    assert found.stderr == "photos/a and photos/b would both be t/b\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["mv", "-r", "", "photos"], "SOURCE..."),
+        (["cp", "-r", "photos", ""], "TARGET"),
+        (["put", "a", ""], "FILE... [KEY]"),
+        (["get", "photos/a", ""], "[FILE]"),
+        (["rm", "photos/a", ""], "KEY..."),
+        (["du", ""], "[BUCKET[/PREFIX]]..."),
+        (["ls", ""], "[BUCKET[/PREFIX]]"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(
+    words: list[str], name: str, place: Path, gateway: Gateway
+) -> None:
+    make(place, "a", "photos/b")
+    server = gateway()
+    assert run(server, *words, code=2).stderr == f"{name} is empty\n"
+    assert server.asked == []
+
+
 def test_several_objects_are_fetched_into_a_folder(
     place: Path, gateway: Gateway
 ) -> None:
@@ -243,7 +275,7 @@ def test_a_prefix_is_copied_but_for_what_is_there(gateway: Gateway) -> None:
     )
     words = ["amazin:photos/p", "amazin:archive/q", "--jobs", "1"]
     found = run(server, "cp", "-r", *words)
-    assert found.stdout == "Copied 2 objects, 1 were there already\n"
+    assert found.stdout == "Copied 2 objects, 1 was there already\n"
     assert writes(server) == ["PUT /objects/archive/q/b", "PUT /objects/archive/q/c"]
 
 
@@ -353,7 +385,7 @@ def test_a_tree_is_moved_with_what_was_there_already(
     listed = json_reply([info("a", b"t/a")])
     server = gateway(listed, described(b"t/a"), MISSING, store)
     found = run(server, "mv", "-r", "t", "photos", "--jobs", "1")
-    assert found.stdout == "Moved 1 object, 1 were there already\n"
+    assert found.stdout == "Moved 1 object, 1 was there already\n"
     assert files(place) == {}
     assert (place / "t" / "s").is_dir()
 
@@ -372,19 +404,40 @@ def test_a_prefix_is_moved_here(place: Path, gateway: Gateway) -> None:
     ]
 
 
+def test_no_link_makes_one_file_of_two_objects(place: Path, gateway: Gateway) -> None:
+    page = json_reply([info("p/link/a", BODY), info("p/sub/a", OTHER)])
+    (place / "t/sub").mkdir(parents=True)
+    (place / "t/link").symlink_to("sub")
+    server = gateway(page, content(OTHER), described(OTHER), DONE)
+    found = run(server, "mv", "-r", "photos/p", "./t", "--jobs", "1", code=1)
+    assert found.stderr.startswith("photos/p/link/a: Refused: on its way is a link")
+    assert (place / "t/sub/a").read_bytes() == OTHER
+    assert writes(server) == ["DELETE /objects/photos/p/sub/a"]
+
+
 # Dry runs
 
 
 @pytest.mark.parametrize(
     ("words", "answers", "says"),
     [
-        ("put a b photos/", [], "Would store a as photos/a"),
+        ("put a b photos/", [reply(200)], "Would store a as photos/a"),
         ("put a photos/ --make-bucket", [MISSING], "Would make the bucket photos"),
-        ("get photos/x", [], "Would fetch photos/x as x"),
-        ("cp a photos/", [], "Would store a as photos/a"),
-        ("mv a photos/", [], "Would move a as photos/a"),
-        ("cp photos/x ./x", [], "Would fetch photos/x as ./x"),
-        ("cp amazin:photos/x amazin:b/", [], "Would copy photos/x as b/x"),
+        ("put a cat1", [], "Would store a as cat1"),
+        ("get photos/x", [described(BODY)], "Would fetch photos/x as x"),
+        ("cp a photos/", [reply(200)], "Would store a as photos/a"),
+        ("mv a photos/", [reply(200)], "Would move a as photos/a"),
+        ("cp photos/x ./x", [described(BODY)], "Would fetch photos/x as ./x"),
+        (
+            "cp amazin:photos/x amazin:b/",
+            [reply(200), described(BODY)],
+            "Would copy photos/x as b/x",
+        ),
+        (
+            "mv -r t photos",
+            [json_reply([info("c")]), described(b"t/c")],
+            "Would remove t/c: ",
+        ),
         ("cp -r t photos", [json_reply([])], "Would store 1 object, 0 are there"),
         ("mv -r t photos --make-bucket", [MISSING], "Would move t/c as photos/c"),
         (
@@ -394,7 +447,7 @@ def test_a_prefix_is_moved_here(place: Path, gateway: Gateway) -> None:
         ),
         ("rm photos/x", [described(BODY)], "Would remove photos/x"),
         ("rm -r photos", [json_reply([info("x")])], "Would remove photos/x"),
-        ("rb photos", [], "Would remove the bucket photos"),
+        ("rb photos", [json_reply([])], "Would remove the bucket photos"),
         ("rb --force photos", [json_reply([info("x")])], "Would remove photos/x"),
     ],
 )
@@ -408,6 +461,27 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would(
     assert says in found.stdout
     assert writes(server) == []
     assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "answers", "says"),
+    [
+        ("put a photos/", [MISSING], "no such bucket; --make-bucket makes photos"),
+        ("get photos/x", [MISSING, json_reply([])], "no such object"),
+        ("mv photos/x ./x", [MISSING, json_reply([])], "no such object"),
+        ("cp amazin:b/x amazin:c/", [MISSING], "no such bucket"),
+        ("rb photos", [json_reply([info("x")])], "not empty"),
+    ],
+)
+def test_a_dry_run_fails_where_the_run_would(
+    words: str, answers: list[Reply], says: str, place: Path, gateway: Gateway
+) -> None:
+    make(place, "a")
+    server = gateway(*answers)
+    found = run(server, *words.split(), "--dry-run", code=1)
+    assert says in found.stderr
+    assert "Would" not in found.stdout
+    assert writes(server) == []
 
 
 # Patterns
@@ -427,8 +501,11 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would(
         ("[!ab].x", ["c.x"], ["a.x"]),
         ("*.{jpg,png}", ["a.jpg", "b/a.png"], ["a.gif", "a.{jpg,png}"]),
         ("a.b+(c)", ["a.b+(c)"], ["axb+(c)", "a.bb(c)"]),
-        ("[", ["["], ["a"]),
-        ("{a", ["{a"], ["a"]),
+        ("[^ab].x", ["c.x"], ["a.x", "b.x"]),
+        ("[a&&b|~[]", ["&", "["], ["x"]),
+        (r"\[a\]\*\{", ["[a]*{"], ["a*{", "[a]b{"]),
+        (r"\\*", ["\\", r"\a"], ["a"]),
+        ("{,.}a{*,?}/", ["a/b", ".abc/d"], ["b/a"]),
         ("a\nb", ["a\nb"], ["a"]),
         (r"a\x2d*", [r"a\x2db"], ["a-b"]),
     ],
@@ -438,6 +515,19 @@ def test_what_a_pattern_matches(
 ) -> None:
     found = pattern_of(pattern)
     assert [name for name in matching + other if found.fullmatch(name)] == matching
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "/", "[z-a]", "[!]", "[^]", "[a", "{a,{b,c}}", "{a", "a}", "[]"]
+)
+@pytest.mark.parametrize("option", ["--include", "--exclude"])
+def test_what_is_no_pattern_excludes_nothing_by_mistake(
+    option: str, pattern: str, gateway: Gateway
+) -> None:
+    server = gateway()
+    found = run(server, "rm", "-r", "photos", option, pattern, "--yes", code=2)
+    assert "is no pattern like" in found.stderr
+    assert server.asked == []
 
 
 SELECT = ["--include", "*.jpg", "--include", "/top/", "--exclude", "tmp/"]
@@ -525,6 +615,12 @@ def test_the_properties_of_objects_are_shown(gateway: Gateway) -> None:
     told = json.loads(found.stdout)
     assert told["headers"]["Content-Type"] == told["content_type"] == "image/jpeg"
     assert found.stderr == "photos/nix: There is no such object\n"
+
+
+def test_an_object_has_a_size_too(gateway: Gateway) -> None:
+    server = gateway(json_reply([]), described(BODY))
+    found = json.loads(run(server, "du", "photos/a", "--json").stdout)
+    assert found == {"place": "photos/a", "objects": 1, "bytes": len(BODY)}
 
 
 def test_sizes_are_summed_up(gateway: Gateway) -> None:

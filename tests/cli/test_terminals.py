@@ -98,10 +98,30 @@ def test_no_color_is_obeyed(gateway: Gateway, tmp_path: Path) -> None:
     assert not COLOUR.search(shown)
 
 
+@pytest.mark.parametrize("term", ["dumb", ""])
 def test_a_terminal_without_cursor_codes_gets_none(
-    gateway: Gateway, tmp_path: Path
+    term: str, gateway: Gateway, tmp_path: Path
 ) -> None:
-    assert at_terminal(gateway(content(BODY)), tmp_path, TERM="dumb") == b""
+    assert at_terminal(gateway(content(BODY)), tmp_path, TERM=term) == b""
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-"])
+def test_what_a_shell_has_opened_is_written_and_not_replaced(
+    name: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    environ = {"AMAZIN_URL": gateway(content(BODY)).url}
+    run(f'{{ echo a; "$@" get photos/a {name}; echo b; }} >> f', tmp_path, environ)
+    assert (tmp_path / "f").read_bytes() == b"a\n" + BODY + b"b\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "f"]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/7"])
+def test_what_no_shell_has_opened_is_not_written(
+    name: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    environ = {"AMAZIN_URL": gateway().url}
+    run(f'! "$@" get photos/a {name} >&- 2> err', tmp_path, environ)
+    assert "Bad file descriptor" in (tmp_path / "err").read_text()
 
 
 def test_what_is_closed_is_no_terminal(gateway: Gateway, tmp_path: Path) -> None:

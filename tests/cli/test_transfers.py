@@ -109,11 +109,18 @@ def test_put_tells_of_headers_that_only_some_gateways_keep(
 ) -> None:
     (place / "a").write_bytes(BODY)
     server = gateway(store)
-    given = ("X-Owner: me", "x-meta-a: b", "X-Amz-Meta-A: b", "X-Amz-Checksum-Sha1: x")
+    given = (
+        "X-Owner: me",
+        "x-meta-a: b",
+        "X-Amz-Meta-A: b",
+        "X-Amz-Checksum-Sha1: x",
+        "Color: red",
+    )
     words = [word for header in given for word in ("--header", header)]
     found = run(server, "put", "a", "photos/a", "--quiet", *words)
     assert found.stderr.splitlines() == [
-        "X-Owner is kept only if METADATA_HEADERS there names it"
+        "X-Owner is kept only if METADATA_HEADERS there names it",
+        "Color is not kept: X-Meta-Color would be",
     ]
 
 
@@ -586,6 +593,12 @@ def test_below_a_prefix_everything_is_removed_after_asking(gateway: Gateway) -> 
     assert json.loads(server.asked[1].body) == {"keys": ["2026/a", "2026/b"]}
 
 
+def test_an_object_is_not_taken_for_an_empty_prefix(gateway: Gateway) -> None:
+    server = gateway(json_reply([]), reply(200, headers=['ETag: "x"']))
+    found = run(server, "rm", "-r", "photos/a.jpg", "--yes", code=1)
+    assert "it is an object: rm without -r" in found.stderr
+
+
 @pytest.mark.parametrize("option", ["--yes", "-y", "--force", "-f"])
 def test_what_is_told_not_to_ask_does_not_ask(option: str, gateway: Gateway) -> None:
     removed = json_reply({"deleted": ["a"], "errors": []})
@@ -703,7 +716,7 @@ def test_what_is_there_already_is_not_sent_again(place: Path, gateway: Gateway) 
     found = run(server, "cp", "-r", "t", "photos", "--jobs", "1")
     sent = [line for line in server.lines if line.startswith("PUT")]
     assert sent == ["PUT /objects/photos/b", "PUT /objects/photos/c"]
-    assert "Stored 2 objects, 1 were there" in found.stdout
+    assert "Stored 2 objects, 1 was there" in found.stdout
 
 
 def test_one_file_that_fails_stops_no_other(place: Path, gateway: Gateway) -> None:
@@ -768,7 +781,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("key", HOSTILE)
+@pytest.mark.parametrize("key", [*HOSTILE, "no locale has \ud800"])
 def test_a_key_that_leads_elsewhere_is_no_path(key: str, place: Path) -> None:
     with pytest.raises(ClientError, match="Refused"):
         place_of(place, key)
@@ -829,9 +842,10 @@ def test_a_name_that_is_not_utf_8_is_told(place: Path, gateway: Gateway) -> None
     assert server.lines[1] == "PUT /objects/photos/b"
 
 
-def test_nothing_below_a_prefix_is_an_error(gateway: Gateway) -> None:
+def test_nothing_below_a_prefix_is_an_error(place: Path, gateway: Gateway) -> None:
     found = run(gateway(json_reply([])), "cp", "-r", "photos/nix", "./t", code=1)
     assert "nothing below photos/nix/" in found.stderr
+    assert list(place.iterdir()) == []
 
 
 # All

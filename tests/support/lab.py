@@ -164,7 +164,7 @@ class Lab:
         self, *arguments: str, **options: Any
     ) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """Run the command as a process meanwhile; it is to end by itself."""
-        environ = {"PATH": os.environ["PATH"], **self.environ}
+        environ = {"PATH": os.environ["PATH"], "TERM": "xterm", **self.environ}
         return started(arguments, environ, **options)
 
     @contextmanager
