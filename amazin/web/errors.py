@@ -17,7 +17,6 @@ from amazin.errors import (
     LostCopyError,
     MetadataTooLargeError,
     NodeError,
-    NodeFullError,
     NodeProtocolError,
     NoNodesError,
     NoSuchKeyError,
@@ -60,7 +59,6 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (BodyError, 400, "IncompleteBody", "{error}"),
     (LateError, 408, "RequestTimeout", "{error}"),
     (NotSupportedError, 501, "NotSupported", "{error}"),
-    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
     (
         LostCopyError,
         502,
@@ -73,16 +71,34 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
         "NodeNonsense",
         "A node sent an answer that can't be trusted",
     ),
-    (
-        NodeError,
-        503,
-        "NodeUnreachable",
-        "A node that is needed for this object does not answer; try again later",
-    ),
     (NoNodesError, 503, "NoNodes", "{error}"),
     (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
 )
 """Exception class, status, code and message; the first class that matches counts."""
+_NODE = "A node that is needed for this object "
+_STATES = {
+    "full": (507, "NodeFull", "The node of this object has no room left"),
+    "read-only": (
+        503,
+        "NodeReadOnly",
+        f"{_NODE}is read-only: what it holds can be read, not changed",
+    ),
+    "no permission": (
+        503,
+        "NodeDenied",
+        f"{_NODE}does not permit this to the storage service",
+    ),
+    "wrong keys": (503, "NodeDenied", f"{_NODE}refuses the storage service's keys"),
+    "busy": (503, "NodeBusy", f"{_NODE}has too much to do; try again later"),
+    "unreachable": (
+        503,
+        "NodeUnreachable",
+        f"{_NODE}does not answer; try again later",
+    ),
+    "lost": (503, "NodeFailed", f"{_NODE}has lost its disk"),
+    "failing": (503, "NodeFailed", f"{_NODE}answers with an error; try again later"),
+}
+"""Status, code and message by `NodeError.state`, for those that are no class above."""
 _LOST = ((LOST_HEADER, "true"),)
 """HEAD has no code, and a proxy in front may answer with this status, too."""
 
@@ -95,4 +111,4 @@ def as_http_error(error: Exception) -> HTTPError | None:
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):
             return HTTPError(status, code, message.format(error=error), headers)
-    return None
+    return HTTPError(*_STATES[error.state]) if isinstance(error, NodeError) else None

@@ -125,7 +125,7 @@ def test_a_missing_node_is_named_and_not_waited_for(tmp_path: Path) -> None:
     lab.take_away("node-2")
     result = lab.amazin("repair")
     assert result.exit_code == 1
-    assert "Not there: node-2" in result.stderr.splitlines()
+    assert "Not there: node-2 (unreachable: the folder is not there)" in result.stderr
     lab.bring_back("node-2")
     await_that(lambda: lab.amazin("repair").exit_code == 0)
     assert lab.bodies(KEYS) == KEYS
@@ -138,7 +138,9 @@ def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:
     environ = {**lab.environ, "DISCOVERY": "folders", "DATA_DIR": str(tmp_path)}
     result = run("repair", environ=environ)
     assert result.exit_code == 1
-    assert result.stderr == "Not there: node-2\n"
+    assert result.stderr == (
+        "Not there: node-2 (unreachable: the folder is not there)\n"
+    )
     assert not lab.path("node-2").exists()
 
 
@@ -305,7 +307,7 @@ def test_a_run_that_fails_is_tried_again_soon(tmp_path: Path) -> None:
     lab.take_away("node-2")
     output = tmp_path / "log"
     with lab.watching(output):
-        await_that(lambda: has_logged(output, "Not there: node-2"))
+        await_that(lambda: has_logged(output, "Not there: node-2 ("))
         lab.bring_back("node-2")
         await_that(lambda: log_lines(output)[-1].get("is_well"))
 

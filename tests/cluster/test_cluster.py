@@ -546,7 +546,7 @@ def test_a_node_whose_state_is_silence_is_skipped() -> None:
     world = World()
     disk = world.ranked[1]
     disk.failing = SILENT
-    assert world.cluster.states()[world.names[1]] == "silent"
+    assert world.cluster.states()[world.names[1]].cause == "silent"
     assert world.member(disk).is_skipped
     world.recover(disk)
 
