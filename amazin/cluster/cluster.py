@@ -274,7 +274,7 @@ class Cluster:
             require_same(copies)
             if self.lookup.same_write_set(placed, [copy.member for copy in copies]):
                 for copy in copies:
-                    if copy.member.is_full:
+                    if copy.member.refusal and copy.member.is_full:
                         copy.member.note_stored()
                 return copies[0]
             stored += copies

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
-from amazin.errors import DiscoveryError, LateError
+from amazin.errors import DiscoveryError, LateError, NodeUnreachableError
 from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, UP, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
 from amazin.membership.roster_store import RosterStore
@@ -81,7 +81,8 @@ class Snapshot:
         if self.is_empty:
             return "Nothing is stored yet; a first upload needs REPLICAS nodes"
         if self.view.unreachable:
-            states = {self.members[name].state for name in self.view.unreachable} - {UP}
+            states = {self.members[name].state for name in self.view.unreachable}
+            states -= {UP, NodeUnreachableError.state}
             why = f" ({', '.join(sorted(states))})" if states else ""
             return f"Too few nodes answer to know where objects are{why}"
         return "The set of nodes is changing; try again in a moment"
