@@ -247,6 +247,8 @@ class Member:
     def note_trial(self, answer: object) -> None:
         """Note the response to a trial: whether the node stores now."""
         self._is_suspect = False
+        if not isinstance(answer, NodeTimeoutError):
+            self.tried_at = time.monotonic()
         if not isinstance(answer, GatewayError):
             self._note_refusal(None)
         elif isinstance(answer, NodeError) and not isinstance(

@@ -23,6 +23,7 @@ from amazin.model.stored_names import marker_name, stored_name
 from amazin.repair.report import Report, one_line, to_do
 from amazin.units import counted
 from tests.support.lab import KEYS, REFRESH_SECONDS, Lab, read_terminal, run
+from tests.support.small_disk import read_only
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 # repair
@@ -129,6 +130,19 @@ def test_a_missing_node_is_named_and_not_waited_for(tmp_path: Path) -> None:
     lab.bring_back("node-2")
     await_that(lambda: lab.amazin("repair").exit_code == 0)
     assert lab.bodies(KEYS) == KEYS
+
+
+def test_a_node_that_stores_nothing_is_named(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put(*KEYS)
+    with read_only(lab.path("node-2")):
+        results = [lab.amazin("repair"), lab.amazin("status", "--fast")]
+    for result in results:
+        assert result.exit_code == 1
+        assert "node-2" in result.stderr
+        assert "read-only: the folder failed: EROFS" in result.stderr
+    assert "2 up, 1 read-only" in results[1].stdout
+    assert lab.amazin("repair").exit_code == 0
 
 
 def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:
