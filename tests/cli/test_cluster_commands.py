@@ -530,7 +530,7 @@ def test_with_a_node_away_it_may_not_be_told(tmp_path: Path) -> None:
     lab.take_away("node-1")
     result = lab.amazin("locate", "abc")
     assert result.exit_code == 0, result.stdout
-    assert "not reachable" in result.stdout
+    assert "unreachable" in result.stdout
     assert result.stderr.splitlines()[-1] == "node-1: the folder is not there"
     lab.path("node-2").rename(tmp_path / "unmounted too")
     result = lab.amazin("locate", "abc")
