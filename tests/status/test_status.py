@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -272,6 +273,7 @@ def test_a_full_node_is_shown_as_full() -> None:
     world = World(2)
     world.put(b"hello")
     world.disks["node-2"].is_full = True
+    world.member(world.disks["node-2"]).tried_at = -math.inf
     found = Observer(world.membership, None).look()
     assert [node.state for node in found.nodes] == ["up", "full", "up"]
     (problem,) = found.problems
