@@ -116,30 +116,69 @@ class NodeError(GatewayError):
     """The stable name of the node, once it is known; for logs."""
     key = ""
     """Which object it was about, in a response with many of them; for logs."""
+    state = "failing"
+    """The state of a node that fails like this, in words: the only place for them."""
 
 
 class NodeUnreachableError(NodeError):
-    """The request was not sent: refused, stopped, connect timeout, or node skipped."""
+    """The request was not sent: refused, stopped, connect timeout, or node skipped.
+
+    For a skipped node `state` is that of the failure after which it is skipped.
+    """
+
+    state = "unreachable"
 
 
 class NodeTimeoutError(NodeError):
     """The node sent nothing for longer than its time limit."""
 
+    state = "unreachable"
+
 
 class NodeBusyError(NodeError):
     """The node has too much to do, or waited for others too long; this will pass."""
+
+    state = "busy"
 
 
 class NodeAccessError(NodeError):
     """The node refused our credentials (401 or 403)."""
 
+    state = "wrong keys"
+
 
 class NoSuchBucketError(NodeError):
     """The node has no such bucket: its disk was replaced, or never held anything."""
 
+    state = "lost"
 
-class NodeFullError(NodeError):
-    """The node has no space left (507, or ENOSPC in a folder)."""
+
+class NodeUnreadableError(NodeError):
+    """The node answers, and permits us not even to read (AccessDenied, EACCES)."""
+
+    state = "no permission"
+
+
+class NodeRefusalError(NodeError):
+    """The node can be read, but does not store, or not even delete, anything now."""
+
+
+class NodeFullError(NodeRefusalError):
+    """The node has no space left (507; ENOSPC or EDQUOT in a folder)."""
+
+    state = "full"
+
+
+class NodeReadOnlyError(NodeRefusalError):
+    """The node's disk can't be written to (EROFS in a folder)."""
+
+    state = "read-only"
+
+
+class NodePermissionError(NodeRefusalError):
+    """The node knows us, and does not permit this (AccessDenied, EACCES, EPERM)."""
+
+    state = "no permission"
 
 
 class LostCopyError(NodeError):

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs
 
 from amazin.api.services import Services
 from amazin.errors import SettingsError
-from amazin.membership.room import ANSWERING
+from amazin.membership.member import UP
+from amazin.membership.states import State
 from amazin.settings.settings import Settings
 from amazin.web.access import has_token
 from amazin.web.messages import Request, Response, Route, json_response
@@ -21,24 +22,29 @@ def health(request: Request, services: Services) -> Response:
 
 
 def ready(request: Request, services: Services) -> Response:
-    """Readiness: asks all nodes; 200 while any answers, with `?all` while all do.
+    """Readiness: 200 while any node can be read, with `?all` while all nodes are up.
 
-    The nodes are named to those who may use them. A full node answers: what it holds
-    can be read and deleted.
+    A node that is up can be read and stores. The nodes are named to those who may use
+    them.
     """
     states = services.states()
-    answering = [state in ANSWERING for state in states.values()]
     query = request.environ.get("QUERY_STRING", "")
-    wants_all = "all" in parse_qs(query, keep_blank_values=True)
-    is_ready = bool(answering) and (all(answering) if wants_all else any(answering))
+    if "all" in parse_qs(query, keep_blank_values=True):
+        is_ready = bool(states) and all(s.word == UP for s in states.values())
+    else:
+        is_ready = any(state.can_read for state in states.values())
     body: dict[str, Any] = {"status": "UP" if is_ready else "DOWN"}
     if has_token(request, services.settings):
-        body["nodes"] = [
-            {"name": name, "state": states[name]} for name in sorted(states)
-        ]
+        body["nodes"] = [as_json(name, states[name]) for name in sorted(states)]
         if problem := services.cluster.problem():
             body["problem"] = problem
     return json_response(200 if is_ready else 503, body)
+
+
+def as_json(name: str, state: State) -> dict[str, str]:
+    """Return a node's state as JSON shows it; the cause only where there is one."""
+    shown = {"name": name, "state": state.word}
+    return {**shown, "cause": state.cause} if state.cause else shown
 
 
 def require_free(settings: Settings, others: Iterable[Route]) -> None:

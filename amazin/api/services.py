@@ -11,6 +11,7 @@ from amazin.blobs.store import Blobs, ClusterBlobs
 from amazin.cluster.buckets import Buckets
 from amazin.cluster.cluster import Cluster
 from amazin.cluster.large_objects import LargeObjectStore
+from amazin.membership.states import State
 from amazin.settings.settings import Settings
 from amazin.web.messages import Served
 from amazin.web.spool import SpoolRoom
@@ -55,7 +56,7 @@ class Services:
         """The cluster's buckets, with this process's cache."""
         return Buckets(self.cluster)
 
-    def states(self) -> dict[str, str]:
+    def states(self) -> dict[str, State]:
         """Return the state of each node, as `Cluster.states` did a moment ago.
 
         Except that a node which failed since then is not told to answer.
@@ -64,5 +65,5 @@ class Services:
         return {**states, **self.cluster.skipped(states)}
 
     @cached_property
-    def _recent_states(self) -> Recent[dict[str, str]]:
+    def _recent_states(self) -> Recent[dict[str, State]]:
         return Recent(self.cluster.states, STATES_SECONDS)

@@ -71,7 +71,8 @@ class BlobFolder:
         self.old = SosFolder(path)
         self.old.require_room()
         self.node = FolderNode("store", path, clock=clock)
-        self._member = Member(NodeSpec("store", None), self.node)
+        spec = NodeSpec("store", path.absolute().as_uri())
+        self._member = Member(spec, self.node)
         self._calls = BlockingCalls()
         self._clock = clock
         self._verifier = Verifier()
@@ -239,6 +240,10 @@ class BlobFolder:
 
     def put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         """See `Blobs`. The length of the body may be unknown."""
+        with self._member.noting():
+            return self._put(blob_id, body, headers)
+
+    def _put(self, blob_id: str, body: Body, headers: Mapping[str, str]) -> Stored:
         try:
             info = self._look(blob_id)  # if it misses one, the commit fails
             if not info.etag and self._is_damaged(blob_id, info):

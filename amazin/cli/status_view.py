@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from amazin.logs import without_credentials
+from amazin.membership.member import UP
 from amazin.status.counts import Count, total
-from amazin.status.nodes import UP, NodeStatus
+from amazin.status.nodes import NodeStatus
 from amazin.status.observer import Status
 from amazin.units import counted
 

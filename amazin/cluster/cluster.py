@@ -34,7 +34,7 @@ from amazin.errors import (
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
-from amazin.membership.room import ANSWERING, state_of, try_uploads
+from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.objects import (
     BUCKET,
@@ -274,8 +274,8 @@ class Cluster:
             require_same(copies)
             if self.lookup.same_write_set(placed, [copy.member for copy in copies]):
                 for copy in copies:
-                    if copy.member.is_full:
-                        copy.member.note_room()
+                    if copy.member.refusal and copy.member.is_full:
+                        copy.member.note_stored()
                 return copies[0]
             stored += copies
             # The condition held on the first nodes, and must not be checked again.
@@ -345,8 +345,8 @@ class Cluster:
         """Stop following the nodes."""
         self._membership.close()
 
-    def states(self) -> dict[str, str]:
-        """Check all nodes; return by name `up`, `full`, or what is wrong."""
+    def states(self) -> dict[str, State]:
+        """Check all nodes, and try whether they store; return their states by name."""
         members = self._membership.snapshot().members
         answers = ask_all(members.values(), lambda node: node.start_check())
         try_uploads(
@@ -358,12 +358,13 @@ class Cluster:
             name: state_of(members[name], answer) for name, answer in answers.items()
         }
 
-    def skipped(self, states: Mapping[str, str]) -> dict[str, str]:
+    def skipped(self, states: Mapping[str, State]) -> dict[str, State]:
         """Return new states for those that `states` tells to answer but are skipped."""
+        members = self._membership.snapshot().members
         return {
-            name: "the node failed a moment ago"
-            for name, member in self._membership.snapshot().members.items()
-            if member.is_skipped and states.get(name) in ANSWERING
+            name: state_of(members[name], members[name].failure)
+            for name, state in states.items()
+            if state.can_read and name in members and members[name].is_skipped
         }
 
     def problem(self) -> str:

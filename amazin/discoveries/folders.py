@@ -9,7 +9,7 @@ from pathlib import Path
 
 from amazin.errors import SettingsError
 from amazin.model.node_specs import NodeSpec
-from amazin.nodes.folder.content import sync_folder
+from amazin.nodes.folder.content import give_to_owner, sync_folder
 
 log = logging.getLogger("amazin.discovery")
 
@@ -27,7 +27,10 @@ class FolderDiscovery:
         self._numbers = set(range(1, count + 1))
         try:
             for number in self._numbers:
-                (self._data_dir / f"node-{number}").mkdir(parents=True, exist_ok=True)
+                path = self._data_dir / f"node-{number}"
+                if not path.is_dir():
+                    path.mkdir(parents=True, exist_ok=True)
+                    give_to_owner(path)
             sync_folder(self._data_dir)
         except OSError as exc:
             raise SettingsError(

@@ -1,7 +1,8 @@
 """A member: one node of the cluster, and whether this process may send it requests.
 
 A node that fails is skipped until it answers a probe, so that clients don't wait for
-it. This module does not decide which node holds what.
+it. A node that answers but stores nothing is still asked: it may be read. It is tried
+until it stores again. This module does not decide which node holds what.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from amazin.errors import (
+    GatewayError,
+    LostCopyError,
     NodeAccessError,
+    NodeBusyError,
     NodeError,
     NodeFullError,
+    NodeProtocolError,
+    NodeReadOnlyError,
+    NodeRefusalError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchBucketError,
@@ -24,15 +31,20 @@ from amazin.errors import (
 )
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ObjectInfo, ObjectName
-from amazin.nodes.interface import Answer, Node, Pending, Upload
+from amazin.nodes.interface import Answer, Node, Pending, TriedNode, Upload
 from amazin.request_limits import is_late
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; the pause doubles each time."""
+UP = "up"
 CLOSE_SECONDS = 10.0
 """How long `close` waits for a thread to end."""
 SKIP_AFTER = (NodeUnreachableError, NodeTimeoutError, NodeAccessError)
 """After these failures an immediate retry is pointless."""
+CERTAIN = (NodeFullError, NodeReadOnlyError)
+"""After these it is known that the node stores nothing; after others it is tried."""
+PASSING = (NodeBusyError, NoSuchBucketError, NodeProtocolError, LostCopyError)
+"""These say nothing about whether the node stores."""
 
 log = logging.getLogger("amazin.membership")
 
@@ -49,12 +61,16 @@ class Member:
         self.spec = spec
         self.node = node
         self.name = spec.name
-        self.is_full = False
-        """Whether it refused the last upload because it has no room."""
+        self.refusal: NodeError | None = None
+        """Why it stores nothing now; None: it does, as far as is known."""
         self.tried_at = -math.inf
-        """On the monotonic clock: when it last showed whether it has room."""
+        """On the monotonic clock: when it last showed whether it stores."""
         self._first_pause_seconds = first_pause_seconds
         self._is_skipped = False
+        self.failure = NodeError("")
+        """The last one after which it was skipped."""
+        self._is_suspect = False
+        """Whether it has to be tried: it failed, and that may last."""
         self._is_lost = False
         self._is_retired = threading.Event()
         self._lock = threading.Lock()
@@ -64,6 +80,17 @@ class Member:
     def is_skipped(self) -> bool:
         """Whether the node failed and hasn't answered a probe since."""
         return self._is_skipped
+
+    @property
+    def state(self) -> str:
+        """What is known of it without asking, in words: `NodeError.state`, or `up`."""
+        known = self.failure if self._is_skipped else self.refusal
+        return known.state if known else UP
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it refused the last upload because it has no room."""
+        return isinstance(self.refusal, NodeFullError)
 
     @property
     def is_lost(self) -> bool:
@@ -167,54 +194,110 @@ class Member:
         if self._is_lost and not even_lost:
             error: NodeError = NoSuchBucketError("the node has lost its disk")
         elif self._is_skipped:
-            error = NodeUnreachableError("the node failed a moment ago")
+            error = NodeUnreachableError(str(self.failure))
+            error.state = self.failure.state
         else:
             return
         error.node = self.name
         raise error
 
     def note_failure(self, error: NodeError) -> None:
-        """Skip the node from now on, if this kind of failure lasts."""
+        """Skip the node, note that it stores nothing, or have it tried: as it failed.
+
+        A failure that passes, or that a request without enough time had, changes
+        nothing.
+        """
         error.node = self.name
-        if isinstance(error, NodeFullError):
-            self._note_room(is_full=True)
-        if not isinstance(error, SKIP_AFTER) or self.spec.endpoint is None:
-            return
-        if is_late():  # the node had less than its own time
-            return
+        if isinstance(error, SKIP_AFTER):
+            if not is_late():
+                self._skip(error)
+        elif isinstance(error, CERTAIN):
+            self._note_refusal(error)
+        elif not isinstance(error, PASSING) and self.refusal is None:
+            self._is_suspect = isinstance(self.node, TriedNode)
+        self._probe_later()
+
+    def _skip(self, error: NodeError) -> None:
         with self._lock:
-            if self._is_skipped or self._is_retired.is_set():
+            is_known = self._is_skipped or self._is_retired.is_set()
+            if is_known or self.spec.endpoint is None:
                 return
-            self._is_skipped = True
+            self.failure, self._is_skipped = error, True
+        log.warning("node %s is skipped: %s", self.name, error)
+
+    def note_stored(self) -> None:
+        """Note that the node has just stored something."""
+        self._note_refusal(None)
+
+    def _note_refusal(self, error: NodeError | None) -> None:
+        self.tried_at = time.monotonic()
+        old, self.refusal = self.refusal, error
+        if error is None and old is not None:
+            log.warning("node %s stores again", self.name)
+        elif error is not None and (old is None or old.state != error.state):
+            log.warning("node %s stores nothing: %s: %s", self.name, error.state, error)
+
+    # Trials and probes
+
+    def needs_trial(self, seconds: float) -> bool:
+        """Whether a trial could tell more than the last upload that long ago."""
+        is_due = time.monotonic() >= self.tried_at + seconds
+        return is_due and isinstance(self.node, TriedNode)
+
+    def note_trial(self, answer: object) -> None:
+        """Note the response to a trial: whether the node stores now."""
+        self._is_suspect = False
+        if not isinstance(answer, NodeTimeoutError):
+            self.tried_at = time.monotonic()
+        if not isinstance(answer, GatewayError):
+            self._note_refusal(None)
+        elif isinstance(answer, NodeError) and not isinstance(
+            answer, (*PASSING, *SKIP_AFTER)
+        ):
+            self._note_refusal(answer)
+            self._probe_later()
+
+    def _probe_later(self) -> None:
+        """Have a thread ask and try the node until it answers and stores."""
+        with self._lock:
+            if self._probing or not self._has_to_be_probed():
+                return
             self._probing = threading.Thread(
                 target=self._probe, name=f"probe {self.name}", daemon=True
             )
-        log.warning("node %s is skipped: %s", self.name, error)
         self._probing.start()
 
-    def note_room(self) -> None:
-        """Note that the node has just stored an object."""
-        self._note_room(is_full=False)
-
-    def _note_room(self, is_full: bool) -> None:
-        self.tried_at = time.monotonic()
-        if is_full != self.is_full:
-            self.is_full = is_full
-            state = "is full: it refuses uploads" if is_full else "has room again"
-            log.warning("node %s %s", self.name, state)
+    def _has_to_be_probed(self) -> bool:
+        if self.spec.endpoint is None or self._is_retired.is_set():
+            return False
+        stores = self.refusal is None or not isinstance(self.node, TriedNode)
+        return self._is_skipped or self._is_suspect or not stores
 
     def _probe(self) -> None:
         pause = self._first_pause_seconds
         while not self._is_retired.wait(pause):
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            try:
-                with suppress(NodeFullError):
-                    self.node.start_check().wait()
-            except Exception:  # noqa: BLE001 - a bug in a node must not end the probing
-                continue
+            with suppress(Exception):  # a bug in a node must not end the probing
+                self._ask_again()
+            with self._lock:
+                if not self._has_to_be_probed():
+                    self._probing = None
+                    return
+
+    def _ask_again(self) -> None:
+        if self._is_skipped:
+            with suppress(NodeRefusalError):
+                self.node.start_check().wait()
             self._is_skipped = False
             log.info("node %s answers again", self.name)
-            return
+        elif isinstance(self.node, TriedNode) and self.needs_trial(
+            FIRST_PAUSE_SECONDS if self._is_suspect else self.node.trial_seconds
+        ):
+            try:
+                self.note_trial(self.node.start_trial().wait())
+            except NodeError as exc:
+                self.note_failure(exc)
+                self.note_trial(exc)
 
     def retire(self) -> None:
         """Stop the probes, because another member replaces this one; does not wait."""
@@ -224,8 +307,8 @@ class Member:
     def close(self) -> None:
         """Stop the probes and wait for their end; a running one has time limits."""
         self.retire()
-        if self._probing is not None:
-            self._probing.join(CLOSE_SECONDS)
+        if probing := self._probing:
+            probing.join(CLOSE_SECONDS)
 
     def __repr__(self) -> str:
         return f"<Member {self.name}>"

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
-from amazin.errors import DiscoveryError, LateError
-from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Member
+from amazin.errors import DiscoveryError, LateError, NodeUnreachableError
+from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, UP, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
 from amazin.membership.roster_store import RosterStore
 from amazin.membership.transitions import DesiredNodes, RosterView
@@ -81,7 +81,10 @@ class Snapshot:
         if self.is_empty:
             return "Nothing is stored yet; a first upload needs REPLICAS nodes"
         if self.view.unreachable:
-            return "Too few nodes answer to know where objects are"
+            states = {self.members[name].state for name in self.view.unreachable}
+            states -= {UP, NodeUnreachableError.state}
+            why = f" ({', '.join(sorted(states))})" if states else ""
+            return f"Too few nodes answer to know where objects are{why}"
         return "The set of nodes is changing; try again in a moment"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,6 +27,7 @@ from amazin.errors import (
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.roster import Roster
+from amazin.membership.states import try_uploads
 from amazin.membership.transitions import (
     DesiredNodes,
     RosterView,
@@ -197,6 +198,7 @@ class RosterStore:
         view = RosterView(rosters, frozenset(empty), unreachable=frozenset(unreachable))
         joining = empty - (view.roster.names if view.roster else set())
         with_data, unclear = find_data([members[name] for name in joining])
+        unclear |= refusing([members[name] for name in joining])
         view = RosterView(
             rosters, view.empty - unclear, with_data, view.unreachable | unclear
         )
@@ -335,6 +337,12 @@ def find_data(members: Iterable[Member]) -> tuple[frozenset[str], frozenset[str]
         except NodeError:
             unclear.add(member.name)
     return frozenset(with_data), frozenset(unclear)
+
+
+def refusing(joining: Sequence[Member]) -> frozenset[str]:
+    """Return which of these nodes store nothing: none of them may join."""
+    try_uploads(joining)
+    return frozenset(member.name for member in joining if member.refusal)
 
 
 def write_copy(member: Member, roster: Roster, etag: str | None) -> None:

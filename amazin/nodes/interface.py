@@ -147,9 +147,9 @@ class Node(Protocol):
         """Make a bucket, unless it exists. Raises: NodeError."""
 
     def start_check(self) -> Pending[object]:
-        """Send a cheap request that only a working node answers.
+        """Send a cheap request that only a node that can be read answers.
 
-        A node that knows that it has no room for uploads answers with NodeFullError.
+        A node that knows that it takes no uploads answers with NodeRefusalError.
         """
 
     def list_objects(
@@ -175,4 +175,18 @@ class VerifyingNode(Protocol):
         """Find and mark the copies whose bytes are gone, without reading the others.
 
         Raises: NodeError.
+        """
+
+
+@runtime_checkable
+class TriedNode(Protocol):
+    """A node of which can be found out by trying whether it takes uploads."""
+
+    trial_seconds: float
+    """How long the result of a trial counts, for its price."""
+
+    def start_trial(self) -> Pending[object]:
+        """Try to store something, and leave nothing of it.
+
+        Waiting raises NodeError as an upload would.
         """

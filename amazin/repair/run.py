@@ -25,9 +25,10 @@ from amazin.errors import (
     RepairError,
     RosterError,
 )
-from amazin.membership.member import Member
+from amazin.membership.member import UP, Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
+from amazin.membership.states import state_of, try_uploads
 from amazin.membership.transitions import settle
 from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
@@ -66,6 +67,22 @@ class Repair:
 
         Raises: RepairError, NodeError: the run can't begin.
         """
+        report = self._run(on_progress)
+        report.problems += self._refusals()
+        return report
+
+    def _refusals(self) -> list[str]:
+        """Return a sentence for each node that stores nothing now."""
+        members = self._membership.snapshot().members
+        try_uploads(members.values())
+        states = {name: state_of(member) for name, member in sorted(members.items())}
+        return [
+            f"{name} stores nothing: {state.word}: {state.cause}"
+            for name, state in states.items()
+            if state.word != UP
+        ]
+
+    def _run(self, on_progress: Callable[[Report], object]) -> Report:
         begin_ns = self._clock_ns()
         context, problems = self._begin()
         key_repair = KeyRepair(self._membership, context, self._options, self._clock_ns)
@@ -102,7 +119,9 @@ class Repair:
         names = roster.holders & snapshot.view.empty.union(snapshot.view.copies)
         needed = required(roster)
         if absent := needed - names:
-            problems.append(f"Not there: {', '.join(sorted(absent))}")
+            members = snapshot.members
+            causes = [f"{name} ({said(members[name])})" for name in sorted(absent)]
+            problems.append(f"Not there: {', '.join(causes)}")
         if lost := snapshot.lost & names:
             problem = self._make_lost_buckets(roster, lost)
             if problem:
@@ -318,6 +337,15 @@ def required(roster: Roster) -> frozenset[str]:
 def least_replicas(roster: Roster) -> int:
     """Return the smallest number of lost nodes that can hold all copies of a key."""
     return min(nodes.replicas for nodes in roster.sets)
+
+
+def said(member: Member) -> str:
+    """Return why a node can't take part, as it says when it is asked now."""
+    try:
+        member.node.start_check().wait()
+    except NodeError as exc:
+        return f"{exc.state}: {exc}"
+    return "its copy of the roster can't be read"
 
 
 def where(error: Exception) -> str:

@@ -38,7 +38,7 @@ class Holding:
     is_next_home: bool
     """While the set of nodes changes: whether the node is in the next home."""
     state: str
-    """`up`, `lost` (it answers with an empty disk) or `not reachable`."""
+    """`up`, or the `NodeError.state` of its failure."""
     problem: str = ""
     info: ObjectInfo | None = None
     is_newest: bool = False
@@ -163,7 +163,7 @@ def holding(
     if node in snapshot.lost:
         state = "lost"
     elif isinstance(answer, NodeError) and not isinstance(answer, NoSuchBucketError):
-        state, problem = "not reachable", str(answer)
+        state, problem = answer.state, str(answer)
     return Holding(
         node,
         rank(node, roster, name),

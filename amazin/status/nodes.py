@@ -8,15 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from amazin.errors import NodeError, NodeFullError
-from amazin.membership.member import Member
+from amazin.errors import NodeError, NodeTimeoutError, NoSuchBucketError
+from amazin.membership.member import UP, Member
 from amazin.membership.membership import Snapshot
-from amazin.membership.room import try_uploads
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.node_specs import NodeSpec
 
-UP, FULL, LOST = "up", "full", "lost"
-AWAY, UNUSABLE = "not reachable", "unusable"
+UNUSABLE = "unusable"
 CHECK_SECONDS = 2.0
 """How long the check waits for a node."""
 MOST_THREADS = 64
@@ -30,8 +29,7 @@ class NodeStatus:
 
     name: str
     state: str
-    """`up`, `full` (it refuses uploads), `lost` (it answers with an empty disk), `not
-    reachable`, or `unusable` (it answers, but its copy of the roster can't be read)."""
+    """As `State.word`; or `unusable`: its copy of the roster can't be read."""
     problem: str
     """Why the node is not up."""
     weight: float
@@ -41,6 +39,8 @@ class NodeStatus:
     due: float | None
     """The share of all copies that placement gives the node, from 0 to 1; None:
     unknown."""
+    can_read: bool = True
+    """Whether what it holds can be read."""
     endpoint: str = ""
     """Its URL, or the path of its folder; "": only the roster names it."""
 
@@ -57,58 +57,55 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
     """
     members = snapshot.members
     with ThreadPoolExecutor(min(len(members), MOST_THREADS) or 1) as pool:
-        problems = dict(zip(members, pool.map(check, members.values()), strict=True))
-    try_uploads(members[name] for name in members if not problems[name])
+        failures = dict(zip(members, pool.map(check, members.values()), strict=True))
+    try_uploads(members[name] for name in members if failures[name] is None)
     roster = snapshot.roster
     found = []
     for name, member in sorted(members.items()):
         spec = member.spec
-        state, problem = judged(name, snapshot, problems[name])
+        state = judged(name, snapshot, failures[name])
         weight, group = recorded(spec, roster)
         due = shares.get(name, 0.0) if roster else None
         status = NodeStatus(
             name,
-            state,
-            problem,
+            state.word,
+            state.cause,
             weight,
             group,
             role(spec, roster),
             due,
+            state.can_read,
             spec.endpoint or "",
         )
         found.append(status)
     return found
 
 
-def check(member: Member) -> str:
-    """Check one node directly, even if it is skipped now; "" if it works.
-
-    Whether it is full is noted in the member.
-    """
+def check(member: Member) -> NodeError | None:
+    """Check one node directly, even if it is skipped now; None: it works."""
     try:
         pending = member.node.start_check()
         if not pending.is_ready(CHECK_SECONDS):
             pending.cancel()
-            return "the node is silent"
+            return NodeTimeoutError("the node is silent")
         pending.wait()
-    except NodeFullError as exc:
-        member.note_failure(exc)
     except NodeError as exc:
-        return str(exc) or type(exc).__name__
-    return ""
+        return exc
+    return None
 
 
-def judged(name: str, snapshot: Snapshot, problem: str) -> tuple[str, str]:
-    """Return a node's state, and why it is not up."""
-    if problem:
-        return AWAY, problem
+def judged(name: str, snapshot: Snapshot, failure: NodeError | None) -> State:
+    """Return a node's state, given the error of a check, if there was one."""
+    state = state_of(snapshot.members[name], failure)
+    if not state.can_read:
+        return state
     if name in snapshot.lost:
-        return LOST, "it answers with an empty disk; `amazin repair` fills it again"
+        cause = "it answers with an empty disk; `amazin repair` fills it again"
+        return State(NoSuchBucketError.state, cause, can_read=True)
     if name in snapshot.view.unreachable:
-        return UNUSABLE, "its copy of the roster can't be read"
-    if snapshot.members[name].is_full:
-        return FULL, "it has no room for uploads; what it holds can be deleted"
-    return UP, ""
+        cause = "its copy of the roster can't be read"
+        return State(UNUSABLE, cause, can_read=True)
+    return state
 
 
 def recorded(spec: NodeSpec, roster: Roster | None) -> tuple[float, str]:

@@ -10,7 +10,7 @@ from amazin.errors import GatewayError
 from amazin.membership.membership import Membership, Snapshot
 from amazin.membership.roster import NodeSet, Roster
 from amazin.status.counts import Count, Counting
-from amazin.status.nodes import AWAY, NodeStatus, due_shares, statuses
+from amazin.status.nodes import NodeStatus, due_shares, statuses
 from amazin.units import counted
 
 
@@ -47,7 +47,11 @@ class Status:
     @property
     def problems(self) -> list[str]:
         """One line per problem."""
-        found = [f"{n.name}: {n.problem}" for n in self.nodes if not n.is_well]
+        found = [
+            f"{node.name}: {node.state}: {node.problem}"
+            for node in self.nodes
+            if not node.is_well
+        ]
         if self.discovery_problem:
             found.insert(
                 0, f"The list of nodes can't be read: {self.discovery_problem}"
@@ -55,7 +59,7 @@ class Status:
         if self.check and self.check.lost:
             names = ", ".join(self.check.lost_names)
             found.append(f"The last check found no whole copy of: {names}")
-        there = {node.name for node in self.nodes if node.state != AWAY}
+        there = {node.name for node in self.nodes if node.can_read}
         found += [
             f"{name}: {counted(held.count.damaged, 'copy')} damaged or gone; "
             "`amazin repair` brings what another node has"
@@ -106,7 +110,7 @@ class Observer:
         nodes = statuses(snapshot, self._shares(roster))
         counts = {}
         if self._counting:
-            self._counting.begin(node.name for node in nodes if node.state != AWAY)
+            self._counting.begin(node.name for node in nodes if node.can_read)
             counts = self.counted()
         return Status(
             nodes,

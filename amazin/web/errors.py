@@ -16,10 +16,16 @@ from amazin.errors import (
     LateError,
     LostCopyError,
     MetadataTooLargeError,
+    NodeAccessError,
+    NodeBusyError,
     NodeError,
     NodeFullError,
+    NodePermissionError,
     NodeProtocolError,
+    NodeReadOnlyError,
+    NodeUnreachableError,
     NoNodesError,
+    NoSuchBucketError,
     NoSuchKeyError,
     NotSupportedError,
     PreconditionError,
@@ -60,7 +66,6 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
     (BodyError, 400, "IncompleteBody", "{error}"),
     (LateError, 408, "RequestTimeout", "{error}"),
     (NotSupportedError, 501, "NotSupported", "{error}"),
-    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
     (
         LostCopyError,
         502,
@@ -73,16 +78,50 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
         "NodeNonsense",
         "A node sent an answer that can't be trusted",
     ),
-    (
-        NodeError,
-        503,
-        "NodeUnreachable",
-        "A node that is needed for this object does not answer; try again later",
-    ),
     (NoNodesError, 503, "NoNodes", "{error}"),
     (ConflictError, 503, "Conflict", "The object keeps changing; try again"),
 )
 """Exception class, status, code and message; the first class that matches counts."""
+_NODE = "A node that is needed for this object "
+_FAILURES: tuple[tuple[type[NodeError], int, str, str], ...] = (
+    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
+    (
+        NodeReadOnlyError,
+        503,
+        "NodeReadOnly",
+        f"{_NODE}is read-only: what it holds can be read, not changed",
+    ),
+    (
+        NodePermissionError,
+        503,
+        "NodeDenied",
+        f"{_NODE}does not permit this to the storage service",
+    ),
+    (
+        NodeAccessError,
+        503,
+        "NodeDenied",
+        f"{_NODE}refuses the storage service's keys",
+    ),
+    (NodeBusyError, 503, "NodeBusy", f"{_NODE}has too much to do; try again later"),
+    (
+        NodeUnreachableError,
+        503,
+        "NodeUnreachable",
+        f"{_NODE}does not answer; try again later",
+    ),
+    (NoSuchBucketError, 503, "NodeFailed", f"{_NODE}has lost its disk"),
+    (
+        NodeError,
+        503,
+        "NodeFailed",
+        f"{_NODE}answers with an error; try again later",
+    ),
+)
+"""What a node that fails comes to, by the state of which the class is an example."""
+_BY_STATE = {
+    kind.state: (status, code, message) for kind, status, code, message in _FAILURES
+}
 _LOST = ((LOST_HEADER, "true"),)
 """HEAD has no code, and a proxy in front may answer with this status, too."""
 
@@ -95,4 +134,7 @@ def as_http_error(error: Exception) -> HTTPError | None:
     for kind, status, code, message in _ANSWERS:
         if isinstance(error, kind):
             return HTTPError(status, code, message.format(error=error), headers)
-    return None
+    if not isinstance(error, NodeError):
+        return None
+    status, code, message = _BY_STATE[error.state]
+    return HTTPError(status, code, message)

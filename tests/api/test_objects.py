@@ -13,9 +13,12 @@ import pytest
 
 from amazin.errors import (
     NodeAccessError,
+    NodeBusyError,
     NodeError,
     NodeFullError,
+    NodePermissionError,
     NodeProtocolError,
+    NodeReadOnlyError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchKeyError,
@@ -700,10 +703,13 @@ def test_a_conditional_delete_is_501(app: Gateway, name: str) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (NodeError("10.0.0.1 broke"), 503, "NodeUnreachable"),
+        (NodeError("10.0.0.1 broke"), 503, "NodeFailed"),
+        (NodeBusyError("503 SlowDown"), 503, "NodeBusy"),
+        (NodeReadOnlyError("/data: EROFS"), 503, "NodeReadOnly"),
+        (NodePermissionError("/data: EACCES"), 503, "NodeDenied"),
         (NodeUnreachableError("10.0.0.1:9000 refused"), 503, "NodeUnreachable"),
         (NodeTimeoutError("silent"), 503, "NodeUnreachable"),
-        (NodeAccessError("secret key refused"), 503, "NodeUnreachable"),
+        (NodeAccessError("secret key refused"), 503, "NodeDenied"),
         (NodeProtocolError("garbage"), 502, "NodeNonsense"),
         (NodeFullError("/data is full"), 507, "NodeFull"),
     ],

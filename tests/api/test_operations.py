@@ -9,7 +9,16 @@ import pytest
 
 from amazin.api.blob_server import routes
 from amazin.api.routes import all_routes
-from amazin.errors import NodeError, NodeTimeoutError, SettingsError
+from amazin.errors import (
+    NodeAccessError,
+    NodeError,
+    NodeFullError,
+    NodePermissionError,
+    NodeReadOnlyError,
+    NodeTimeoutError,
+    NodeUnreadableError,
+    SettingsError,
+)
 from amazin.membership.membership import Membership
 from amazin.model.node_specs import NodeSpec
 from amazin.nodes.interface import Node
@@ -67,6 +76,10 @@ SILENT = NodeTimeoutError("the node was silent for too long")
         ([UP], 200, 200),
         ([UP, UP, UP], 200, 200),
         ([UP, SILENT, UP], 200, 503),
+        ([UP, NodeReadOnlyError("EROFS"), UP], 200, 503),
+        ([NodePermissionError("EACCES")], 200, 503),
+        ([NodeFullError("ENOSPC")], 200, 503),
+        ([NodeUnreadableError("EACCES"), NodeAccessError("403")], 503, 503),
         ([SILENT, SILENT], 503, 503),
         ([], 503, 503),
     ],
@@ -97,8 +110,11 @@ def test_ready_while_any_or_all_nodes_answer(
     assert answer.status == (all_status if wants_all else any_status)
     assert answer.json["status"] == ("UP" if answer.status == 200 else "DOWN")
     assert (answer.headers["Retry-After"] is not None) == (answer.status == 503)
-    states = [node["state"] for node in answer.json["nodes"]]
-    assert states == [str(outcome) if outcome else "up" for outcome in outcomes]
+    states = [(node["state"], node.get("cause")) for node in answer.json["nodes"]]
+    assert states == [
+        (outcome.state, str(outcome)) if outcome else ("up", None)
+        for outcome in outcomes
+    ]
     for node in nodes:
         node.close()
 
@@ -193,7 +209,7 @@ def test_who_comes_later_hears_of_a_node_that_failed_since() -> None:
         failed.note_failure(SILENT)
         answer = call(app, "GET", "/health/ready?all")
         states = [node["state"] for node in answer.json["nodes"]]
-        assert states == ["up", "the node failed a moment ago", "up"]
+        assert states == ["up", "unreachable", "up"]
         assert answer.status == 503
     finally:
         failed.close()

@@ -44,6 +44,7 @@ from gateway import Gateway
 from tests.support.answers import told
 from tests.support.app import Answer, Said, call
 from tests.support.blob_servers import LIMITS, OurServer, Servers, sha1
+from tests.support.cleanup import closed_later
 from tests.support.collision import FIRST, SECOND
 from tests.support.fakes import FakeDisk, FakeNode
 from tests.support.folder_node import content
@@ -725,7 +726,7 @@ def over_fakes(nodes: Iterable[FakeNode]) -> ServerBlobs:
     servers = [BlobServer(node.name[0], url) for url, node in known.items()]
 
     def make_member(url: str, _: TimeLimits) -> Member:
-        return Member(known[url].spec, known[url])
+        return closed_later(Member(known[url].spec, known[url]))
 
     return ServerBlobs(servers, LIMITS, 1, make_member)
 
@@ -754,7 +755,9 @@ class SilentAnswer(Said):
 
 def test_no_answer_waits_for_that_of_a_silent_server():
     answers = {"slow": SilentAnswer(1000), "quick": SilentAnswer(3)}
-    members = [Member(node.spec, node) for node in map(bare_node, answers)]
+    members = [
+        closed_later(Member(node.spec, node)) for node in map(bare_node, answers)
+    ]
     search = Search([members], lambda node: answers[node.name])
     assert search.run()[0].name == "quick"
     assert max(answers["slow"].waited) <= POLL_SECONDS
@@ -770,7 +773,9 @@ def test_no_answer_waits_for_that_of_a_silent_server():
 )
 def test_a_server_that_fails_to_answer_is_skipped(look: Callable[..., object]):
     answers = {"bad": Said(NodeTimeoutError("silent")), "good": Said("found")}
-    members = [Member(node.spec, node, 60.0) for node in map(bare_node, answers)]
+    members = [
+        closed_later(Member(node.spec, node, 60.0)) for node in map(bare_node, answers)
+    ]
     look(members, lambda node: answers[node.name])
     assert [member.is_skipped for member in members] == [True, False]
     for member in members:

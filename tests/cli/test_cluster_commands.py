@@ -23,6 +23,7 @@ from amazin.model.stored_names import marker_name, stored_name
 from amazin.repair.report import Report, one_line, to_do
 from amazin.units import counted
 from tests.support.lab import KEYS, REFRESH_SECONDS, Lab, read_terminal, run
+from tests.support.small_disk import read_only
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 
 # repair
@@ -125,10 +126,23 @@ def test_a_missing_node_is_named_and_not_waited_for(tmp_path: Path) -> None:
     lab.take_away("node-2")
     result = lab.amazin("repair")
     assert result.exit_code == 1
-    assert "Not there: node-2" in result.stderr.splitlines()
+    assert "Not there: node-2 (unreachable: the folder is not there)" in result.stderr
     lab.bring_back("node-2")
     await_that(lambda: lab.amazin("repair").exit_code == 0)
     assert lab.bodies(KEYS) == KEYS
+
+
+def test_a_node_that_stores_nothing_is_named(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, replicas=2)
+    lab.put(*KEYS)
+    with read_only(lab.path("node-2")):
+        results = [lab.amazin("repair"), lab.amazin("status", "--fast")]
+    for result in results:
+        assert result.exit_code == 1
+        assert "node-2" in result.stderr
+        assert "read-only: the folder failed: EROFS" in result.stderr
+    assert "2 up, 1 read-only" in results[1].stdout
+    assert lab.amazin("repair").exit_code == 0
 
 
 def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:
@@ -138,7 +152,9 @@ def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:
     environ = {**lab.environ, "DISCOVERY": "folders", "DATA_DIR": str(tmp_path)}
     result = run("repair", environ=environ)
     assert result.exit_code == 1
-    assert result.stderr == "Not there: node-2\n"
+    assert result.stderr == (
+        "Not there: node-2 (unreachable: the node is not running)\n"
+    )
     assert not lab.path("node-2").exists()
 
 
@@ -322,7 +338,7 @@ def test_a_run_that_fails_is_tried_again_soon(tmp_path: Path) -> None:
     lab.take_away("node-2")
     output = tmp_path / "log"
     with lab.watching(output):
-        await_that(lambda: has_logged(output, "Not there: node-2"))
+        await_that(lambda: has_logged(output, "Not there: node-2 ("))
         lab.bring_back("node-2")
         await_that(lambda: log_lines(output)[-1].get("is_well"))
 
@@ -531,7 +547,7 @@ def test_with_a_node_away_it_may_not_be_told(tmp_path: Path) -> None:
     lab.take_away("node-1")
     result = lab.amazin("locate", "abc")
     assert result.exit_code == 0, result.stdout
-    assert "not reachable" in result.stdout
+    assert "unreachable" in result.stdout
     assert result.stderr.splitlines()[-1] == "node-1: the folder is not there"
     lab.path("node-2").rename(tmp_path / "unmounted too")
     result = lab.amazin("locate", "abc")

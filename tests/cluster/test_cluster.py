@@ -21,6 +21,7 @@ from amazin.errors import (
     NoNodesError,
     NoSuchKeyError,
 )
+from amazin.membership.states import State
 from amazin.model.objects import CHUNK_BYTES, ObjectInfo, ObjectName, Stamp
 from tests.support.fakes import FakeDisk
 from tests.support.waiting import await_that
@@ -536,17 +537,18 @@ def test_states() -> None:
     world.ranked[1].failing = BROKEN
     world.show(*world.names[:2])
     world.membership.refresh()
-    states = world.cluster.states()
-    assert states == dict(
-        zip(world.names, ["up", "500", "the node is not running"], strict=True)
-    )
+    assert world.cluster.states() == {
+        world.names[0]: State("up", "", can_read=True),
+        world.names[1]: State("failing", "500", can_read=False),
+        world.names[2]: State("unreachable", "the node is not running", can_read=False),
+    }
 
 
 def test_a_node_whose_state_is_silence_is_skipped() -> None:
     world = World()
     disk = world.ranked[1]
     disk.failing = SILENT
-    assert world.cluster.states()[world.names[1]] == "silent"
+    assert world.cluster.states()[world.names[1]].cause == "silent"
     assert world.member(disk).is_skipped
     world.recover(disk)
 

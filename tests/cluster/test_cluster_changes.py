@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from amazin.cluster.cluster import MAX_ATTEMPTS
-from amazin.errors import ConflictError, NodeError, NoNodesError, NoSuchKeyError
+from amazin.errors import (
+    ConflictError,
+    NodeError,
+    NodePermissionError,
+    NoNodesError,
+    NoSuchKeyError,
+)
 from amazin.membership.transitions import forget
 from amazin.model.objects import Stamp
-from tests.support.fakes import skip
+from tests.support.fakes import FakeDisk, skip
 from tests.support.world import (
     BROKEN,
     CHUNKS,
@@ -36,6 +43,21 @@ from tests.support.world import (
 )
 
 # The first upload makes the cluster.
+
+
+def test_a_node_that_stores_nothing_does_not_join() -> None:
+    """A share of all writes would fail: its folder may belong to another user."""
+    world = world_with(2)
+    disk = FakeDisk(refusal=NodePermissionError("EACCES"))
+    world.disks["new"] = disk
+    world.show(*world.disks)
+    world.membership.refresh()
+    assert world.roster.next is None
+    disk.refusal = None
+    world.member(disk).tried_at = -math.inf
+    world.membership.refresh()
+    assert world.roster.next
+    assert "new" in world.roster.next.names
 
 
 @any_replicas

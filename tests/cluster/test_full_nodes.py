@@ -9,7 +9,7 @@ import pytest
 
 from amazin.errors import NodeError, NodeFullError, NoSuchKeyError
 from amazin.membership.member import Member
-from amazin.membership.room import TRIAL_SECONDS, try_uploads
+from amazin.membership.states import TRIAL_SECONDS, try_uploads
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import CHUNK_BYTES, Label, Stamp
 from amazin.repair.report import Options
@@ -214,6 +214,10 @@ def test_repair_copies_nothing_that_was_removed_while_it_read(size: int) -> None
 # It shows.
 
 
+def states_of(world: World) -> dict[str, str]:
+    return {name: state.word for name, state in world.cluster.states().items()}
+
+
 @pytest.mark.parametrize("frees", [lambda world: None, lambda world: world.put(b"x")])
 def test_a_full_node_is_shown_as_full_until_it_takes_an_upload(
     frees: Callable[[World], None],
@@ -223,11 +227,11 @@ def test_a_full_node_is_shown_as_full_until_it_takes_an_upload(
     name = world.names[0]
     with pytest.raises(NodeFullError):
         world.put(b"more")
-    assert world.cluster.states()[name] == "full"
+    assert world.cluster.states()[name].word == "full"
     world.ranked[0].is_full = False
     frees(world)
     world.member(world.ranked[0]).tried_at = -math.inf
-    assert world.cluster.states() == dict.fromkeys(world.names, "up")
+    assert states_of(world) == dict.fromkeys(world.names, "up")
 
 
 def test_a_node_that_is_down_is_not_shown_as_full() -> None:
@@ -235,16 +239,14 @@ def test_a_node_that_is_down_is_not_shown_as_full() -> None:
     with pytest.raises(NodeFullError):
         world.put(b"more")
     world.ranked[0].failing = BROKEN
-    assert world.cluster.states()[world.names[0]] == "500"
+    assert states_of(world)[world.names[0]] == "failing"
 
 
 def test_who_never_saw_a_full_node_finds_out() -> None:
     world = full_world(1)
     world.ranked[1].is_full = world.ranked[2].is_full = False
     other = World.beside(world, 1)
-    assert other.cluster.states() == dict(
-        zip(world.names, ["full", "up", "up"], strict=True)
-    )
+    assert states_of(other) == dict(zip(world.names, ["full", "up", "up"], strict=True))
 
 
 def test_a_node_that_is_silent_to_a_trial_delays_nobody_for_long() -> None:
@@ -254,7 +256,7 @@ def test_a_node_that_is_silent_to_a_trial_delays_nobody_for_long() -> None:
             return False
 
     class Node(FakeNode):
-        def start_put(self, *arguments: object, **conditions: object) -> object:
+        def start_trial(self) -> FakePending[None]:
             return Silent(self.disk, "put", lambda: pytest.fail("waited for"))
 
     spec = NodeSpec("a", None)

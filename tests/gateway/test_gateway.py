@@ -151,7 +151,7 @@ def test_paths_that_no_server_should_hand_on_are_404(path: str) -> None:
         (NotSupportedError("told"), 501, "NotSupported"),
         (NodeFullError(SECRET), 507, "NodeFull"),
         (NodeProtocolError(SECRET), 502, "NodeNonsense"),
-        (NodeError(SECRET), 503, "NodeUnreachable"),
+        (NodeError(SECRET), 503, "NodeFailed"),
         (NoNodesError("told"), 503, "NoNodes"),
         (ConflictError(SECRET), 503, "Conflict"),
         (HTTPError(422, "InvalidId", "told"), 422, "InvalidId"),

@@ -13,6 +13,8 @@ import pytest
 from amazin.errors import (
     NodeAccessError,
     NodeError,
+    NodeFullError,
+    NodePermissionError,
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
@@ -293,7 +295,7 @@ def test_cancelling_closes_the_connection_and_nobody_elses() -> None:
     script = [*first, TAKE_REQUEST, OBJECT, TAKE_REQUEST, STAY_SILENT]
     with playing(script) as (node, _):
         question = node.start_get(NAME)
-        with pytest.raises(NodeAccessError):
+        with pytest.raises(NodePermissionError):
             question.wait()
         other = node.start_get(NAME)
         question.cancel()  # as one does with all, after a failure
@@ -302,6 +304,40 @@ def test_cancelling_closes_the_connection_and_nobody_elses() -> None:
         abandoned = node.start_get(NAME)
         abandoned.cancel()
         abandoned.cancel()
+
+
+# Trials.
+
+NOT_MATCHED = [TAKE_REQUEST, error("412 Precondition Failed", "PreconditionFailed")]
+REMOVED = [TAKE_REQUEST, s3_answer("204 No Content")]
+
+
+def test_a_trial_leaves_nothing() -> None:
+    with playing([*NOT_MATCHED, TAKE_REQUEST, STORED, *REMOVED]) as (node, peer):
+        node.start_trial().wait()
+    assert peer.lines == [
+        "PUT /store/amazin.probe",
+        "PUT /amazin-system/room",
+        "DELETE /amazin-system/room",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scripts", "kind"),
+    [
+        ([[TAKE_REQUEST, error("403 Forbidden", "AccessDenied")]], NodePermissionError),
+        ([[TAKE_REQUEST, error("403 Forbidden", "SignatureX")]], NodeAccessError),
+        (
+            [[*NOT_MATCHED, TAKE_REQUEST, error("507 Insufficient Storage", "")]],
+            NodeFullError,
+        ),
+    ],
+)
+def test_a_trial_says_why_nothing_can_be_stored(
+    scripts: list[list[Step]], kind: type[NodeError]
+) -> None:
+    with playing(*scripts) as (node, _), pytest.raises(kind):
+        node.start_trial().wait()
 
 
 # Time limits.

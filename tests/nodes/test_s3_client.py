@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amazin.errors import NodeAccessError, NodeError, NodeProtocolError
+from amazin.errors import NodeError, NodePermissionError, NodeProtocolError
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.s3.client import S3Client
@@ -168,7 +168,7 @@ def test_a_listing() -> None:
         (s3_answer(body=listing("a").replace(b"2023-", b"x")), NodeProtocolError),
         (s3_answer(body=listing("a").replace(b">5<", b">many<")), NodeProtocolError),
         (answer("200 OK", b"<html/>"), NodeProtocolError),
-        (error("403 Forbidden", "AccessDenied"), NodeAccessError),
+        (error("403 Forbidden", "AccessDenied"), NodePermissionError),
         (error("503 Service Unavailable", "SlowDown"), NodeError),
         (error("412 Precondition Failed", "PreconditionFailed"), NodeProtocolError),
         (error("404 Not Found", "NoSuchKey"), NodeProtocolError),

@@ -13,6 +13,7 @@ from amazin.errors import (
     NodeAccessError,
     NodeError,
     NodeFullError,
+    NodePermissionError,
     NodeProtocolError,
     NodeTimeoutError,
     NodeUnreachableError,
@@ -367,7 +368,8 @@ def test_a_bucket_that_another_made_meanwhile_is_fine() -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (error("403 Forbidden", "AccessDenied"), NodeAccessError),
+        (error("403 Forbidden", "AccessDenied"), NodePermissionError),
+        (error("403 Forbidden", "InvalidAccessKeyId"), NodeAccessError),
         (error("507 Insufficient Storage", ""), NodeFullError),
         (error("503 Service Unavailable", "SlowDown"), NodeError),
         (answer("200 OK", b"<html/>")[:-3], NodeError),
@@ -399,7 +401,7 @@ def test_an_upload_whose_directory_is_always_removed(gone: list[Step]) -> None:
     scripts = [gone] * MAX_SENDINGS
     with playing(*scripts) as (node, peer), pytest.raises(NodeError) as caught:
         put(node, b"hello")
-    assert isinstance(caught.value, NodeAccessError) == (gone is DENIED)
+    assert isinstance(caught.value, NodePermissionError) == (gone is DENIED)
     assert len(peer.lines) == MAX_SENDINGS
 
 

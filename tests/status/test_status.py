@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -164,17 +165,19 @@ def test_a_node_that_is_away_is_named_and_the_others_are_counted(
     lab.take_away("node-2")
     result = lab.amazin("status")
     assert result.exit_code == 1
-    assert result.stdout.startswith("3 nodes: 2 up, 1 not reachable.")
-    assert result.stderr.splitlines()[-1] == "node-2: the folder is not there"
+    assert result.stdout.startswith("3 nodes: 2 up, 1 unreachable.")
+    assert (
+        result.stderr.splitlines()[-1] == "node-2: unreachable: the folder is not there"
+    )
     assert "Balance" not in result.stdout
     found = shown(lab)
     assert not found["is_well"]
-    assert by_name(found, "state")["node-2"] == "not reachable"
+    assert by_name(found, "state")["node-2"] == "unreachable"
     assert by_name(found, "count")["node-2"] is None
     assert by_name(found, "count")["node-1"]["objects"] == held["node-1"]
     assert set(by_name(found, "share").values()) == {None}
     assert rows(result.stdout)["node-2"] == [
-        *("not reachable", "1", "settled", "?", "33.3%"),
+        *("unreachable", "1", "settled", "?", "33.3%"),
         f"file://{tmp_path}/node-2",
     ]
 
@@ -187,7 +190,9 @@ def test_a_node_that_lost_its_disk_is_named(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "1 lost" in result.stdout.splitlines()[0]
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("node-3: it answers with an empty disk; `amazin repair`")
+    assert last.startswith(
+        "node-3: lost: it answers with an empty disk; `amazin repair`"
+    )
     found = shown(lab)
     assert by_name(found, "state")["node-3"] == "lost"
     assert by_name(found, "count")["node-3"]["objects"] == 0
@@ -202,7 +207,7 @@ def test_a_node_whose_index_is_garbage_is_not_well(tmp_path: Path) -> None:
     result = lab.amazin("status")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("node-1: ")
-    assert by_name(shown(lab), "state")["node-1"] == "not reachable"
+    assert by_name(shown(lab), "state")["node-1"] == "failing"
 
 
 def test_too_few_nodes_to_know_anything_are_told(tmp_path: Path) -> None:
@@ -213,7 +218,7 @@ def test_too_few_nodes_to_know_anything_are_told(tmp_path: Path) -> None:
     result = lab.amazin("status")
     assert result.exit_code == 1
     assert result.stdout.startswith(
-        "3 nodes: 3 not reachable. Too few nodes answer to know where objects are.\n"
+        "3 nodes: 3 unreachable. Too few nodes answer to know where objects are.\n"
     )
 
 
@@ -256,7 +261,11 @@ def test_a_silent_node_is_not_waited_for() -> None:
 
     pending = Pending()
     spec = NodeSpec("a", "http://a:1")
-    assert check(Member(spec, Silent(spec, FakeDisk()))) == "the node is silent"
+    failure = check(Member(spec, Silent(spec, FakeDisk())))
+    assert (str(failure), failure and failure.state) == (
+        "the node is silent",
+        "unreachable",
+    )
     assert (pending.asked_for, pending.is_cancelled) == (CHECK_SECONDS, True)
 
 
@@ -264,10 +273,11 @@ def test_a_full_node_is_shown_as_full() -> None:
     world = World(2)
     world.put(b"hello")
     world.disks["node-2"].is_full = True
+    world.member(world.disks["node-2"]).tried_at = -math.inf
     found = Observer(world.membership, None).look()
     assert [node.state for node in found.nodes] == ["up", "full", "up"]
     (problem,) = found.problems
-    assert problem.startswith("node-2: it has no room for uploads")
+    assert problem == "node-2: full: the node is full"
 
 
 def test_a_node_that_can_not_be_listed_is_not_well() -> None:
@@ -351,7 +361,7 @@ def test_a_node_that_was_given_up_is_nobodys_trouble(tmp_path: Path) -> None:
     assert lab.amazin("forget", "--yes", "node-2").exit_code == 0
     result = lab.amazin("status")
     assert result.exit_code == 0
-    assert rows(result.stdout)["node-2"][:3] == ["not reachable", "1", "forgotten"]
+    assert rows(result.stdout)["node-2"][:3] == ["unreachable", "1", "forgotten"]
 
 
 def test_what_is_due_follows_the_roster() -> None:
@@ -451,7 +461,7 @@ def test_what_is_watched_is_shown_again_and_again(tmp_path: Path) -> None:
         assert counted["total"]["objects"] == 40
         lab.take_away("node-2")
         away = next(r for r in rounds if not r["is_well"])
-        assert away["problems"] == ["node-2: the folder is not there"]
+        assert away["problems"] == ["node-2: unreachable: the folder is not there"]
         assert by_name(away, "count")["node-2"] == by_name(counted, "count")["node-2"]
         ages = [by_name(next(rounds), "count_age_seconds")["node-2"] for _ in range(3)]
         assert all(first < second for first, second in pairwise(ages))
@@ -499,7 +509,7 @@ def status_of(count: Count) -> Status:
     """Return three nodes with these counts, the second of which is away."""
     names = [f"amazin-node-{number}" for number in (1, 2, 3)]
     nodes = [NodeStatus(name, "up", "", 1.0, "", "settled", 1 / 3) for name in names]
-    nodes[1] = replace(nodes[1], state="not reachable", problem="refused")
+    nodes[1] = replace(nodes[1], state="no permission", problem="refused")
     counted = dict.fromkeys(names, Counted(count, 12.3))
     roster = Roster("x", 1, nodes_of(2, dict.fromkeys(names, 1.0)))
     return Status(nodes, counted, roster, "Settled.", True, "")
@@ -526,7 +536,7 @@ def test_a_narrow_terminal_shows_what_matters_most(
     assert set(left_out).isdisjoint(head.split())
     assert len(others) == 4
     assert all("1,234,567" in line for line in others[:3])
-    assert others[1].startswith("amazin-node-2  not reachable  ")
+    assert others[1].startswith("amazin-node-2  no permission  ")
 
 
 def test_a_balanced_cluster_is_said_to_be_one() -> None:
@@ -614,8 +624,8 @@ def test_a_dead_and_a_frozen_node_are_not_waited_for(
     found = seen(servers)
     assert time.monotonic() - start < PATIENCE_SECONDS
     assert list(by_name(found, "state").values()) == [
-        "not reachable",
-        "not reachable",
+        "unreachable",
+        "unreachable",
         "up",
         "up",
         "up",

@@ -20,10 +20,8 @@ from wsgiref.validate import validator
 from amazin.api.routes import all_routes
 from amazin.api.services import Services
 from amazin.cluster.cluster import Cluster
-from amazin.errors import NoSuchBucketError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership, Snapshot
-from amazin.membership.room import TRIAL_NAME
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.transitions import RosterView
 from amazin.model.node_specs import NodeSpec
@@ -343,8 +341,6 @@ class ScriptedNode:
         headers: Mapping[str, str],
         **conditions: Any,
     ) -> Said:
-        if name == TRIAL_NAME:  # readiness tries whether there is room
-            return Said(NoSuchBucketError("the node has no such bucket"))
         upload = self.start_upload(name, len(data), label, headers, **conditions)
         upload.write(data)
         return upload.start_commit()

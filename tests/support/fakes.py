@@ -78,6 +78,8 @@ class FakeDisk:
     """Objects whose bytes are lost, as the node knows."""
     is_full: bool = False
     """Whether it refuses uploads, and takes deletes."""
+    refusal: NodeError | None = None
+    """While set, uploads and deletes fail like this."""
     frees_at_once: bool = False
     """Whether each delete makes room for an upload: MinIO takes minutes."""
 
@@ -92,6 +94,14 @@ class FakeDisk:
             error.node = ""  # or one that failed before would have told it
         if error:
             raise error
+
+    def require_writable(self) -> None:
+        """Raise what an upload is refused with."""
+        if self.is_full:
+            raise NodeFullError("the node is full")
+        if self.refusal:
+            self.refusal.node = ""
+            raise self.refusal
 
     def put(
         self, name: ObjectName, body: bytes, stamp: Stamp | None = None, epoch: int = 0
@@ -225,8 +235,8 @@ class FakeUpload:
             self._disk.answer("commit")
         self._disk.before_object.get(("commit", self._name), skip)()
         self._judge()
-        if self._disk.is_full and self._name.key != "roster":
-            raise NodeFullError("the node is full")
+        if self._name.key != "roster":
+            self._disk.require_writable()
         body = b"".join(self._pieces)
         assert len(body) == self._length
         if self._disk.mangles:
@@ -250,7 +260,9 @@ class FakeUpload:
 
 
 class FakeNode:
-    """See `Node`: answers from a `FakeDisk`."""
+    """See `TriedNode`: answers from a `FakeDisk`."""
+
+    trial_seconds = 30.0
 
     def __init__(self, spec: NodeSpec, disk: FakeDisk) -> None:
         self.name = spec.name
@@ -350,6 +362,8 @@ class FakeNode:
     ) -> Pending[None]:
         def work() -> None:
             self._require_bucket(name.bucket)
+            if self.disk.refusal:
+                self.disk.require_writable()
             found = self.disk.objects.get(name)
             if found and if_match not in (None, found[0].etag):
                 raise PreconditionError("another one")
@@ -367,6 +381,9 @@ class FakeNode:
 
     def start_check(self) -> Pending[object]:
         return self._ask("check", lambda: None)
+
+    def start_trial(self) -> Pending[object]:
+        return self._ask("trial", self.disk.require_writable)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""

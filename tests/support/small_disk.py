@@ -25,3 +25,20 @@ def small_disk(path: Path, mebibytes: int) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """Mount a folder on itself so that nobody can write to it; else skip the test."""
+    if os.geteuid():
+        pytest.skip("mounting needs root")
+    if subprocess.run(
+        ["mount", "--bind", str(path), str(path)], capture_output=True
+    ).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        remount = ["mount", "-o", "remount,bind,ro", str(path)]
+        subprocess.run(remount, check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

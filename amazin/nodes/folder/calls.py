@@ -11,10 +11,26 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, TypeVarTuple
 
 from amazin.blocking import BlockingCalls
-from amazin.errors import LostCopyError, NodeError, NodeFullError, NodeTimeoutError
+from amazin.errors import (
+    LostCopyError,
+    NodeError,
+    NodeFullError,
+    NodePermissionError,
+    NodeReadOnlyError,
+    NodeTimeoutError,
+)
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
+
+ERRORS: dict[int | None, type[NodeError]] = {
+    errno.ENOSPC: NodeFullError,
+    errno.EDQUOT: NodeFullError,
+    errno.EROFS: NodeReadOnlyError,
+    errno.EACCES: NodePermissionError,
+    errno.EPERM: NodePermissionError,
+}
+"""What an error of the system means; all others are failures of the disk."""
 
 log = logging.getLogger("amazin.nodes")
 
@@ -36,13 +52,16 @@ def ask(
 
 def _translated(exc: Exception) -> NodeError:
     if isinstance(exc, OSError):
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
-        return (NodeFullError if full else NodeError)(f"the folder failed: {reason}")
+        return ERRORS.get(exc.errno, NodeError)(f"the folder failed: {name_of(exc)}")
     primary = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     kind = {sqlite3.SQLITE_FULL: NodeFullError, sqlite3.SQLITE_BUSY: NodeTimeoutError}
     reason = getattr(exc, "sqlite_errorname", type(exc).__name__)
     return kind.get(primary, NodeError)(f"the folder's index failed: {reason}")
+
+
+def name_of(error: OSError) -> str:
+    """Return the name of a system's error, as EROFS."""
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
 def _release_nothing() -> None:

@@ -24,6 +24,8 @@ SHARDS = [f"{shard:02x}" for shard in range(256)]
 _FILE = re.compile(r"[0-9a-f]{32}")
 _OTHER_KINDS = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 """What systems say of a link, of a folder, and of a socket or device."""
+_NO_TMPFILE = (errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT)
+"""What file systems and kernels without nameless files say."""
 
 
 class NoFileError(OSError):
@@ -53,10 +55,34 @@ class Content:
         path = self.path_of(secrets.token_hex(16))
         shard = path.parent.name
         if shard not in self._durable:
-            path.parent.mkdir(exist_ok=True)
+            self.make_folder(path.parent)
             sync_folder(self.path)
             self._durable.add(shard)
         return path
+
+    @staticmethod
+    def make_folder(path: Path) -> None:
+        """Make a folder, unless there is one; it belongs to whom the one above does."""
+        with suppress(FileExistsError):
+            path.mkdir()
+            give_to_owner(path)
+
+    def require_writable(self) -> None:
+        """Try to make a file, which leaves nothing. Raises: OSError."""
+        require_writable(self.path)
+        for shard in self.path.iterdir():
+            require_writable(shard)
+        make_nameless(self.path)
+
+    def require_removable(self, file: str) -> None:
+        """Raises: OSError: EROFS, EACCES: the file is there, and can't be removed."""
+        with suppress(FileNotFoundError, NoFileError):
+            require_writable(self.path_of(file).parent)
+
+    def remove(self, file: str) -> None:
+        """Remove a file. Raises: OSError: it can't be removed."""
+        with suppress(FileNotFoundError, NoFileError):
+            self.path_of(file).unlink()
 
     def discard(self, file: str) -> None:
         """Remove a file. If that fails, the sweep of a later start removes it."""
@@ -120,6 +146,43 @@ def open_content(path: Path) -> io.FileIO:
         file.close()
         raise NoFileError
     return file
+
+
+def require_writable(path: Path) -> None:
+    """Raises: OSError: EROFS, EACCES: this process can't change a file or a folder."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    needed = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+    if not os.access(path, needed, effective_ids=True):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def give_to_owner(path: Path) -> None:
+    """Give what this process has made to the owner of its folder, with that mode.
+
+    Root may work on the folders of a service that runs as somebody else, and others in
+    those of their group: the service has to be able to change what they make there.
+    """
+    folder = path.parent.stat()
+    if folder.st_uid == os.geteuid():
+        return
+    mode = stat.S_IMODE(folder.st_mode)
+    path.chmod(mode if path.is_dir() else mode & 0o666)
+    with suppress(PermissionError):  # only root may
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
+def make_nameless(folder: Path) -> None:
+    """Make a file that has no name, and so vanishes. Raises: OSError."""
+    try:
+        descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except OSError as exc:
+        if exc.errno not in _NO_TMPFILE:
+            raise
+        path = folder / f"{secrets.token_hex(16)}.new"
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        path.unlink()
+    os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

@@ -6,7 +6,7 @@ errors. Source: https://www.sqlite.org/howtocorrupt.html, for the dangers avoide
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import secrets
 import sqlite3
@@ -22,11 +22,17 @@ from amazin.blocking import BlockingCalls
 from amazin.errors import (
     GatewayError,
     NodeError,
+    NodeFullError,
     NodeUnreachableError,
-    NoSuchBucketError,
+    NodeUnreadableError,
 )
-from amazin.model.objects import Label, ObjectInfo, ObjectName
-from amazin.nodes.folder.content import Content, sync_folder
+from amazin.nodes.folder.calls import ERRORS, name_of
+from amazin.nodes.folder.content import (
+    Content,
+    give_to_owner,
+    require_writable,
+    sync_folder,
+)
 from amazin.nodes.folder.reserve import Reserve
 from amazin.nodes.folder.schema import (
     READABLE_VERSION,
@@ -38,21 +44,9 @@ from amazin.nodes.folder.schema import (
     version_of,
 )
 
-_COLUMNS = "key, file, size, etag, stamp, headers, damaged"
-_WITH_SUMS = f"{_COLUMNS}, sums"
 _BUSY_SECONDS = 4.0
-
-
-class Row(NamedTuple):
-    """The index entry of one key."""
-
-    key: str
-    file: str
-    info: ObjectInfo
-    damaged_at: int = 0
-    """Unix time at which the content was last found damaged or gone; 0: it was not."""
-    sums: bytes | None = None
-    """See `sums.py`. None: not made yet, or not asked for."""
+_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+"""What SQLite says if it can't write to the index, or can't make its log beside it."""
 
 
 class _Connection(NamedTuple):
@@ -61,6 +55,10 @@ class _Connection(NamedTuple):
     """Device and inode of the index file when it was opened."""
     is_old: bool
     """Whether it shows an index that could not be upgraded."""
+    is_read_only: bool = False
+    """Whether the index could not be written to: SQLite does not look again."""
+    still: tuple[int, int] | None = None
+    """See `Index._still`. None: it sees all changes, as SQLite has it."""
 
     def is_right(self, place: tuple[int, int], adds: bool) -> bool:
         """Whether it is of the index that is there now, and can be used for this."""
@@ -84,6 +82,7 @@ class Index:
         self.calls = BlockingCalls()
         self._root = root
         self._path = root / "index.sqlite"
+        self._log = root / "index.sqlite-wal"
         self._orphan_age_seconds = orphan_age_seconds
         self._idle: deque[_Connection] = deque()
         self._uses: set[object] = set()
@@ -101,6 +100,7 @@ class Index:
         Raises:
             NodeUnreachableError: the folder does not exist.
             NodeError: the index file is gone, or was replaced by another node's.
+            OSError: EROFS, EACCES: SQLite says less of a folder it can't write to.
         """
         self._check_process()
         use = object()
@@ -109,6 +109,8 @@ class Index:
             connection = self._take(adds)
             try:
                 yield connection.sqlite
+                if connection.still and connection.still != self._still():
+                    raise NodeError("the folder's index changed while it was read")
             except GatewayError:
                 self._idle.append(connection)
                 raise
@@ -116,10 +118,40 @@ class Index:
                 connection.sqlite.close()
                 raise
             self._idle.append(connection)
+        except sqlite3.Error as exc:
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE:
+                self.require_writable()
+            raise
         finally:
             self._uses.discard(use)
             if self._closed:
                 self.close_idle()
+
+    def require_writable(self) -> None:
+        """Raises: OSError: EROFS, EACCES: the index can't be changed."""
+        require_writable(self._root)
+        if self._path.exists():
+            require_writable(self._path)
+
+    def check(self) -> None:
+        """Check that all can be read, and written to; nothing is left of the trial.
+
+        Raises: as `connect`; OSError; NodeUnreadableError: it can't even be read.
+        """
+        try:
+            with self.connect() as connection:
+                connection.execute("SELECT 1 FROM objects LIMIT 1").fetchone()
+        except OSError as exc:
+            if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            error = NodeUnreadableError(f"the folder failed: {name_of(exc)}")
+            error.state = ERRORS[exc.errno].state
+            raise error from exc
+        if self.reserve.is_full():
+            raise NodeFullError("the folder is full")
+        self.require_writable()
+        self.reserve.require()
+        self.content.require_writable()
 
     def shrink_log(self) -> None:
         """Write SQLite's log into the index and empty it, as far as others let it."""
@@ -154,11 +186,44 @@ class Index:
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if connection.is_right(place, adds):
+                if self._shows_all(connection) and connection.is_right(place, adds):
                     return connection
                 connection.sqlite.close()
-        sqlite, is_old = self.reserve.spend(partial(self._open, adds))
-        return _Connection(sqlite, place, is_old)
+        still = None
+        try:
+            sqlite, is_old = self.reserve.spend(partial(self._open, adds))
+        except (OSError, sqlite3.Error):
+            still = self._still()
+            if adds or still is None:
+                raise
+            sqlite, is_old = self._open(adds, "ro&immutable=1")
+        return _Connection(sqlite, place, is_old, not self._is_writable(), still)
+
+    def _shows_all(self, connection: _Connection) -> bool:
+        """Whether it sees all changes, and can make some where that is possible."""
+        if connection.is_read_only and self._is_writable():
+            return False
+        return connection.still is None or connection.still == self._still()
+
+    def _is_writable(self) -> bool:
+        try:
+            self.require_writable()
+        except OSError:
+            return False
+        return True
+
+    def _still(self) -> tuple[int, int] | None:
+        """Return time and size of an index that can be read, but not be opened.
+
+        SQLite wants to make its log and its shared memory beside it, unless it is told
+        that nobody changes the index. Nobody did as long as these stay and there is no
+        log: whoever writes makes one, and changes the index when it goes.
+        None: the index can be written to, or has a log.
+        """
+        if self._is_writable() or self._log.exists():
+            return None
+        found = self._path.stat()
+        return (found.st_mtime_ns, found.st_size)
 
     def _place(self) -> tuple[int, int]:
         try:
@@ -172,9 +237,9 @@ class Index:
             found = self._path.stat()
         return (found.st_dev, found.st_ino)
 
-    def _open(self, adds: bool) -> tuple[sqlite3.Connection, bool]:
+    def _open(self, adds: bool, mode: str = "rw") -> tuple[sqlite3.Connection, bool]:
         """Open the index; also return whether it is still one of an older version."""
-        connection = _connect(self._path, "rw")
+        connection = _connect(self._path, mode)
         try:
             version = version_of(connection)
             if version not in (*UPGRADES, VERSION):
@@ -182,7 +247,7 @@ class Index:
             connection.execute("PRAGMA synchronous = FULL")
             found = connection.execute("SELECT id FROM node").fetchone()
             if found is None:
-                raise _damaged()
+                raise NodeError("the folder's index is damaged")
             (identity,) = found
             if self._identity not in ("", identity):
                 raise NodeError("the folder's index is another one than before")
@@ -202,12 +267,13 @@ class Index:
         The complete index file gets its name last.
         """
         self._refuse_lost_index()
-        self.content.path.mkdir(exist_ok=True)
+        self.content.make_folder(self.content.path)
         new = self._root / f"index.{secrets.token_hex(8)}.new"
         try:
             with closing(_connect(new, "rwc")) as connection:
                 connection.executescript(SCHEMA)
                 connection.execute("INSERT INTO node VALUES (?)", (new.name,))
+            give_to_owner(new)
             with suppress(FileExistsError):
                 self._path.hardlink_to(new)
         finally:
@@ -215,8 +281,7 @@ class Index:
         sync_folder(self._root)
 
     def _refuse_lost_index(self) -> None:
-        log = self._path.with_name("index.sqlite-wal")
-        if (log.exists() or self.content.has_files()) and not self._path.exists():
+        if (self._log.exists() or self.content.has_files()) and not self._path.exists():
             raise NodeError("the folder has content but no index")
 
 
@@ -256,131 +321,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-
-
-def find(
-    connection: sqlite3.Connection, name: ObjectName, *, has_sums: bool = False
-) -> Row | None:
-    """Return the index entry of an object, or None; with its sums if asked to.
-
-    Raises: NodeError: the index is damaged.
-    """
-    columns = _WITH_SUMS if has_sums else _COLUMNS
-    found = connection.execute(
-        f"SELECT {columns} FROM objects WHERE bucket = ? AND key = ?",
-        (name.bucket.encode(), name.key.encode()),
-    ).fetchone()
-    row = found and _row(*found)
-    if row and row.key != name.key:  # the search took a wrong turn
-        raise _damaged()
-    return row
-
-
-def find_all(
-    connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
-) -> list[Row]:
-    """Return the objects with first <= key < end, in order of the keys' bytes."""
-    found = connection.execute(
-        f"SELECT {_COLUMNS} FROM objects"
-        " WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
-        (bucket.encode(), first, end, limit),
-    )
-    return [_row(*columns) for columns in found]
-
-
-def find_keys(
-    connection: sqlite3.Connection, bucket: str, first: bytes, end: bytes, limit: int
-) -> list[str]:
-    """Return the keys with first <= key < end, in order of their bytes.
-
-    Without those whose content is known to be damaged or gone.
-    """
-    found = connection.execute(
-        "SELECT key FROM objects WHERE damaged = 0"
-        " AND bucket = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
-        (bucket.encode(), first, end, limit),
-    )
-    return [key.decode() for (key,) in found]
-
-
-def put(
-    connection: sqlite3.Connection,
-    name: ObjectName,
-    file: str,
-    info: ObjectInfo,
-    sums: bytes,
-) -> None:
-    """Map the key to `file`, replacing an older entry."""
-    values = (file, info.size, info.etag, str(info.label), json.dumps(info.headers))
-    connection.execute(
-        "INSERT OR REPLACE INTO objects"
-        " (bucket, key, file, size, etag, stamp, headers, sums)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (name.bucket.encode(), name.key.encode(), *values, sums),
-    )
-
-
-def remove(connection: sqlite3.Connection, name: ObjectName) -> None:
-    """Remove the entry of a key."""
-    connection.execute(
-        "DELETE FROM main.objects WHERE bucket = ? AND key = ?",
-        (name.bucket.encode(), name.key.encode()),
-    )
-
-
-def make_bucket(connection: sqlite3.Connection, bucket: str) -> None:
-    """Make a bucket; nothing is written if it exists."""
-    if not _has_bucket(connection, bucket):
-        connection.execute(
-            "INSERT OR IGNORE INTO buckets VALUES (?)", (bucket.encode(),)
-        )
-
-
-def require_bucket(connection: sqlite3.Connection, bucket: str) -> None:
-    """Raises: NoSuchBucketError, if the bucket was never made."""
-    if not _has_bucket(connection, bucket):
-        raise NoSuchBucketError("the folder has no such bucket")
-
-
-def _has_bucket(connection: sqlite3.Connection, bucket: str) -> bool:
-    known = "SELECT 1 FROM buckets WHERE name = ?"
-    return connection.execute(known, (bucket.encode(),)).fetchone() is not None
-
-
-def _row(
-    key: bytes,
-    file: str,
-    size: int,
-    etag: str,
-    label_text: str,
-    headers: str,
-    damaged_at: int,
-    sums: bytes | None = None,
-) -> Row:
-    """Return an entry; one that makes no sense is that of a lost copy."""
-    label = Label.parse(label_text) if isinstance(label_text, str) else None
-    modified_ns = label.stamp.nanoseconds if label else 0
-    try:
-        kept, is_lost = json.loads(headers), damaged_at > 0
-        is_readable = (
-            isinstance(size, int)
-            and size >= 0
-            and etag.isprintable()
-            and {str, *map(type, kept.values())} == {str}
-        )
-        info = ObjectInfo(size, etag, modified_ns, label, kept, is_lost)
-    except (AttributeError, TypeError, ValueError):
-        is_readable = False
-    if not is_readable:
-        # Its stamp counts: without it an older version elsewhere would be the newest.
-        info = ObjectInfo(0, "", modified_ns, label, {}, is_damaged=True)
-        damaged_at = (isinstance(damaged_at, int) and damaged_at) or 1
-    sums = sums if isinstance(sums, bytes) else None
-    return Row(key.decode(), file, info, damaged_at, sums)
-
-
-def _damaged() -> NodeError:
-    return NodeError("the folder's index is damaged")
 
 
 _indexes: weakref.WeakSet[Index] = weakref.WeakSet()

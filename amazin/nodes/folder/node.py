@@ -29,7 +29,6 @@ from typing import TypeVar
 from amazin.errors import (
     LostCopyError,
     NodeError,
-    NodeFullError,
     NoSuchKeyError,
     PreconditionError,
 )
@@ -43,8 +42,11 @@ from amazin.model.objects import (
 from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
 from amazin.nodes.folder.content import SHARDS, NoFileError
-from amazin.nodes.folder.index import (
-    Index,
+from amazin.nodes.folder.index import Index, transaction
+from amazin.nodes.folder.marks import find_files, note_damage, note_whole
+from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
+from amazin.nodes.folder.reserve import is_no_space
+from amazin.nodes.folder.rows import (
     Row,
     find,
     find_all,
@@ -52,11 +54,7 @@ from amazin.nodes.folder.index import (
     make_bucket,
     remove,
     require_bucket,
-    transaction,
 )
-from amazin.nodes.folder.marks import find_files, note_damage, note_whole
-from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
-from amazin.nodes.folder.reserve import is_no_space
 from amazin.nodes.folder.sums import BLOCK_BYTES
 from amazin.nodes.folder.uploads import Conditions, FolderUpload, Write, adopt
 from amazin.nodes.folder.verifying import PendingRead, UnverifiedError, Verifier
@@ -76,11 +74,13 @@ T = TypeVar("T")
 
 
 class FolderNode:
-    """A `Node` that stores its objects in the folder `path`, which must exist.
+    """A `TriedNode` that stores its objects in the folder `path`, which must exist.
 
     `write`, `orphan_age_seconds` and `clock` are for tests: how bodies are written, at
     what age a file that is not in the index is removed, and the Unix time.
     """
+
+    trial_seconds = 5.0
 
     def __init__(
         self,
@@ -178,8 +178,10 @@ class FolderNode:
         ask(self._calls, self._make_bucket, bucket)
 
     def start_check(self) -> PendingCall[None]:
-        """Check that the folder and its index exist, and that there is space."""
-        return PendingCall(self._calls, self._check)
+        """Check the folder and its index: whether both can be read and written to."""
+        return PendingCall(self._calls, self._index.check)
+
+    start_trial = start_check
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -236,12 +238,6 @@ class FolderNode:
         ask(self._calls, self._index.close)
         self._calls.close()
         self._verifier.calls.close()
-
-    def _check(self) -> None:
-        with self._index.connect() as connection:
-            connection.execute("SELECT 1 FROM objects LIMIT 1").fetchone()
-        if self._index.reserve.is_full():
-            raise NodeFullError("the folder is full")
 
     def _find(self, name: ObjectName, has_sums: bool) -> Row:
         with self._index.connect() as connection:
@@ -372,8 +368,9 @@ class FolderNode:
                 require_bucket(connection, name.bucket)
                 return
             _require_etag(row, if_match)
+            self._index.content.require_removable(row.file)
             remove(connection, name)
-        self._index.content.discard(row.file)
+        self._index.content.remove(row.file)
 
     def _make_bucket(self, bucket: str) -> None:
         with self._index.connect() as connection:

@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, TypeVar
 
+from amazin.nodes.folder.content import give_to_owner
+
 RESERVE_BYTES = 2**19
 """Enough for many deletes, and for SQLite to write its log into the index."""
 FULL_BYTES = 2**20
@@ -56,6 +58,7 @@ class Reserve:
             except BlockingIOError as exc:
                 raise OSError(errno.ENOSPC, "the reserve is being spent") from exc
             _fill(file)
+            give_to_owner(self._path)
 
     def is_full(self) -> bool:
         """Whether uploads are refused, or soon will be."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from amazin.errors import NodeError, PreconditionError
 from amazin.model.objects import UNKNOWN_SIZE, ObjectInfo, ObjectName
 from amazin.nodes.folder.calls import PendingCall, ask
-from amazin.nodes.folder.content import sync_folder
-from amazin.nodes.folder.index import Index, find, put, require_bucket, transaction
+from amazin.nodes.folder.content import give_to_owner, sync_folder
+from amazin.nodes.folder.index import Index, transaction
+from amazin.nodes.folder.rows import find, put, require_bucket
 from amazin.nodes.folder.sums import BlockSums, measure
 
 Write = Callable[[io.FileIO, memoryview], int]
@@ -80,6 +81,7 @@ class FolderUpload:
         self._sums = BlockSums()
         self._path = index.content.new_path()
         file = self._path.open("xb", buffering=0)
+        give_to_owner(self._path)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._files = [file]
 
@@ -144,6 +146,8 @@ class FolderUpload:
                     old = find(connection, self._name)
                     self._conditions.judge(old and old.info)
                     if not self._conditions.keeps(old and old.info, info):
+                        if old and info.is_deleted:
+                            self._index.content.require_removable(old.file)
                         put(connection, self._name, self._path.name, info, sums)
                         is_needed = True  # a commit that raises may still have happened
             finally:

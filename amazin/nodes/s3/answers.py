@@ -17,7 +17,9 @@ from amazin.errors import (
     NodeBusyError,
     NodeError,
     NodeFullError,
+    NodePermissionError,
     NodeProtocolError,
+    NodeUnreadableError,
     NoSuchBucketError,
     NoSuchKeyError,
     PreconditionError,
@@ -59,7 +61,7 @@ class RemovedDirectoryError(NodeError):
     """
 
 
-class DeniedError(NodeAccessError):
+class DeniedError(NodePermissionError):
     """The keys don't permit this, or MinIO lost the directory of an upload.
 
     In the latter case a concurrent delete emptied the directory; nothing was stored.
@@ -74,6 +76,8 @@ def bucket_exists(response: Response) -> bool:
         return True
     except NoSuchBucketError:
         return False
+    except DeniedError as exc:
+        raise NodeUnreadableError(str(exc)) from exc
     finally:
         response.close()
     return True
@@ -107,11 +111,12 @@ def error_for(status: int, code: str) -> GatewayError:
         return NoSuchKeyError(code)
     if status == 404 and code == "NoSuchBucket":
         return NoSuchBucketError("the node has no such bucket")
+    if code == "AccessDenied":
+        return DeniedError("the gateway's keys don't permit it (AccessDenied)")
     if status in (401, 403) or code in _ACCESS_CODES:
-        kind = DeniedError if code == "AccessDenied" else NodeAccessError
-        return kind(f"the node refused the gateway's keys ({code})")
+        return NodeAccessError(f"the node refused the gateway's keys ({code})")
     if status == 507 or code in _FULL_CODES:
-        return NodeFullError("the node is full")
+        return NodeFullError(f"the node is full ({code or status})")
     if code == "ExistingObjectIsDirectory":
         return RemovedDirectoryError("a delete removed the directory of the upload")
     if status in _BUSY_STATUSES and code != _UNREADABLE_CODE:

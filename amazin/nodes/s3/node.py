@@ -6,27 +6,42 @@ rare, also the MinIO SDK.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from amazin.errors import NodeProtocolError, NoSuchKeyError
+from amazin.errors import NodeProtocolError, NoSuchKeyError, PreconditionError
 from amazin.model.headers import content_range
 from amazin.model.node_specs import NodeSpec, TimeLimits
-from amazin.model.objects import Label, ObjectInfo, ObjectName
+from amazin.model.objects import (
+    BUCKET,
+    ROSTER_NAME,
+    Label,
+    ObjectInfo,
+    ObjectName,
+    Stamp,
+)
 from amazin.nodes.interface import NodeObject, Pending, Upload
 from amazin.nodes.s3.answers import (
     metadata_lines,
     read_info,
     require_success,
 )
-from amazin.nodes.s3.client import S3Client
+from amazin.nodes.s3.client import PROBE_KEY, S3Client
 from amazin.nodes.s3.listing import list_objects
 from amazin.nodes.s3.uploads import Put, StreamedUpload, send_whole
 from amazin.nodes.transport.response import Response
 
+TRIAL_NAME = ROSTER_NAME._replace(key="room")
+TRIAL_BYTES = 2**16
+NO_ETAG = "0" * 32
+"""No object has it: nobody knows bytes with this MD5."""
+
 
 class S3Node:
-    """One S3-compatible server."""
+    """One S3-compatible server; a `TriedNode`."""
+
+    trial_seconds = 30.0
 
     def __init__(self, spec: NodeSpec, limits: TimeLimits) -> None:
         """Take the node's address and keys; nothing is connected yet."""
@@ -139,6 +154,10 @@ class S3Node:
         """See `Node`."""
         return self._client.probe()
 
+    def start_trial(self) -> Pending[object]:
+        """See `TriedNode`."""
+        return Trial(self)
+
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
     ) -> Iterator[tuple[str, ObjectInfo]]:
@@ -151,6 +170,46 @@ class S3Node:
 
     def __repr__(self) -> str:
         return f"<S3Node {self.name}: {self._client!r}>"
+
+
+class Trial:
+    """An upload by which a node shows whether it stores: S3 has no other way.
+
+    First one to the bucket of the data under a condition that can't hold, so that it
+    leaves nothing: it shows what the keys permit. Then one that is removed at once, in
+    the system's bucket, under the same name each time: it shows whether there is room.
+    """
+
+    def __init__(self, node: S3Node) -> None:
+        self._node = node
+        self._first = self._put(ObjectName(BUCKET, PROBE_KEY), b"", NO_ETAG)
+
+    def is_ready(self, timeout: float) -> bool:
+        """See `Pending`."""
+        return self._first.is_ready(timeout)
+
+    def wait(self) -> None:
+        """See `Pending`."""
+        with suppress(PreconditionError):
+            self._first.wait()
+            self._remove(
+                ObjectName(BUCKET, PROBE_KEY)
+            )  # a server that ignores If-Match
+        self._put(TRIAL_NAME, bytes(TRIAL_BYTES)).wait()
+        self._remove(TRIAL_NAME)
+
+    def cancel(self) -> None:
+        """See `Pending`."""
+        self._first.cancel()
+
+    def _put(
+        self, name: ObjectName, data: bytes, if_match: str | None = None
+    ) -> Pending[ObjectInfo]:
+        label = Label(Stamp(time.time_ns(), 0))
+        return self._node.start_put(name, data, label, {}, if_match=if_match)
+
+    def _remove(self, name: ObjectName) -> None:
+        self._node.start_delete(name).wait()
 
 
 def quoted_match(etag: str) -> tuple[str, str]:
