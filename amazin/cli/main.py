@@ -127,6 +127,8 @@ SYNONYMS = {
     "info": "status",
 }
 """What other tools call a command."""
+PRINTING = frozenset({"ls", "stat", "du", "presign", "status", "locate", "completion"})
+"""The commands that do nothing but print."""
 EXIT_CODES = (
     ("0", "All is well."),
     ("1", "Something failed, or is left to be done; standard error says what."),
@@ -181,9 +183,12 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments begin with.
 
-        Raises: MistakeError: there is no such command; suggests a similar one.
+        Raises: MistakeError: there is no such command, and a similar one is suggested;
+        or standard output is closed, and the command does nothing but print.
         """
         name = args[0]
+        if name in PRINTING and sys.stdout is None:
+            raise MistakeError("Standard output is closed")
         if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         raise MistakeError(

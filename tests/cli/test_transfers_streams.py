@@ -77,6 +77,10 @@ def test_a_file_that_standard_output_goes_to_is_replaced(
         '"$@" rm -r photos/a <&-',
         f"{GET} - >&-",
         f"{CP} - >&-",
+        '"$@" ls photos >&-',
+        '"$@" stat photos/a >&-',
+        '"$@" du photos >&-',
+        '"$@" presign photos/a >&-',
     ],
 )
 def test_a_closed_stream_is_one_sentence_and_nothing_is_sent(
