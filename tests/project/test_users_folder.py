@@ -199,7 +199,7 @@ def test_commands_are_ours_beside_files_of_any_name(
         ),
         (
             {"DISCOVERY": "static", "NODES": "a=http://key:secret@127.0.0.1:1"},
-            "a: no connection to the node",
+            "a: unreachable: no connection to the node",
         ),
     ],
 )
