@@ -88,6 +88,10 @@ class Gateway:
             raise
         return transfer
 
+    def start(self) -> None:
+        """Begin to follow the nodes. Called when the worker begins."""
+        self._services.start()
+
     def close(self) -> None:
         """Stop the background threads. Called when the worker ends."""
         self._services.close()

@@ -36,6 +36,9 @@ class FolderServices:
     settings: Settings
     spool: SpoolRoom
 
+    def start(self) -> None:
+        """See `Served`."""
+
     def close(self) -> None:
         """See `Served`."""
         self.blobs.close()

@@ -36,6 +36,10 @@ class Services:
     settings: Settings
     spool: SpoolRoom
 
+    def start(self) -> None:
+        """See `Served`."""
+        self.cluster.start()
+
     def close(self) -> None:
         """See `Served`."""
         self.cluster.close()

@@ -341,6 +341,10 @@ class Cluster:
 
     # Nodes
 
+    def start(self) -> None:
+        """Begin to follow the nodes, before the first request needs them."""
+        self._membership.start()
+
     def close(self) -> None:
         """Stop following the nodes."""
         self._membership.close()

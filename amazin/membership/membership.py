@@ -89,7 +89,7 @@ class Snapshot:
 
 
 class Membership:
-    """Follows discovery and the roster. The first use starts its threads."""
+    """Follows discovery and the roster, from `start` or the first use on."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Membership:
     def snapshot(self) -> Snapshot:
         """Return the last snapshot; waits a limited time for the first list."""
         if not self._is_started:
-            self._start()
+            self.start()
         if not self._first_list.is_set():
             self._first_list.wait(min(self._first_list_seconds, time_left()))
         return self._snapshot
@@ -183,7 +183,8 @@ class Membership:
         self.refresh()
         return self._snapshot
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to follow the nodes, unless that was done; does not wait for them."""
         with self._start_lock:
             if self._is_started or self._closing.is_set():
                 return

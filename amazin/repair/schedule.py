@@ -145,7 +145,11 @@ def run(
         on_progress(report)
 
     try:
-        return Repair(job.membership, options).run(note)
+        latest = Repair(job.membership, options).run(note)
+        after = job.membership.snapshot()
+        if after.roster and (new := unrecorded(after, after.roster)):
+            latest.problems.append(f"Not in use yet: {', '.join(new)}")
+        return latest
     except GatewayError as exc:
         latest.problems.append(where(exc))
         latest.is_whole = False

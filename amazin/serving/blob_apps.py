@@ -35,6 +35,9 @@ class ServerServices:
     settings: Settings
     spool: SpoolRoom
 
+    def start(self) -> None:
+        """See `Served`."""
+
     def close(self) -> None:
         """See `Served`."""
         self.blobs.close()

@@ -185,6 +185,9 @@ def post_worker_init(worker: Any) -> None:
     settings = getattr(worker.cfg, "settings", {})
     vars(worker.cfg).update({name: settings[name].get() for name in settings})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A gateway that serves nobody has to take note of new nodes, too.
+    if start := getattr(getattr(worker, "wsgi", None), "start", None):
+        start()
 
 
 def _change_reading() -> None:

@@ -84,6 +84,9 @@ class Served(Protocol):
     def spool(self) -> SpoolRoom:
         """Holds bodies of unknown length."""
 
+    def start(self) -> None:
+        """Begin what goes on in the background, in the process that serves."""
+
     def close(self) -> None:
         """Stop the background threads, and close idle connections."""
 

@@ -77,8 +77,11 @@ def test_a_node_that_no_gateway_has_noticed_is_waited_for_and_told(
     lab.put(*KEYS)
     lab.add("node-4")
     result = lab.amazin("repair")
-    assert result.exit_code == 0
-    assert result.stderr == "Until a gateway takes note of node-4: is one running?\n"
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Until a gateway takes note of node-4: is one running?\n"
+        "Not in use yet: node-4\n"
+    )
     assert lab.held()["node-4"] == []
 
 

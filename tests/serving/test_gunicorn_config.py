@@ -50,6 +50,8 @@ def knobs() -> Iterator[dict[str, Any]]:
 class Worker:
     """What a worker has when it begins."""
 
+    wsgi: Any = None
+
     def __init__(self) -> None:
         self.cfg = Config()
 
@@ -206,6 +208,15 @@ def test_a_worker_that_ends_closes_its_application(knobs: dict[str, Any]) -> Non
     app = SimpleNamespace(close=lambda: closed.append("app"))
     knobs["worker_exit"](None, SimpleNamespace(wsgi=app))
     assert closed == ["app"]
+
+
+def test_a_worker_that_begins_starts_its_application(knobs: dict[str, Any]) -> None:
+    """A gateway that nobody asks for anything has to take note of new nodes, too."""
+    started: list[str] = []
+    worker = Worker()
+    worker.wsgi = SimpleNamespace(start=lambda: started.append("app"))
+    knobs["post_worker_init"](worker)
+    assert started == ["app"]
 
 
 def test_of_several_signals_that_end_a_worker_the_first_does(
