@@ -48,7 +48,8 @@ class Settings:
         converters.discovery,
         "docker",
         "How nodes are found: `docker`, `static`, `folders`, `consul`, `dns` or "
-        "`package.module:Class`; default `docker`, or with `MINIO_ENDPOINT` `static`.",
+        "`package.module:Class`; default `docker`, or with `MINIO_ENDPOINT` `static`; "
+        "`amazin serve` and `make run`: `folders`.",
     )
     storage_instances_selector: str = of_docker(
         converters.selector,
