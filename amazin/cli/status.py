@@ -58,8 +58,8 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
 
     Below the nodes, what the last `amazin repair --check` has found.
 
-    Exit code 1 means that a node is not well, that copies are damaged or gone, or that
-    the list of nodes can't be read.
+    Exit code 1 means that a node is not well, that copies are damaged or gone, that
+    there are fewer nodes than REPLICAS, or that the list of nodes can't be read.
     """
     settings = read_settings()
     console = new_console()
@@ -68,7 +68,7 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
         counting = None if is_fast else new_counting(membership, watch is not None)
         if counting:
             stack.callback(counting.close)
-        observer = Observer(membership, counting)
+        observer = Observer(membership, counting, settings.replicas)
         if watch is not None:
             watch_nodes(observer, watch, is_json)
             return

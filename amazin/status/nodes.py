@@ -10,8 +10,8 @@ from functools import partial
 
 from amazin.errors import NodeError, NodeTimeoutError, NoSuchBucketError
 from amazin.membership.member import UP, Member
-from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.node_specs import NodeSpec
 

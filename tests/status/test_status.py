@@ -364,6 +364,16 @@ def test_a_node_that_was_given_up_is_nobodys_trouble(tmp_path: Path) -> None:
     assert rows(result.stdout)["node-2"][:3] == ["unreachable", "1", "forgotten"]
 
 
+def test_fewer_nodes_than_replicas_are_a_problem(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    sentence = "REPLICAS is 5, but only 3 nodes were found"
+    for _ in range(2):
+        result = run("status", environ={**lab.environ, "REPLICAS": "5"})
+        assert (result.exit_code, result.stderr) == (1, sentence + "\n")
+        lab.put("a")  # with one copy: then there is a roster
+    assert lab.amazin("status").exit_code == 0
+
+
 def test_what_is_due_follows_the_roster() -> None:
     world = World(1, 2)
     observer = Observer(world.membership, None)
