@@ -241,7 +241,7 @@ class Member:
 
     def needs_trial(self, seconds: float) -> bool:
         """Whether a trial could tell more than the last upload that long ago."""
-        is_due = time.monotonic() >= self.tried_at + seconds
+        is_due = self._is_suspect or time.monotonic() >= self.tried_at + seconds
         return is_due and isinstance(self.node, TriedNode)
 
     def note_trial(self, answer: object) -> None:
@@ -291,7 +291,7 @@ class Member:
             self._is_skipped = False
             log.info("node %s answers again", self.name)
         elif isinstance(self.node, TriedNode) and self.needs_trial(
-            FIRST_PAUSE_SECONDS if self._is_suspect else self.node.trial_seconds
+            self.node.trial_seconds
         ):
             try:
                 self.note_trial(self.node.start_trial().wait())

@@ -102,7 +102,7 @@ def judged(name: str, snapshot: Snapshot, failure: NodeError | None) -> State:
     if name in snapshot.lost:
         cause = "it answers with an empty disk; `amazin repair` fills it again"
         return State(NoSuchBucketError.state, cause, can_read=True)
-    if name in snapshot.view.unreachable:
+    if name in snapshot.view.unreachable and state.word == UP:
         cause = "its copy of the roster can't be read"
         return State(UNUSABLE, cause, can_read=True)
     return state

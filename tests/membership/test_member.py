@@ -22,7 +22,7 @@ from amazin.errors import (
     NoSuchBucketError,
 )
 from amazin.membership.member import Member
-from amazin.membership.states import State, state_of
+from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
@@ -362,6 +362,20 @@ def test_a_node_that_stores_nothing_is_read_and_tried_until_it_does(
         f"node a stores nothing: {error.state}: {error}",
         "node a stores again",
     ]
+
+
+def test_who_asks_for_the_state_of_a_node_that_just_failed_has_it_tried() -> None:
+    disk = filled()
+    node = FakeNode(A, disk)
+    member = new_member(A, node, first_pause_seconds=1000.0)
+    member.note_stored()
+    try_uploads([member])
+    assert "trial" not in disk.calls
+    disk.refusal = NodePermissionError("EACCES")
+    with pytest.raises(NodePermissionError):
+        put(member)
+    try_uploads([member])
+    assert state_of(member).word == "no permission"
 
 
 def test_a_failure_that_a_trial_does_not_confirm_is_nobodys_news(

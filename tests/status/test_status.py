@@ -244,6 +244,16 @@ def test_a_node_without_a_copy_of_the_roster_that_can_be_read_is_unusable() -> N
     assert [n for n, status in found.items() if not status.is_well] == ["node-2"]
 
 
+def test_what_a_node_says_itself_is_told_of_one_that_is_unusable() -> None:
+    world = World(2)
+    world.put(b"hello")
+    world.disks["node-2"].is_full = True
+    world.disks["node-2"].store(ROSTER_NAME, b"garbage", Label(Stamp(9, 0)))
+    world.member(world.disks["node-2"]).tried_at = -math.inf
+    found = Observer(world.membership, None).look()
+    assert found.problems == ["node-2: full: the node is full"]
+
+
 def test_a_silent_node_is_not_waited_for() -> None:
     class Silent(FakeNode):
         def start_check(self) -> Any:

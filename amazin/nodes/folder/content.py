@@ -67,6 +67,11 @@ class Content:
             path.mkdir()
             give_to_owner(path)
 
+    def require_readable(self) -> None:
+        """Raises: OSError EACCES: no file can be read."""
+        if not os.access(self.path, os.R_OK | os.X_OK, effective_ids=True):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
     def require_writable(self) -> None:
         """Try to make a file, which leaves nothing. Raises: OSError."""
         require_writable(self.path)

@@ -42,7 +42,7 @@ from amazin.model.objects import (
 from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
 from amazin.nodes.folder.content import SHARDS, NoFileError
-from amazin.nodes.folder.index import Index, transaction
+from amazin.nodes.folder.index import Index
 from amazin.nodes.folder.marks import find_files, note_damage, note_whole
 from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
 from amazin.nodes.folder.reserve import is_no_space
@@ -362,7 +362,7 @@ class FolderNode:
             delete()
 
     def _delete(self, name: ObjectName, if_match: str | None) -> None:
-        with self._index.connect() as connection, transaction(connection):
+        with self._index.change() as connection:
             row = find(connection, name)
             if row is None:
                 require_bucket(connection, name.bucket)
