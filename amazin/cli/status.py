@@ -53,8 +53,8 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     Its state; its weight; what the nodes remember of it (the roster); how many objects
     lie on it, and of which size; how many tombstones of deleted ones, and internal
     ones (marks of buckets, parts of large objects); its share of all of these, and
-    what is due to it by placement; its address. Objects are counted anew in the
-    background while it watches.
+    what is due to it by placement; the space left on its disk, if it tells; its
+    address. Objects are counted anew in the background while it watches.
 
     Below the nodes, what the last `amazin repair --check` has found.
 

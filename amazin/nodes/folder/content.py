@@ -67,6 +67,11 @@ class Content:
             path.mkdir()
             give_to_owner(path)
 
+    def free_bytes(self) -> int:
+        """Return the space that is left for a process which is not root's."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
     def require_readable(self) -> None:
         """Raises: OSError EACCES: no file can be read."""
         if not os.access(self.path, os.R_OK | os.X_OK, effective_ids=True):

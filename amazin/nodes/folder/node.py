@@ -26,12 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from amazin.errors import (
-    LostCopyError,
-    NodeError,
-    NoSuchKeyError,
-    PreconditionError,
-)
+from amazin.errors import LostCopyError, NodeError, NoSuchKeyError, PreconditionError
 from amazin.model.objects import (
     ROSTER_NAME,
     UNKNOWN_SIZE,
@@ -74,7 +69,9 @@ T = TypeVar("T")
 
 
 class FolderNode:
-    """A `TriedNode` that stores its objects in the folder `path`, which must exist.
+    """Stores its objects in the folder `path`, which must exist.
+
+    A `TriedNode`, a `VerifyingNode` and a `MeasuredNode`.
 
     `write`, `orphan_age_seconds` and `clock` are for tests: how bodies are written, at
     what age a file that is not in the index is removed, and the Unix time.
@@ -182,6 +179,10 @@ class FolderNode:
         return PendingCall(self._calls, self._index.check)
 
     start_trial = start_check
+
+    def free_bytes(self) -> int:
+        """See `MeasuredNode`."""
+        return ask(self._calls, self._index.content.free_bytes)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
