@@ -69,8 +69,12 @@ class Snapshot:
         if self.is_empty:
             return "Nothing is stored yet; a first upload needs REPLICAS nodes"
         if self.view.unreachable:
-            states = {self.members[name].state for name in self.view.unreachable}
+            away = [self.members[name] for name in self.view.unreachable]
+            states = {member.state for member in away}
             states -= {UP, NodeUnreachableError.state}
             why = f" ({', '.join(sorted(states))})" if states else ""
+            answer = all(m.refusal and not m.is_skipped for m in away)
+            if answer and not self.view.copies:
+                return f"The first upload needs all nodes, and not all store now{why}"
             return f"Too few nodes answer to know where objects are{why}"
         return "The set of nodes is changing; try again in a moment"

@@ -29,7 +29,7 @@ from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node, Pending, Upload
 from amazin.request_limits import request_deadline
 from tests.support.cleanup import closed_later
-from tests.support.fakes import FakeDisk, FakeNode
+from tests.support.fakes import FakeClock, FakeDisk, FakeNode
 from tests.support.waiting import await_that
 from tests.support.world import fail_at
 
@@ -376,6 +376,29 @@ def test_who_asks_for_the_state_of_a_node_that_just_failed_has_it_tried() -> Non
         put(member)
     try_uploads([member])
     assert state_of(member).word == "no permission"
+
+
+def test_a_node_that_is_full_for_some_uploads_only_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    member = closed_later(Member(A, FakeNode(A, filled()), 1000.0, clock))
+    seen = []
+    for second in range(600):
+        clock.now = second
+        member.note_failure(NodeFullError("ENOSPC"))
+        member.note_stored()
+        seen.append(state_of(member).word)
+    assert seen.count("full") > 550
+    assert len(caplog.messages) < 20
+    for _ in range(2):  # what lasted is told at once
+        clock.now += 1000
+        member.note_stored()
+        clock.now += 100
+        member.note_failure(NodeFullError("ENOSPC"))
+        assert state_of(member).word == "full"
+        member.note_stored()
+        assert state_of(member).word == "up"
 
 
 def test_a_failure_that_a_trial_does_not_confirm_is_nobodys_news(

@@ -16,6 +16,7 @@ from amazin.errors import (
     DiscoveryError,
     LateError,
     NodeError,
+    NodeReadOnlyError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchBucketError,
@@ -744,6 +745,17 @@ def test_why_nodes_cannot_be_used(view: RosterView, reason: str) -> None:
     names = view.empty | view.unreachable
     members = {name: Member(A, AbsentNode(name)) for name in names}
     assert Snapshot(members, view, "").reason == reason
+
+
+def test_nodes_that_answer_and_store_nothing_are_not_told_to_be_silent() -> None:
+    world = World()
+    world.disks["a"] = FakeDisk(refusal=NodeReadOnlyError("EROFS"))
+    process = world.process(A, B)
+    snapshot = process.membership.bootstrap()
+    assert snapshot.roster is None
+    assert snapshot.reason == (
+        "The first upload needs all nodes, and not all store now (read-only)"
+    )
 
 
 def test_without_nodes_the_problem_is_told() -> None:

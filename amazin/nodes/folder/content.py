@@ -69,7 +69,7 @@ class Content:
 
     def free_bytes(self) -> int:
         """Return the space that is left for a process which is not root's."""
-        found = os.statvfs(self.path)
+        found = os.statvfs(self.path.parent)  # the new folder has no `content` yet
         return found.f_bavail * found.f_frsize
 
     def require_readable(self) -> None:
