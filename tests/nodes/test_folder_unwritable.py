@@ -220,6 +220,21 @@ def test_what_root_makes_belongs_to_the_owner_of_the_folder(open_path: Path) -> 
 
 
 @needs_root
+def test_what_root_makes_is_as_writable_for_the_group_as_the_folder(
+    open_path: Path,
+) -> None:
+    """A service that is only in the group of a folder of root's has to change it."""
+    os.chown(open_path, 0, NOBODY)
+    open_path.chmod(0o770)
+    filled(open_path).close()
+    for path in open_path.rglob("*"):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (0, NOBODY), path
+        mode = 0o770 if path.is_dir() else 0o660
+        assert stat.S_IMODE(found.st_mode) == mode, path
+
+
+@needs_root
 @pytest.mark.parametrize("is_tombstone", [False, True])
 def test_no_delete_succeeds_whose_file_stays(
     open_path: Path, is_tombstone: bool

@@ -174,7 +174,7 @@ def give_to_owner(path: Path) -> None:
     those of their group: the service has to be able to change what they make there.
     """
     folder = path.parent.stat()
-    if folder.st_uid == os.geteuid():
+    if folder.st_uid == os.geteuid() and not folder.st_mode & stat.S_IWGRP:
         return
     mode = stat.S_IMODE(folder.st_mode)
     path.chmod(mode if path.is_dir() else mode & 0o666)
