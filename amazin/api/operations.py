@@ -24,19 +24,21 @@ def health(request: Request, services: Services) -> Response:
 def ready(request: Request, services: Services) -> Response:
     """Readiness: 200 while any node can be read, with `?all` while all nodes are up.
 
-    A node that is up can be read and stores. The nodes are named to those who may use
-    them.
+    A node that is up can be read and stores; with `?all` there are at least as many as
+    REPLICAS asks for. The nodes are named to those who may use them.
     """
     states = services.states()
+    shortage = services.cluster.shortage()
     query = request.environ.get("QUERY_STRING", "")
     if "all" in parse_qs(query, keep_blank_values=True):
-        is_ready = bool(states) and all(s.word == UP for s in states.values())
+        are_up = all(state.word == UP for state in states.values())
+        is_ready = bool(states) and are_up and not shortage
     else:
         is_ready = any(state.can_read for state in states.values())
     body: dict[str, Any] = {"status": "UP" if is_ready else "DOWN"}
     if has_token(request, services.settings):
         body["nodes"] = [as_json(name, states[name]) for name in sorted(states)]
-        if problem := services.cluster.problem():
+        if problem := services.cluster.problem() or shortage:
             body["problem"] = problem
     return json_response(200 if is_ready else 503, body)
 

@@ -9,8 +9,8 @@ import click
 from amazin.cli.common import MistakeError, examples, new_console, read_settings
 from amazin.cli.nodes import known_nodes, log_to
 from amazin.errors import RepairError, RosterError
-from amazin.membership.membership import Snapshot
 from amazin.membership.roster import Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.transitions import forget as forget_nodes
 from amazin.status.observer import look
 

@@ -53,13 +53,13 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
     Its state; its weight; what the nodes remember of it (the roster); how many objects
     lie on it, and of which size; how many tombstones of deleted ones, and internal
     ones (marks of buckets, parts of large objects); its share of all of these, and
-    what is due to it by placement; its address. Objects are counted anew in the
-    background while it watches.
+    what is due to it by placement; the space left on its disk, if it tells; its
+    address. Objects are counted anew in the background while it watches.
 
     Below the nodes, what the last `amazin repair --check` has found.
 
-    Exit code 1 means that a node is not well, that copies are damaged or gone, or that
-    the list of nodes can't be read.
+    Exit code 1 means that a node is not well, that copies are damaged or gone, that
+    there are fewer nodes than REPLICAS, or that the list of nodes can't be read.
     """
     settings = read_settings()
     console = new_console()
@@ -68,7 +68,7 @@ def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
         counting = None if is_fast else new_counting(membership, watch is not None)
         if counting:
             stack.callback(counting.close)
-        observer = Observer(membership, counting)
+        observer = Observer(membership, counting, settings.replicas)
         if watch is not None:
             watch_nodes(observer, watch, is_json)
             return

@@ -21,10 +21,14 @@ from amazin.status.nodes import NodeStatus
 from amazin.status.observer import Status
 from amazin.units import counted
 
-RIGHT = ("weight", "objects", "size", "deleted", "internal", "share", "due", "counted")
+RIGHT = (
+    *("weight", "objects", "size", "deleted", "internal", "share", "due", "counted"),
+    "free",
+)
 """Columns of numbers."""
 LESS_IMPORTANT = (
     *("address", "internal", "deleted", "weight", "due", "counted", "group", "roster"),
+    "free",
 )
 """Columns that a narrow terminal leaves out, in this order."""
 ANY_WIDTH = 10_000
@@ -113,7 +117,8 @@ def columns(status: Status, has_ages: bool) -> list[str]:
     if status.counted:
         titles += ["objects", "size", "deleted", "internal", "share"]
     ages = ["counted"] if status.counted and has_ages else []
-    return [*titles, "due", *ages, "address"]
+    free = ["free"] if any(n.free_bytes is not None for n in status.nodes) else []
+    return [*titles, "due", *ages, *free, "address"]
 
 
 def node_cells(node: NodeStatus) -> dict[str, str]:
@@ -126,6 +131,7 @@ def node_cells(node: NodeStatus) -> dict[str, str]:
         "group": node.group,
         "roster": node.role,
         "due": percent(node.due),
+        "free": "" if node.free_bytes is None else decimal(node.free_bytes),
     }
 
 
@@ -205,6 +211,7 @@ def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
         "group": node.group,
         "roster": node.role,
         "due": node.due,
+        "free_bytes": node.free_bytes,
         "share": status.share(node.name),
         "count": count_as_json(counted.count) if counted and is_whole else None,
         "count_age_seconds": counted.age_seconds if counted else None,

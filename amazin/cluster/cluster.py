@@ -375,6 +375,10 @@ class Cluster:
         """Return why nodes may be missing; "" if discovery works."""
         return self._membership.snapshot().problem
 
+    def shortage(self) -> str:
+        """Return a sentence if there are fewer nodes than REPLICAS; "" otherwise."""
+        return self._membership.snapshot().shortage
+
 
 def require_single(placement: Placement) -> None:
     """Raises: NotSupportedError, if there is no single node to check a condition."""

@@ -26,8 +26,8 @@ from amazin.cluster.placement import Placement, Quorum, differ, newest, place
 from amazin.cluster.quorum import ask
 from amazin.errors import ConflictError, NodeError, NoSuchKeyError
 from amazin.membership.member import Member
-from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
 

@@ -20,8 +20,9 @@ from amazin.errors import (
     NoSuchKeyError,
 )
 from amazin.membership.member import Member
-from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.interface import Node, NodeObject, Pending
 

@@ -36,6 +36,9 @@ from amazin.request_limits import is_late
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; the pause doubles each time."""
+RELAPSE_SECONDS, FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 60.0, 5.0, 300.0
+"""A node that stores nothing again so soon after it did is told to store only after a
+while, which doubles each time: a disk that is nearly full takes small objects."""
 UP = "up"
 CLOSE_SECONDS = 10.0
 """How long `close` waits for a thread to end."""
@@ -57,6 +60,7 @@ class Member:
         spec: NodeSpec,
         node: Node,
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.node = node
@@ -65,6 +69,10 @@ class Member:
         """Why it stores nothing now; None: it does, as far as is known."""
         self.tried_at = -math.inf
         """On the monotonic clock: when it last showed whether it stores."""
+        self._clock = clock
+        self._stored_at = self._held_until = -math.inf
+        self._hold_seconds = 0.0
+        """See `RELAPSE_SECONDS`: since when it stores again, how long it must not."""
         self._first_pause_seconds = first_pause_seconds
         self._is_skipped = False
         self.failure = NodeError("")
@@ -230,25 +238,38 @@ class Member:
         self._note_refusal(None)
 
     def _note_refusal(self, error: NodeError | None) -> None:
-        self.tried_at = time.monotonic()
-        old, self.refusal = self.refusal, error
-        if error is None and old is not None:
+        now = self.tried_at = self._clock()
+        old = self.refusal
+        if error is None and (old is None or now < self._held_until):
+            return
+        self.refusal = error
+        if error is None:
+            self._stored_at = now
             log.warning("node %s stores again", self.name)
-        elif error is not None and (old is None or old.state != error.state):
+        elif old is None or old.state != error.state:
             log.warning("node %s stores nothing: %s: %s", self.name, error.state, error)
+            if old is None:
+                self._hold(now)
+
+    def _hold(self, now: float) -> None:
+        """Decide how long it counts as storing nothing, whatever is seen meanwhile."""
+        is_relapse = now < self._stored_at + RELAPSE_SECONDS
+        longer = min(2 * self._hold_seconds or FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS)
+        self._hold_seconds = longer if is_relapse else 0.0
+        self._held_until = now + self._hold_seconds
 
     # Trials and probes
 
     def needs_trial(self, seconds: float) -> bool:
         """Whether a trial could tell more than the last upload that long ago."""
-        is_due = time.monotonic() >= self.tried_at + seconds
+        is_due = self._is_suspect or self._clock() >= self.tried_at + seconds
         return is_due and isinstance(self.node, TriedNode)
 
     def note_trial(self, answer: object) -> None:
         """Note the response to a trial: whether the node stores now."""
         self._is_suspect = False
         if not isinstance(answer, NodeTimeoutError):
-            self.tried_at = time.monotonic()
+            self.tried_at = self._clock()
         if not isinstance(answer, GatewayError):
             self._note_refusal(None)
         elif isinstance(answer, NodeError) and not isinstance(
@@ -291,7 +312,7 @@ class Member:
             self._is_skipped = False
             log.info("node %s answers again", self.name)
         elif isinstance(self.node, TriedNode) and self.needs_trial(
-            FIRST_PAUSE_SECONDS if self._is_suspect else self.node.trial_seconds
+            self.node.trial_seconds
         ):
             try:
                 self.note_trial(self.node.start_trial().wait())

@@ -14,14 +14,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Self
 
-from amazin.errors import DiscoveryError, LateError, NodeUnreachableError
-from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, UP, Member
+from amazin.errors import DiscoveryError, LateError
+from amazin.membership.member import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Member
 from amazin.membership.roster import WAIT_SECONDS, Roster
 from amazin.membership.roster_store import RosterStore
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.transitions import DesiredNodes, RosterView
 from amazin.model.node_specs import (
     ClosableDiscovery,
@@ -41,51 +41,6 @@ WAIT_REFRESHES = 4
 `WAIT_SECONDS`: a refresh may take as long as the time limits of the slowest node."""
 
 log = logging.getLogger("amazin.membership")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The nodes and their roster at one moment."""
-
-    members: dict[str, Member]
-    """By stable name."""
-    view: RosterView
-    """The rosters that the nodes were seen to hold."""
-    problem: str
-    """Why there may be fewer nodes than there should be; "" if there is no problem."""
-    fresh_until: float = field(default=0.0, compare=False)
-    """Until when this roster may be used, on the monotonic clock."""
-
-    @cached_property
-    def roster(self) -> Roster | None:
-        """The roster of the cluster; None: there is none, or there are several."""
-        return self.view.roster
-
-    @cached_property
-    def lost(self) -> frozenset[str]:
-        """The nodes that answer with an empty disk, although they held data."""
-        return self.view.lost
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all nodes answered and none of them ever stored anything."""
-        view = self.view
-        is_blocked = view.copies or view.unreachable or view.with_data
-        return bool(view.empty) and not is_blocked
-
-    @property
-    def reason(self) -> str:
-        """Why the nodes can't be used now, as a sentence for clients."""
-        if not self.members:
-            return self.problem or "No storage node was found"
-        if self.is_empty:
-            return "Nothing is stored yet; a first upload needs REPLICAS nodes"
-        if self.view.unreachable:
-            states = {self.members[name].state for name in self.view.unreachable}
-            states -= {UP, NodeUnreachableError.state}
-            why = f" ({', '.join(sorted(states))})" if states else ""
-            return f"Too few nodes answer to know where objects are{why}"
-        return "The set of nodes is changing; try again in a moment"
 
 
 class Membership:
@@ -118,7 +73,8 @@ class Membership:
         wait_seconds = max(WAIT_REFRESHES * refresh_seconds, least_wait_seconds)
         self.roster_store = RosterStore(desired, wait_seconds, clock)
         problem = "The nodes are still being looked for"
-        self._snapshot = Snapshot({}, RosterView({}), problem)
+        replicas = desired.replicas if desired else 0
+        self._snapshot = Snapshot({}, RosterView({}), problem, replicas=replicas)
         self._logged_problem = ""
         self._found: Sequence[NodeSpec] = ()
         self._inherited: list[Snapshot] = []

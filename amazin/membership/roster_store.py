@@ -183,6 +183,10 @@ class RosterStore:
             )
             wanted = replace(wanted, replicas=current.replicas)
         if not view.copies:
+            if len(specs) < wanted.replicas and specs:
+                self._warn_once(
+                    f"REPLICAS={wanted.replicas} needs as many nodes: nothing is stored"
+                )
             is_wanted = may_bootstrap or bool(view.with_data)
             if not is_wanted or self._recorded[0]:
                 return None

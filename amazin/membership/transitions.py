@@ -256,6 +256,7 @@ class DesiredNodes:
         weights = {group: w for group, w in group_weights.items() if w != 1}
         self._settings = (replicas, weights)
         self._granted: dict[str, Any] = {}
+        self.replicas = replicas
 
     def wanted(
         self, current: NodeSet | None, offered: Iterable[tuple[str, float, str]]

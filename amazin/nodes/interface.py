@@ -190,3 +190,11 @@ class TriedNode(Protocol):
 
         Waiting raises NodeError as an upload would.
         """
+
+
+@runtime_checkable
+class MeasuredNode(Protocol):
+    """A node that tells how much room it has."""
+
+    def free_bytes(self) -> int:
+        """Return the space that is left for uploads. Raises: NodeError."""

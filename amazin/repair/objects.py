@@ -31,8 +31,9 @@ from amazin.errors import (
 )
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
-from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.interface import Node, NodeObject, Pending
 from amazin.repair.plan import TOMBSTONE_BYTES, CopyStep, Plan, Seen, plan

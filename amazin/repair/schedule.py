@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from amazin.errors import GatewayError
-from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.model.node_specs import NodeSpec
 from amazin.repair.report import Options, Report, fields, one_line
 from amazin.repair.run import Repair, least_replicas, where

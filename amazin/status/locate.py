@@ -16,8 +16,8 @@ from amazin.errors import (
 )
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
-from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.model.stored_names import shown
 from amazin.units import counted

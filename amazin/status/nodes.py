@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from amazin.errors import NodeError, NodeTimeoutError, NoSuchBucketError
 from amazin.membership.member import UP, Member
-from amazin.membership.membership import Snapshot
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.node_specs import NodeSpec
+from amazin.nodes.interface import MeasuredNode
 
 UNUSABLE = "unusable"
 CHECK_SECONDS = 2.0
@@ -43,6 +45,8 @@ class NodeStatus:
     """Whether what it holds can be read."""
     endpoint: str = ""
     """Its URL, or the path of its folder; "": only the roster names it."""
+    free_bytes: int | None = None
+    """The space that is left for uploads; None: the node doesn't tell, or fails."""
 
     @property
     def is_well(self) -> bool:
@@ -76,6 +80,7 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
             due,
             state.can_read,
             spec.endpoint or "",
+            free_bytes(member) if state.can_read else None,
         )
         found.append(status)
     return found
@@ -94,6 +99,14 @@ def check(member: Member) -> NodeError | None:
     return None
 
 
+def free_bytes(member: Member) -> int | None:
+    """Return the space that is left on a node; None: it doesn't tell."""
+    if isinstance(member.node, MeasuredNode):
+        with suppress(NodeError):
+            return member.node.free_bytes()
+    return None
+
+
 def judged(name: str, snapshot: Snapshot, failure: NodeError | None) -> State:
     """Return a node's state, given the error of a check, if there was one."""
     state = state_of(snapshot.members[name], failure)
@@ -102,7 +115,7 @@ def judged(name: str, snapshot: Snapshot, failure: NodeError | None) -> State:
     if name in snapshot.lost:
         cause = "it answers with an empty disk; `amazin repair` fills it again"
         return State(NoSuchBucketError.state, cause, can_read=True)
-    if name in snapshot.view.unreachable:
+    if name in snapshot.view.unreachable and state.word == UP:
         cause = "its copy of the roster can't be read"
         return State(UNUSABLE, cause, can_read=True)
     return state

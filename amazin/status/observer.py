@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amazin.cluster.check_results import CheckResult, read_result
 from amazin.cluster.cluster import Cluster
 from amazin.errors import GatewayError
-from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import NodeStatus, due_shares, statuses
 from amazin.units import counted
@@ -36,6 +37,8 @@ class Status:
     is_usable: bool
     """Whether gateways can know where objects are."""
     discovery_problem: str
+    shortage: str = ""
+    """As `Snapshot.shortage`."""
     check: CheckResult | None = None
     """The last check of all copies; None: there was none, or it can't be told."""
 
@@ -56,6 +59,8 @@ class Status:
             found.insert(
                 0, f"The list of nodes can't be read: {self.discovery_problem}"
             )
+        if self.shortage:
+            found.append(self.shortage)
         if self.check and self.check.lost:
             names = ", ".join(self.check.lost_names)
             found.append(f"The last check found no whole copy of: {names}")
@@ -97,15 +102,19 @@ class Status:
 class Observer:
     """Checks the nodes, and has their objects counted at the same time."""
 
-    def __init__(self, membership: Membership, counting: Counting | None) -> None:
+    def __init__(
+        self, membership: Membership, counting: Counting | None, replicas: int = 0
+    ) -> None:
+        """`replicas`: the number of copies that the settings ask for; 0: not known."""
         self._membership = membership
+        self._replicas = replicas
         self._cluster = Cluster(membership)
         self._counting = counting
         self._placed: tuple[NodeSet | None, dict[str, float]] = (None, {})
 
     def look(self) -> Status:
         """Check the nodes now."""
-        snapshot = look(self._membership)
+        snapshot = replace(look(self._membership), replicas=self._replicas)
         roster = snapshot.roster
         nodes = statuses(snapshot, self._shares(roster))
         counts = {}
@@ -119,6 +128,7 @@ class Observer:
             condition(snapshot),
             bool(snapshot.members) and (roster is not None or snapshot.is_empty),
             snapshot.problem,
+            snapshot.shortage,
             self._last_check(),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -27,6 +28,7 @@ from amazin.web.messages import Route
 from gateway import Gateway
 from tests.support.app import FixedMembership, ScriptedNode, call, make_app
 from tests.support.fakes import memory_nodes
+from tests.support.lab import Lab
 
 UP = None
 
@@ -128,6 +130,17 @@ def test_ready_says_why_nodes_may_be_missing() -> None:
         "nodes": [],
         "problem": "The Docker daemon does not answer",
     }
+
+
+def test_fewer_nodes_than_replicas_are_not_all(tmp_path: Path) -> None:
+    app = make_app(membership=Lab(tmp_path, replicas=5).membership)
+    sentence = "REPLICAS is 5, but only 3 nodes were found"
+    for query, status in (("", 200), ("?all", 503)):
+        answer = call(app, "GET", "/health/ready" + query)
+        assert (answer.status, answer.json["problem"]) == (status, sentence)
+        assert {node["state"] for node in answer.json["nodes"]} == {"up"}
+    stored = call(app, "PUT", "/object/abc", body=b"x")
+    assert (stored.status, stored.json["error"]) == (503, sentence)
 
 
 @pytest.mark.parametrize("path", ["/alive", "/a.b+c(d"])

@@ -22,14 +22,14 @@ from amazin.errors import (
     NoSuchBucketError,
 )
 from amazin.membership.member import Member
-from amazin.membership.states import State, state_of
+from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, ObjectName, Stamp
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node, Pending, Upload
 from amazin.request_limits import request_deadline
 from tests.support.cleanup import closed_later
-from tests.support.fakes import FakeDisk, FakeNode
+from tests.support.fakes import FakeClock, FakeDisk, FakeNode
 from tests.support.waiting import await_that
 from tests.support.world import fail_at
 
@@ -362,6 +362,43 @@ def test_a_node_that_stores_nothing_is_read_and_tried_until_it_does(
         f"node a stores nothing: {error.state}: {error}",
         "node a stores again",
     ]
+
+
+def test_who_asks_for_the_state_of_a_node_that_just_failed_has_it_tried() -> None:
+    disk = filled()
+    node = FakeNode(A, disk)
+    member = new_member(A, node, first_pause_seconds=1000.0)
+    member.note_stored()
+    try_uploads([member])
+    assert "trial" not in disk.calls
+    disk.refusal = NodePermissionError("EACCES")
+    with pytest.raises(NodePermissionError):
+        put(member)
+    try_uploads([member])
+    assert state_of(member).word == "no permission"
+
+
+def test_a_node_that_is_full_for_some_uploads_only_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    member = closed_later(Member(A, FakeNode(A, filled()), 1000.0, clock))
+    seen = []
+    for second in range(600):
+        clock.now = second
+        member.note_failure(NodeFullError("ENOSPC"))
+        member.note_stored()
+        seen.append(state_of(member).word)
+    assert seen.count("full") > 550
+    assert len(caplog.messages) < 20
+    for _ in range(2):  # what lasted is told at once
+        clock.now += 1000
+        member.note_stored()
+        clock.now += 100
+        member.note_failure(NodeFullError("ENOSPC"))
+        assert state_of(member).word == "full"
+        member.note_stored()
+        assert state_of(member).word == "up"
 
 
 def test_a_failure_that_a_trial_does_not_confirm_is_nobodys_news(

@@ -16,18 +16,15 @@ from amazin.errors import (
     DiscoveryError,
     LateError,
     NodeError,
+    NodeReadOnlyError,
     NodeTimeoutError,
     NodeUnreachableError,
     NoSuchBucketError,
 )
 from amazin.membership.member import Member
-from amazin.membership.membership import (
-    FRESH_SHARE,
-    WAIT_REFRESHES,
-    Membership,
-    Snapshot,
-)
+from amazin.membership.membership import FRESH_SHARE, WAIT_REFRESHES, Membership
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.transitions import DesiredNodes, RosterView, settle
 from amazin.model.node_specs import Discovery, NodeSpec
 from amazin.model.objects import ROSTER_NAME, ObjectName
@@ -750,11 +747,58 @@ def test_why_nodes_cannot_be_used(view: RosterView, reason: str) -> None:
     assert Snapshot(members, view, "").reason == reason
 
 
+def test_nodes_that_answer_and_store_nothing_are_not_told_to_be_silent() -> None:
+    world = World()
+    world.disks["a"] = FakeDisk(refusal=NodeReadOnlyError("EROFS"))
+    process = world.process(A, B)
+    snapshot = process.membership.bootstrap()
+    assert snapshot.roster is None
+    assert snapshot.reason == (
+        "The first upload needs all nodes, and not all store now (read-only)"
+    )
+
+
 def test_without_nodes_the_problem_is_told() -> None:
     assert (
         Snapshot({}, RosterView({}), "The daemon is away").reason
         == "The daemon is away"
     )
+
+
+def test_fewer_nodes_than_replicas_are_the_reason_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    process = world.process(A, B, C, replicas=5)
+    sentence = "REPLICAS is 5, but only 3 nodes were found"
+    for _ in range(2):
+        snapshot = process.membership.bootstrap()
+        assert (snapshot.roster, snapshot.reason) == (None, sentence)
+    assert snapshot.shortage == sentence
+    warning = "REPLICAS=5 needs as many nodes: nothing is stored"
+    assert caplog.messages.count(warning) == 1
+    process.discovery.specs = [
+        A,
+        B,
+        C,
+        *(NodeSpec(n, f"http://{n}:9000") for n in "de"),
+    ]
+    assert process.membership.bootstrap().shortage == ""
+
+
+@pytest.mark.parametrize(
+    ("replicas", "spec", "shortage"),
+    [
+        (0, A, ""),
+        (1, A, ""),
+        (2, A, "REPLICAS is 2, but only 1 node was found"),
+        (2, replace(A, weight=0.0), ""),  # nothing is known: another sentence says so
+    ],
+)
+def test_a_shortage_of_nodes(replicas: int, spec: NodeSpec, shortage: str) -> None:
+    members = {"a": Member(spec, AbsentNode("a"))}
+    snapshot = Snapshot(members, RosterView({}), "", replicas=replicas)
+    assert snapshot.shortage == shortage
 
 
 # Many threads.

@@ -150,9 +150,50 @@ def test_what_its_owner_changes_meanwhile_is_seen(open_path: Path) -> None:
 
 
 @needs_root
-def test_a_folder_that_can_not_be_read_says_so(open_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_files_beside_the_index_that_can_not_be_written_to_are_told(
+    open_path: Path, suffix: str
+) -> None:
+    """Copied by root, or from a backup: SQLite reads the index, and changes nothing."""
     filled(open_path).close()
-    open_path.chmod(0o700)
+    for path in (open_path, *open_path.rglob("*")):
+        os.chown(path, NOBODY, -1)
+    other = open_path / f"index.sqlite{suffix}"
+    other.touch(0o644)
+    with as_nobody():
+        node = new_node(open_path)
+        for work in (node.start_check().wait, lambda: put(node, b"new", 2)):
+            with pytest.raises(NodePermissionError, match="EACCES"):
+                work()
+    os.chown(other, NOBODY, -1)
+    with as_nobody():
+        require_well(node, open_path)
+        node.close()
+
+
+@needs_root
+def test_a_delete_does_not_write_to_an_index_that_became_read_only(
+    open_path: Path,
+) -> None:
+    """The system kills who writes to shared memory of a file that can't be changed."""
+    for path in (open_path, *open_path.rglob("*")):
+        os.chown(path, NOBODY, -1)
+    with as_nobody():
+        node = filled(open_path)
+        os.seteuid(0)
+        os.chown(open_path / "index.sqlite-shm", 0, 0)
+        os.seteuid(NOBODY)
+        with pytest.raises(NodePermissionError, match="EACCES"):
+            node.start_delete(NAME).wait()
+        assert read(node) == b"hello"
+        node.close()
+
+
+@needs_root
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_folder_that_can_not_be_read_says_so(open_path: Path, is_root: bool) -> None:
+    filled(open_path).close()
+    (open_path if is_root else open_path / "content").chmod(0o700)
     with as_nobody():
         node = new_node(open_path)
         with pytest.raises(NodeUnreadableError, match="EACCES"):
@@ -176,6 +217,21 @@ def test_what_root_makes_belongs_to_the_owner_of_the_folder(open_path: Path) -> 
         require_well(other, open_path)
         other.close()
     node.close()
+
+
+@needs_root
+def test_what_root_makes_is_as_writable_for_the_group_as_the_folder(
+    open_path: Path,
+) -> None:
+    """A service that is only in the group of a folder of root's has to change it."""
+    os.chown(open_path, 0, NOBODY)
+    open_path.chmod(0o770)
+    filled(open_path).close()
+    for path in open_path.rglob("*"):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (0, NOBODY), path
+        mode = 0o770 if path.is_dir() else 0o660
+        assert stat.S_IMODE(found.st_mode) == mode, path
 
 
 @needs_root

@@ -20,7 +20,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from amazin.cli.status_view import LESS_IMPORTANT, balance, fitting_table, sentence
+from amazin.cli.status_view import (
+    LESS_IMPORTANT,
+    as_table,
+    balance,
+    fitting_table,
+    sentence,
+)
 from amazin.cluster.cluster import Cluster
 from amazin.errors import NodeError
 from amazin.membership.member import Member
@@ -86,7 +92,9 @@ def test_each_node_has_what_lies_on_it(tmp_path: Path) -> None:
     for name, count in held.items():
         assert table[name][:3] == ["up", "1", "settled"]
         counted = [f"{5 * count} bytes", "0", "0", *percents(count)]
-        assert table[name][4:] == [*counted, f"file://{tmp_path}/{name}"]
+        assert table[name][4:9] == counted
+        assert re.fullmatch(r"[\d.]+ (kB|MB|GB|TB|PB)", table[name][9])
+        assert table[name][10:] == [f"file://{tmp_path}/{name}"]
     assert table["total"] == ["40", "200 bytes", "0", "0"]
     assert re.search(r"^Balance: from -\d.*%.*to \+\d.*placement", result.stdout, re.M)
 
@@ -244,6 +252,16 @@ def test_a_node_without_a_copy_of_the_roster_that_can_be_read_is_unusable() -> N
     assert [n for n, status in found.items() if not status.is_well] == ["node-2"]
 
 
+def test_what_a_node_says_itself_is_told_of_one_that_is_unusable() -> None:
+    world = World(2)
+    world.put(b"hello")
+    world.disks["node-2"].is_full = True
+    world.disks["node-2"].store(ROSTER_NAME, b"garbage", Label(Stamp(9, 0)))
+    world.member(world.disks["node-2"]).tried_at = -math.inf
+    found = Observer(world.membership, None).look()
+    assert found.problems == ["node-2: full: the node is full"]
+
+
 def test_a_silent_node_is_not_waited_for() -> None:
     class Silent(FakeNode):
         def start_check(self) -> Any:
@@ -362,6 +380,33 @@ def test_a_node_that_was_given_up_is_nobodys_trouble(tmp_path: Path) -> None:
     result = lab.amazin("status")
     assert result.exit_code == 0
     assert rows(result.stdout)["node-2"][:3] == ["unreachable", "1", "forgotten"]
+
+
+def test_folders_tell_their_free_space_while_they_can_be_read(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.put("a")
+    lab.take_away("node-2")
+    found = by_name(shown(lab, "--fast"), "free_bytes")
+    is_known = {name: free is not None for name, free in found.items()}
+    assert is_known == {"node-1": True, "node-2": False, "node-3": True}
+    left = shutil.disk_usage(tmp_path).free
+    assert found["node-1"] == pytest.approx(left, rel=0.5)
+
+
+def test_free_space_that_no_node_tells_has_no_column() -> None:
+    found = Observer(World(1).membership, None).look()
+    assert {node.free_bytes for node in found.nodes} == {None}
+    assert "free" not in [str(column.header) for column in as_table(found).columns]
+
+
+def test_fewer_nodes_than_replicas_are_a_problem(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    sentence = "REPLICAS is 5, but only 3 nodes were found"
+    for _ in range(2):
+        result = run("status", environ={**lab.environ, "REPLICAS": "5"})
+        assert (result.exit_code, result.stderr) == (1, sentence + "\n")
+        lab.put("a")  # with one copy: then there is a roster
+    assert lab.amazin("status").exit_code == 0
 
 
 def test_what_is_due_follows_the_roster() -> None:

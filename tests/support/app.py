@@ -21,8 +21,9 @@ from amazin.api.routes import all_routes
 from amazin.api.services import Services
 from amazin.cluster.cluster import Cluster
 from amazin.membership.member import Member
-from amazin.membership.membership import Membership, Snapshot
+from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.transitions import RosterView
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName

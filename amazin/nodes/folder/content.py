@@ -67,6 +67,16 @@ class Content:
             path.mkdir()
             give_to_owner(path)
 
+    def free_bytes(self) -> int:
+        """Return the space that is left for a process which is not root's."""
+        found = os.statvfs(self.path.parent)  # the new folder has no `content` yet
+        return found.f_bavail * found.f_frsize
+
+    def require_readable(self) -> None:
+        """Raises: OSError EACCES: no file can be read."""
+        if not os.access(self.path, os.R_OK | os.X_OK, effective_ids=True):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
     def require_writable(self) -> None:
         """Try to make a file, which leaves nothing. Raises: OSError."""
         require_writable(self.path)
@@ -164,7 +174,7 @@ def give_to_owner(path: Path) -> None:
     those of their group: the service has to be able to change what they make there.
     """
     folder = path.parent.stat()
-    if folder.st_uid == os.geteuid():
+    if folder.st_uid == os.geteuid() and not folder.st_mode & stat.S_IWGRP:
         return
     mode = stat.S_IMODE(folder.st_mode)
     path.chmod(mode if path.is_dir() else mode & 0o666)

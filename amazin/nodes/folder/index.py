@@ -83,6 +83,7 @@ class Index:
         self._root = root
         self._path = root / "index.sqlite"
         self._log = root / "index.sqlite-wal"
+        self._shared = root / "index.sqlite-shm"
         self._orphan_age_seconds = orphan_age_seconds
         self._idle: deque[_Connection] = deque()
         self._uses: set[object] = set()
@@ -127,11 +128,23 @@ class Index:
             if self._closed:
                 self.close_idle()
 
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection within a transaction. Raises: as `connect`.
+
+        The files are looked at first: the system may kill a process that writes to the
+        shared memory of an index that became read-only.
+        """
+        self.require_writable()
+        with self.connect() as connection, transaction(connection):
+            yield connection
+
     def require_writable(self) -> None:
         """Raises: OSError: EROFS, EACCES: the index can't be changed."""
         require_writable(self._root)
-        if self._path.exists():
-            require_writable(self._path)
+        for path in (self._path, self._log, self._shared):
+            with suppress(FileNotFoundError):
+                require_writable(path)
 
     def check(self) -> None:
         """Check that all can be read, and written to; nothing is left of the trial.
@@ -141,6 +154,7 @@ class Index:
         try:
             with self.connect() as connection:
                 connection.execute("SELECT 1 FROM objects LIMIT 1").fetchone()
+            self.content.require_readable()
         except OSError as exc:
             if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise

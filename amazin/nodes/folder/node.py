@@ -26,12 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from amazin.errors import (
-    LostCopyError,
-    NodeError,
-    NoSuchKeyError,
-    PreconditionError,
-)
+from amazin.errors import LostCopyError, NodeError, NoSuchKeyError, PreconditionError
 from amazin.model.objects import (
     ROSTER_NAME,
     UNKNOWN_SIZE,
@@ -42,7 +37,7 @@ from amazin.model.objects import (
 from amazin.model.stored_names import shown
 from amazin.nodes.folder.calls import PendingCall, ask
 from amazin.nodes.folder.content import SHARDS, NoFileError
-from amazin.nodes.folder.index import Index, transaction
+from amazin.nodes.folder.index import Index
 from amazin.nodes.folder.marks import find_files, note_damage, note_whole
 from amazin.nodes.folder.reading import FolderObject, Lose, verified_sums
 from amazin.nodes.folder.reserve import is_no_space
@@ -74,7 +69,9 @@ T = TypeVar("T")
 
 
 class FolderNode:
-    """A `TriedNode` that stores its objects in the folder `path`, which must exist.
+    """Stores its objects in the folder `path`, which must exist.
+
+    A `TriedNode`, a `VerifyingNode` and a `MeasuredNode`.
 
     `write`, `orphan_age_seconds` and `clock` are for tests: how bodies are written, at
     what age a file that is not in the index is removed, and the Unix time.
@@ -182,6 +179,10 @@ class FolderNode:
         return PendingCall(self._calls, self._index.check)
 
     start_trial = start_check
+
+    def free_bytes(self) -> int:
+        """See `MeasuredNode`."""
+        return ask(self._calls, self._index.content.free_bytes)
 
     def list_objects(
         self, bucket: str, prefix: str = "", after: str = ""
@@ -362,7 +363,7 @@ class FolderNode:
             delete()
 
     def _delete(self, name: ObjectName, if_match: str | None) -> None:
-        with self._index.connect() as connection, transaction(connection):
+        with self._index.change() as connection:
             row = find(connection, name)
             if row is None:
                 require_bucket(connection, name.bucket)
