@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.proof.machine import PromiseMachine
 from tests.proof.mutants import MUTANTS
 
-MOST_EXAMPLES = 3000
+MOST_EXAMPLES = 10_000
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 

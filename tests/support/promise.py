@@ -136,6 +136,9 @@ class WiredUpload:
 class WiredNode(FakeNode):
     """A `FakeNode` behind a wire."""
 
+    start_trial = None  # type: ignore[assignment]
+    """No `TriedNode`: a thread would try it, at moments that can't be repeated."""
+
     def __init__(self, spec: NodeSpec, disk: FakeDisk, wire: Wire) -> None:
         super().__init__(spec, disk)
         self._wire = wire
