@@ -140,8 +140,14 @@ class Index:
             yield connection
 
     def require_writable(self) -> None:
-        """Raises: OSError: EROFS, EACCES: the index can't be changed."""
-        require_writable(self._root)
+        """Check that the index can be changed.
+
+        Raises: OSError: EROFS, EACCES; NodeUnreachableError: the folder does not exist.
+        """
+        try:
+            require_writable(self._root)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NodeUnreachableError("the folder is not there") from None
         for path in (self._path, self._log, self._shared):
             with suppress(FileNotFoundError):
                 require_writable(path)
