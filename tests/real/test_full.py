@@ -179,7 +179,7 @@ def test_with_a_node_missing_it_is_emptied_when_the_node_is_back(
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("count", [2, 3], ids=["", "a new one beside them"])
 def test_a_folder_lost_for_good_is_forgotten_by_full_ones(
     stack: ExitStack, tmp_path: Path, count: int
@@ -200,7 +200,8 @@ def test_a_folder_lost_for_good_is_forgotten_by_full_ones(
     assert run("forget", "node-1", "--yes", environ=environ).exit_code == 0
     for key in cluster.keys:
         assert await_that(lambda key=key: cluster.delete(key) == 204, 60.0), key
-    repaired = run("repair", environ=environ)
+    # A new node joins once the lost one has left: that needs another run.
+    repaired = [run("repair", environ=environ) for _ in range(count - 1)][-1]
     assert repaired.exit_code == 0, repaired.output
     assert cluster.gateway.ask("PUT", "/object/new", bytes(MIB)).status == 201
 
