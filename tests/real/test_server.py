@@ -26,6 +26,7 @@ from minio import Minio
 from hashing import Ranker
 from tests.support.gateway_process import (
     GatewayProcess,
+    ask_at_once,
     nodes_setting,
     resident_peak_kib,
 )
@@ -79,14 +80,15 @@ def all_nodes_answer(
     wait_until_ready(gateway)
 
 
-def wait_until_ready(gateway: GatewayProcess, workers: int = 2) -> None:
+def wait_until_ready(gateway: GatewayProcess) -> None:
     """Wait until every worker reaches every node."""
     deadline = time.monotonic() + 30
     streak = 0
-    while streak < 6 * workers:
-        answer = gateway.ask("GET", "/health/ready?all")
-        streak = streak + 1 if answer.status == 200 else 0
-        assert time.monotonic() < deadline, answer.body
+    while streak < 3:
+        answers = ask_at_once(gateway.port, "/health/ready?all")
+        failed = [answer.body for answer in answers if answer.status != 200]
+        streak = 0 if failed else streak + 1
+        assert time.monotonic() < deadline, failed
         if not streak:
             time.sleep(0.2)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +195,12 @@ def ask(
         return Answer(response.status, response.headers, response.read())
     finally:
         connection.close()
+
+
+def ask_at_once(port: int, path: str, count: int = 16) -> list[Answer]:
+    """Send so many GETs at the same moment: one after the other, one worker answers."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: ask(port, "GET", path), range(count)))
 
 
 def resident_peak_kib(pid: int) -> int:
