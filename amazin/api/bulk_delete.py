@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import Context, copy_context
-from itertools import islice
+from itertools import islice, repeat
 
 from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
@@ -53,13 +53,10 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
             raise
         return None
 
-    def failure_in_time(context: Context, address: Address) -> dict[str, str] | None:
-        return context.run(failure, address)
-
     # Threads don't inherit the request's limits; each call needs a context of its own.
     contexts = [copy_context() for _ in addresses]
     with ThreadPoolExecutor(AT_ONCE, "delete") as pool:
-        failures = list(pool.map(failure_in_time, contexts, addresses))
+        failures = list(pool.map(Context.run, contexts, repeat(failure), addresses))
     deleted = [
         key for key, failed in zip(keys, failures, strict=True) if failed is None
     ]

@@ -10,13 +10,18 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from amazin.errors import NodeError, NodeRefusalError
+from amazin.errors import NodeError, NodeRefusalError, NodeTimeoutError
 from amazin.membership.asking import ask_all
 from amazin.membership.member import UP, Member
 from amazin.nodes.interface import Node, Pending, TriedNode
 
+CHECK_SECONDS = 2.0
+"""How long a check waits for a node."""
 TRIAL_SECONDS = 2.0
 """Who waits for the state of a node waits no longer for a trial."""
+
+UNREADABLE_ROSTER = "its copy of the roster can't be read"
+"""The cause where a node answers, and does not say which cluster it is of."""
 
 
 class State(NamedTuple):
@@ -31,6 +36,19 @@ class State(NamedTuple):
 
 
 STORES = State(UP, "", can_read=True)
+
+
+def check(member: Member) -> NodeError | None:
+    """Check one node directly, even if it is skipped now; None: it works."""
+    try:
+        pending = member.node.start_check()
+        if not pending.is_ready(CHECK_SECONDS):
+            pending.cancel()
+            return NodeTimeoutError("the node is silent")
+        pending.wait()
+    except NodeError as exc:
+        return exc
+    return None
 
 
 def try_uploads(members: Iterable[Member]) -> None:

@@ -28,7 +28,7 @@ from amazin.errors import (
 from amazin.membership.member import UP, Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
-from amazin.membership.states import state_of, try_uploads
+from amazin.membership.states import UNREADABLE_ROSTER, check, state_of, try_uploads
 from amazin.membership.transitions import settle
 from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
 from amazin.model.stored_names import PARTS, shown
@@ -341,11 +341,8 @@ def least_replicas(roster: Roster) -> int:
 
 def said(member: Member) -> str:
     """Return why a node can't take part, as it says when it is asked now."""
-    try:
-        member.node.start_check().wait()
-    except NodeError as exc:
-        return f"{exc.state}: {exc}"
-    return "its copy of the roster can't be read"
+    failure = check(member)
+    return f"{failure.state}: {failure}" if failure else UNREADABLE_ROSTER
 
 
 def where(error: Exception) -> str:

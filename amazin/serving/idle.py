@@ -40,7 +40,7 @@ class IdleConnections:
     def await_head(self, sock: Any, receive: Callable[[], bytes]) -> bytes:
         """Return a request's first bytes; b"" if the client, or a stop, ended it.
 
-        The rest of the head is awaited, too: until `has_head`.
+        The rest of the head is awaited, too: until `note_head`.
         """
         self._since[sock] = time.monotonic()
         sock.settimeout(None)  # the worker limits the idle time
@@ -48,8 +48,8 @@ class IdleConnections:
         self._since[sock] = time.monotonic()
         return data
 
-    def has_head(self, sock: Any) -> None:
-        """A request has begun, or the connection ends: it is not idle any more."""
+    def note_head(self, sock: Any) -> None:
+        """Note that a head is here, or that the connection ends: it is not idle."""
         self._since.pop(sock, None)
 
     def end(self, least_seconds: float) -> None:
@@ -79,7 +79,7 @@ def patient(parser: type[Any], idle: IdleConnections) -> type[Any]:
                     unreader.buf.write(data)
                 return self._read_head(unreader.buf)
             finally:
-                idle.has_head(unreader.sock)
+                idle.note_head(unreader.sock)
 
         def _read_head(self, begun: BytesIO) -> Any:
             try:

@@ -106,10 +106,7 @@ class Settings:
         converters.folder,
         "data",
         "Folders: where `node-1`, `node-2`, ... are.",
-        only_for=(
-            "folders",
-            "docker",
-        ),  # those of Docker look whether folders are there
+        only_for=("folders", "docker"),  # Docker's looks whether there are folders
     )
     folder_nodes: int = setting(
         converters.integer(1, 1000),

@@ -9,17 +9,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from amazin.errors import NodeError, NodeTimeoutError, NoSuchBucketError
+from amazin.errors import NodeError, NoSuchBucketError
 from amazin.membership.member import UP, Member
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.snapshot import Snapshot
-from amazin.membership.states import State, state_of, try_uploads
+from amazin.membership.states import (
+    UNREADABLE_ROSTER,
+    State,
+    check,
+    state_of,
+    try_uploads,
+)
 from amazin.model.node_specs import NodeSpec
 from amazin.nodes.interface import MeasuredNode
 
 UNUSABLE = "unusable"
-CHECK_SECONDS = 2.0
-"""How long the check waits for a node."""
 MOST_THREADS = 64
 MOST_KEYS, LEAST_KEYS, MOST_HASHES = 2**16, 2**14, 2**21
 """Limits for the number of keys that are placed to estimate the nodes' shares."""
@@ -86,19 +90,6 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
     return found
 
 
-def check(member: Member) -> NodeError | None:
-    """Check one node directly, even if it is skipped now; None: it works."""
-    try:
-        pending = member.node.start_check()
-        if not pending.is_ready(CHECK_SECONDS):
-            pending.cancel()
-            return NodeTimeoutError("the node is silent")
-        pending.wait()
-    except NodeError as exc:
-        return exc
-    return None
-
-
 def free_bytes(member: Member) -> int | None:
     """Return the space that is left on a node; None: it doesn't tell."""
     if isinstance(member.node, MeasuredNode):
@@ -116,8 +107,7 @@ def judged(name: str, snapshot: Snapshot, failure: NodeError | None) -> State:
         cause = "it answers with an empty disk; `amazin repair` fills it again"
         return State(NoSuchBucketError.state, cause, can_read=True)
     if name in snapshot.view.unreachable and state.word == UP:
-        cause = "its copy of the roster can't be read"
-        return State(UNUSABLE, cause, can_read=True)
+        return State(UNUSABLE, UNREADABLE_ROSTER, can_read=True)
     return state
 
 

@@ -83,45 +83,41 @@ _ANSWERS: tuple[tuple[type[GatewayError], int, str, str], ...] = (
 )
 """Exception class, status, code and message; the first class that matches counts."""
 _NODE = "A node that is needed for this object "
-_FAILURES: tuple[tuple[type[NodeError], int, str, str], ...] = (
-    (NodeFullError, 507, "NodeFull", "The node of this object has no room left"),
-    (
-        NodeReadOnlyError,
+_FAILURES = {
+    NodeFullError.state: (507, "NodeFull", "The node of this object has no room left"),
+    NodeReadOnlyError.state: (
         503,
         "NodeReadOnly",
         f"{_NODE}is read-only: what it holds can be read, not changed",
     ),
-    (
-        NodePermissionError,
+    NodePermissionError.state: (
         503,
         "NodeDenied",
         f"{_NODE}does not permit this to the storage service",
     ),
-    (
-        NodeAccessError,
+    NodeAccessError.state: (
         503,
         "NodeDenied",
         f"{_NODE}refuses the storage service's keys",
     ),
-    (NodeBusyError, 503, "NodeBusy", f"{_NODE}has too much to do; try again later"),
-    (
-        NodeUnreachableError,
+    NodeBusyError.state: (
+        503,
+        "NodeBusy",
+        f"{_NODE}has too much to do; try again later",
+    ),
+    NodeUnreachableError.state: (
         503,
         "NodeUnreachable",
         f"{_NODE}does not answer; try again later",
     ),
-    (NoSuchBucketError, 503, "NodeFailed", f"{_NODE}has lost its disk"),
-    (
-        NodeError,
+    NoSuchBucketError.state: (503, "NodeFailed", f"{_NODE}has lost its disk"),
+    NodeError.state: (
         503,
         "NodeFailed",
         f"{_NODE}answers with an error; try again later",
     ),
-)
-"""What a node that fails comes to, by the state of which the class is an example."""
-_BY_STATE = {
-    kind.state: (status, code, message) for kind, status, code, message in _FAILURES
 }
+"""Status, code and message for a node that fails, by its state."""
 _LOST = ((LOST_HEADER, "true"),)
 """HEAD has no code, and a proxy in front may answer with this status, too."""
 
@@ -136,5 +132,5 @@ def as_http_error(error: Exception) -> HTTPError | None:
             return HTTPError(status, code, message.format(error=error), headers)
     if not isinstance(error, NodeError):
         return None
-    status, code, message = _BY_STATE[error.state]
+    status, code, message = _FAILURES[error.state]
     return HTTPError(status, code, message)

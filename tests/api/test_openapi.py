@@ -139,7 +139,7 @@ def codes_in_source() -> Iterator[str]:
     """Yield the codes of errors that are raised anywhere on the north side."""
     raised = re.compile(
         r'HTTPError\(\s*\w+,\s*"(\w+)"|_refusal\(\s*"(\w+)"'
-        r'|\(\w+Error, (?:\d+, )?"(\w+)"|^\s+"([A-Z][a-z]+[A-Z]\w+)",$',
+        r'|\((?:\w+Error|\d+), (?:\d+, )?"(\w+)"|^\s+"([A-Z][a-z]+[A-Z]\w+)",$',
         re.MULTILINE,
     )
     sources = [PROJECT / "gateway.py"]

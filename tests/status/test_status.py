@@ -32,6 +32,7 @@ from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
+from amazin.membership.states import CHECK_SECONDS, check
 from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
@@ -41,9 +42,7 @@ from amazin.nodes.build import node_builder
 from amazin.settings.settings import Settings
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import (
-    CHECK_SECONDS,
     NodeStatus,
-    check,
     due_shares,
     role,
     statuses,

@@ -66,9 +66,8 @@ class FolderUpload:
         conditions: Conditions,
         write: Write,
     ) -> None:
-        with index.connect(
-            adds=True
-        ) as connection:  # makes the index of an empty folder
+        # This makes the index of an empty folder.
+        with index.connect(adds=True) as connection:
             require_bucket(connection, name.bucket)
         self._index = index
         self._calls = index.calls

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from amazin.blocking import BlockingCalls
 from amazin.errors import NodeBusyError, NodeError
 from amazin.nodes.folder.calls import ask
 from amazin.nodes.folder.reading import FolderObject
-from amazin.request_limits import request_deadline
+from amazin.request_limits import time_left
 
 _THREADS = 2
 _ATTEMPTS = 10
@@ -67,9 +66,9 @@ class Verifier:
 
 
 def _awaited(running: Future[T]) -> T:
-    left = request_deadline.get() - time.monotonic()
+    left = time_left()
     try:
-        return running.result(None if left == math.inf else max(0.0, left))
+        return running.result(left if left < math.inf else None)
     except TimeoutError as exc:
         if running.done():
             raise

@@ -192,9 +192,8 @@ class Trial:
         """See `Pending`."""
         with suppress(PreconditionError):
             self._first.wait()
-            self._remove(
-                ObjectName(BUCKET, PROBE_KEY)
-            )  # a server that ignores If-Match
+            # The server ignores If-Match.
+            self._remove(ObjectName(BUCKET, PROBE_KEY))
         self._put(TRIAL_NAME, bytes(TRIAL_BYTES)).wait()
         self._remove(TRIAL_NAME)
 
