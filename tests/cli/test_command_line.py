@@ -127,10 +127,11 @@ def test_what_the_exit_codes_mean_is_in_the_help() -> None:
     assert all(f"  {code:3}  {meaning}\n" in shown for code, meaning in EXIT_CODES)
 
 
-def test_the_help_imports_no_command_and_nothing_large() -> None:
+def modules_after(*arguments: str) -> list[str]:
+    """Return the modules that are loaded at the end of a command."""
     code = (
         "import sys\nfrom amazin.cli import main as cli\n"
-        "try:\n    cli.main.main(['--help'], prog_name='amazin')\n"
+        f"try:\n    cli.main.main({[*arguments]}, prog_name='amazin')\n"
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run(
@@ -140,7 +141,11 @@ def test_the_help_imports_no_command_and_nothing_large() -> None:
         timeout=PATIENCE_SECONDS,
         check=True,
     )
-    modules = done.stderr.decode().split()
+    return done.stderr.decode().split()
+
+
+def test_the_help_imports_no_command_and_nothing_large() -> None:
+    modules = modules_after("--help")
     assert {name for name in modules if name.startswith("amazin.cli.")} == {
         "amazin.cli.common",
         "amazin.cli.main",
@@ -159,19 +164,7 @@ def test_the_help_imports_no_command_and_nothing_large() -> None:
 def test_a_command_imports_nothing_large_that_it_does_not_need(
     arguments: list[str], large: tuple[str, ...]
 ) -> None:
-    code = (
-        "import sys\nfrom amazin.cli import main as cli\n"
-        f"try:\n    cli.main.main({arguments}, prog_name='amazin')\n"
-        "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=True,
-    )
-    assert set(done.stderr.decode().split()).isdisjoint(large)
+    assert set(modules_after(*arguments)).isdisjoint(large)
 
 
 def test_without_a_command_the_help_is_on_standard_error() -> None:

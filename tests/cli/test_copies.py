@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ from tests.support.scripted_gateway import (
     content,
     info,
     json_reply,
-    new_gateways,
     refusal,
     reply,
     store,
@@ -37,21 +36,7 @@ MADE = json_reply({"bucket": "photos"}, 201)
 
 Gateway = Callable[..., ScriptedGateway]
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("AMAZIN_URL", "AMAZIN_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """A function: begins a gateway that gives these answers."""
-    with new_gateways() as make:
-        yield make
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def copied(asked: Asked) -> Reply:

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,13 @@ from tests.support.scripted_gateway import (
     etag_of,
     info,
     json_reply,
-    new_gateways,
     store,
 )
 
 BODY = b"the bytes of an object"
 Gateway = Callable[..., ScriptedGateway]
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """A function: begins a gateway that gives these answers."""
-    with new_gateways() as make:
-        yield make
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def refusing(number: int) -> Callable[..., None]:

@@ -7,7 +7,7 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from tests.support.scripted_gateway import (
     Reply,
     ScriptedGateway,
     content,
-    new_gateways,
 )
 
 BODY = bytes(2**21)
@@ -27,13 +26,6 @@ ASKED_FOR = {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1"}
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-8]|9[0-7])[;0-9]*m")
 
 Gateway = Callable[..., ScriptedGateway]
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """A function: begins a gateway that gives these answers."""
-    with new_gateways() as make:
-        yield make
 
 
 def run(

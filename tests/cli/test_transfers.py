@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
@@ -29,7 +29,6 @@ from tests.support.scripted_gateway import (
     etag_of,
     info,
     json_reply,
-    new_gateways,
     refusal,
     reply,
     store,
@@ -44,21 +43,7 @@ NOTHING = Reply(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 Gateway = Callable[..., ScriptedGateway]
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("AMAZIN_URL", "AMAZIN_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """A function: begins a gateway that gives these answers."""
-    with new_gateways() as make:
-        yield make
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def partial(target: str, body: bytes = BODY) -> str:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.command_process import MAIN, command_environ
-from tests.support.scripted_gateway import ScriptedGateway, content, new_gateways
+from tests.support.scripted_gateway import ScriptedGateway, content
 
 BODY = b"a line of the object\n" * 5000
 GET = '"$@" get photos/a'
 CP = '"$@" cp photos/a'
 
 Gateway = Callable[..., ScriptedGateway]
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """A function: begins a gateway that gives these answers."""
-    with new_gateways() as make:
-        yield make
 
 
 def shell(
