@@ -22,7 +22,7 @@ from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
 from amazin.request_limits import client_has_left, is_late, request_deadline
 from amazin.settings.converters import Network
-from amazin.web.access import require_access
+from amazin.web.access import Access
 from amazin.web.bodies import drain, has_no_end
 from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
@@ -51,11 +51,15 @@ access_log = logging.getLogger("amazin.access")
 class Gateway:
     """A WSGI application that serves the given routes."""
 
-    def __init__(self, routes: Sequence[Route], services: Served) -> None:
+    def __init__(
+        self, routes: Sequence[Route], services: Served, access: Access | None = None
+    ) -> None:
+        """`access`: by default that of the settings. Raises: SettingsError."""
         self._routes: dict[re.Pattern[str], dict[str, Route]] = {}
         for route in routes:
             self._routes.setdefault(route.pattern, {})[route.method] = route
         self._services = services
+        self._access = access or Access(services.settings)
         self._trusts = services.settings.forwarded_allow_ips
         self._timeout = services.settings.request_timeout or math.inf
 
@@ -119,12 +123,16 @@ class Gateway:
         if not _HOST.fullmatch(host):
             message = "Send one Host header, with a name or an address"
             raise HTTPError(400, "InvalidHost", message)
+        method = request.method
+        if method == "OPTIONS":
+            method = self._access.asked_method(request)
         allowed = set[str]()
         for pattern, routes in self._routes.items():
             match = pattern.fullmatch(request.path)
-            if match and (route := routes.get(request.method)):
-                if not route.is_open:
-                    require_access(request, self._services.settings)
+            if match and (route := routes.get(method)):
+                if method != request.method:
+                    return self._access.preflight(request, route, match.groups(""))
+                self._access.admit(request, route, match.groups(""))
                 if route.takes_json:
                     require_json(environ)
                 return route.handler(request, self._services, *match.groups(""))
@@ -238,6 +246,8 @@ def require_begun_in_time(response: Response, deadline: float) -> None:
 def final_headers(request: Request, response: Response) -> list[Header]:
     """Return the response's headers together with those that every response has."""
     headers = [*response.headers, ("Content-Security-Policy", response.policy), NOSNIFF]
+    if request.page_headers:
+        headers += request.page_headers
     if not response.is_bare:
         headers.append(("X-Request-Id", request.id))
     if response.status == 503:

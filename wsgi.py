@@ -21,6 +21,7 @@ from amazin.membership.membership import Membership
 from amazin.membership.transitions import DesiredNodes
 from amazin.nodes.build import node_builder
 from amazin.settings.config_file import load_settings
+from amazin.web.access import Access
 from amazin.web.spool import SpoolRoom
 from discovery import load_discovery
 from gateway import Gateway
@@ -30,6 +31,7 @@ try:
     logging.config.dictConfig(logging_config(settings.least_level))
     routes = all_routes(settings)
     discovery = load_discovery(settings)
+    access = Access(settings)
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
 desired = DesiredNodes(settings.replicas, settings.group_weights)
@@ -37,4 +39,4 @@ build = node_builder(settings.node_limits)
 membership = Membership(discovery, build, settings.refresh_seconds, desired)
 cluster = Cluster(membership)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
-app = Gateway(routes, Services(cluster, settings, spool))
+app = Gateway(routes, Services(cluster, settings, spool), access)

@@ -48,13 +48,13 @@ class Rules:
 def with_settings(rules: Rules, settings: Settings) -> Rules:
     """Return the rules together with `API_TOKENS`, which permit everything."""
     admin = Credential(Principal("API_TOKENS", EVERYTHING, is_named=False))
-    own = {digest_of(token): admin for token in settings.api_tokens}
+    own = {digest_of(token.encode()): admin for token in settings.api_tokens}
     return replace(rules, tokens={**rules.tokens, **own})
 
 
-def digest_of(token: str) -> bytes:
+def digest_of(token: bytes) -> bytes:
     """Return by what a token is known."""
-    return sha256(token.encode()).digest()
+    return sha256(token).digest()
 
 
 def signer_of(settings: Settings, principal: Principal) -> SigningKey:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from amazin.access.file import parse_access
 from amazin.access.rules import Rules, with_settings
-from amazin.errors import SettingsError
+from amazin.errors import HTTPError, SettingsError
 from amazin.settings.settings import Settings
 
+CHECKED = "AMAZIN_ACCESS_CHECKED"
+"""The variable that tells workers that the file was good when the server started."""
 LOOK_SECONDS = 1.0
 MOST_BYTES = 4 * 2**20
 """A longer file is taken for a mistake."""
@@ -34,23 +36,43 @@ class AccessFile:
         path: str,
         settings: Settings,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_replacement: bool = False,
     ) -> None:
-        """Read the file. Raises: SettingsError."""
+        """Read the file.
+
+        `is_replacement`: this process takes the place of one that ended. It must not
+        stop the server because the file is wrong now: it knows no rules until it isn't.
+
+        Raises: SettingsError.
+        """
         self._path = path
         self._settings = settings
         self._clock = clock
-        self._rules, self._secrets = self._read()
-        self._seen = self._used = self._mark()
-        self._next_look = clock() + LOOK_SECONDS
+        self._rules: Rules | None = None
+        self._secrets: tuple[str, ...] = ()
         self.is_good = True
         """Whether the rules are those of the file as it was seen last."""
+        self._seen = self._used = self._mark()
+        try:
+            self._rules, self._secrets = self._read()
+        except SettingsError as exc:
+            if not is_replacement:
+                raise
+            self.is_good = False
+            log.error("nobody gets in: %s", exc)
+        self._seen = self._used = self._mark()
+        self._next_look = clock() + LOOK_SECONDS
 
     def rules(self) -> Rules:
-        """Return the rules that are in force."""
+        """Return the rules that are in force. Raises: HTTPError 503: none are known."""
         now = self._clock()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
             self._look()
+        if self._rules is None:
+            message = "The access file can't be used, so nobody is known; try later"
+            raise HTTPError(503, "AccessUnknown", message)
         return self._rules
 
     def _look(self) -> None:

@@ -5,10 +5,11 @@ Sends no request to nodes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from amazin.access.grants import ANY_BUCKET, BLOBS, IDS, OBJECTS, Place
 from amazin.errors import HTTPError
 from amazin.model.names import RESERVED_KEY, check_bucket, check_key
 from amazin.model.objects import ObjectName
@@ -17,6 +18,7 @@ from amazin.settings.settings import Settings
 from amazin.web.messages import Request
 
 MAX_PARAMETERS = 100
+LIST_PARAMETERS = ("prefix", "recursive", "limit", "after")
 _SIGNING = "x-amz-"
 """Prefix of parameters that S3 tools add; `web/access.py` has verified them."""
 
@@ -49,6 +51,51 @@ def address_of(settings: Settings, bucket: str, key: str) -> Address:
     checked_bucket(bucket)
     checked_key(key)
     return Address(bucket, key, *stored_name(bucket, key))
+
+
+# Where actions take place, for access; nothing is checked
+
+
+def of_key(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return the object in a path of bucket and key."""
+    bucket, key = groups
+    if not bucket and "/" not in key:
+        bucket = settings.default_bucket
+    return Place(OBJECTS, bucket, key)
+
+
+def of_bucket(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return the whole bucket in a path."""
+    return Place(OBJECTS, groups[0] or settings.default_bucket)
+
+
+def in_bucket(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return any place in the bucket in a path."""
+    return Place(OBJECTS, groups[0] or settings.default_bucket, None)
+
+
+def of_prefix(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return the keys with the query's prefix. Raises: HTTPError 400."""
+    prefix = parameters(request, LIST_PARAMETERS).get("prefix", "")
+    return Place(OBJECTS, groups[0] or settings.default_bucket, prefix)
+
+
+def of_any_bucket(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return all buckets."""
+    return ANY_BUCKET
+
+
+def by_id(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return the object with the id in a path."""
+    return Place(IDS, "", groups[0])
+
+
+def of_blob(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return the blob with the id in a path, which may have none."""
+    return Place(BLOBS, "", groups[0] if groups else "")
+
+
+# Names
 
 
 def checked_bucket(bucket: str) -> str:

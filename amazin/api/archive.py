@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
+from amazin.access.grants import OBJECTS, READ, Place
 from amazin.api.addresses import bucket_of, parameters
 from amazin.api.archive_names import Names
 from amazin.api.content import exactly
@@ -34,6 +35,7 @@ def get_archive(request: Request, services: Services, bucket: str) -> Response:
     """Send a zip file of all objects whose keys begin with `prefix`."""
     bucket = bucket_of(services.settings, bucket)
     prefix = parameters(request, ("prefix",)).get("prefix", "")
+    request.require(READ, Place(OBJECTS, bucket, prefix))
     if not services.buckets.is_there(bucket):
         raise BucketNotFoundError
     entries = list_keys(services.objects, bucket, prefix=prefix)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from amazin.access.grants import LIST, OPEN, READ, WRITE
+from amazin.api.addresses import of_blob
 from amazin.api.blobs import blob_headers, content_type, stored
 from amazin.api.content import get_content, head_content
 from amazin.api.operations import health, require_free
@@ -101,7 +103,7 @@ def with_liveness(settings: Settings, own: Sequence[Route]) -> Sequence[Route]:
     return [
         *own,
         *(
-            Route(method, pattern, handler, is_open=True)
+            Route(method, pattern, handler, OPEN)
             for pattern, handler in ((_ALIVE, alive), (live, health))
             for method in ("GET", "HEAD")
         ),
@@ -111,11 +113,11 @@ def with_liveness(settings: Settings, own: Sequence[Route]) -> Sequence[Route]:
 def routes(settings: Settings) -> Sequence[Route]:
     """Return the routes of a blob server. Raises: SettingsError."""
     own = [
-        Route("GET", _BLOB, get_blob),
-        Route("HEAD", _BLOB, head_blob),
-        Route("POST", _BLOB, post_blob),
-        Route("GET", _BLOBS, list_blobs),
-        Route("HEAD", _BLOBS, list_blobs),
+        Route("GET", _BLOB, get_blob, READ, of_blob),
+        Route("HEAD", _BLOB, head_blob, READ, of_blob),
+        Route("POST", _BLOB, post_blob, WRITE, of_blob),
+        Route("GET", _BLOBS, list_blobs, LIST, of_blob),
+        Route("HEAD", _BLOBS, list_blobs, LIST, of_blob),
     ]
     return with_liveness(settings, own)
 

@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from wsgiref.types import WSGIEnvironment
 
+from amazin.access.grants import READ, WRITE
+from amazin.api.addresses import of_blob
 from amazin.api.content import DownloadBody, Shown, get_content, head_content
 from amazin.api.services import BlobServices
 from amazin.blobs.store import MAX_HEADER_BYTES, check_id
@@ -78,12 +80,21 @@ def head(request: Request, services: BlobServices, file: str) -> Response:
     return head_content(request, Stored(found.member, info), BLOB_METADATA)
 
 
-FETCH_ROUTES = (Route("GET", _FETCH, fetch), Route("HEAD", _FETCH, head))
+FETCH_ROUTES = (
+    Route("GET", _FETCH, fetch, READ, of_blob),
+    Route("HEAD", _FETCH, head, READ, of_blob),
+)
 SERVER_UPLOAD_ROUTES = (
-    Route("POST", _UPLOAD, partial(upload, most_header_bytes=MAX_HEADER_BYTES)),
+    Route(
+        "POST",
+        _UPLOAD,
+        partial(upload, most_header_bytes=MAX_HEADER_BYTES),
+        WRITE,
+        of_blob,
+    ),
 )
 """The routes of a store that is made of blob servers."""
-ROUTES = (Route("POST", _UPLOAD, upload), *FETCH_ROUTES)
+ROUTES = (Route("POST", _UPLOAD, upload, WRITE, of_blob), *FETCH_ROUTES)
 """The routes of a store that is a cluster."""
 
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from functools import partial
 from urllib.parse import unquote_to_bytes
 
+from amazin.access.grants import OBJECTS, READ, Place
 from amazin.api.addresses import Address, address_of
 from amazin.api.content import (
     Intent,
@@ -104,6 +105,7 @@ def copy_object(request: Request, services: Services, target: Address) -> Respon
     gateway. An object may be copied onto itself, which gives it a new time.
     """
     source = copied_address(request, services)
+    request.require(READ, Place(OBJECTS, source.bucket, source.key))
     refuse_copy(request.environ, "X-Copy-Source-Range")
     conditions = Conditions(request.header).for_upload()
     if is_chunked(request.environ) or content_length(request.environ):

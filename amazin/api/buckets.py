@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from amazin.api.addresses import bucket_of, checked_bucket, invalid_query, parameters
+from amazin.access.grants import ANY, BUCKET, DELETE, LIST, OBJECTS, READ, WRITE, Place
+from amazin.api.addresses import (
+    LIST_PARAMETERS,
+    bucket_of,
+    checked_bucket,
+    in_bucket,
+    invalid_query,
+    of_any_bucket,
+    of_bucket,
+    of_key,
+    of_prefix,
+    parameters,
+)
 from amazin.api.archive import get_archive
 from amazin.api.bucket_objects import delete_object, get_object, head_object, put_object
 from amazin.api.bulk_delete import delete_objects
@@ -58,13 +71,19 @@ def remove_bucket(request: Request, services: Services, bucket: str) -> Response
 def list_buckets(request: Request, services: Services) -> Response:
     """Send the names of all buckets, in order."""
     keys = (key for key, _ in services.objects.list(MARKERS))
-    return streamed(JSON, json_array(map(bucket_of_marker, keys)))
+    names = map(bucket_of_marker, keys)
+    return streamed(JSON, json_array(filter(partial(may_use, request), names)))
+
+
+def may_use(request: Request, bucket: str) -> bool:
+    """Whether the principal may do anything in a bucket."""
+    return request.principal.may(ANY, Place(OBJECTS, bucket, None))
 
 
 def list_objects(request: Request, services: Services, bucket: str) -> Response:
     """Send the info of the bucket's objects, in the order of the keys."""
     bucket = bucket_of(services.settings, bucket)
-    query = parameters(request, ("prefix", "recursive", "limit", "after"))
+    query = parameters(request, LIST_PARAMETERS)
     limit = as_limit(query.get("limit"))
     is_recursive = query.get("recursive", "true")
     if is_recursive not in ("true", "false"):
@@ -106,18 +125,18 @@ def shown(entries: Iterator[Entry]) -> Iterator[dict[str, Any]]:
 
 
 ROUTES = (
-    Route("GET", _BUCKETS, list_buckets),
-    Route("HEAD", _BUCKETS, list_buckets),
-    Route("POST", _BUCKET, make_bucket),
-    Route("HEAD", _BUCKET, head_bucket),
-    Route("DELETE", _BUCKET, remove_bucket),
-    Route("GET", _LIST, list_objects),
-    Route("HEAD", _LIST, list_objects),
-    Route("POST", _BATCH, delete_objects, takes_json=True),
-    Route("PUT", _OBJECT, put_object),
-    Route("GET", _OBJECT, get_object),
-    Route("HEAD", _OBJECT, head_object),
-    Route("DELETE", _OBJECT, delete_object),
-    Route("GET", _ARCHIVE, get_archive),
-    Route("HEAD", _ARCHIVE, get_archive),
+    Route("GET", _BUCKETS, list_buckets, ANY, of_any_bucket),
+    Route("HEAD", _BUCKETS, list_buckets, ANY, of_any_bucket),
+    Route("POST", _BUCKET, make_bucket, BUCKET, of_bucket),
+    Route("HEAD", _BUCKET, head_bucket, ANY, in_bucket),
+    Route("DELETE", _BUCKET, remove_bucket, BUCKET, of_bucket),
+    Route("GET", _LIST, list_objects, LIST, of_prefix),
+    Route("HEAD", _LIST, list_objects, LIST, of_prefix),
+    Route("POST", _BATCH, delete_objects, DELETE, in_bucket, takes_json=True),
+    Route("PUT", _OBJECT, put_object, WRITE, of_key),
+    Route("GET", _OBJECT, get_object, READ, of_key),
+    Route("HEAD", _OBJECT, head_object, READ, of_key),
+    Route("DELETE", _OBJECT, delete_object, DELETE, of_key),
+    Route("GET", _ARCHIVE, get_archive, LIST, of_prefix),
+    Route("HEAD", _ARCHIVE, get_archive, LIST, of_prefix),
 )

@@ -13,6 +13,7 @@ from contextlib import closing
 from contextvars import Context, copy_context
 from itertools import islice, repeat
 
+from amazin.access.grants import DELETE, OBJECTS, Place
 from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
 from amazin.errors import BucketNotFoundError, GatewayError, HTTPError
@@ -42,9 +43,11 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
     def failure(address: Address) -> dict[str, str] | None:
         require_wanted()
         try:
+            request.require(DELETE, Place(OBJECTS, bucket, address.key))
             services.objects.delete(address.name)
         except GatewayError as exc:
-            if answer := as_http_error(exc):
+            answer = exc if isinstance(exc, HTTPError) else as_http_error(exc)
+            if answer:
                 return {
                     "key": address.key,
                     "code": answer.code,

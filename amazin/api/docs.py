@@ -15,6 +15,7 @@ from hashlib import sha256
 from html import escape
 from pathlib import Path
 
+from amazin.access.grants import OPEN
 from amazin.api.services import Services
 from amazin.web.conditions import parse_tags
 from amazin.web.messages import SANDBOX, Header, Request, Response, Route
@@ -48,10 +49,10 @@ def get_page(request: Request, services: Services) -> Response:
 
 
 ROUTES = (
-    Route("GET", re.compile(r"/openapi\.yaml"), get_description, is_open=True),
-    Route("HEAD", re.compile(r"/openapi\.yaml"), get_description, is_open=True),
-    Route("GET", re.compile("/docs"), get_page, is_open=True),
-    Route("HEAD", re.compile("/docs"), get_page, is_open=True),
+    Route("GET", re.compile(r"/openapi\.yaml"), get_description, OPEN),
+    Route("HEAD", re.compile(r"/openapi\.yaml"), get_description, OPEN),
+    Route("GET", re.compile("/docs"), get_page, OPEN),
+    Route("HEAD", re.compile("/docs"), get_page, OPEN),
 )
 
 

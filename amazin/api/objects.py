@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from amazin.access.grants import DELETE, READ, WRITE
+from amazin.api.addresses import by_id
 from amazin.api.content import (
     created,
     delete_content,
@@ -50,10 +52,10 @@ def delete_object(request: Request, services: Services, object_id: str) -> Respo
 
 
 ROUTES = (
-    Route("PUT", _PATH, put_object),
-    Route("GET", _PATH, get_object),
-    Route("HEAD", _PATH, head_object),
-    Route("DELETE", _PATH, delete_object),
+    Route("PUT", _PATH, put_object, WRITE, by_id),
+    Route("GET", _PATH, get_object, READ, by_id),
+    Route("HEAD", _PATH, head_object, READ, by_id),
+    Route("DELETE", _PATH, delete_object, DELETE, by_id),
 )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
+from amazin.access.grants import OPEN, STATUS, WHOLE
 from amazin.api.services import Services
 from amazin.errors import SettingsError
 from amazin.membership.member import UP
 from amazin.membership.states import State
 from amazin.settings.settings import Settings
-from amazin.web.access import has_token
 from amazin.web.messages import Request, Response, Route, json_response
 
 
@@ -36,7 +36,7 @@ def ready(request: Request, services: Services) -> Response:
     else:
         is_ready = any(state.can_read for state in states.values())
     body: dict[str, Any] = {"status": "UP" if is_ready else "DOWN"}
-    if has_token(request, services.settings):
+    if request.principal.may(STATUS, WHOLE):
         body["nodes"] = [as_json(name, states[name]) for name in sorted(states)]
         if problem := services.cluster.problem() or shortage:
             body["problem"] = problem
@@ -61,8 +61,8 @@ def routes(settings: Settings) -> Sequence[Route]:
     live = re.compile(re.escape(settings.health_path))
     readiness = re.compile(re.escape(settings.health_path) + "/ready")
     return (
-        Route("GET", live, health, is_open=True),
-        Route("HEAD", live, health, is_open=True),
-        Route("GET", readiness, ready, is_open=True),
-        Route("HEAD", readiness, ready, is_open=True),
+        Route("GET", live, health, OPEN),
+        Route("HEAD", live, health, OPEN),
+        Route("GET", readiness, ready, OPEN),
+        Route("HEAD", readiness, ready, OPEN),
     )

@@ -11,15 +11,16 @@ import time
 from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
 
-from amazin.api.addresses import Address, address_of
+from amazin.access.grants import ANY, OBJECTS, READ, WRITE, Place
+from amazin.api.addresses import Address, address_of, of_key
 from amazin.api.services import Services
 from amazin.errors import HTTPError
 from amazin.settings.settings import Settings
 from amazin.signing.urls import LONGEST_SECONDS, SigningKey, signed_url
 from amazin.units import parse_duration
-from amazin.web.access import require_token, signing_key
+from amazin.web.access import signing_key
 from amazin.web.json_body import read_json
-from amazin.web.messages import Request, Response, Route, json_response
+from amazin.web.messages import Request, Response, Route, json_response, no_credentials
 
 MAX_BODY_BYTES = 64 * 1024
 DEFAULT_EXPIRY = "15m"
@@ -37,22 +38,24 @@ class Order(NamedTuple):
 def presign(request: Request, services: Services, bucket: str, key: str) -> Response:
     """Return a URL that permits GET or PUT of one object for a limited time."""
     settings = services.settings
-    if settings.access == "signed":
-        require_token(request, settings)
+    if request.is_presigned and settings.access == "signed":
+        raise no_credentials()
     address = address_of(settings, bucket, key)
     order = read_order(request.environ)
+    place = Place(OBJECTS, address.bucket, key)
+    request.require(READ if order.method == "GET" else WRITE, place)
     if settings.presign == "direct":
         url = node_url(services, address, order)
     else:
         base = own_address(request, settings)
         path = f"/objects/{address.bucket}/{key}"
-        signer = signing_key(settings)
+        signer = signing_key(settings, request.principal)
         url = signed_url(signer, order.method, base, path, order.seconds, time.time())
     body = {"url": url, "method": order.method, "key": key, "bucket": address.bucket}
     return json_response(200, body)
 
 
-ROUTES = (Route("POST", _PATH, presign, takes_json=True),)
+ROUTES = (Route("POST", _PATH, presign, ANY, of_key, takes_json=True),)
 
 
 def own_address(request: Request, settings: Settings) -> str:

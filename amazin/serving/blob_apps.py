@@ -23,6 +23,7 @@ from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.settings.config_file import load_settings
 from amazin.settings.settings import Settings
+from amazin.web.access import Access
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
 
@@ -66,11 +67,12 @@ def blob_server(store: str) -> Gateway:
     settings = started_settings()
     try:
         all_routes = routes(settings)
+        access = Access(settings)
         blobs = BlobFolder(Path(store))
     except SettingsError as exc:
         raise SystemExit(str(exc)) from None
     services = FolderServices(blobs, settings, spool_of(settings))
-    return Gateway(all_routes, services)
+    return Gateway(all_routes, services, access)
 
 
 def api_server(upload_port: int, download_port: int) -> ByPort:
@@ -79,6 +81,7 @@ def api_server(upload_port: int, download_port: int) -> ByPort:
     try:
         uploads = with_liveness(settings, SERVER_UPLOAD_ROUTES)
         downloads = with_liveness(settings, FETCH_ROUTES)
+        access = Access(settings)
     except SettingsError as exc:
         raise SystemExit(str(exc)) from None
     known = [BlobServer(*server) for server in json.loads(os.environ[SERVERS_VARIABLE])]
@@ -87,8 +90,8 @@ def api_server(upload_port: int, download_port: int) -> ByPort:
 
     return ByPort(
         {
-            upload_port: Gateway(uploads, services),
-            download_port: Gateway(downloads, services),
+            upload_port: Gateway(uploads, services, access),
+            download_port: Gateway(downloads, services, access),
         }
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from amazin.access.source import CHECKED
 from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
@@ -77,6 +78,7 @@ def on_starting(server: Any) -> None:
         registrar.check_registration(settings)
     checks.check_spool(settings.spool_dir)
     processes.try_app(server.app.app_uri)
+    os.environ[CHECKED] = "1"
     checks.check_addresses(server, bind)
     processes.raise_file_limit()
 

@@ -58,9 +58,13 @@ def _of_nodes(settings: Settings) -> Iterator[Contradiction]:
 
 
 def _of_access(settings: Settings) -> Iterator[Contradiction]:
-    has_keys = settings.signing_secret or settings.api_tokens
+    has_keys = settings.signing_secret or settings.api_tokens or settings.access_file
     if settings.access == "signed" and not has_keys:
-        yield ("access",), "ACCESS=signed needs API_TOKENS or SIGNING_SECRET"
+        sentence = "ACCESS=signed needs ACCESS_FILE, API_TOKENS or SIGNING_SECRET"
+        yield ("access",), sentence
+    if settings.access == "open" and settings.access_file:
+        sentence = "ACCESS=open lets everybody in, whatever ACCESS_FILE says"
+        yield ("access", "access_file"), sentence
     if settings.access == "signed":
         yield from _of_short_secrets(settings)
     if settings.presign == "direct" and settings.discovery == "folders":

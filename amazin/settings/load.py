@@ -36,6 +36,11 @@ SECTIONS = {
     place[:dot] for place in FIELDS for dot in range(len(place)) if place[dot] == "."
 }
 
+IMPLIED = {
+    "minio_endpoint": ("discovery", "static"),
+    "access_file": ("access", "signed"),
+}
+"""What a setting says of another one that is not given."""
 LEAST_SIMILARITY = 0.85
 """Of names: `ACCES` has 0.91 of `ACCESS`, `HOME` 0.75 of `HOST`."""
 
@@ -68,10 +73,11 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
 
 
 def with_implied(given: Mapping[str, Given]) -> dict[str, Given]:
-    """Return `given` and what follows: `MINIO_ENDPOINT` implies `DISCOVERY=static`."""
+    """Return `given` and what follows from it, by `IMPLIED`."""
     completed = dict(given)
-    if "minio_endpoint" in given and "discovery" not in given:
-        completed["discovery"] = given["minio_endpoint"]._replace(text="static")
+    for name, (implied, text) in IMPLIED.items():
+        if name in given and implied not in given:
+            completed[implied] = given[name]._replace(text=text)
     return completed
 
 

@@ -248,6 +248,9 @@ class Settings:
         "Secret. Tokens that permit every request, with commas.",
         is_list=True,
     )
+    access_file: str = setting(
+        converters.folder, "", "A file that says who may do what; `signed` with it."
+    )
     signing_key_id: str = setting(
         converters.name, "amazin", "Access key id in signed URLs; no secret."
     )

@@ -122,6 +122,14 @@ def is_signed(query: str) -> bool:
     return any((unquote(name) if "%" in name else name) in _NAMES for name in names)
 
 
+def claimed_key_id(query: str) -> str:
+    """Return the id of the key with which a query is said to be signed.
+
+    Raises: SignatureError: the query is malformed.
+    """
+    return _read_claim(query).key_id
+
+
 def verify(
     key: SigningKey, request: SignedRequest, now: float, public_url: str = ""
 ) -> Sequence[str]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 from wsgiref.types import WSGIEnvironment
 
+from amazin.access.grants import EVERYBODY, NOBODY, WHOLE, Place, Principal
+from amazin.errors import HTTPError
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
 
@@ -39,15 +41,41 @@ class Request:
     client: str = ""
     node: str = ""
     """The stable name of the node that served the request, for the log."""
+    principal: Principal = EVERYBODY
+    """Who asks."""
+    credential: str = ""
+    """The first 8 hexadecimal digits of the hash of what shows that, for the log."""
+    is_presigned: bool = False
+    """Whether the query has a signature, which is valid."""
+    decision: tuple[str, Place] | None = None
+    """What the principal had to be allowed: action and place; None: nothing."""
+    page_headers: Sequence[Header] = ()
+    """What a response has for pages of other origins."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value by its name, like `Some-Name`; None if missing."""
         value: str | None = self.environ.get(variable(name))
         return value
 
+    def require(self, action: str, place: Place) -> None:
+        """Check that the principal may do this. Raises: HTTPError 401 or 403."""
+        if self.principal.may(action, place):
+            return
+        if self.principal.name == NOBODY.name:
+            raise no_credentials()
+        message = f"You may not do this: {action}, in {place}"
+        raise HTTPError(403, "NotAllowed", message)
+
     def has_any(self, variables: Iterable[str]) -> bool:
         """Whether the request has one of these headers, named as in the environ."""
         return not self.environ.keys().isdisjoint(variables)
+
+
+def no_credentials() -> HTTPError:
+    """Return the error for a request that shows nobody."""
+    message = "Send an API token (Authorization: Bearer ...), or use a signed URL"
+    challenge = ("WWW-Authenticate", "Bearer")
+    return HTTPError(401, "NoCredentials", message, [challenge])
 
 
 @cache
@@ -96,6 +124,14 @@ Handler = Callable[..., Response]
 group that did not match)."""
 
 
+PlaceOf = Callable[[Request, Settings, Sequence[str]], Place]
+
+
+def everywhere(request: Request, settings: Settings, groups: Sequence[str]) -> Place:
+    """Return the whole cluster as the place of an action."""
+    return WHOLE
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One method of one family of paths; `pattern` must match the whole path."""
@@ -103,8 +139,10 @@ class Route:
     method: str
     pattern: re.Pattern[str]
     handler: Handler
-    is_open: bool = False
-    """Whether the route needs no credentials, whatever `ACCESS` is."""
+    action: str
+    """What whoever asks has to be allowed; OPEN: nothing."""
+    place: PlaceOf = everywhere
+    """Returns where, from the request, the settings and the pattern's groups."""
     takes_json: bool = False
     """Whether the body has to be announced as JSON."""
 

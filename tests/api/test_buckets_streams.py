@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from amazin.access.grants import READ
 from amazin.api.services import Services
 from amazin.errors import NodeError
 from amazin.web.messages import Request, Response, Route
@@ -88,7 +89,7 @@ def test_what_breaks_is_raised_to_the_server() -> None:
         values = counting(1000, NodeError("away"))
         return streamed([("Content-Type", "application/json")], json_array(values))
 
-    app = make_app([], routes=[Route("GET", re.compile("/x"), handler)])
+    app = make_app([], routes=[Route("GET", re.compile("/x"), handler, READ)])
     with pytest.raises(NodeError):
         call(app, "GET", "/x")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from amazin.access.grants import READ
 from amazin.api.services import Services
 from amazin.errors import (
     BodyError,
@@ -65,7 +66,9 @@ def app_of(outcome: Response | Exception, settings: Settings | None = None) -> G
         return outcome
 
     pattern = re.compile("/x")
-    routes = [Route(method, pattern, handler) for method in ("GET", "HEAD", "PUT")]
+    routes = [
+        Route(method, pattern, handler, READ) for method in ("GET", "HEAD", "PUT")
+    ]
     return make_app([], settings, routes=routes)
 
 
@@ -204,7 +207,7 @@ def test_what_ends_the_process_is_no_bug() -> None:
     def handler(request: Request, services: Services) -> Response:
         raise KeyboardInterrupt
 
-    app = make_app([], routes=[Route("GET", re.compile("/x"), handler)])
+    app = make_app([], routes=[Route("GET", re.compile("/x"), handler, READ)])
     with pytest.raises(KeyboardInterrupt):
         app(make_environ("GET", "/x"), lambda *_: None)  # type: ignore[arg-type]
 

@@ -276,7 +276,11 @@ CONTRADICTIONS: list[tuple[str, Mapping[str, str], str]] = [
         r"1: nodes: only one of MINIO_ENDPOINT and NODES can say",
     ),
     ("minio:\n  endpoint: h:1", {}, r"2: minio.endpoint: needs MINIO_ACCESS_KEY_ID"),
-    ("access: signed", {}, r"1: access: ACCESS=signed needs API_TOKENS or SIGNING_SEC"),
+    (
+        "access: signed",
+        {},
+        r"1: access: ACCESS=signed needs ACCESS_FILE, API_TOK",
+    ),
     ("access: signed\napi_tokens: ' , '", {}, r"1: access: ACCESS=signed needs"),
     ("presign: direct", {"DISCOVERY": "folders"}, r"1: presign: PRESIGN=direct needs"),
     ("presign: direct", {"CHUNK_BYTES": "1MiB"}, r"1: presign: PRESIGN=direct: no one"),

@@ -99,6 +99,7 @@ GOOD = [
     ("MINIO_ENDPOINT", "[::1]:9000", "[::1]:9000"),
     ("MINIO_ACCESS_KEY_ID", "key", "key"),
     ("MINIO_SECRET_ACCESS_KEY", "secret", "secret"),
+    ("ACCESS_FILE", "/run/secrets/access.yaml", "/run/secrets/access.yaml"),
     ("API_TOKENS", " one,, two==,", ("one", "two==")),
     ("SIGNING_KEY_ID", "team-a", "team-a"),
     ("SIGNING_SECRET", "12345678", "12345678"),

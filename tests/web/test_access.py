@@ -11,11 +11,13 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from amazin.access.grants import OPEN
+from amazin.api.objects import ROUTES
 from amazin.api.routes import all_routes
 from amazin.errors import HTTPError, SignatureError
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SigningKey, signed_url
-from amazin.web.access import require_access
+from amazin.web.access import Access
 from amazin.web.messages import Request, variable
 from gateway import Gateway
 from tests.support.answers import told
@@ -192,10 +194,17 @@ def test_a_signature_is_verified_also_where_none_is_needed(app: Gateway) -> None
         assert (answer.status, answer.code) == (403, code or "SignatureMismatch")
 
 
-def test_a_token_does_not_mend_a_url(app: Gateway) -> None:
+def test_where_access_is_open_a_token_does_not_mend_a_url() -> None:
+    app = app_with("open")
+    call(app, "PUT", PATH, b"abc")
     answer = follow(app, url_of(age=62), **BEARER)
     assert (answer.status, answer.code) == (403, "ExpiredUrl")
     assert follow(app, url_of(), Authorization="Bearer wrong").status == 200
+
+
+def test_two_credentials_are_refused() -> None:
+    answer = follow(app_with(), url_of(), **BEARER)
+    assert (answer.status, answer.code) == (400, "TwoCredentials")
 
 
 def test_what_is_no_signature_is_no_credential(app: Gateway) -> None:
@@ -246,7 +255,8 @@ def check(url: str, method: str = "PUT", **headers: str) -> None:
     given["Host"] = parts.netloc
     environ = make_environ(method, f"{parts.path}?{parts.query}", None, given)
     request = Request(method, environ["PATH_INFO"], environ, "id")
-    require_access(request, settings_with())
+    route = next(route for route in ROUTES if route.method == method)
+    Access(settings_with()).admit(request, route, ("abc",))
 
 
 def test_a_url_for_one_object_copies_no_other() -> None:
@@ -321,7 +331,7 @@ def test_every_route_but_the_open_ones_is_guarded(signed_app: Gateway) -> None:
             asked.add(route)
             answer = call(signed_app, route.method, path, b"")
             assert (answer.status == 401) is (path not in _OPEN), (route.method, path)
-            assert route.is_open is (path in _OPEN)
+            assert (route.action == OPEN) is (path in _OPEN)
     assert asked == set(all_routes(settings_with()))
 
 

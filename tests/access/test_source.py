@@ -1,0 +1,128 @@
+"""The access file while it changes: no half of it counts, and no mistake in it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from amazin.access.grants import READ, Place
+from amazin.access.rules import digest_of
+from amazin.access.source import LOOK_SECONDS, AccessFile
+from amazin.errors import HTTPError, SettingsError
+from amazin.settings.settings import Settings
+
+PHOTOS = Place("objects", "photos", "a")
+
+
+def text_for(name: str) -> str:
+    """Return a file with one principal, whose token is its name."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return (
+        f"principals:\n  {name}:\n    tokens: [{{sha256: {digest}}}]\n"
+        "    grants: [{allow: [read], buckets: [photos]}]\n"
+    )
+
+
+class Watched:
+    """An access file, and the clock by which it is looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.now = path, 0.0
+        self.path.write_text(text_for("one"))
+        self.file = AccessFile(str(path), Settings(), lambda: self.now)
+
+    def knows(self, name: str) -> bool:
+        """Whether a principal may read now; a second later than asked before."""
+        self.now += LOOK_SECONDS
+        found = self.file.rules().tokens.get(digest_of(name.encode()))
+        return found is not None and found.principal.may(READ, PHOTOS)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    """A file with the principal `one`."""
+    return Watched(tmp_path / "access.yaml")
+
+
+def test_a_file_counts_when_two_looks_found_the_same(watched: Watched) -> None:
+    assert watched.knows("one")
+    watched.path.write_text(text_for("two"))
+    assert watched.knows("one")
+    assert watched.knows("two")
+    assert not watched.knows("one")
+
+
+def test_what_is_written_again_and_again_counts_when_it_is_still(
+    watched: Watched,
+) -> None:
+    for number in range(5):
+        watched.path.write_text(text_for(f"p{number}" + "x" * number))
+        assert watched.knows("one")
+    assert watched.knows("p4xxxx")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "principals: [", "principals:\n  a: {grants: [{allow: [fly]}]}\n"]
+)
+def test_a_wrong_file_changes_nothing(watched: Watched, text: str) -> None:
+    watched.path.write_text(text)
+    for _ in range(3):
+        assert watched.knows("one")
+    assert not watched.file.is_good
+    watched.path.write_text(text_for("two"))
+    assert not watched.knows("two")
+    assert watched.knows("two")
+    assert watched.file.is_good
+
+
+def test_a_missing_file_changes_nothing(watched: Watched) -> None:
+    watched.path.unlink()
+    assert watched.knows("one")
+    assert watched.knows("one")
+    assert not watched.file.is_good
+
+
+def test_a_link_may_lead_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "now").mkdir()
+    watched = Watched(tmp_path / "now" / "access.yaml")
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next" / "access.yaml").write_text(text_for("two"))
+    (tmp_path / "now").rename(tmp_path / "old")
+    (tmp_path / "now").symlink_to("next")
+    watched.knows("one")
+    assert watched.knows("two")
+
+
+def test_a_wrong_file_at_start_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"ACCESS_FILE: .*: No such file"):
+        AccessFile(str(tmp_path / "no.yaml"), Settings())
+    (tmp_path / "no.yaml").write_text("principals: 3\n")
+    with pytest.raises(SettingsError, match=r"no\.yaml:1: expected names"):
+        AccessFile(str(tmp_path / "no.yaml"), Settings())
+
+
+def test_a_worker_that_replaces_another_waits_for_a_good_file(tmp_path: Path) -> None:
+    path, seconds = tmp_path / "access.yaml", iter([0.0, 0.0, 1.0, 2.0, 3.0])
+    path.write_text("principals: 3\n")
+    file = AccessFile(str(path), Settings(), lambda: next(seconds), is_replacement=True)
+    for text in ("principals: 3\n", text_for("one")):
+        path.write_text(text)
+        with pytest.raises(HTTPError) as caught:
+            file.rules()
+        assert (caught.value.status, caught.value.code) == (503, "AccessUnknown")
+    assert digest_of(b"one") in file.rules().tokens
+
+
+def test_a_new_secret_counts_as_a_new_file(tmp_path: Path) -> None:
+    secret, seconds = tmp_path / "secret", iter([0.0, 0.0, 1.0, 2.0])
+    secret.write_text("first-secret-of-ci\n")
+    secret.chmod(0o600)
+    path = tmp_path / "access.yaml"
+    path.write_text("principals: {ci: {keys: [{id: CI1, secret_file: secret}]}}\n")
+    file = AccessFile(str(path), Settings(), lambda: next(seconds))
+    assert file.rules().keys["CI1"].secret == "first-secret-of-ci"
+    secret.write_text("another-secret-of-ci\n")
+    file.rules()
+    assert file.rules().keys["CI1"].secret == "another-secret-of-ci"
