@@ -23,6 +23,7 @@ from amazin.logs import EventRecord
 from amazin.request_limits import client_has_left, is_late, request_deadline
 from amazin.settings.converters import Network
 from amazin.web.access import Access
+from amazin.web.audit import audit
 from amazin.web.bodies import drain, has_no_end
 from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
@@ -201,6 +202,8 @@ class Transfer:
         if not isinstance(body, bytes) and hasattr(body, "close"):
             body.close()
         self._log()
+        if self._request.is_audited:
+            audit(self._request, self._response.status)
         environ = self._request.environ
         if environ[DEADLINE] < math.inf:
             end_limit(environ)

@@ -18,6 +18,7 @@ from amazin.api.addresses import Address, address_of, bucket_of
 from amazin.api.services import Services
 from amazin.errors import BucketNotFoundError, GatewayError, HTTPError
 from amazin.request_limits import require_wanted
+from amazin.web.audit import audit_action
 from amazin.web.errors import as_http_error
 from amazin.web.json_body import PIECE_BYTES, read_strings
 from amazin.web.messages import Request, Response, json_response
@@ -42,18 +43,21 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
 
     def failure(address: Address) -> dict[str, str] | None:
         require_wanted()
+        place = Place(OBJECTS, bucket, address.key)
         try:
-            request.require(DELETE, Place(OBJECTS, bucket, address.key))
+            request.require(DELETE, place)
             services.objects.delete(address.name)
         except GatewayError as exc:
             answer = exc if isinstance(exc, HTTPError) else as_http_error(exc)
             if answer:
+                note(request, place, answer.status)
                 return {
                     "key": address.key,
                     "code": answer.code,
                     "error": answer.message,
                 }
             raise
+        note(request, place, 204)
         return None
 
     # Threads don't inherit the request's limits; each call needs a context of its own.
@@ -65,6 +69,12 @@ def delete_objects(request: Request, services: Services, bucket: str) -> Respons
     ]
     errors = [failed for failed in failures if failed]
     return json_response(200, {"deleted": deleted, "errors": errors})
+
+
+def note(request: Request, place: Place, status: int) -> None:
+    """Have the audit log show what became of one key."""
+    if request.is_audited:
+        audit_action(request, DELETE, place, status)
 
 
 def read_keys(request: Request, services: Services, bucket: str) -> list[str]:

@@ -19,6 +19,7 @@ from amazin.settings.settings import Settings
 from amazin.signing.urls import LONGEST_SECONDS, SigningKey, signed_url
 from amazin.units import parse_duration
 from amazin.web.access import signing_key
+from amazin.web.audit import PRESIGN
 from amazin.web.json_body import read_json
 from amazin.web.messages import Request, Response, Route, json_response, no_credentials
 
@@ -44,6 +45,7 @@ def presign(request: Request, services: Services, bucket: str, key: str) -> Resp
     order = read_order(request.environ)
     place = Place(OBJECTS, address.bucket, key)
     request.require(READ if order.method == "GET" else WRITE, place)
+    request.decision = (PRESIGN, place)
     if settings.presign == "direct":
         url = node_url(services, address, order)
     else:

@@ -97,6 +97,7 @@ class Access:
             self._admit_page(request, route, groups)
         query = environ.get("QUERY_STRING", "")
         if not self._is_open:
+            request.is_audited = True
             self._authenticate(request)
             if not request.principal.grants:
                 request.require(route.action, WHOLE)

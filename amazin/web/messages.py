@@ -47,8 +47,10 @@ class Request:
     """The first 8 hexadecimal digits of the hash of what shows that, for the log."""
     is_presigned: bool = False
     """Whether the query has a signature, which is valid."""
+    is_audited: bool = False
+    """Whether the audit log has what the request changes: access is not open."""
     decision: tuple[str, Place] | None = None
-    """What the principal had to be allowed: action and place; None: nothing."""
+    """What the principal had to be allowed: action and place; None: nothing yet."""
     page_headers: Sequence[Header] = ()
     """What a response has for pages of other origins."""
 
