@@ -56,7 +56,7 @@ itest-thorough: $(VENV)/develop
 		-m "(slow or hypothesis) and not (integration or containers or proof)"
 
 itest-real: $(VENV)/develop
-	@echo "Real servers: MinIO, versitygw and Consul, killed and frozen."
+	@echo "Real servers: MinIO, versitygw, Consul and Prometheus, killed and frozen."
 	@REQUIRE_INTEGRATION=1 $(PYTEST) -n auto --dist loadscope -m integration
 
 itest-containers: $(VENV)/develop

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from generate.api_page import api_page
+from generate.board import board
 from generate.changelog import changelog
 from generate.settings_table import settings_page
 
@@ -13,6 +14,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
     "CHANGELOG.md": lambda: changelog(PROJECT / "changelog"),
     "amazin/api/docs.html": api_page,
+    "deploy/grafana/amazin.json": board,
     "docs/settings.md": lambda: settings_page(PROJECT / "docs" / "settings.md"),
 }
 

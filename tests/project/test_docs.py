@@ -18,7 +18,7 @@ PAGES = [
 ]
 ARCHITECTURE = (PROJECT / "docs" / "architecture.md").read_text("utf-8")
 PACKAGE = PROJECT / "amazin"
-OURS = ("amazin", "bench", "docs", "generate", "scripts", "tests")
+OURS = ("amazin", "bench", "deploy", "docs", "generate", "scripts", "tests")
 """Folders whose files are named from the project's root."""
 OF_OTHERS = {
     "bench-result.json",
