@@ -19,6 +19,8 @@ from amazin.access.grants import (
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SigningKey
 
+CHECKED = "AMAZIN_ACCESS_CHECKED"
+"""The variable that tells workers that the file was good when the server started."""
 OWN_PREFIX = "amazin."
 """Begins the id of a key that signs URLs in the name of a principal."""
 _UNKNOWN = secrets.token_hex(32)

@@ -17,8 +17,6 @@ from amazin.access.rules import Rules, with_settings
 from amazin.errors import HTTPError, SettingsError
 from amazin.settings.settings import Settings
 
-CHECKED = "AMAZIN_ACCESS_CHECKED"
-"""The variable that tells workers that the file was good when the server started."""
 LOOK_SECONDS = 1.0
 MOST_BYTES = 4 * 2**20
 """A longer file is taken for a mistake."""

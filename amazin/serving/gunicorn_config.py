@@ -12,7 +12,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from amazin.access.source import CHECKED
+from amazin.access.rules import CHECKED
 from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config

@@ -24,8 +24,14 @@ from amazin.access.grants import (
     Credential,
     Principal,
 )
-from amazin.access.rules import Rules, digest_of, key_for, signer_of, with_settings
-from amazin.access.source import CHECKED, AccessFile
+from amazin.access.rules import (
+    CHECKED,
+    Rules,
+    digest_of,
+    key_for,
+    signer_of,
+    with_settings,
+)
 from amazin.errors import HTTPError, SignatureError
 from amazin.settings.settings import Settings
 from amazin.signing.urls import (
@@ -70,6 +76,9 @@ class Access:
         known = with_settings(Rules(), settings)
         self.rules: Callable[[], Rules] = lambda: known
         if settings.access_file:
+            # The module imports YAML, which is needed only if there is a file.
+            from amazin.access.source import AccessFile
+
             is_replacement = CHECKED in os.environ
             path = settings.access_file
             file = AccessFile(path, settings, is_replacement=is_replacement)
