@@ -28,7 +28,8 @@ def ready(request: Request, services: Services) -> Response:
     REPLICAS asks for. The nodes are named to those who may use them.
     """
     states = services.states()
-    shortage = services.cluster.shortage()
+    snapshot = services.cluster.snapshot()
+    shortage = snapshot.shortage
     query = request.environ.get("QUERY_STRING", "")
     if "all" in parse_qs(query, keep_blank_values=True):
         are_up = all(state.word == UP for state in states.values())
@@ -38,7 +39,7 @@ def ready(request: Request, services: Services) -> Response:
     body: dict[str, Any] = {"status": "UP" if is_ready else "DOWN"}
     if request.principal.may(STATUS, WHOLE):
         body["nodes"] = [as_json(name, states[name]) for name in sorted(states)]
-        if problem := services.cluster.problem() or shortage:
+        if problem := snapshot.problem or shortage:
             body["problem"] = problem
     return json_response(200 if is_ready else 503, body)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amazin.api import blobs, buckets, docs, objects, operations, presign
+from amazin.api import blobs, buckets, docs, objects, operations, presign, status
 from amazin.settings.settings import Settings
 from amazin.web.messages import Route
 
@@ -16,6 +16,7 @@ def all_routes(settings: Settings) -> list[Route]:
         *objects.ROUTES,
         *buckets.ROUTES,
         *presign.ROUTES,
+        *status.ROUTES,
         *(blobs.ROUTES if settings.blob_api else ()),
     ]
     operations.require_free(settings, [*apis, *docs.ROUTES])

@@ -13,6 +13,7 @@ from amazin.cluster.cluster import Cluster
 from amazin.cluster.large_objects import LargeObjectStore
 from amazin.membership.states import State
 from amazin.settings.settings import Settings
+from amazin.status.viewer import Viewer
 from amazin.web.messages import Served
 from amazin.web.spool import SpoolRoom
 
@@ -59,6 +60,11 @@ class Services:
     def buckets(self) -> Buckets:
         """The cluster's buckets, with this process's cache."""
         return Buckets(self.cluster)
+
+    @cached_property
+    def viewer(self) -> Viewer:
+        """Shows the state of the cluster, and what repair has found."""
+        return Viewer(self.cluster)
 
     def states(self) -> dict[str, State]:
         """Return the state of each node, as `Cluster.states` did a moment ago.

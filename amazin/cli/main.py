@@ -286,7 +286,7 @@ def text_of(error: OSError) -> str:
 def print_version(context: click.Context, option: click.Parameter, value: bool) -> None:
     """Print the release and exit, if the option is given."""
     if value and not context.resilient_parsing:
-        from amazin.cli.version import release
+        from amazin.release import release
 
         click.echo(f"amazin {release()}")
         context.exit()

@@ -29,8 +29,9 @@ from amazin.cli.status_view import (
     last_check,
     sentence,
 )
+from amazin.cluster.copy_counts import total
 from amazin.membership.membership import Membership
-from amazin.status.counts import Counting, total
+from amazin.status.counts import Counting
 from amazin.status.observer import Observer, Status
 
 POLL_SECONDS = 0.1

@@ -14,9 +14,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from amazin.cluster.copy_counts import Copies, total
 from amazin.logs import without_credentials
 from amazin.membership.member import UP
-from amazin.status.counts import Count, total
 from amazin.status.nodes import NodeStatus
 from amazin.status.observer import Status
 from amazin.units import counted
@@ -148,7 +148,7 @@ def count_cells(name: str, status: Status) -> dict[str, str]:
     }
 
 
-def cells_of(count: Count) -> dict[str, str]:
+def cells_of(count: Copies) -> dict[str, str]:
     """Return the cells of a count, by title."""
     return {
         "objects": f"{count.objects:,}",
@@ -218,7 +218,7 @@ def node_as_json(node: NodeStatus, status: Status) -> dict[str, Any]:
     }
 
 
-def count_as_json(count: Count) -> dict[str, int]:
+def count_as_json(count: Copies) -> dict[str, int]:
     """Return a count as JSON shows it."""
     return {
         "objects": count.objects,

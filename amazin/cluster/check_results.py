@@ -6,22 +6,17 @@ status` shows it.
 
 from __future__ import annotations
 
-import json
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from amazin.cluster.cluster import Cluster
-from amazin.errors import NodeProtocolError, NoSuchKeyError
-from amazin.model.bodies import HeldBody
+from amazin.cluster.stored_results import StoredResult, read_stored, write_stored
 from amazin.model.stored_names import CHECK_NAME
 
 MOST_LOST_NAMES = 20
-_FORMAT = 1
-_HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass
-class CheckResult:
+class CheckResult(StoredResult):
     """A check; grows while it runs. Times are Unix times in nanoseconds."""
 
     began_ns: int
@@ -47,30 +42,12 @@ class CheckResult:
     is_whole: bool = True
     """Whether all nodes took part."""
 
-    def dump(self) -> bytes:
-        """Return the stored form."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}).encode()
-
-    @classmethod
-    def load(cls, data: bytes) -> CheckResult | None:
-        """Read the stored form; None: a newer program wrote it."""
-        try:
-            found = json.loads(data)
-            return cls(**found) if found.pop("format") == _FORMAT else None
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
-            raise NodeProtocolError("the result of the check is not readable") from exc
-
 
 def read_result(cluster: Cluster) -> CheckResult | None:
     """Return the last check; None: there was none. Raises: as `Cluster.get`."""
-    try:
-        content = cluster.get(CHECK_NAME).content
-    except NoSuchKeyError:
-        return None
-    with closing(content):
-        return CheckResult.load(b"".join(iter(content.read, b"")))
+    return read_stored(cluster, CHECK_NAME, CheckResult)
 
 
 def write_result(cluster: Cluster, result: CheckResult) -> None:
     """Store what was found. Raises: as `Cluster.put`."""
-    cluster.put(CHECK_NAME, HeldBody(result.dump()), _HEADERS)
+    write_stored(cluster, CHECK_NAME, result)

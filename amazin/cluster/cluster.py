@@ -34,6 +34,7 @@ from amazin.errors import (
 from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
+from amazin.membership.snapshot import Snapshot
 from amazin.membership.states import State, state_of, try_uploads
 from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.objects import (
@@ -371,13 +372,9 @@ class Cluster:
             if state.can_read and name in members and members[name].is_skipped
         }
 
-    def problem(self) -> str:
-        """Return why nodes may be missing; "" if discovery works."""
-        return self._membership.snapshot().problem
-
-    def shortage(self) -> str:
-        """Return a sentence if there are fewer nodes than REPLICAS; "" otherwise."""
-        return self._membership.snapshot().shortage
+    def snapshot(self) -> Snapshot:
+        """Return the nodes as this process knows them; asks none."""
+        return self._membership.snapshot()
 
 
 def require_single(placement: Placement) -> None:

@@ -35,8 +35,12 @@ BLOBS = "-h/"
 """Prefix of a blob's id in the key of the blob."""
 PARTS = "-p/"
 """Prefix of an upload's id in the keys of its parts."""
-CHECK_NAME = ObjectName(BUCKET, "-c/check")
+RESULTS = "-c/"
+"""Prefix of the keys of what repair has found."""
+CHECK_NAME = ObjectName(BUCKET, f"{RESULTS}check")
 """What the last check of all copies has found."""
+REPAIR_NAME = ObjectName(BUCKET, f"{RESULTS}repair")
+"""What repair does and has found."""
 
 _OBJECTS = "-o/"
 _MAX_NAME_BYTES = 1024
@@ -241,6 +245,8 @@ def shown(name: ObjectName) -> str:
         return printable(f"blobs/{name.key.removeprefix(BLOBS)}")
     if name == CHECK_NAME:
         return "the result of the last check"
+    if name == REPAIR_NAME:
+        return "the report of repair"
     if name.bucket == BUCKET and name.key.startswith(MARKERS):
         return printable(f"bucket {bucket_of_marker(name.key)}")
     if name.bucket == BUCKET and (part := _PART.fullmatch(name.key)):

@@ -103,10 +103,12 @@ class KeyRepair:
             NodeError, PreconditionError: this key has to wait for another run.
         """
         bad, before, mended = dict(damaged or {}), Plan(), 0
-        for _ in range(MAX_LOOKS):
+        for look in range(MAX_LOOKS):
             placement = self._context.place(name)
             seen = with_damage(self._look(placement, name, listed), bad)
             todo = self._plan(placement, seen)
+            if look == 0:
+                self._note_found(todo)
             if self._options.is_dry_run:
                 self._count(todo)
                 return 0
@@ -127,6 +129,11 @@ class KeyRepair:
         """Count a key that has to wait for another run."""
         with self._lock:
             self.report.failures += 1
+
+    def _note_found(self, todo: Plan) -> None:
+        with self._lock:
+            self.report.under_replicated += todo.is_scarce
+            self.report.misplaced += todo.is_misplaced
 
     def _count(self, todo: Plan) -> None:
         with self._lock:

@@ -44,6 +44,10 @@ class Plan:
     """Whether copies of the newest version have different bytes."""
     is_lost: bool = False
     """Whether the bytes of all copies of the newest version are damaged or gone."""
+    is_scarce: bool = False
+    """Whether an object has fewer whole copies than it should, wherever they are."""
+    is_misplaced: bool = False
+    """Whether it has enough, but some are not where they belong."""
 
 
 def is_well(
@@ -100,7 +104,12 @@ def plan(placement: Placement, seen: Seen, is_complete: bool, now_ns: int) -> Pl
     is_short = len(good) + len(copies) < placement.replicas
     outside = {name: info for name, info in held.items() if name not in home}
     may_go = is_complete and not copies and not is_short
-    return Plan(copies, _removals(outside, home) if may_go else (), is_short)
+    removals = _removals(outside, home) if may_go else ()
+    is_scarce = not best.is_deleted and len(sources) < placement.replicas
+    is_misplaced = not (best.is_deleted or is_scarce) and bool(copies or outside)
+    return Plan(
+        copies, removals, is_short, is_scarce=is_scarce, is_misplaced=is_misplaced
+    )
 
 
 def whole(held: Mapping[str, ObjectInfo], best: ObjectInfo) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from rich.filesize import decimal
 
+from amazin.cluster.copy_counts import Copies
 from amazin.units import counted
 
 WORKERS = 4
@@ -30,6 +31,10 @@ class Report:
 
     objects: int = 0
     """Number of keys, tombstones included."""
+    under_replicated: int = 0
+    """Objects that had too few whole copies before."""
+    misplaced: int = 0
+    """Objects with enough copies, of which some were not where they belong."""
     copies: int = 0
     bytes: int = 0
     removals: int = 0
@@ -56,6 +61,8 @@ class Report:
     """Whether the run settled a new set of nodes."""
     problems: list[str] = field(default_factory=list)
     """A sentence for each problem."""
+    nodes: dict[str, Copies] = field(default_factory=dict)
+    """What lay on each node when it was listed; empty: not all was listed."""
 
     @property
     def is_well(self) -> bool:
@@ -65,7 +72,9 @@ class Report:
 
 def fields(report: Report) -> dict[str, object]:
     """Return the report as JSON shows it."""
-    return {**asdict(report), "is_well": report.is_well}
+    found = {**asdict(report), "is_well": report.is_well}
+    del found["nodes"]  # so that a line of the log stays one
+    return found
 
 
 def one_line(report: Report, is_dry_run: bool = False) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from operator import itemgetter
 
 from amazin.cluster.cluster import Cluster
+from amazin.cluster.copy_counts import Copies
 from amazin.cluster.listing import PROBE_KEY
 from amazin.cluster.stamps import Stamps
 from amazin.errors import (
@@ -31,7 +32,7 @@ from amazin.membership.roster import Roster
 from amazin.membership.states import UNREADABLE_ROSTER, check, state_of, try_uploads
 from amazin.membership.transitions import settle
 from amazin.model.objects import BUCKET, ObjectInfo, ObjectName
-from amazin.model.stored_names import PARTS, shown
+from amazin.model.stored_names import PARTS, RESULTS, shown
 from amazin.nodes.interface import VerifyingNode
 from amazin.repair.check import Check
 from amazin.repair.objects import KeyRepair, RepairContext
@@ -167,9 +168,13 @@ class Repair:
     ) -> None:
         check = self._new_check(context, key_repair) if self._options.is_check else None
 
+        held = {name: Copies() for name in context.names}
+
         def in_need() -> Iterator[Task]:
             for name, listed in all_listed(context, BUCKET):
-                key_repair.report.objects += 1
+                key_repair.report.objects += not name.key.startswith(RESULTS)
+                for node, info in listed.items():
+                    held[node].add(name.key, info)
                 on_progress(key_repair.report)
                 if check:
                     check.save_in_time()
@@ -185,6 +190,7 @@ class Repair:
         finally:
             if check:
                 check.save(is_over=is_over)
+        key_repair.report.nodes = held
         on_progress(key_repair.report)
 
     def _new_check(self, context: RepairContext, key_repair: KeyRepair) -> Check:

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
+from amazin.cluster.cluster import Cluster
 from amazin.errors import GatewayError
 from amazin.membership.membership import Membership
 from amazin.membership.roster import Roster
 from amazin.membership.snapshot import Snapshot
 from amazin.model.node_specs import NodeSpec
+from amazin.repair.journal import Journal
 from amazin.repair.report import Options, Report, fields, one_line
 from amazin.repair.run import Repair, least_replicas, where
 
@@ -138,6 +140,21 @@ def run(
     """Run once, without waiting. Errors are problems in the report."""
     if snapshot.is_empty:
         return Report(is_whole=True)  # nothing is stored yet
+    if options.is_dry_run:
+        return run_noting(job, options, on_progress)
+    with Journal(Cluster(job.membership)) as journal:
+
+        def note(report: Report) -> None:
+            journal.report = report
+            on_progress(report)
+
+        report = run_noting(job, options, note)
+        journal.end(report)
+        return report
+
+
+def run_noting(job: Job, options: Options, on_progress: OnProgress) -> Report:
+    """Run now; nothing is stored but the copies. Errors are problems in the report."""
     latest = Report()
 
     def note(report: Report) -> None:

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from amazin.cluster.cluster import TOMBSTONE, TOMBSTONE_ETAG
+from amazin.cluster.copy_counts import Copies
 from amazin.errors import NodeError
 from amazin.membership.member import CLOSE_SECONDS, Member
-from amazin.model.objects import DATA_BUCKETS, ObjectInfo
-from amazin.model.stored_names import CHECK_NAME, MARKERS, PARTS
+from amazin.model.objects import DATA_BUCKETS
 
 LEAST_PAUSE_SECONDS = 30.0
 """Minimum pause between two counts of a node."""
@@ -26,61 +25,13 @@ RETRY_SECONDS = 5.0
 
 
 @dataclass
-class Count:
+class Count(Copies):
     """The copies on one node; grows while the node is being counted."""
 
-    objects: int = 0
-    """Copies of what clients stored; an object in parts counts once."""
-    parts: int = 0
-    tombstones: int = 0
-    """What remains for a while of deleted objects."""
-    markers: int = 0
-    """The small objects that make buckets exist, and the result of the last check."""
-    bytes: int = 0
-    """The size of all of these together."""
-    damaged: int = 0
-    """Those of these that the node knows to be damaged or gone."""
     ended_at: float | None = None
     """On the monotonic clock; None: the count is running, or has failed."""
     problem: str = ""
     """Why the count failed."""
-
-    @property
-    def copies(self) -> int:
-        """The number of all copies, of any kind: placement spreads all of them."""
-        return self.objects + self.parts + self.tombstones + self.markers
-
-    def add(self, key: str, info: ObjectInfo) -> None:
-        """Count one more copy."""
-        self.bytes += info.size
-        self.damaged += info.is_damaged
-        if is_tombstone(info):
-            self.tombstones += 1
-        elif key.startswith(MARKERS) or key == CHECK_NAME.key:
-            self.markers += 1
-        elif key.startswith(PARTS):
-            self.parts += 1
-        else:
-            self.objects += 1
-
-
-def is_tombstone(info: ObjectInfo) -> bool:
-    """Whether a listing shows a tombstone; some nodes list no labels."""
-    looks_like_one = info.size == TOMBSTONE.length and info.etag == TOMBSTONE_ETAG
-    return info.is_deleted or looks_like_one
-
-
-def total(counts: Iterable[Count]) -> Count:
-    """Return the sum of the counts."""
-    found = Count()
-    for count in counts:
-        found.objects += count.objects
-        found.parts += count.parts
-        found.tombstones += count.tombstones
-        found.markers += count.markers
-        found.bytes += count.bytes
-        found.damaged += count.damaged
-    return found
 
 
 class Counting:

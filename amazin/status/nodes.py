@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from amazin.blocking import pause
 from amazin.errors import NodeError, NoSuchBucketError
 from amazin.membership.member import UP, Member
 from amazin.membership.roster import NodeSet, Roster
@@ -27,6 +28,10 @@ UNUSABLE = "unusable"
 MOST_THREADS = 64
 MOST_KEYS, LEAST_KEYS, MOST_HASHES = 2**16, 2**14, 2**21
 """Limits for the number of keys that are placed to estimate the nodes' shares."""
+
+
+KEYS_AT_ONCE = 64
+"""So many are placed before other requests of the process run."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,20 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
     with ThreadPoolExecutor(min(len(members), MOST_THREADS) or 1) as pool:
         failures = dict(zip(members, pool.map(check, members.values()), strict=True))
     try_uploads(members[name] for name in members if failures[name] is None)
-    roster = snapshot.roster
+    return described(snapshot, shares, failures, lambda name: free_bytes(members[name]))
+
+
+def described(
+    snapshot: Snapshot,
+    shares: Mapping[str, float],
+    failures: Mapping[str, NodeError | None],
+    free: Callable[[str], int | None],
+) -> list[NodeStatus]:
+    """Return the statuses of nodes whose checks failed so, or not.
+
+    `free` returns the space that is left on a node that can be read.
+    """
+    members, roster = snapshot.members, snapshot.roster
     found = []
     for name, member in sorted(members.items()):
         spec = member.spec
@@ -84,7 +102,7 @@ def statuses(snapshot: Snapshot, shares: Mapping[str, float]) -> list[NodeStatus
             due,
             state.can_read,
             spec.endpoint or "",
-            free_bytes(member) if state.can_read else None,
+            free(name) if state.can_read else None,
         )
         found.append(status)
     return found
@@ -171,6 +189,8 @@ def due_shares(nodes: NodeSet) -> dict[str, float]:
     first = partial(nodes.ranker.first, count=nodes.replicas)
     found: Counter[str] = Counter()
     for number in range(count):
+        if number % KEYS_AT_ONCE == 0:
+            pause()
         found.update(first(b"%d" % number))
     copies = found.total()
     return {name: found[name] / copies for name in names}

@@ -180,6 +180,7 @@ def test_json_is_the_report(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.put(*KEYS)
     expected = {**asdict(Report(objects=20, is_whole=True)), "is_well": True}
+    del expected["nodes"]
     assert lab.report() == expected
 
 
@@ -446,7 +447,7 @@ def test_a_check_finds_what_nobody_has_read_and_mends_it(tmp_path: Path) -> None
     lab.put(*KEYS)
     for key in KEYS[:3]:
         rot(lab.content_files(key)[0])
-    assert "nothing to do" in lab.amazin("repair").stdout
+    assert "nothing to do" in lab.amazin("repair", "--dry-run").stdout
     result = lab.amazin("repair", "--check", "--json")
     assert result.exit_code == 0
     assert result.stderr.count("is damaged in block 0\n") == 3

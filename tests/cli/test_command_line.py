@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 from amazin.cli.common import FailureError, MistakeError, examples
 from amazin.cli.completion import SHELLS
 from amazin.cli.main import COMMANDS, EXIT_CODES, Commands, main, text_of
-from amazin.cli.version import PACKAGE, release
 from amazin.errors import HTTPError, NodeError, SettingsError
+from amazin.release import PACKAGE, release
 from tests.support import command_process
 from tests.support.paths import PROJECT
 from tests.support.waiting import PATIENCE_SECONDS

@@ -528,7 +528,7 @@ def test_no_nodes_says_why(method: str) -> None:
     world.membership.refresh()
     with pytest.raises(NoNodesError, match="The daemon is away"):
         getattr(world.cluster, method)(NAME, *arguments)
-    assert world.cluster.problem() == "The daemon is away"
+    assert world.cluster.snapshot().problem == "The daemon is away"
     assert world.cluster.states() == {}
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from amazin.cli.main import COMMANDS
-from amazin.cli.version import PACKAGE, release
+from amazin.release import PACKAGE, release
 from tests.support.gateway_process import ask
 from tests.support.installed import METADATA, PACKAGE_FOLDER, environ
 from tests.support.paths import PROJECT

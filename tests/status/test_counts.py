@@ -9,12 +9,13 @@ from itertools import count
 from typing import Any
 
 from amazin.cluster.cluster import TOMBSTONE
+from amazin.cluster.copy_counts import total
 from amazin.errors import NodeError, NodeTimeoutError
 from amazin.membership.member import Member
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import Label, ObjectInfo, Stamp
 from amazin.model.stored_names import MARKERS, PARTS
-from amazin.status.counts import RETRY_SECONDS, Count, Counting, total
+from amazin.status.counts import RETRY_SECONDS, Count, Counting
 from tests.support.cleanup import closed_later
 from tests.support.waiting import PATIENCE_SECONDS, await_that
 

@@ -21,6 +21,7 @@ from amazin.membership.transitions import DesiredNodes
 from amazin.model.bodies import HeldBody
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, ObjectName
+from amazin.model.stored_names import REPAIR_NAME
 from amazin.nodes.build import node_builder
 from amazin.settings.settings import Settings
 from tests.support.cleanup import closed_later
@@ -96,13 +97,16 @@ class Lab:
         return found
 
     def held(self) -> dict[str, list[str]]:
-        """Return the keys that lie on each node."""
+        """Return the keys that lie on each node, without the report of repair."""
         build = node_builder(Settings().node_limits)
         held = {}
         for spec in self.specs.values():
             node = build(spec)
             held[spec.name] = [
-                key for bucket in DATA_BUCKETS for key, _ in node.list_objects(bucket)
+                key
+                for bucket in DATA_BUCKETS
+                for key, _ in node.list_objects(bucket)
+                if key != REPAIR_NAME.key
             ]
             node.close()
         return held

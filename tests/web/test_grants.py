@@ -139,6 +139,8 @@ TABLE: list[tuple[str, str, bytes | None, set[str]]] = [
     ("POST", "/upload", b"new blob", {"blobs"}),
     ("GET", f"/fetch/{BLOB}", None, {"blobs"}),
     ("HEAD", f"/fetch/{BLOB}", None, {"blobs"}),
+    ("GET", "/status", None, {"watcher"}),
+    ("HEAD", "/status", None, {"watcher"}),
 ]
 """Method, path, body, and who may do that beside the administrator."""
 
