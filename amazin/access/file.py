@@ -28,7 +28,10 @@ from amazin.settings.strict_yaml import StrictYaml, is_empty, parse_strictly
 
 LEAST_SECRET_CHARACTERS = 16
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Of a principal."""
+NAME_RULE = "a name of letters, digits and ._-"
+DATE_RULE = "2027-03-01 or 2027-03-01T12:00:00Z"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{3,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ORIGIN = re.compile(r"\*|https?://[a-z0-9._\[\]:-]+", re.IGNORECASE)
@@ -43,6 +46,16 @@ def parse_access(text: str, file: str, read_secret: ReadSecret) -> Rules:
     Raises: SettingsError.
     """
     return parse_strictly(text, file, lambda yaml: _Reader(yaml, read_secret).rules())
+
+
+def moment_of(date: str) -> float:
+    """Return a date as Unix time: its beginning in UTC, if it has no time.
+
+    Raises: ValueError.
+    """
+    moment = datetime.fromisoformat(date)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return timegm(moment.utctimetuple())
 
 
 class _Reader:
@@ -81,7 +94,7 @@ class _Reader:
             self._refuse(node, "expected names of principals")
         known = set()
         for key, value in node.value:
-            name = self._text(key, _NAME, "a name of letters, digits and ._-")
+            name = self._text(key, NAME, NAME_RULE)
             if name == NOBODY.name or name in known:
                 self._refuse(key, "this name is taken")
             known.add(name)
@@ -178,15 +191,12 @@ class _Reader:
         )
 
     def _moment(self, node: Node | None) -> float | None:
-        """Return a date as Unix time: its beginning in UTC, if it has no time."""
         if node is None:
             return None
         try:
-            moment = datetime.fromisoformat(self._text(node))
+            return moment_of(self._text(node))
         except ValueError:
-            self._refuse(node, "expires: expected 2027-03-01 or 2027-03-01T12:00:00Z")
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return timegm(moment.utctimetuple())
+            self._refuse(node, f"expires: expected {DATE_RULE}")
 
     def _flag(self, node: Node | None) -> bool:
         if node is None:

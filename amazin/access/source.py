@@ -94,24 +94,28 @@ class AccessFile:
         return tuple(map(mark_of, (self._path, *self._secrets)))
 
     def _read(self) -> tuple[Rules, tuple[str, ...]]:
-        """Return the rules in the file, and the paths of the secrets that it names.
-
-        Raises: SettingsError.
-        """
-        secrets: list[str] = []
-
-        def read_secret(name: str) -> str:
-            secrets.append(str(Path(self._path).parent / name))
-            return content_of(Path(secrets[-1]))
-
-        try:
-            text = content_of(Path(self._path))
-        except ValueError as exc:
-            raise SettingsError(f"ACCESS_FILE: {self._path}: {exc}") from None
-        rules = parse_access(text, self._path, read_secret)
+        rules, secrets = read_rules(self._path)
         for path in filter(is_shown, secrets):
             log.warning("%s can be read by other users of this machine", path)
-        return with_settings(rules, self._settings), tuple(secrets)
+        return with_settings(rules, self._settings), secrets
+
+
+def read_rules(path: str) -> tuple[Rules, tuple[str, ...]]:
+    """Return the rules in a file, and the paths of the secrets that it names.
+
+    Raises: SettingsError.
+    """
+    secrets: list[str] = []
+
+    def read_secret(name: str) -> str:
+        secrets.append(str(Path(path).parent / name))
+        return content_of(Path(secrets[-1]))
+
+    try:
+        text = content_of(Path(path))
+    except ValueError as exc:
+        raise SettingsError(f"ACCESS_FILE: {path}: {exc}") from None
+    return parse_access(text, path, read_secret), tuple(secrets)
 
 
 def mark_of(path: str) -> Mark:

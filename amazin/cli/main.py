@@ -46,6 +46,10 @@ COMMANDS = {
         "config:config_command",
         "Show every setting: its value, its unit, and its origin",
     ),
+    "token": Entry(SERVING, "token:token", "Make API tokens, or list who has which"),
+    "access": Entry(
+        SERVING, "access:access", "Tell whether the access file permits something"
+    ),
     "mb": Entry(OBJECTS, "buckets:mb", "Make buckets"),
     "rb": Entry(OBJECTS, "buckets:rb", "Remove buckets"),
     "ls": Entry(OBJECTS, "ls:ls", "List the buckets, or the objects of one"),
@@ -127,7 +131,12 @@ SYNONYMS = {
     "info": "status",
 }
 """What other tools call a command."""
-PRINTING = frozenset({"ls", "stat", "du", "presign", "status", "locate", "completion"})
+PRINTING = frozenset(
+    {
+        *("ls", "stat", "du", "presign", "status", "locate"),
+        *("token", "access", "completion"),
+    }
+)
 """The commands that do nothing but print."""
 EXIT_CODES = (
     ("0", "All is well."),
