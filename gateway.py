@@ -15,12 +15,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
+from typing import Protocol
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.blocking import pause
 from amazin.errors import HTTPError, LateError, NodeError
 from amazin.logs import EventRecord
-from amazin.request_limits import client_has_left, is_late, request_deadline
+from amazin.request_limits import (
+    client_has_left,
+    has_node_failed,
+    is_late,
+    request_deadline,
+)
 from amazin.settings.converters import Network
 from amazin.web.access import Access
 from amazin.web.audit import audit
@@ -49,16 +55,48 @@ log = logging.getLogger("amazin.gateway")
 access_log = logging.getLogger("amazin.access")
 
 
+class RequestMeter(Protocol):
+    """Takes what there is to count of requests."""
+
+    in_flight: int
+    """Requests that have begun and not ended."""
+
+    def note_error(self, error: HTTPError, cause: Exception) -> None:
+        """Count a request that is refused, because of `cause`."""
+
+    def note_end(
+        self, request: Request, status: int, started: float, first_at: float, sent: int
+    ) -> None:
+        """Count a response.
+
+        Times are on the monotonic clock; `first_at` is that of the first byte of the
+        body, 0: there was none. `sent` is the body's bytes.
+        """
+
+    def note_broken(self, api: str) -> None:
+        """Count a response that ended too early, and not because its client left."""
+
+    def note_failover(self) -> None:
+        """Count a read that was answered although a node failed."""
+
+
 class Gateway:
     """A WSGI application that serves the given routes."""
 
     def __init__(
-        self, routes: Sequence[Route], services: Served, access: Access | None = None
+        self,
+        routes: Sequence[Route],
+        services: Served,
+        access: Access | None = None,
+        meter: RequestMeter | None = None,
     ) -> None:
         """`access`: by default that of the settings. Raises: SettingsError."""
-        self._routes: dict[re.Pattern[str], dict[str, Route]] = {}
+        self._routes: dict[re.Pattern[str], tuple[str, dict[str, Route]]] = {}
         for route in routes:
-            self._routes.setdefault(route.pattern, {})[route.method] = route
+            empty: dict[str, Route] = {}
+            known = self._routes.setdefault(route.pattern, (api_of(route), empty))
+            known[1][route.method] = route
+        self._meter = meter
         self._services = services
         self._access = access or Access(services.settings)
         self._trusts = services.settings.forwarded_allow_ips
@@ -72,6 +110,9 @@ class Gateway:
         request_deadline.set(deadline)
         client_has_left.set(partial(has_left, environ, started))
         request = self._read_request(environ)
+        if self._meter:
+            self._meter.in_flight += 1
+            has_node_failed.set(False)
         try:
             response = self._answer(request)
             if not isinstance(response.body, bytes | tuple):
@@ -81,10 +122,12 @@ class Gateway:
             if error is None:
                 log.exception("a bug", extra={"fields": {"requestId": request.id}})
                 error = HTTPError(500, "InternalError", "The gateway failed: a bug")
+            if self._meter:
+                self._meter.note_error(error, exc)
             response = error_response(request, error)
             if error.code in _LAST_CODES or has_no_end(environ):
                 announce_close(start_response)
-        transfer = Transfer(request, response, started)
+        transfer = Transfer(request, response, started, self._meter)
         headers = final_headers(request, response)
         try:
             start_response(_STATUS[response.status], headers)
@@ -128,9 +171,10 @@ class Gateway:
         if method == "OPTIONS":
             method = self._access.asked_method(request)
         allowed = set[str]()
-        for pattern, routes in self._routes.items():
+        for pattern, (api, routes) in self._routes.items():
             match = pattern.fullmatch(request.path)
             if match and (route := routes.get(method)):
+                request.api = api
                 if method != request.method:
                     return self._access.preflight(request, route, match.groups(""))
                 self._access.admit(request, route, match.groups(""))
@@ -146,6 +190,12 @@ class Gateway:
         raise HTTPError(405, "MethodNotAllowed", message, [("Allow", methods)])
 
 
+def api_of(route: Route) -> str:
+    """Return the first part of the path that a route takes."""
+    found = re.match(r"/+\??([a-z-]+)", route.pattern.pattern)
+    return found[1] if found else "none"
+
+
 def new_id() -> str:
     """Return a random, unique request id."""
     return f"{random.getrandbits(128):032x}"
@@ -154,10 +204,18 @@ def new_id() -> str:
 class Transfer:
     """Sends a response, and logs the request at its end, also after a failure."""
 
-    def __init__(self, request: Request, response: Response, started: float) -> None:
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        started: float,
+        meter: RequestMeter | None = None,
+    ) -> None:
         self._request = request
         self._response = response
         self._started = started
+        self._meter = meter
+        self._first_at = 0.0
         self._sent = 0
         self._is_begun = False
         self._error = "not sent whole"
@@ -179,6 +237,8 @@ class Transfer:
                     if time.monotonic() > deadline:
                         raise LateError("not sent within REQUEST_TIMEOUT")
                     pause()  # a fast node and a fast client never wait
+                else:
+                    self._first_at = time.monotonic()
                 self._is_begun = True  # even if not all of it can be sent
                 yield chunk
                 self._sent += len(chunk)
@@ -202,6 +262,8 @@ class Transfer:
         if not isinstance(body, bytes) and hasattr(body, "close"):
             body.close()
         self._log()
+        if self._meter:
+            self._count(self._meter)
         if self._request.is_audited:
             audit(self._request, self._response.status)
         environ = self._request.environ
@@ -213,6 +275,16 @@ class Transfer:
             environ[UNREAD_BODY] = bool(has_body)
         else:
             environ[UNREAD_BODY] = bool(has_body) and not drain(environ)
+
+    def _count(self, meter: RequestMeter) -> None:
+        request, status = self._request, self._response.status
+        meter.note_end(request, status, self._started, self._first_at, self._sent)
+        if self._error.startswith("broken"):
+            meter.note_broken(request.api)
+        elif (
+            has_node_failed.get() and request.method in ("GET", "HEAD") and status < 400
+        ):
+            meter.note_failover()
 
     def _log(self) -> None:
         if not access_log.isEnabledFor(logging.INFO):

@@ -19,6 +19,7 @@ from amazin.errors import SettingsError
 from amazin.logs import logging_config
 from amazin.membership.membership import Membership
 from amazin.membership.transitions import DesiredNodes
+from amazin.metrics.slots import FOLDER, SLOT
 from amazin.nodes.build import node_builder
 from amazin.settings.config_file import load_settings
 from amazin.web.access import Access
@@ -35,8 +36,15 @@ try:
 except SettingsError as exc:
     raise SystemExit(f"Settings: {exc}") from None
 desired = DesiredNodes(settings.replicas, settings.group_weights)
-build = node_builder(settings.node_limits)
+metrics = None
+if settings.metrics:
+    # Without metrics their library is not even imported.
+    from amazin.metrics.metrics import Metrics
+
+    metrics = Metrics(os.environ.get(SLOT, ""), os.environ.get(FOLDER, ""))
+build = node_builder(settings.node_limits, metrics.node if metrics else None)
 membership = Membership(discovery, build, settings.refresh_seconds, desired)
 cluster = Cluster(membership)
 spool = SpoolRoom(settings.spool_dir, settings.spool_bytes)
-app = Gateway(routes, Services(cluster, settings, spool), access)
+services = Services(cluster, settings, spool, access, metrics)
+app = Gateway(routes, services, access, metrics.requests if metrics else None)

@@ -20,6 +20,9 @@ request_deadline = ContextVar("request_deadline", default=math.inf)
 client_has_left = ContextVar[Callable[[], bool] | None]("client_has_left", default=None)
 """Tells whether nobody waits for the response any more."""
 
+has_node_failed = ContextVar("has_node_failed", default=False)
+"""Whether a node failed, or is skipped, that the request would have asked."""
+
 
 def is_late() -> bool:
     """Whether the request should have ended."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from amazin.api import blobs, buckets, docs, objects, operations, presign, status
+from amazin.api import (
+    blobs,
+    buckets,
+    docs,
+    metrics,
+    objects,
+    operations,
+    presign,
+    status,
+)
 from amazin.settings.settings import Settings
 from amazin.web.messages import Route
 
@@ -17,6 +26,7 @@ def all_routes(settings: Settings) -> list[Route]:
         *buckets.ROUTES,
         *presign.ROUTES,
         *status.ROUTES,
+        *(metrics.ROUTES if settings.metrics else ()),
         *(blobs.ROUTES if settings.blob_api else ()),
     ]
     operations.require_free(settings, [*apis, *docs.ROUTES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from amazin.api.recent import Recent
 from amazin.blobs.store import Blobs, ClusterBlobs
@@ -14,8 +14,12 @@ from amazin.cluster.large_objects import LargeObjectStore
 from amazin.membership.states import State
 from amazin.settings.settings import Settings
 from amazin.status.viewer import Viewer
+from amazin.web.access import Access
 from amazin.web.messages import Served
 from amazin.web.spool import SpoolRoom
+
+if TYPE_CHECKING:  # it imports a library that is not needed without metrics
+    from amazin.metrics.metrics import Metrics
 
 STATES_SECONDS = 1.0
 """So old may the nodes' states be: whoever asks for them needs no credentials."""
@@ -36,15 +40,22 @@ class Services:
     cluster: Cluster
     settings: Settings
     spool: SpoolRoom
+    access: Access | None = None
+    metrics: Metrics | None = None
+    """None: nothing is counted."""
 
     def start(self) -> None:
         """See `Served`."""
         self.cluster.start()
+        if self.metrics:
+            self.metrics.start(self.spool)
 
     def close(self) -> None:
         """See `Served`."""
         self.cluster.close()
         self.spool.close()
+        if self.metrics:
+            self.metrics.close()
 
     @cached_property
     def objects(self) -> LargeObjectStore:

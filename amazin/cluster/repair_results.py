@@ -72,6 +72,11 @@ class RepairResult(StoredResult):
         fields["nodes"] = {name: Copies(**found) for name, found in nodes}
         return cls(**fields)
 
+    @classmethod
+    def never(cls) -> Self:
+        """Return what is known before repair ever ran."""
+        return cls(RepairRun(0))
+
     def is_running(self, now_ns: int) -> bool:
         """Whether the newest run is going on."""
         return not self.run.ended_ns and now_ns < self.written_ns + SILENT_NS

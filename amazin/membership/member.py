@@ -32,7 +32,7 @@ from amazin.errors import (
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ObjectInfo, ObjectName
 from amazin.nodes.interface import Answer, Node, Pending, TriedNode, Upload
-from amazin.request_limits import is_late
+from amazin.request_limits import has_node_failed, is_late
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 5.0
 """Between two probes of a node that fails; the pause doubles each time."""
@@ -206,6 +206,7 @@ class Member:
             error.state = self.failure.state
         else:
             return
+        has_node_failed.set(True)
         error.node = self.name
         raise error
 
@@ -215,6 +216,7 @@ class Member:
         A failure that passes, or that a request without enough time had, changes
         nothing.
         """
+        has_node_failed.set(True)
         error.node = self.name
         if isinstance(error, SKIP_AFTER):
             if not is_late():

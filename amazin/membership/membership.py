@@ -278,6 +278,7 @@ class Membership:
                 raise DiscoveryError("A node has a weight that is none")
             self._adopt({spec.name: spec for spec in found})
             self._found = found
+            self._snapshot = replace(self._snapshot, found_at=time.time())
         except DiscoveryError as exc:
             problem, detail = str(exc), exc.detail or str(exc)
         except Exception as exc:  # a user's discovery may raise or return anything
@@ -316,7 +317,8 @@ class Membership:
         store = self.roster_store
         view = store.follow(old.members, self._found, may_bootstrap)
         fresh_until = store.looked_at + FRESH_SHARE * store.wait_seconds
-        if not view.is_confirmed:
+        is_confirmed = view.is_confirmed
+        if not is_confirmed:
             fresh_until = old.fresh_until if old.roster == view.roster else 0.0
             if not view.copies and old.view.copies:
                 # No node contradicts the known roster, so it stays valid until it is
@@ -332,7 +334,13 @@ class Membership:
             )
         for name, member in self._snapshot.members.items():
             member.is_lost = name in view.lost
-        self._snapshot = replace(self._snapshot, view=view, fresh_until=fresh_until)
+        confirmed_at = store.looked_at if is_confirmed else old.confirmed_at
+        self._snapshot = replace(
+            self._snapshot,
+            view=view,
+            fresh_until=fresh_until,
+            confirmed_at=confirmed_at,
+        )
 
     def _new_member(self, spec: NodeSpec) -> Member:
         return Member(spec, self._build_node(spec), self._first_pause_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,6 +25,10 @@ class Snapshot:
     """Why there may be fewer nodes than there should be; "" if there is no problem."""
     fresh_until: float = field(default=0.0, compare=False)
     """Until when this roster may be used, on the monotonic clock."""
+    confirmed_at: float = field(default=-math.inf, compare=False)
+    """When enough nodes last confirmed the roster, on the monotonic clock."""
+    found_at: float = field(default=0.0, compare=False)
+    """When the list of nodes was last got, as Unix time; 0: never."""
     replicas: int = 0
     """The number of copies that the settings ask for; 0: not known."""
 

@@ -12,15 +12,26 @@ from amazin.model.node_specs import NodeSpec, TimeLimits
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.folder.node import FolderNode
 from amazin.nodes.interface import Node
+from amazin.nodes.metered import NodeMeter, metered
 from amazin.nodes.s3.node import S3Node
 
 
-def node_builder(limits: TimeLimits) -> Callable[[NodeSpec], Node]:
-    """Return a function that builds a node from its spec; it connects to nothing."""
+def node_builder(
+    limits: TimeLimits, meter_of: Callable[[str], NodeMeter] | None = None
+) -> Callable[[NodeSpec], Node]:
+    """Return a function that builds a node from its spec; it connects to nothing.
+
+    `meter_of` returns what counts the requests to the node of a name.
+    """
 
     def build(spec: NodeSpec) -> Node:
         if spec.endpoint is None:
             return AbsentNode(spec.name)
+        node = new_node(spec)
+        return metered(node, meter_of(spec.name)) if meter_of else node
+
+    def new_node(spec: NodeSpec) -> Node:
+        assert spec.endpoint is not None
         parts = urlsplit(spec.endpoint)
         if parts.scheme == "file":
             return FolderNode(spec.name, Path(unquote(parts.path)))

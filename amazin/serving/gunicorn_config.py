@@ -16,6 +16,7 @@ from amazin.access.rules import CHECKED
 from amazin.blocking import pause
 from amazin.errors import SettingsError
 from amazin.logs import logging_config
+from amazin.metrics import slots
 from amazin.serving import checks, processes, registrar
 from amazin.settings.config_file import load_settings, remarks
 
@@ -81,6 +82,15 @@ def on_starting(server: Any) -> None:
     os.environ[CHECKED] = "1"
     checks.check_addresses(server, bind)
     processes.raise_file_limit()
+    if settings.metrics and is_gateway(server):
+        slots.make_folder()
+        server.slots = slots.Slots()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker a slot, by which its counters are found."""
+    if taken := getattr(server, "slots", None):
+        taken.take(worker)
 
 
 def when_ready(server: Any) -> None:
@@ -113,6 +123,12 @@ def post_fork(server: Any, worker: Any) -> None:
     worker.handle_quit = handle_quit
 
 
+def child_exit(server: Any, worker: Any) -> None:
+    """Let another worker have the slot of this one, which has ended."""
+    if taken := getattr(server, "slots", None):
+        taken.free(worker)
+
+
 def worker_exit(server: Any, worker: Any) -> None:
     """Stop the background threads of the application."""
     close = getattr(getattr(worker, "wsgi", None), "close", None)
@@ -125,6 +141,7 @@ def on_exit(server: Any) -> None:
     started: registrar.Registrar | None = getattr(server, "registrar", None)
     if started:
         started.close()
+    slots.remove_folder()
 
 
 def pre_request(worker: Any, request: Any) -> None:

@@ -237,6 +237,9 @@ class Settings:
     blob_api: bool = setting(
         converters.flag, False, "Whether `/upload` and `/fetch/{id}` are served."
     )
+    metrics: bool = setting(
+        converters.flag, True, "Whether requests are counted, and `/metrics` is served."
+    )
     access: str = setting(
         converters.one_of("open", "signed"),
         "open",
@@ -379,11 +382,8 @@ class Settings:
     @property
     def node_limits(self) -> TimeLimits:
         """The time limits for requests to nodes."""
-        return TimeLimits(
-            self.node_connect_timeout,
-            self.node_answer_timeout,
-            self.node_transfer_timeout,
-        )
+        connect, answer = self.node_connect_timeout, self.node_answer_timeout
+        return TimeLimits(connect, answer, self.node_transfer_timeout)
 
     @property
     def single_node(self) -> NodeSpec | None:

@@ -89,6 +89,12 @@ class Viewer:
         self._findings.begin()
         return self._findings.wait(seconds)
 
+    def placed(self) -> tuple[Snapshot, dict[str, float]]:
+        """Return the nodes and their shares; asks no node, and waits for nothing."""
+        self._shares.begin()
+        snapshot = self._cluster.snapshot()
+        return snapshot, self._due(snapshot.roster)
+
     def look(self) -> View:
         """Return the state of all nodes; asks them, and waits `WAIT_SECONDS`."""
         until = time.monotonic() + WAIT_SECONDS

@@ -75,14 +75,20 @@ class Access:
         self._is_open = settings.access == "open"
         known = with_settings(Rules(), settings)
         self.rules: Callable[[], Rules] = lambda: known
+        self._file: AccessFile | None = None
         if settings.access_file:
             # The module imports YAML, which is needed only if there is a file.
             from amazin.access.source import AccessFile
 
             is_replacement = CHECKED in os.environ
             path = settings.access_file
-            file = AccessFile(path, settings, is_replacement=is_replacement)
-            self.rules = file.rules
+            self._file = AccessFile(path, settings, is_replacement=is_replacement)
+            self.rules = self._file.rules
+
+    @property
+    def is_file_good(self) -> bool | None:
+        """Whether the rules are those of the access file; None: there is none."""
+        return self._file.is_good if self._file else None
 
     def admit(self, request: Request, route: Route, groups: Sequence[str]) -> None:
         """Check that the request is permitted: its host, its page, who asks for what.

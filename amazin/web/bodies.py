@@ -36,7 +36,7 @@ DRAIN_SILENCE_SECONDS = 2.0
 DRAIN_PIECE_BYTES = 64 * 1024
 """Is what a worker holds of it at a time: many clients may be refused at once."""
 _BODY = "amazin.body"
-"""Key in the environ: the `StreamedBody`, which may be partly read."""
+"""Key in the environ: the body, which may be partly read."""
 
 
 class StreamedBody:
@@ -71,6 +71,11 @@ class StreamedBody:
             if self.missing:
                 pause()
 
+    @property
+    def received(self) -> int:
+        """The bytes that were read."""
+        return self.length - self.missing
+
     def can_restart(self) -> bool:
         """See `Body`."""
         return self.missing == self.length
@@ -92,10 +97,14 @@ class ChunkedBody:
         piece_bytes: int = CHUNK_BYTES,
     ) -> None:
         self._chunks = limited(stream, limit, deadline, piece_bytes)
+        self.received = 0
+        """The bytes that were read."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all bytes. Raises: HTTPError 413, BodyError, LateError."""
-        return self._chunks
+        for chunk in self._chunks:
+            self.received += len(chunk)
+            yield chunk
 
     def can_restart(self) -> bool:
         """See `Body`."""
@@ -125,11 +134,18 @@ def stream_body(
     if length is None:
         body = ChunkedBody(stream, limit, deadline, piece_bytes)
     else:
-        environ[_BODY] = body = StreamedBody(stream, length, deadline, piece_bytes)
+        body = StreamedBody(stream, length, deadline, piece_bytes)
+    environ[_BODY] = body
     if environ.keys().isdisjoint(READ) and not environ.get("QUERY_STRING"):
         return body
     claims = claims_of(environ)
     return CheckedBody(body, claims) if claims else body
+
+
+def received_bytes(environ: WSGIEnvironment) -> int:
+    """Return how many bytes of the body were read for a handler."""
+    body: StreamedBody | ChunkedBody | None = environ.get(_BODY)
+    return body.received if body else 0
 
 
 def drain(
@@ -190,8 +206,8 @@ def unread_length(environ: WSGIEnvironment) -> int | None:
         if not environ.get("wsgi.input_terminated"):
             raise HTTPError(411, "LengthRequired", "The end of the body is unknown")
         return None
-    body: StreamedBody | None = environ.get(_BODY)
-    if body is not None:
+    body: StreamedBody | ChunkedBody | None = environ.get(_BODY)
+    if isinstance(body, StreamedBody):
         return body.missing
     return (content_length(environ) or 0) if environ.get("CONTENT_LENGTH") else 0
 

@@ -45,6 +45,8 @@ class Request:
     """Who asks."""
     credential: str = ""
     """The first 8 hexadecimal digits of the hash of what shows that, for the log."""
+    api: str = "none"
+    """The first part of the path that a route takes, for metrics."""
     is_presigned: bool = False
     """Whether the query has a signature, which is valid."""
     is_audited: bool = False

@@ -56,8 +56,13 @@ class SpoolRoom:
     def __init__(self, folder: str, capacity_bytes: int) -> None:
         self.calls = BlockingCalls()
         self._folder = folder
-        self._free = capacity_bytes
+        self._free = self.limit_bytes = capacity_bytes
         self._lock = threading.Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """The bytes that all bodies hold now."""
+        return self.limit_bytes - self._free
 
     def close(self) -> None:
         """End idle threads."""
