@@ -6,7 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amazin.access.grants import STATUS
 from amazin.api.services import Services
@@ -20,6 +20,9 @@ from amazin.status.observer import condition
 from amazin.status.viewer import Checked, Findings, View
 from amazin.web.messages import Request, Response, Route, json_response
 
+if TYPE_CHECKING:  # it imports a library that is not needed without metrics
+    from amazin.metrics.rates import Rates
+
 BEGAN = time.monotonic()
 the_release = cache(release)
 NOT_KEPT = ("Cache-Control", "no-store")
@@ -28,7 +31,21 @@ NOT_KEPT = ("Cache-Control", "no-store")
 def status(request: Request, services: Services) -> Response:
     """Say how the cluster is; a node that is silent delays nobody for a second."""
     view = services.viewer.look()
-    return json_response(200, as_json(view, services.settings.workers), [NOT_KEPT])
+    shown = as_json(view, services.settings.workers)
+    rates = services.metrics.rates() if services.metrics else None
+    shown["rates"] = rates_as_json(rates) if rates else None
+    return json_response(200, shown, [NOT_KEPT])
+
+
+def rates_as_json(rates: Rates) -> dict[str, float]:
+    """Return what the gateway did in a second, on average."""
+    return {
+        "seconds": round(rates.seconds, 1),
+        "requests": round(rates.requests, 2),
+        "failures": round(rates.failures, 2),
+        "receivedBytes": round(rates.received_bytes, 2),
+        "sentBytes": round(rates.sent_bytes, 2),
+    }
 
 
 def as_json(view: View, workers: int) -> dict[str, Any]:

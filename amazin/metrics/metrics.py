@@ -11,6 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.exposition import choose_encoder
@@ -19,12 +21,15 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from amazin.blocking import BlockingCalls
 from amazin.metrics.facts import Facts, Known
 from amazin.metrics.meters import Meters, NodeMeter, RequestMeter
+from amazin.metrics.rates import LastMinute, Rates, Totals, totals
 from amazin.web.spool import SpoolRoom
 
 SAMPLE_SECONDS = 1.0
 SAMPLES = 15
 """The loop's lag is the worst of so many: Prometheus scrapes no more often."""
 CLOSE_SECONDS = 5.0
+Given = TypeVarTuple("Given")
+Result = TypeVar("Result")
 
 
 class Metrics:
@@ -45,6 +50,7 @@ class Metrics:
         self._nodes: dict[str, NodeMeter] = {}
         self._lags = deque([0.0], SAMPLES)
         self._calls = BlockingCalls(threads=2)
+        self._minute = LastMinute(self._totals)
         self._closing = threading.Event()
         self._sampling: threading.Thread | None = None
 
@@ -71,7 +77,14 @@ class Metrics:
     def scrape(self, known: Known, accept: str) -> tuple[bytes, str]:
         """Return all series as text, and its media type as `accept` wants it."""
         encode, media_type = choose_encoder(accept)
-        return self._calls.run(self._text, encode, known), media_type
+        return self._aside(self._text, encode, known), media_type
+
+    def _aside(self, read: Callable[[*Given], Result], *given: *Given) -> Result:
+        """Return `read(*given)`; files are read outside of the event loop.
+
+        What is in memory has locks, which must not be used there.
+        """
+        return read(*given) if self._registry else self._calls.run(read, *given)
 
     def _text(
         self, encode: Callable[[CollectorRegistry], bytes], known: Known
@@ -83,6 +96,19 @@ class Metrics:
             registry.register(self._registry)
         registry.register(Facts(known))
         return encode(registry)
+
+    def rates(self) -> Rates | None:
+        """Return what all workers did in the last minute; None: not known yet."""
+        return self._minute.rates()
+
+    def _totals(self) -> Totals:
+        return self._aside(self._read_totals)
+
+    def _read_totals(self) -> Totals:
+        if self._registry:
+            return totals(self._registry.collect())
+        files = Path(self._folder).glob("counter_*.db")
+        return totals(MultiProcessCollector.merge(map(str, files)))
 
     def _sample_often(self, spool: SpoolRoom) -> None:
         due = time.monotonic() + SAMPLE_SECONDS
@@ -97,3 +123,4 @@ class Metrics:
         meters.spool_used.set(spool.used_bytes)
         meters.spool_limit.set(spool.limit_bytes)
         meters.lag.labels(self._slot or "1").set(max(self._lags))
+        self._minute.sample()
