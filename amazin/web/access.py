@@ -147,9 +147,9 @@ class Access:
         """Note whose signature is in the query. Raises: HTTPError, SignatureError."""
         environ = request.environ
         query = environ["QUERY_STRING"]
-        key_id = claimed_key_id(query)
         if not rules.keys:
             require_secret(self._settings)
+        key_id = claimed_key_id(query)
         key, credential = key_for(rules, self._settings, key_id)
         signed = SignedRequest(
             request.method, request.path, query, lambda name: _header(environ, name)
