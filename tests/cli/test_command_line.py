@@ -456,7 +456,7 @@ def bash(path: str, line: str) -> list[str]:
         ("amazin mv --in", ["--include"]),
         ("amazin rb --f", ["--force"]),
         ("amazin completion ", list(SHELLS)),
-        ("amazin status --f", ["--fast"]),
+        ("amazin status --c", ["--count"]),
         ("amazin help blob", ["blob-server"]),
         ("amazin help completion", ["completion"]),
     ],
