@@ -12,7 +12,7 @@ from amazin.access.grants import STATUS
 from amazin.api.services import Services
 from amazin.cluster.check_results import CheckResult
 from amazin.cluster.copy_counts import Copies
-from amazin.cluster.repair_results import RepairResult, RepairRun
+from amazin.cluster.repair_results import Left, RepairResult, RepairRun
 from amazin.logs import without_credentials
 from amazin.release import release
 from amazin.status.nodes import NodeStatus
@@ -118,7 +118,18 @@ def repair_as_json(found: Findings, now_ns: int) -> dict[str, Any] | None:
         "last": run_as_json(last) if last else None,
         "lastSuccess": moment(repair.well_ns),
         "counted": moment(repair.counted_ns),
+        "left": left_as_json(repair.left) if repair.counted_ns else None,
         "rotten": found.rotten,
+    }
+
+
+def left_as_json(left: Left) -> dict[str, int]:
+    """Return what is left to be mended."""
+    return {
+        "underReplicated": left.under_replicated,
+        "misplaced": left.misplaced,
+        "unrepairable": left.unrepairable,
+        "waiting": left.waiting,
     }
 
 
@@ -134,7 +145,7 @@ def run_as_json(run: RepairRun) -> dict[str, Any]:
         "mended": run.mended,
         "underReplicated": run.under_replicated,
         "misplaced": run.misplaced,
-        "unrepairable": run.unrepairable,
+        "waiting": run.waiting,
         "isWhole": run.is_whole,
         "isWell": run.is_well,
         "problems": run.problems,

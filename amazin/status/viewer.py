@@ -125,7 +125,7 @@ class Viewer:
             return {member.name: found for member, found in self._nodes.items()}
 
     def _read(self) -> Findings:
-        return Findings(read_repair(self._cluster), read_result(self._cluster))
+        return read_findings(self._cluster)
 
     def _place(self) -> tuple[NodeSet | None, dict[str, float]]:
         roster, known = self._cluster.snapshot().roster, self._shares.value
@@ -139,6 +139,11 @@ class Viewer:
         known = self._shares.value
         is_right = known is not None and roster and known[0] == roster.newest
         return known[1] if known and is_right else {}
+
+
+def read_findings(cluster: Cluster) -> Findings:
+    """Return what repair and the last check have found. Raises: as `Cluster.get`."""
+    return Findings(read_repair(cluster), read_result(cluster))
 
 
 def examine(member: Member) -> Checked:

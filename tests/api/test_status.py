@@ -80,7 +80,13 @@ def test_what_repair_found_is_shown_with_what_lies_on_the_nodes() -> None:
     assert sum(node["bytes"] for node in found["nodes"]) == 60
     assert sum(node["share"] for node in found["nodes"]) == pytest.approx(1)
     last = found["repair"]["last"]
-    assert (last["objects"], last["isWell"], last["unrepairable"]) == (6, True, 0)
+    assert (last["objects"], last["isWell"], last["waiting"]) == (6, True, 0)
+    assert found["repair"]["left"] == {
+        "underReplicated": 0,
+        "misplaced": 0,
+        "unrepairable": 0,
+        "waiting": 0,
+    }
     assert found["repair"]["lastSuccess"] == last["ended"]
     assert found["repair"]["progress"] is None
     assert not found["repair"]["isRunning"]

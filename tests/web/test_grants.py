@@ -264,6 +264,24 @@ def test_a_copy_needs_both_objects(app: Gateway) -> None:
     assert ask(app, "admin", "PUT", "/objects/photos/a/2", None, **source).status == 201
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "text"),
+    [
+        ("/buckets", None, "You may not do anything with any bucket"),
+        ("/presigned-url/other/a", GET_URL, "with this key of the bucket other"),
+        ("/presigned-url/photos/b", PUT_URL, "with this key of the bucket photos"),
+        ("/object/id1", None, "You may not do this: read, in objects by id"),
+    ],
+)
+def test_a_denial_is_a_sentence_of_words_that_the_access_file_has(
+    app: Gateway, path: str, body: bytes | None, text: str
+) -> None:
+    name = "watcher" if path == "/buckets" else "reader"
+    answer = ask(app, name, "POST" if body else "GET", path, body)
+    assert answer.status == 403
+    assert answer.json["error"].endswith(text)
+
+
 def test_keys_are_deleted_one_by_one(app: Gateway) -> None:
     body = json.dumps({"keys": ["a/1", "ab", "a/none"]}).encode()
     answer = ask(app, "remover", "POST", "/objects/photos/delete", body)
