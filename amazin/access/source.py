@@ -8,12 +8,14 @@ at this moment, and half a file can be well-formed. A wrong file changes nothing
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from amazin.access.file import parse_access
 from amazin.access.rules import Rules, with_settings
+from amazin.blocking import BlockingCalls
 from amazin.errors import HTTPError, SettingsError
 from amazin.settings.settings import Settings
 
@@ -21,7 +23,7 @@ LOOK_SECONDS = 1.0
 OLD_SECONDS = 2.0
 """What was changed so long ago is not being written."""
 MOST_BYTES = 2**20
-"""A longer file is taken for a mistake: nothing else is served while one is parsed."""
+"""A longer file is taken for a mistake: to parse it would take many seconds."""
 Mark = tuple[int, ...]
 """Differs if a file was replaced or written. The first number is when that was, in
 nanoseconds of Unix time; 0: there is no file."""
@@ -55,6 +57,8 @@ class AccessFile:
         self._rules: Rules | None = None
         self.is_good = True
         """Whether the rules are those of the file as it was seen last."""
+        # A long file takes seconds, in which others are served.
+        self._outside, self._looking = BlockingCalls(1), threading.Lock()
         self._used: dict[str, Mark] = {}
         """The files that were read last, as they were before."""
         try:
@@ -71,15 +75,26 @@ class AccessFile:
         """Return the rules that are in force. Raises: HTTPError 503: none are known."""
         now = self._clock()
         if now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
-            self._look()
+            self._look_once(now)
         if self._rules is None:
             message = "The access file can't be used, so nobody is known; try later"
             raise HTTPError(503, "AccessUnknown", message)
         return self._rules
 
+    def _look_once(self, now: float) -> None:
+        """Look, or leave that to another request; wait for it if it is overdue."""
+        is_overdue = now >= self._next_look + OLD_SECONDS
+        if not self._looking.acquire(blocking=is_overdue):
+            return
+        try:
+            if now >= self._next_look:
+                self._look()
+        finally:
+            self._next_look = max(self._next_look, now + LOOK_SECONDS)
+            self._looking.release()
+
     def _look(self) -> None:
-        marks = marks_of(self._used)
+        marks = self._outside.run(marks_of, self._used)
         is_still, self._seen = marks == self._seen or self._is_old(marks), marks
         if not is_still or marks == self._used:
             return
@@ -89,7 +104,8 @@ class AccessFile:
             self.is_good = False
             log.error("the rules stay as they were: %s", exc)
             return
-        if marks_of(self._used) == self._used:  # else it was written meanwhile
+        # If it was written meanwhile, the next look sees that.
+        if self._outside.run(marks_of, self._used) == self._used:
             self._rules, self.is_good = rules, True
             log.info("the access file was read again")
 
@@ -98,22 +114,23 @@ class AccessFile:
         return 0 < latest < self._now_ns() - OLD_SECONDS * 10**9
 
     def _read(self) -> Rules:
-        self._used = marks = marks_of([self._path])
-        rules = read_rules(self._path, lambda path: marks.update(marks_of([path])))
-        for path in filter(is_shown, list(marks)[1:]):
+        self._used = self._outside.run(marks_of, [self._path])
+        rules = self._outside.run(read_rules, self._path, self._used)
+        for path in filter(is_shown, list(self._used)[1:]):
             log.warning("%s can be read by other users of this machine", path)
         return with_settings(rules, self._settings)
 
 
-def read_rules(path: str, note: Callable[[str], object] = bool) -> Rules:
-    """Return the rules in a file; `note` is told each file that it names, beforehand.
+def read_rules(path: str, marks: dict[str, Mark] | None = None) -> Rules:
+    """Return the rules in a file; `marks` gets the mark of each file that it names.
 
     Raises: SettingsError.
     """
 
     def read_secret(name: str) -> str:
         secret = Path(path).parent / name
-        note(str(secret))
+        if marks is not None:
+            marks[str(secret)] = mark_of(str(secret))
         return content_of(secret)
 
     try:

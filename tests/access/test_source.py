@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from amazin.access.grants import READ, Place
-from amazin.access.rules import digest_of
+from amazin.access.rules import Rules, digest_of
 from amazin.access.source import LOOK_SECONDS, MOST_BYTES, OLD_SECONDS, AccessFile
 from amazin.errors import HTTPError, SettingsError
 from amazin.settings.settings import Settings
@@ -196,3 +197,27 @@ def test_what_is_no_file_stops_nobody(watched: Watched) -> None:
     made(lambda path: path.symlink_to(path))
     made(lambda path: path.symlink_to("/dev/zero"))
     made(Path.mkdir)
+
+
+@pytest.mark.parametrize("seconds", [LOOK_SECONDS, LOOK_SECONDS + OLD_SECONDS])
+def test_others_are_served_while_one_looks_unless_that_is_overdue(
+    tmp_path: Path, seconds: float
+) -> None:
+    path, clock = tmp_path / "access.yaml", [0.0]
+    path.write_text(text_for("one"))
+    is_overdue = seconds > LOOK_SECONDS
+    others = ThreadPoolExecutor(1)
+    asked: list[Future[Rules]] = []
+
+    def meanwhile() -> int:
+        asked.append(others.submit(file.rules))
+        if not is_overdue:
+            assert digest_of(b"one") in asked[0].result(10).tokens
+        return path.stat().st_ctime_ns + 10**10
+
+    with others:
+        file = AccessFile(str(path), Settings(), lambda: clock[0], meanwhile)
+        path.write_text(text_for("two"))
+        clock[0] = seconds
+        assert digest_of(b"two") in file.rules().tokens
+        assert (digest_of(b"two") in asked[0].result(10).tokens) == is_overdue
