@@ -379,9 +379,12 @@ class Cluster:
             if state.can_read and name in members and members[name].is_skipped
         }
 
-    def snapshot(self) -> Snapshot:
-        """Return the nodes as this process knows them; asks none."""
-        return self._membership.snapshot()
+    def snapshot(self, seconds: float = math.inf) -> Snapshot:
+        """Return the nodes as this process knows them; asks none.
+
+        Waits for the first list of nodes, at most `seconds`.
+        """
+        return self._membership.snapshot(seconds)
 
 
 def require_single(placement: Placement) -> None:
