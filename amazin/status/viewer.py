@@ -98,7 +98,7 @@ class Viewer:
     def look(self) -> View:
         """Return the state of all nodes; asks them, and waits `WAIT_SECONDS`."""
         until = time.monotonic() + WAIT_SECONDS
-        snapshot = self._cluster.snapshot()
+        snapshot = self._cluster.snapshot(WAIT_SECONDS)
         known = self._checks(snapshot)
         needed: list[Refreshed[Any]] = [self._findings, self._shares, *known.values()]
         for refreshed in needed:

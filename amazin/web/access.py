@@ -242,7 +242,8 @@ def principal_of(given: str, rules: Rules) -> tuple[Principal, str]:
 
 def require_unexpired(credential: Credential | None) -> None:
     """Raises: SignatureError, if the key is not valid any more."""
-    if credential and credential.expires and time.time() >= credential.expires:
+    ends = credential.expires if credential else None
+    if ends is not None and time.time() >= ends:
         raise SignatureError("ExpiredUrl", "The key of this URL has expired")
 
 

@@ -228,6 +228,18 @@ def test_a_wrong_key_signs_nothing(app: Gateway, key: SigningKey, code: str) -> 
     assert (answer.status, answer.code) == (403, code)
 
 
+def test_a_key_that_was_never_valid_signs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "access.yaml"
+    (tmp_path / "secret").write_text(KEY_SECRET)
+    path.write_text(
+        "principals: {old: {keys: [{id: OLD, secret_file: secret, expires: 1970-01-01}]"
+        ", grants: [{allow: [admin]}]}}\n"
+    )
+    app = make_app(settings=Settings(access="signed", access_file=str(path)))
+    url = url_by(SigningKey("OLD", KEY_SECRET), "GET", "/objects/photos/a")
+    assert follow(app, "GET", url).code == "ExpiredUrl"
+
+
 def test_a_url_belongs_to_a_principal_and_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "access.yaml"
     path.write_text(access_text().replace("keys:", "#"))
