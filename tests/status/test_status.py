@@ -723,7 +723,7 @@ def seen(servers: list[MinioServer]) -> dict[str, Any]:
         "NODES": nodes_setting(specs_of(servers)),
         "REFRESH_SECONDS": "0.2",
     }
-    result = run("status", "--json", environ=environ)
+    result = run("status", "--json", "--count", environ=environ)
     found: dict[str, Any] = json.loads(result.stdout)
     assert result.exit_code == (0 if found["is_well"] else 1)
     return found
