@@ -10,11 +10,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from amazin.blocking import BlockingCalls
 from amazin.metrics.facts import Facts, Known
@@ -25,6 +28,27 @@ SAMPLE_SECONDS = 1.0
 SAMPLES = 15
 """The loop's lag is the worst of so many: Prometheus scrapes no more often."""
 CLOSE_SECONDS = 5.0
+
+
+class Files(Collector):
+    """The series in the files of all workers."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the series."""
+        found = [str(file) for file in self._folder.glob("*.db") if has_begun(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(found)
+        return merged
+
+
+def has_begun(file: Path) -> bool:
+    """Whether the file is there, and not empty, as it is for a moment at first."""
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
 
 
 class Metrics:
@@ -78,7 +102,7 @@ class Metrics:
     ) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
         if self._folder:
-            MultiProcessCollector(registry, self._folder)
+            registry.register(Files(self._folder))
         elif self._registry:
             registry.register(self._registry)
         registry.register(Facts(known))

@@ -22,7 +22,9 @@ from gunicorn.http.unreader import SocketUnreader
 from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
-NOT_KNOBS = ("os", "checks", "processes", "registrar", "settings", "signal", "time")
+NOT_KNOBS = (
+    *("os", "checks", "processes", "registrar", "settings", "signal", "slots", "time"),
+)
 HELPERS = {
     *("is_gateway", "load_settings", "logging_config", "pause", "remarks"),
     "whole_response",
