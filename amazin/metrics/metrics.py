@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from amazin.blocking import BlockingCalls
 from amazin.metrics.facts import Facts, Known
 from amazin.metrics.meters import Meters, NodeMeter, RequestMeter
+from amazin.metrics.slots import kept
 from amazin.web.spool import SpoolRoom
 
 SAMPLE_SECONDS = 1.0
@@ -57,7 +58,7 @@ class Metrics:
     def __init__(self, slot: str = "", folder: str = "") -> None:
         """`slot`: among the workers; `folder`: with their files; "": the only one."""
         self._slot = slot
-        self._folder = folder if slot else ""
+        self._folder = kept(folder) if slot and folder else ""
         self._registry = None if self._folder else CollectorRegistry()
         # The library would choose by the environment, and name files by process ids.
         values.ValueClass = values.MutexValue

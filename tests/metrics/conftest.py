@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import values
 
+from amazin.metrics import slots
 from amazin.metrics.slots import FOLDER, SLOT
 from tests.support.cleanup import close_all
 
@@ -25,6 +26,9 @@ def process_as_it_was() -> Iterator[None]:
     yield
     close_all()
     values.ValueClass = kind
+    for number in slots._held.values():
+        os.close(number)
+    slots._held.clear()
     values.close_all_multiprocess_files()
     for name, value in before.items():
         os.environ.pop(name, None)

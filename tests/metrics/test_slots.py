@@ -15,6 +15,7 @@ from amazin.metrics.slots import (
     FOLDER,
     SLOT,
     Slots,
+    kept,
     make_folder,
     remove_folder,
 )
@@ -89,14 +90,28 @@ def test_without_any_folder_the_server_ends_and_says_why(tmp_path: Path) -> None
         make_folder((tmp_path / "none",))
 
 
+def test_where_there_is_no_room_no_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="16777216 MiB"):
+        make_folder((tmp_path,), 2**44)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
-    left = tmp_path / f"amazin-metrics-{dead_pid()}-abc"
+    left = (
+        tmp_path / f"amazin-metrics-{os.getppid()}-abc"
+    )  # a number that is used again
     left.mkdir()
     (left / "counter_1.db").touch()
-    running = tmp_path / f"amazin-metrics-{os.getppid()}-abc"
-    running.mkdir()
     mine = Path(make_folder((tmp_path,)))
-    assert {*tmp_path.iterdir()} == {running, mine}
+    assert [*tmp_path.iterdir()] == [mine]
+
+
+def test_the_folder_of_a_server_that_runs_stays(tmp_path: Path) -> None:
+    first = Path(make_folder((tmp_path,)))
+    # In another container it has a number that is no process here.
+    other = first.rename(tmp_path / f"amazin-metrics-{dead_pid()}-abc")
+    second = Path(make_folder((tmp_path,)))
+    assert {*tmp_path.iterdir()} == {other, second}
 
 
 def test_what_others_have_there_stays(tmp_path: Path) -> None:
@@ -122,3 +137,10 @@ def test_only_who_made_the_folder_removes_it(tmp_path: Path) -> None:
     del os.environ[FOLDER]
     remove_folder()
     assert other.exists()
+
+
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    folder = Path(make_folder((tmp_path,)))
+    folder.rmdir()
+    assert kept(str(folder)) == kept(str(folder)) == str(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -124,6 +125,20 @@ def test_what_a_killed_server_left_the_next_one_removes(
     gateway.start()
     assert not folder.exists()
     assert len(folders_of(gateway.process.pid)) == 1
+
+
+def test_the_server_outlives_its_folder(gateway: GatewayProcess) -> None:
+    (folder,) = folders_of(gateway.process.pid)
+    shutil.rmtree(folder)
+    assert gateway.ask("PUT", "/object/a", b"hello").status == 201
+    (worker,) = gateway.workers()
+    os.kill(worker, signal.SIGKILL)
+    await_that(lambda: gateway.workers() not in ([], [worker]))
+    gateway.wait()
+    assert gateway.ask("PUT", "/object/a", b"hello").status == 201
+    assert scraped(gateway)["http_requests_total object PUT 201"] == 1
+    assert gateway.stop() == 0
+    assert not folder.exists()
 
 
 def test_two_gateways_of_one_machine_do_not_mix(
