@@ -48,9 +48,10 @@ def kept(folder: str) -> str:
 
     A login that ends may remove what its user has in memory, and the server goes on.
     """
+    path = Path(folder)
     with suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    return folder if os.lstat(folder).st_uid == os.getuid() else ""
+        path.mkdir(0o700)
+    return folder if path.lstat().st_uid == os.getuid() else ""
 
 
 def remove_folder() -> None:

@@ -107,11 +107,9 @@ def test_the_folder_is_in_memory_private_and_ends_with_the_server(
 ) -> None:
     (folder,) = folders_of(gateway.process.pid)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    kinds = {path.name for path in folder.iterdir()}
-    assert kinds == {
-        f"{kind}_1.db"
-        for kind in ("counter", "histogram", "gauge_livesum", "gauge_livemax")
-    }
+    kinds = ("counter", "histogram", "gauge_livesum", "gauge_livemax")
+    expected = {f"{kind}_1.db" for kind in kinds}
+    await_that(lambda: {path.name for path in folder.iterdir()} == expected)
     assert gateway.stop() == 0
     assert not folder.exists()
 
