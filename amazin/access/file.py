@@ -10,6 +10,7 @@ import re
 from calendar import timegm
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -33,6 +34,8 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NAME_RULE = "a name of letters, digits and ._-"
 DATE_RULE = "2027-03-01 or 2027-03-01T12:00:00Z"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{3,128}")
+_OF_NOTHING = sha256().digest()
+"""What a script writes whose variable is empty: it would let everybody in."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ORIGIN = re.compile(r"\*|https?://[a-z0-9._\[\]:-]+", re.IGNORECASE)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
@@ -116,6 +119,8 @@ class _Reader:
         digest = bytes.fromhex(self._text(parts["sha256"], _SHA256, expected))
         if digest in self._tokens:
             self._refuse(node, "this token is in the file twice")
+        if digest == _OF_NOTHING:
+            self._refuse(node, "this is the SHA-256 of no token at all")
         expires = self._moment(parts.get("expires"))
         self._tokens[digest] = Credential(principal, expires=expires)
 

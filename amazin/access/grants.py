@@ -33,7 +33,7 @@ class Place:
     def __str__(self) -> str:
         if self.kind != OBJECTS:
             return {IDS: "objects by id", BLOBS: "blobs"}.get(self.kind, "the cluster")
-        return f"the bucket {self.bucket}" if self.bucket else "buckets"
+        return f"the bucket {self.bucket}" if self.bucket else "any bucket"
 
 
 WHOLE = Place(CLUSTER)

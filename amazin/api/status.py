@@ -6,19 +6,22 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amazin.access.grants import STATUS
 from amazin.api.services import Services
 from amazin.cluster.check_results import CheckResult
 from amazin.cluster.copy_counts import Copies
-from amazin.cluster.repair_results import RepairResult, RepairRun
+from amazin.cluster.repair_results import Left, RepairResult, RepairRun
 from amazin.logs import without_credentials
 from amazin.release import release
 from amazin.status.nodes import NodeStatus
 from amazin.status.observer import condition
 from amazin.status.viewer import Checked, Findings, View
 from amazin.web.messages import Request, Response, Route, json_response
+
+if TYPE_CHECKING:  # it imports a library that is not needed without metrics
+    from amazin.metrics.rates import Rates
 
 BEGAN = time.monotonic()
 the_release = cache(release)
@@ -28,7 +31,21 @@ NOT_KEPT = ("Cache-Control", "no-store")
 def status(request: Request, services: Services) -> Response:
     """Say how the cluster is; a node that is silent delays nobody for a second."""
     view = services.viewer.look()
-    return json_response(200, as_json(view, services.settings.workers), [NOT_KEPT])
+    shown = as_json(view, services.settings.workers)
+    rates = services.metrics.rates() if services.metrics else None
+    shown["rates"] = rates_as_json(rates) if rates else None
+    return json_response(200, shown, [NOT_KEPT])
+
+
+def rates_as_json(rates: Rates) -> dict[str, float]:
+    """Return what the gateway did in a second, on average."""
+    return {
+        "seconds": round(rates.seconds, 1),
+        "requests": round(rates.requests, 2),
+        "failures": round(rates.failures, 2),
+        "receivedBytes": round(rates.received_bytes, 2),
+        "sentBytes": round(rates.sent_bytes, 2),
+    }
 
 
 def as_json(view: View, workers: int) -> dict[str, Any]:
@@ -101,7 +118,18 @@ def repair_as_json(found: Findings, now_ns: int) -> dict[str, Any] | None:
         "last": run_as_json(last) if last else None,
         "lastSuccess": moment(repair.well_ns),
         "counted": moment(repair.counted_ns),
+        "left": left_as_json(repair.left) if repair.counted_ns else None,
         "rotten": found.rotten,
+    }
+
+
+def left_as_json(left: Left) -> dict[str, int]:
+    """Return what is left to be mended."""
+    return {
+        "underReplicated": left.under_replicated,
+        "misplaced": left.misplaced,
+        "unrepairable": left.unrepairable,
+        "waiting": left.waiting,
     }
 
 
@@ -117,7 +145,7 @@ def run_as_json(run: RepairRun) -> dict[str, Any]:
         "mended": run.mended,
         "underReplicated": run.under_replicated,
         "misplaced": run.misplaced,
-        "unrepairable": run.unrepairable,
+        "waiting": run.waiting,
         "isWhole": run.is_whole,
         "isWell": run.is_well,
         "problems": run.problems,

@@ -132,7 +132,7 @@ def file_rules(file: str | None) -> tuple[str, Rules]:
     if not path:
         raise MistakeError("Name the access file: --file, or the setting ACCESS_FILE")
     try:
-        return path, read_rules(path)[0]
+        return path, read_rules(path)
     except SettingsError as exc:
         raise MistakeError(str(exc).removeprefix("ACCESS_FILE: ")) from None
 

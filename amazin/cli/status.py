@@ -1,4 +1,4 @@
-"""`amazin status`: shows the nodes and counts their objects. Changes nothing."""
+"""`amazin status`: shows the nodes, and what repair has found. Changes nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from amazin.cli.common import (
+    MistakeError,
     as_seconds,
     examples,
     json_option,
@@ -25,8 +26,7 @@ from amazin.cli.status_view import (
     as_json,
     as_lines,
     as_table,
-    balance,
-    last_check,
+    remarks,
     sentence,
 )
 from amazin.cluster.copy_counts import total
@@ -37,7 +37,7 @@ from amazin.status.observer import Observer, Status
 POLL_SECONDS = 0.1
 
 
-@click.command(epilog=examples("amazin status", "amazin status --watch 5 --fast"))
+@click.command(epilog=examples("amazin status", "amazin status --watch 5 --count"))
 @click.option(
     "--watch",
     is_flag=False,
@@ -46,27 +46,43 @@ POLL_SECONDS = 0.1
     metavar="[TIME]",
     help="Show the status again and again, by default every 2 seconds.",
 )
-@click.option("--fast", "is_fast", is_flag=True, help="Don't count the objects.")
+@click.option(
+    "--count",
+    "is_counting",
+    is_flag=True,
+    help="List all nodes, to count now what lies on them.",
+)
+@click.option("--fast", "is_fast", is_flag=True, hidden=True)  # as without --count
 @json_option
-def status(watch: float | None, is_fast: bool, is_json: bool) -> None:
+def status(
+    watch: float | None, is_counting: bool, is_fast: bool, is_json: bool
+) -> None:
     """Show every node, and what it holds of all objects.
 
     Its state; its weight; what the nodes remember of it (the roster); how many objects
     lie on it, and of which size; how many tombstones of deleted ones, and internal
     ones (marks of buckets, parts of large objects); its share of all of these, and
     what is due to it by placement; the space left on its disk, if it tells; its
-    address. Objects are counted anew in the background while it watches.
+    address. What lies on the nodes is what the last `amazin repair` counted, unless
+    --count is given: that lists all nodes, again and again while it watches.
 
-    Below the nodes, what the last `amazin repair --check` has found.
+    Below the nodes, what the last `amazin repair` has found and left, how long ago,
+    and what the last `amazin repair --check` has found.
 
-    Exit code 1 means that a node is not well, that copies are damaged or gone, that
-    there are fewer nodes than REPLICAS, or that the list of nodes can't be read.
+    Exit code 1 means that a node is not well; that the last repair left objects with
+    too few copies, or waiting for another run; that copies which the last check found
+    damaged or gone are not replaced; that there are fewer nodes than REPLICAS; or that
+    the list of nodes can't be read. With --count also that nodes know of other copies
+    which are damaged or gone, or can't be listed.
     """
+    if is_counting and is_fast:
+        raise MistakeError("--fast means not to --count")
     settings = read_settings()
     console = new_console()
     log_to(console, settings)
     with known_nodes(settings) as membership, ExitStack() as stack:
-        counting = None if is_fast else new_counting(membership, watch is not None)
+        repeats = watch is not None
+        counting = new_counting(membership, repeats) if is_counting else None
         if counting:
             stack.callback(counting.close)
         observer = Observer(membership, counting, settings.replicas)
@@ -89,13 +105,13 @@ def new_counting(membership: Membership, repeats: bool) -> Counting:
 
 
 def once(observer: Observer, counting: Counting | None, console: Console) -> Status:
-    """Return the status when all objects are counted; show the progress."""
+    """Return the status; if they are counted, when all objects are."""
     with console.status("Looking at the nodes") as progress:
         found = observer.look()
         while counting and not counting.wait(POLL_SECONDS):
             copies = total(counting.counts().values()).copies
             progress.update(f"Counting the objects on the nodes: {copies:,}")
-    return replace(found, counted=observer.counted())
+    return replace(found, counted=observer.counted()) if counting else found
 
 
 def watch_nodes(observer: Observer, seconds: float, is_json: bool) -> None:
@@ -126,7 +142,7 @@ def show(found: Status, has_ages: bool = False) -> None:
     """Print the status as text; problems go to standard error."""
     click.echo(sentence(found))
     wide_console().print(as_table(found, has_ages))
-    for line in filter(None, (balance(found), last_check(found))):
+    for line in remarks(found):
         click.echo(line)
     for problem in found.problems:
         click.echo(problem, err=True)

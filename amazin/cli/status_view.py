@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from amazin.cluster.copy_counts import Copies, total
+from amazin.cluster.repair_results import RepairResult
 from amazin.logs import without_credentials
 from amazin.membership.member import UP
 from amazin.status.nodes import NodeStatus
 from amazin.status.observer import Status
+from amazin.status.viewer import Findings
 from amazin.units import counted
 
 RIGHT = (
@@ -68,9 +70,55 @@ def balance(status: Status) -> str:
     )
 
 
+def remarks(status: Status) -> list[str]:
+    """Return the lines below the table."""
+    repair = status.findings.repair if status.findings else None
+    lines = [balance(status)]
+    if repair:
+        lines += repair_lines(repair, status.now_ns)
+    elif status.findings and status.roster:
+        lines.append("`amazin repair` has not run yet; --count counts what is there.")
+    return list(filter(None, [*lines, last_check(status)]))
+
+
+def repair_lines(repair: RepairResult, now_ns: int) -> Iterator[str]:
+    """Yield what repair does, and what the last run found and left."""
+    run, last, left = repair.run, repair.last, repair.left
+    if repair.is_running(now_ns):
+        expected = f" of about {last.objects:,}" if last else ""
+        yield f"A repair runs; it has looked at {run.objects:,}{expected} objects."
+    elif not run.ended_ns:
+        yield f"The repair begun {day(run.began_ns)} did not come to its end."
+    if last:
+        yield (
+            f"Last repair, ended {ago(last.ended_ns, now_ns)}"
+            f"{'' if last.is_whole else ', without all nodes'}: "
+            f"looked at {counted(last.objects, 'object')}, "
+            f"made {counted(last.copies, 'copy')} ({decimal(last.bytes)}); "
+            f"{last.under_replicated} had too few copies, "
+            f"{last.misplaced} were misplaced."
+        )
+    if repair.counted_ns:
+        yield (
+            f"Left when all objects were looked at, {ago(repair.counted_ns, now_ns)}: "
+            f"{left.under_replicated} with too few copies, {left.misplaced} misplaced, "
+            f"{left.unrepairable} without a whole copy, {left.waiting} waiting for "
+            "another run."
+        )
+
+
+def ago(then_ns: int, now_ns: int) -> str:
+    """Return how long ago a time was."""
+    seconds = max(0, now_ns - then_ns) // 10**9
+    for name, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return f"{counted(seconds // length, name)} ago"
+    return f"{counted(seconds, 'second')} ago"
+
+
 def last_check(status: Status) -> str:
     """Return what the last check of all copies found; empty: there was none."""
-    check = status.check
+    check = status.findings.check if status.findings else None
     if check is None:
         return ""
     state = f"ended {day(check.ended_ns)}" if check.ended_ns else "is not at its end"
@@ -116,7 +164,8 @@ def columns(status: Status, has_ages: bool) -> list[str]:
         titles.insert(3, "group")
     if status.counted:
         titles += ["objects", "size", "deleted", "internal", "share"]
-    ages = ["counted"] if status.counted and has_ages else []
+    is_new = any(counted.is_new for counted in status.counted.values())
+    ages = ["counted"] if is_new and has_ages else []
     free = ["free"] if any(n.free_bytes is not None for n in status.nodes) else []
     return [*titles, "due", *ages, *free, "address"]
 
@@ -166,7 +215,7 @@ def percent(share: float | None) -> str:
 def as_lines(status: Status, console: Console) -> Group:
     """Return the status for a terminal."""
     parts: list[Text | Table] = [Text(sentence(status)), fitting_table(status, console)]
-    parts += [Text(line) for line in (balance(status), last_check(status)) if line]
+    parts += [Text(line) for line in remarks(status)]
     parts += [Text(problem, "red") for problem in status.problems]
     return Group(*parts)
 
@@ -185,6 +234,7 @@ def as_json(status: Status) -> dict[str, Any]:
     """Return the status as JSON shows it."""
     roster = status.roster
     counts = [counted.count for counted in status.counted.values()]
+    findings = status.findings or Findings(None, None)
     return {
         "is_well": status.is_well,
         "condition": status.condition,
@@ -194,7 +244,26 @@ def as_json(status: Status) -> dict[str, Any]:
         "generation": roster.generation if roster else None,
         "nodes": [node_as_json(node, status) for node in status.nodes],
         "total": count_as_json(total(counts)) if counts else None,
-        "check": asdict(status.check) if status.check else None,
+        "repair": repair_as_json(findings, status.now_ns),
+        "check": asdict(findings.check) if findings.check else None,
+    }
+
+
+def repair_as_json(found: Findings, now_ns: int) -> dict[str, Any] | None:
+    """Return what repair does, has found and left; None: it never ran."""
+    repair = found.repair
+    if repair is None:
+        return None
+    is_running, last = repair.is_running(now_ns), repair.last
+    return {
+        "is_running": is_running,
+        "run": asdict(repair.run) if is_running else None,
+        "last": asdict(last) if last else None,
+        "age_seconds": (now_ns - last.ended_ns) / 1e9 if last else None,
+        "well_ns": repair.well_ns,
+        "counted_ns": repair.counted_ns,
+        "left": asdict(repair.left) if repair.counted_ns else None,
+        "rotten": found.rotten,
     }
 
 

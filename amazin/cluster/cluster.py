@@ -9,6 +9,7 @@ which the nodes were chosen is still valid after they have answered.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ from amazin.membership.asking import ask_all
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
 from amazin.membership.snapshot import Snapshot
-from amazin.membership.states import State, state_of, try_uploads
+from amazin.membership.states import STATES_SECONDS, State, state_of, try_uploads
 from amazin.model.bodies import Body, HeldBody, hold_if_small
 from amazin.model.objects import (
     BUCKET,
@@ -350,10 +351,16 @@ class Cluster:
         """Stop following the nodes."""
         self._membership.close()
 
-    def states(self) -> dict[str, State]:
-        """Check all nodes, and try whether they store; return their states by name."""
+    def states(self, seconds: float = STATES_SECONDS) -> dict[str, State]:
+        """Check all nodes, and try whether they store; return their states by name.
+
+        A node whose check takes longer than that is silent.
+        """
         members = self._membership.snapshot().members
-        answers = ask_all(members.values(), lambda node: node.start_check())
+        deadline = time.monotonic() + seconds
+        answers = ask_all(
+            members.values(), lambda node: node.start_check(), deadline=deadline
+        )
         try_uploads(
             members[name]
             for name, answer in answers.items()
@@ -372,9 +379,12 @@ class Cluster:
             if state.can_read and name in members and members[name].is_skipped
         }
 
-    def snapshot(self) -> Snapshot:
-        """Return the nodes as this process knows them; asks none."""
-        return self._membership.snapshot()
+    def snapshot(self, seconds: float = math.inf) -> Snapshot:
+        """Return the nodes as this process knows them; asks none.
+
+        Waits for the first list of nodes, at most `seconds`.
+        """
+        return self._membership.snapshot(seconds)
 
 
 def require_single(placement: Placement) -> None:

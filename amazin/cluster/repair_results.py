@@ -20,6 +20,20 @@ SILENT_NS = 60 * 10**9
 
 
 @dataclass
+class Left:
+    """What a run could not mend: as it left the objects that it looked at."""
+
+    under_replicated: int = 0
+    """Objects that have too few whole copies."""
+    misplaced: int = 0
+    """Objects with enough copies, of which some are not where they belong."""
+    unrepairable: int = 0
+    """Objects of which no copy is whole: some of `waiting`."""
+    waiting: int = 0
+    """Objects and parts of objects that wait for another run, whatever the reason."""
+
+
+@dataclass
 class RepairRun:
     """What one run did. Times are Unix times in nanoseconds."""
 
@@ -38,8 +52,8 @@ class RepairRun:
     """Objects that had too few whole copies when the run came to them."""
     misplaced: int = 0
     """Objects with enough copies, of which some were not where they belong."""
-    unrepairable: int = 0
-    """Objects that wait for another run: a node is away, or no copy is whole."""
+    waiting: int = 0
+    """Objects and parts of objects that wait for another run."""
     is_whole: bool = False
     """Whether all nodes took part and all keys were listed."""
     is_well: bool = False
@@ -59,15 +73,18 @@ class RepairResult(StoredResult):
     well_ns: int = 0
     """When the last run ended that left nothing to be done; 0: never."""
     counted_ns: int = 0
-    """When all keys had been listed for `nodes`; 0: never."""
+    """When all keys had been looked at, for `nodes` and `left`; 0: never."""
     nodes: dict[str, Copies] = field(default_factory=dict)
     """What lies on each node that took part."""
+    left: Left = field(default_factory=Left)
+    """What the last run left that looked at all keys."""
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
         """See `StoredResult`."""
         fields["run"] = RepairRun(**fields["run"])
         fields["last"] = RepairRun(**fields["last"]) if fields["last"] else None
+        fields["left"] = Left(**fields.get("left", {}))
         nodes = fields["nodes"].items()
         fields["nodes"] = {name: Copies(**found) for name, found in nodes}
         return cls(**fields)

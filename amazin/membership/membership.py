@@ -104,12 +104,16 @@ class Membership:
         self._snapshot = replace(self._snapshot, members=members, fresh_until=0.0)
         self._reset()
 
-    def snapshot(self) -> Snapshot:
-        """Return the last snapshot; waits a limited time for the first list."""
+    def snapshot(self, seconds: float = math.inf) -> Snapshot:
+        """Return the last snapshot; waits a limited time for the first list.
+
+        At most `seconds`.
+        """
         if not self._is_started:
             self.start()
         if not self._first_list.is_set():
-            self._first_list.wait(min(self._first_list_seconds, time_left()))
+            longest = min(self._first_list_seconds, time_left(), seconds)
+            self._first_list.wait(longest)
         return self._snapshot
 
     def fresh_snapshot(self) -> Snapshot:

@@ -17,6 +17,8 @@ from amazin.nodes.interface import Node, Pending, TriedNode
 
 CHECK_SECONDS = 2.0
 """How long a check waits for a node."""
+STATES_SECONDS = 5.0
+"""So long whoever wants the states of all nodes waits for their checks."""
 TRIAL_SECONDS = 2.0
 """Who waits for the state of a node waits no longer for a trial."""
 

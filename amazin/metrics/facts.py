@@ -118,7 +118,7 @@ def roster_facts(snapshot: Snapshot) -> Iterator[Metric]:
 def repair_facts(findings: Findings, snapshot: Snapshot) -> Iterator[Metric]:
     """Yield what repair does, and what it has found."""
     repair = findings.repair or RepairResult.never()
-    last = repair.last or repair.run
+    last, left = repair.last or repair.run, repair.left
     is_running = repair.is_running(time.time_ns())
     yield gauge("repair_running", "1: repair runs now.", is_running)
     text = "When the last run of repair began; 0: never."
@@ -131,12 +131,12 @@ def repair_facts(findings: Findings, snapshot: Snapshot) -> Iterator[Metric]:
     text = "Objects that the last run looked at, or so far the running one."
     looked_at = repair.run.objects if is_running else last.objects
     yield gauge("repair_looked_at_objects", text, looked_at)
-    text = "Objects that the last run left with too few whole copies."
-    yield gauge("repair_under_replicated_objects", text, last.under_replicated)
-    text = "Objects of which the last run found copies on other nodes than placement's."
-    yield gauge("repair_misplaced_objects", text, last.misplaced)
-    text = "Objects that the last run could not repair, and left for the next one."
-    yield gauge("repair_unrepairable_objects", text, last.unrepairable)
+    text = "Objects that the last whole run left with too few whole copies."
+    yield gauge("repair_under_replicated_objects", text, left.under_replicated)
+    text = "Objects that the last whole run left on other nodes than placement gives."
+    yield gauge("repair_misplaced_objects", text, left.misplaced)
+    text = "Objects that the last whole run could not repair."
+    yield gauge("repair_unrepairable_objects", text, left.unrepairable)
     text = "Copies that the last check found damaged or gone, and did not replace."
     yield gauge("repair_rotten_copies", text, findings.rotten)
     kinds, size, held = ("node", "kind"), Values(), Values()

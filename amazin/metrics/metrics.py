@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.exposition import choose_encoder
@@ -22,6 +23,7 @@ from prometheus_client.registry import Collector
 from amazin.blocking import BlockingCalls
 from amazin.metrics.facts import Facts, Known
 from amazin.metrics.meters import Meters, NodeMeter, RequestMeter
+from amazin.metrics.rates import LastMinute, Rates, Totals, totals
 from amazin.metrics.slots import kept
 from amazin.web.spool import SpoolRoom
 
@@ -29,6 +31,8 @@ SAMPLE_SECONDS = 1.0
 SAMPLES = 15
 """The loop's lag is the worst of so many: Prometheus scrapes no more often."""
 CLOSE_SECONDS = 5.0
+Given = TypeVarTuple("Given")
+Result = TypeVar("Result")
 
 
 class Files(Collector):
@@ -37,9 +41,10 @@ class Files(Collector):
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
 
-    def collect(self) -> Iterable[Metric]:
-        """Yield the series."""
-        found = [str(file) for file in self._folder.glob("*.db") if has_begun(file)]
+    def collect(self, kind: str = "") -> Iterable[Metric]:
+        """Yield the series, or those of a kind."""
+        files = self._folder.glob(f"{kind}*.db")
+        found = [str(file) for file in files if has_begun(file)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(found)
         return merged
 
@@ -70,6 +75,7 @@ class Metrics:
         self._nodes: dict[str, NodeMeter] = {}
         self._lags = deque([0.0], SAMPLES)
         self._calls = BlockingCalls(threads=2)
+        self._minute = LastMinute(self._totals)
         self._closing = threading.Event()
         self._sampling: threading.Thread | None = None
 
@@ -96,7 +102,14 @@ class Metrics:
     def scrape(self, known: Known, accept: str) -> tuple[bytes, str]:
         """Return all series as text, and its media type as `accept` wants it."""
         encode, media_type = choose_encoder(accept)
-        return self._calls.run(self._text, encode, known), media_type
+        return self._aside(self._text, encode, known), media_type
+
+    def _aside(self, read: Callable[[*Given], Result], *given: *Given) -> Result:
+        """Return `read(*given)`; files are read outside of the event loop.
+
+        What is in memory has locks, which must not be used there.
+        """
+        return read(*given) if self._registry else self._calls.run(read, *given)
 
     def _text(
         self, encode: Callable[[CollectorRegistry], bytes], known: Known
@@ -108,6 +121,18 @@ class Metrics:
             registry.register(self._registry)
         registry.register(Facts(known))
         return encode(registry)
+
+    def rates(self) -> Rates | None:
+        """Return what all workers did in the last minute; None: not known yet."""
+        return self._minute.rates()
+
+    def _totals(self) -> Totals:
+        return self._aside(self._read_totals)
+
+    def _read_totals(self) -> Totals:
+        if self._registry:
+            return totals(self._registry.collect())
+        return totals(Files(self._folder).collect("counter"))
 
     def _sample_often(self, spool: SpoolRoom) -> None:
         due = time.monotonic() + SAMPLE_SECONDS
@@ -122,3 +147,4 @@ class Metrics:
         meters.spool_used.set(spool.used_bytes)
         meters.spool_limit.set(spool.limit_bytes)
         meters.lag.labels(self._slot or "1").set(max(self._lags))
+        self._minute.sample()

@@ -102,7 +102,8 @@ class Journal:
             result.last = run
             result.well_ns = ended_ns if run.is_well else result.well_ns
         if self.report.nodes:
-            result.nodes, result.counted_ns = self.report.nodes, now_ns
+            result.nodes, result.left = self.report.nodes, self.report.left
+            result.counted_ns = now_ns
         return result
 
 

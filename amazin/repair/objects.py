@@ -107,8 +107,7 @@ class KeyRepair:
             placement = self._context.place(name)
             seen = with_damage(self._look(placement, name, listed), bad)
             todo = self._plan(placement, seen)
-            if look == 0:
-                self._note_found(todo)
+            self._note_seen(todo, before, is_first=look == 0)
             if self._options.is_dry_run:
                 self._count(todo)
                 return 0
@@ -125,23 +124,31 @@ class KeyRepair:
             before = todo
         raise NodeError("it keeps changing")
 
-    def note_failure(self) -> None:
-        """Count a key that has to wait for another run."""
+    def note_failure(self, count: int = 1, *, is_lost: bool = False) -> None:
+        """Count a key that has to wait for another run; `is_lost`: no copy is whole."""
         with self._lock:
-            self.report.failures += 1
+            self.report.failures += count
+            self.report.left.waiting += count
+            self.report.left.unrepairable += is_lost
 
-    def _note_found(self, todo: Plan) -> None:
+    def _note_seen(self, todo: Plan, before: Plan, *, is_first: bool) -> None:
+        """Note what a look at a key found, in place of what the look before found."""
         with self._lock:
-            self.report.under_replicated += todo.is_scarce
-            self.report.misplaced += todo.is_misplaced
+            left = self.report.left
+            left.under_replicated += todo.is_scarce - before.is_scarce
+            left.misplaced += todo.is_misplaced - before.is_misplaced
+            if is_first:
+                self.report.under_replicated += todo.is_scarce
+                self.report.misplaced += todo.is_misplaced
 
     def _count(self, todo: Plan) -> None:
         with self._lock:
             self.report.copies += len(todo.copies)
             self.report.bytes += sum(step.info.size for step in todo.copies)
             self.report.removals += len(todo.removals)
-            self.report.failures += todo.is_short or todo.is_torn or todo.is_lost
             self.report.lost += todo.is_lost
+        is_failure = todo.is_short or todo.is_torn or todo.is_lost
+        self.note_failure(int(is_failure), is_lost=todo.is_lost)
 
     def _plan(self, placement: Placement, seen: Seen) -> Plan:
         return plan(placement, seen, self._context.is_complete, self._clock_ns())

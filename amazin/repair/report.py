@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from rich.filesize import decimal
 
 from amazin.cluster.copy_counts import Copies
+from amazin.cluster.repair_results import Left
 from amazin.units import counted
 
 WORKERS = 4
@@ -35,6 +36,8 @@ class Report:
     """Objects that had too few whole copies before."""
     misplaced: int = 0
     """Objects with enough copies, of which some were not where they belong."""
+    left: Left = field(default_factory=Left)
+    """What is so after it; `waiting` is `failures`."""
     copies: int = 0
     bytes: int = 0
     removals: int = 0

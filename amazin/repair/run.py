@@ -268,7 +268,7 @@ def repair_key(context: RepairContext, key_repair: KeyRepair, task: Task) -> Non
         raise
     except (GatewayError, OSError) as exc:
         log.warning("%s can't be repaired now: %s", shown(name), where(exc))
-        key_repair.note_failure()
+        key_repair.note_failure(is_lost=isinstance(exc, LostCopyError))
     if check:
         check.end(name)
 

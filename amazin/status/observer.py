@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 
-from amazin.cluster.check_results import CheckResult, read_result
 from amazin.cluster.cluster import Cluster
+from amazin.cluster.repair_results import RepairResult
 from amazin.errors import GatewayError
 from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.snapshot import Snapshot
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import NodeStatus, due_shares, statuses
+from amazin.status.viewer import Findings, read_findings
 from amazin.units import counted
 
 
@@ -22,6 +25,8 @@ class Counted:
     count: Count
     age_seconds: float | None
     """None: the node is still being counted, or can't be counted."""
+    is_new: bool = True
+    """Whether it was counted for this; else repair did it, before it mended."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Status:
 
     nodes: list[NodeStatus]
     counted: dict[str, Counted]
-    """By node name; empty: objects are not counted."""
+    """By node name; empty: nobody has counted the objects."""
     roster: Roster | None
     condition: str
     """The state of the set of nodes, as a sentence."""
@@ -39,8 +44,10 @@ class Status:
     discovery_problem: str
     shortage: str = ""
     """As `Snapshot.shortage`."""
-    check: CheckResult | None = None
-    """The last check of all copies; None: there was none, or it can't be told."""
+    findings: Findings | None = None
+    """What repair and the last check have found; None: it can't be read."""
+    now_ns: int = 0
+    """When this was so, as Unix time."""
 
     @property
     def is_well(self) -> bool:
@@ -61,15 +68,13 @@ class Status:
             )
         if self.shortage:
             found.append(self.shortage)
-        if self.check and self.check.lost:
-            names = ", ".join(self.check.lost_names)
-            found.append(f"The last check found no whole copy of: {names}")
+        found += findings_problems(self.findings) if self.findings else ()
         there = {node.name for node in self.nodes if node.can_read}
         found += [
             f"{name}: {counted(held.count.damaged, 'copy')} damaged or gone; "
             "`amazin repair` brings what another node has"
             for name, held in self.counted.items()
-            if held.count.damaged
+            if held.is_new and held.count.damaged
         ]
         return found + [
             f"{name}: its objects can't be counted: {held.count.problem}"
@@ -103,9 +108,17 @@ class Observer:
     """Checks the nodes, and has their objects counted at the same time."""
 
     def __init__(
-        self, membership: Membership, counting: Counting | None, replicas: int = 0
+        self,
+        membership: Membership,
+        counting: Counting | None,
+        replicas: int = 0,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`replicas`: the number of copies that the settings ask for; 0: not known."""
+        """Without `counting` the counts are those of the last repair.
+
+        `replicas`: the number of copies that the settings ask for; 0: not known.
+        """
+        self._clock_ns = clock_ns
         self._membership = membership
         self._replicas = replicas
         self._cluster = Cluster(membership)
@@ -117,10 +130,13 @@ class Observer:
         snapshot = replace(look(self._membership), replicas=self._replicas)
         roster = snapshot.roster
         nodes = statuses(snapshot, self._shares(roster))
-        counts = {}
+        findings, now_ns = self._findings(), self._clock_ns()
         if self._counting:
             self._counting.begin(node.name for node in nodes if node.can_read)
             counts = self.counted()
+        else:
+            repair = findings.repair if findings else None
+            counts = counted_by(repair, now_ns) if repair else {}
         return Status(
             nodes,
             counts,
@@ -129,12 +145,13 @@ class Observer:
             bool(snapshot.members) and (roster is not None or snapshot.is_empty),
             snapshot.problem,
             snapshot.shortage,
-            self._last_check(),
+            findings,
+            now_ns,
         )
 
-    def _last_check(self) -> CheckResult | None:
+    def _findings(self) -> Findings | None:
         try:
-            return read_result(self._cluster)
+            return read_findings(self._cluster)
         except GatewayError:  # of which the rest of the status tells
             return None
 
@@ -153,6 +170,35 @@ class Observer:
         if self._placed[0] != roster.newest:
             self._placed = (roster.newest, due_shares(roster.newest))
         return self._placed[1]
+
+
+def counted_by(repair: RepairResult, now_ns: int) -> dict[str, Counted]:
+    """Return what repair counted on the nodes, by name; empty: it never did."""
+    age = max(0.0, (now_ns - repair.counted_ns) / 1e9)
+    return {
+        name: Counted(Count(**asdict(copies)), age, is_new=False)
+        for name, copies in repair.nodes.items()
+    }
+
+
+def findings_problems(found: Findings) -> Iterator[str]:
+    """Yield a sentence for each problem that repair and the last check left."""
+    if found.check and found.check.lost:
+        names = ", ".join(found.check.lost_names)
+        yield f"The last check found no whole copy of: {names}"
+    if found.rotten:
+        copies = counted(found.rotten, "copy")
+        yield (
+            f"The last check did not replace {copies} damaged or gone; "
+            "`amazin repair --check` looks again"
+        )
+    left = found.repair.left if found.repair else None
+    if left and (left.under_replicated or left.waiting):
+        yield (
+            f"The last repair left {counted(left.under_replicated, 'object')} with too "
+            f"few copies, {left.unrepairable} without a whole one, {left.waiting} "
+            "waiting for another run: `amazin repair` goes on"
+        )
 
 
 def condition(snapshot: Snapshot) -> str:

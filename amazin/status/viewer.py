@@ -98,7 +98,7 @@ class Viewer:
     def look(self) -> View:
         """Return the state of all nodes; asks them, and waits `WAIT_SECONDS`."""
         until = time.monotonic() + WAIT_SECONDS
-        snapshot = self._cluster.snapshot()
+        snapshot = self._cluster.snapshot(WAIT_SECONDS)
         known = self._checks(snapshot)
         needed: list[Refreshed[Any]] = [self._findings, self._shares, *known.values()]
         for refreshed in needed:
@@ -125,7 +125,7 @@ class Viewer:
             return {member.name: found for member, found in self._nodes.items()}
 
     def _read(self) -> Findings:
-        return Findings(read_repair(self._cluster), read_result(self._cluster))
+        return read_findings(self._cluster)
 
     def _place(self) -> tuple[NodeSet | None, dict[str, float]]:
         roster, known = self._cluster.snapshot().roster, self._shares.value
@@ -139,6 +139,11 @@ class Viewer:
         known = self._shares.value
         is_right = known is not None and roster and known[0] == roster.newest
         return known[1] if known and is_right else {}
+
+
+def read_findings(cluster: Cluster) -> Findings:
+    """Return what repair and the last check have found. Raises: as `Cluster.get`."""
+    return Findings(read_repair(cluster), read_result(cluster))
 
 
 def examine(member: Member) -> Checked:

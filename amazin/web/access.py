@@ -147,9 +147,9 @@ class Access:
         """Note whose signature is in the query. Raises: HTTPError, SignatureError."""
         environ = request.environ
         query = environ["QUERY_STRING"]
-        key_id = claimed_key_id(query)
         if not rules.keys:
             require_secret(self._settings)
+        key_id = claimed_key_id(query)
         key, credential = key_for(rules, self._settings, key_id)
         signed = SignedRequest(
             request.method, request.path, query, lambda name: _header(environ, name)
@@ -242,7 +242,8 @@ def principal_of(given: str, rules: Rules) -> tuple[Principal, str]:
 
 def require_unexpired(credential: Credential | None) -> None:
     """Raises: SignatureError, if the key is not valid any more."""
-    if credential and credential.expires and time.time() >= credential.expires:
+    ends = credential.expires if credential else None
+    if ends is not None and time.time() >= ends:
         raise SignatureError("ExpiredUrl", "The key of this URL has expired")
 
 

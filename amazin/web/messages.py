@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, Protocol
 from wsgiref.types import WSGIEnvironment
 
-from amazin.access.grants import EVERYBODY, NOBODY, WHOLE, Place, Principal
+from amazin.access.grants import ANY, EVERYBODY, NOBODY, WHOLE, Place, Principal
 from amazin.errors import HTTPError
 from amazin.settings.settings import Settings
 from amazin.web.spool import SpoolRoom
@@ -67,12 +67,19 @@ class Request:
             return
         if self.principal.name == NOBODY.name:
             raise no_credentials()
-        message = f"You may not do this: {action}, in {place}"
-        raise HTTPError(403, "NotAllowed", message)
+        raise HTTPError(403, "NotAllowed", denial(action, place))
 
     def has_any(self, variables: Iterable[str]) -> bool:
         """Whether the request has one of these headers, named as in the environ."""
         return not self.environ.keys().isdisjoint(variables)
+
+
+def denial(action: str, place: Place) -> str:
+    """Return a sentence for who may not do this."""
+    if action != ANY:
+        return f"You may not do this: {action}, in {place}"
+    key = "this key of " if place.bucket and place.key else ""
+    return f"You may not do anything with {key}{place}"
 
 
 def no_credentials() -> HTTPError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from amazin.access.file import parse_access
@@ -85,6 +87,11 @@ def test_a_grant_gives_what_it_names(
         ("principals:\n  a: {}\n  a: {}\n", 3, "this name is taken"),
         ("principals:\n  a:\n    token: x\n", 3, "tokens, keys, grants"),
         ("principals: {a: {tokens: [{sha256: ABC}]}}\n", 1, "64 hexadecimal digits"),
+        (
+            f"principals: {{a: {{tokens: [{{sha256: {sha256().hexdigest()}}}]}}}}\n",
+            1,
+            "of no token",
+        ),
         ("principals: {a: {tokens: [{}]}}\n", 1, "sha256 is missing"),
         (
             f"principals: {{a: {{tokens: [{{sha256: {DIGEST}, expires: soon}}]}}}}\n",

@@ -10,10 +10,13 @@ from typing import Any, cast
 import pytest
 
 from amazin.api.services import Services
+from amazin.api.status import ROUTES
 from amazin.cluster.cluster import Cluster
 from amazin.cluster.repair_results import RepairResult, RepairRun, write_repair
 from amazin.errors import NodeFullError
 from amazin.membership.membership import Membership
+from amazin.metrics.metrics import Metrics
+from amazin.metrics.rates import Rates
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import ObjectName
 from amazin.nodes.interface import Node
@@ -23,6 +26,7 @@ from amazin.settings.settings import Settings
 from amazin.status.refreshed import Refreshed
 from amazin.status.viewer import Viewer
 from amazin.web.spool import SpoolRoom
+from gateway import Gateway
 from tests.support.app import FixedMembership, call, make_app
 from tests.support.world import HEADERS, World
 
@@ -40,6 +44,28 @@ def test_a_new_cluster() -> None:
     assert found["roster"]["isSettled"]
     assert (found["repair"], found["check"]) == (None, None)
     assert found["problems"] == []
+    assert found["rates"] is None
+
+
+def test_what_all_workers_did_in_the_last_minute() -> None:
+    class Counting:
+        def rates(self) -> Rates:
+            return Rates(59.96, 2.345, 0.5, 1000, 0)
+
+    services = Services(
+        Cluster(FixedMembership({})),
+        Settings(),
+        SpoolRoom("", 1000),
+        metrics=cast("Metrics", Counting()),
+    )
+    app = Gateway(ROUTES, services)
+    assert call(app, "GET", "/status").json["rates"] == {
+        "seconds": 60.0,
+        "requests": 2.35,
+        "failures": 0.5,
+        "receivedBytes": 1000,
+        "sentBytes": 0,
+    }
 
 
 def test_what_repair_found_is_shown_with_what_lies_on_the_nodes() -> None:
@@ -54,7 +80,13 @@ def test_what_repair_found_is_shown_with_what_lies_on_the_nodes() -> None:
     assert sum(node["bytes"] for node in found["nodes"]) == 60
     assert sum(node["share"] for node in found["nodes"]) == pytest.approx(1)
     last = found["repair"]["last"]
-    assert (last["objects"], last["isWell"], last["unrepairable"]) == (6, True, 0)
+    assert (last["objects"], last["isWell"], last["waiting"]) == (6, True, 0)
+    assert found["repair"]["left"] == {
+        "underReplicated": 0,
+        "misplaced": 0,
+        "unrepairable": 0,
+        "waiting": 0,
+    }
     assert found["repair"]["lastSuccess"] == last["ended"]
     assert found["repair"]["progress"] is None
     assert not found["repair"]["isRunning"]

@@ -115,6 +115,26 @@ def test_the_help_of_a_command_is_shown_either_way(name: str) -> None:
     assert run("help", name).stdout == help_of(name) == run(name, "-h").stdout
 
 
+@pytest.mark.parametrize("words", [("token", "new"), ("access", "check")])
+def test_help_takes_the_words_of_nested_commands(words: tuple[str, ...]) -> None:
+    assert run("help", *words).stdout == run(*words, "--help").stdout
+    assert run("help", *words).stdout.startswith(f"Usage: amazin {' '.join(words)} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("token", "none"), "No such command 'none'"),
+        (("get", "new"), "'amazin get' has no command 'new'"),
+        (("--", "--none"), "No such option"),
+    ],
+)
+def test_help_of_what_is_no_command(words: tuple[str, ...], problem: str) -> None:
+    result = run("help", *words)
+    assert result.exit_code == 2
+    assert problem in result.stderr
+
+
 def test_examples_keep_their_lines() -> None:
     command = click.Command("x", epilog=examples("x " + "y" * 90, "x  z"))
     shown = command.get_help(click.Context(command))
@@ -429,13 +449,14 @@ def bash(path: str, line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
+        ("amazin help token n", ["new"]),
         ("amazin re", ["repair", "replicate"]),
         ("amazin sta", ["stat", "status"]),
         ("amazin m", ["mb", "mv"]),
         ("amazin mv --in", ["--include"]),
         ("amazin rb --f", ["--force"]),
         ("amazin completion ", list(SHELLS)),
-        ("amazin status --f", ["--fast"]),
+        ("amazin status --c", ["--count"]),
         ("amazin help blob", ["blob-server"]),
         ("amazin help completion", ["completion"]),
     ],

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from amazin.cluster.cluster import Cluster
 from amazin.errors import (
     DiscoveryError,
     LateError,
@@ -31,6 +32,7 @@ from amazin.model.objects import ROSTER_NAME, ObjectName
 from amazin.nodes.build import AbsentNode
 from amazin.nodes.interface import Node
 from amazin.request_limits import request_deadline
+from amazin.status.viewer import Viewer
 from tests.support.cleanup import closed_later
 from tests.support.fakes import FakeClock, FakeDiscovery, FakeDisk, FakeNode
 from tests.support.forked import is_so_in_child
@@ -128,6 +130,17 @@ def test_a_request_waits_for_the_first_list_no_longer_than_it_may_take() -> None
         in_a_request(membership.fresh_snapshot)
     discovery.gate.set()
     assert membership.snapshot().members
+
+
+def test_a_viewer_waits_for_the_first_list_no_longer_than_he_wants() -> None:
+    discovery = FakeDiscovery(A)
+    discovery.gate.clear()
+    membership = new_membership(discovery, Builder(), first_list_seconds=1e6)
+    viewer = Viewer(Cluster(membership))
+    view = viewer.look()
+    assert (view.nodes, bool(view.snapshot.problem)) == ([], True)
+    discovery.gate.set()
+    assert await_that(lambda: viewer.look().nodes)[0].name == "a"
 
 
 @pytest.mark.parametrize("ask", ["fresh_snapshot", "bootstrap", "refresh"])

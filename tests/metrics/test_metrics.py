@@ -113,6 +113,7 @@ def test_the_file_of_a_worker_that_begins_is_empty_for_a_moment(tmp_path: Path) 
     serve(metrics)
     (tmp_path / "counter_2.db").touch()
     assert scraped(metrics)[OK] == 1
+    metrics.start(closed_later(SpoolRoom(str(tmp_path), 1000)))
     (tmp_path / "counter_2.db").write_bytes(bytes(1 << 16))
     assert scraped(metrics)[OK] == 1
 

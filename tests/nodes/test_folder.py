@@ -18,12 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amazin.blocking import BlockingCalls
 from amazin.errors import (
     NodeError,
+    NodeUnreachableError,
     NoSuchKeyError,
     PreconditionError,
 )
 from amazin.model.objects import CHUNK_BYTES, Label, ObjectInfo, ObjectName, Stamp
+from amazin.nodes.folder.calls import StartedCall
 from amazin.nodes.folder.node import FolderNode
 from tests.support.examples import examples
 from tests.support.folder_node import (
@@ -172,10 +175,29 @@ def test_a_label_comes_back(node: FolderNode, epoch: int, is_deleted: bool) -> N
         assert found.info == info
 
 
+def test_who_checks_a_folder_need_not_wait_for_a_disk_that_hangs() -> None:
+    goes_on = threading.Event()
+    check = StartedCall(BlockingCalls(), goes_on.wait)
+    assert not check.is_ready(0)
+    check.cancel()
+    goes_on.set()
+    assert check.is_ready(10)
+    assert check.wait()
+
+
+def test_a_check_raises_what_it_found(tmp_path: Path) -> None:
+    with closing(FolderNode("a", tmp_path / "none")) as node:
+        for _ in range(2):
+            check = node.start_check()
+            assert check.is_ready(10)
+            with pytest.raises(NodeUnreachableError):
+                check.wait()
+
+
 def test_a_question_is_ready_at_once_and_may_be_cancelled(node: FolderNode) -> None:
     store(node, b"x")
     delete = node.start_delete(NAME)
-    for question in (delete, node.start_get(NAME), node.start_check()):
+    for question in (delete, node.start_get(NAME)):
         assert question.is_ready(0)
         question.cancel()
         question.cancel()

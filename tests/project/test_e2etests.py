@@ -68,7 +68,7 @@ def test_it_passes_on_a_gateway_and_leaves_nothing_there(
     for name in ("text", "licence", "zip", "binary"):
         assert f"ok    {name}: GET returns the same bytes" in checks
     assert summary.startswith(f"{len(checks)} checks passed, 0 failed")
-    status = run("status", "--json", folder=tmp_path, settings=settings)
+    status = run("status", "--json", "--count", folder=tmp_path, settings=settings)
     assert json.loads(status.stdout)["total"]["objects"] == 0
 
 

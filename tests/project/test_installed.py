@@ -224,7 +224,7 @@ def test_the_gateway_serves_from_an_empty_folder(
         assert b"/object/{id}" in ask(port, "GET", "/openapi.yaml").body
         assert ask(port, "GET", "/docs").status == 200
         status = subprocess.run(
-            [programs / "amazin", "status", "--json"],
+            [programs / "amazin", "status", "--json", "--count"],
             cwd=empty,
             env=settings,
             capture_output=True,

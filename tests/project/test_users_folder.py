@@ -164,7 +164,7 @@ def test_a_gateway_is_ours_beside_files_of_any_name(
         url = ("--url", f"http://127.0.0.1:{port}")
         installed.output("amazin", "ls", *url)
         assert installed.output("amazin", "get", *url, "abc", "-") == "hello"
-        shown = installed.output("amazin", "status", "--json")
+        shown = installed.output("amazin", "status", "--json", "--count")
         assert json.loads(shown)["total"]["objects"] == 1
         installed.output("amazin", "repair", "--dry-run")
 
@@ -234,6 +234,6 @@ def test_ones_own_discovery_may_be_called_like_a_module_of_ours(
         assert gateway.ask("PUT", "/object/abc", b"hello").status == 201
         ready = json.loads(gateway.ask("GET", "/health/ready").body)
         assert [node["name"] for node in ready["nodes"]] == ["blue", "red"]
-    shown = json.loads(installed.output("amazin", "status", "--json"))
+    shown = json.loads(installed.output("amazin", "status", "--json", "--count"))
     assert [node["node"] for node in shown["nodes"]] == ["blue", "red"]
     assert shown["total"]["objects"] == 1

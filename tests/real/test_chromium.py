@@ -7,7 +7,9 @@ is of the gateway's own origin; one that asks the gateway's own port is a foreig
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
+from amazin.signing.urls import SigningKey, signed_url
 from tests.support.blob_processes import server_of
 from tests.support.browser import PageServer, page_server, shown
 from tests.support.gateway_process import GatewayProcess
@@ -22,6 +25,7 @@ from tests.support.waiting import await_that
 
 pytestmark = pytest.mark.integration
 
+KEPT = ("/object/kept", "/objects/photos/kept", "/objects/other/kept")
 KEYS = ["a/../b", "a/./b", "../x", "a/.", "a/..", "./a", "..", "a//b", "%2e./x", "z/"]
 SETTINGS = {
     "DISCOVERY": "folders",
@@ -29,6 +33,16 @@ SETTINGS = {
     "BLOB_API": "true",
     "SIGNING_SECRET": "correct-horse-battery-staple",
 }
+ACCESS = """\
+anonymous: [{{allow: [admin]}}]
+cors:
+  - buckets: [photos]
+    origins: ["http://127.0.0.1:{page}"]
+    methods: [GET, PUT]
+    expose: [ETag]
+  - {{buckets: [other], origins: ["http://localhost:{page}"], methods: [GET, PUT]}}
+"""
+"""Everybody may do everything, but pages of one origin only what the rules say."""
 TYPES = {"html": "text/html", "svg": "image/svg+xml"}
 START = """<!doctype html><body><script>
 const types = [
@@ -89,6 +103,33 @@ for (const host of WITH) {
             told.statuses.push(await status(host + path, {method, body: 'x'}));
 }
 """
+READ = """
+told.statuses = [];
+for (const path of WITH)
+    for (const method of ['GET', 'HEAD'])
+        told.statuses.push(await status(path, {method}));
+const embedded = WITH.flatMap(src => ['script', 'iframe', 'img'].map(
+    name => loaded(made(name, {src})).catch(() => 0)));
+// A frame never tells that it became a download.
+const patience = new Promise(done => setTimeout(done, 3000));
+await Promise.race([Promise.all(embedded), patience]);
+told.frames = [...document.querySelectorAll('iframe')].map(
+    frame => frame.contentDocument ? frame.contentDocument.body.innerText : '');
+"""
+ALLOWED = """
+const put = async (url, options) => fetch(url, {method: 'PUT', ...options});
+const answer = await put(WITH.put, {body: 'by a page', headers: {'X-Meta-A': '1'}});
+const hidden = answer.headers.get('X-Request-Id');
+told.put = [answer.status, answer.headers.get('ETag'), hidden];
+const read = await fetch(WITH.get);
+told.get = [await read.text(), read.headers.get('ETag')];
+told.refused = [];
+for (const [method, url] of WITH.refused) {
+    const options = method === 'GET' ? {} : {method, body: 'x'};
+    told.refused.push(await status(url, options));
+    await fetch(url, {...options, mode: 'no-cors'}).catch(() => 0);
+}
+"""
 OWN = """
 const options = body => (
     {method: 'POST', body, headers: {'Content-Type': 'application/json'}});
@@ -109,16 +150,34 @@ for (const [key, uploading, url] of WITH) {
 """
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway that is open to all, with a bucket and an object."""
-    folder = tmp_path_factory.mktemp("browsed")
-    settings = {**SETTINGS, "DATA_DIR": str(folder / "data")}
+@contextmanager
+def started(folder: Path, **settings: str) -> Iterator[GatewayProcess]:
+    """Run a gateway with buckets and objects that everybody may change."""
+    settings = {**SETTINGS, "DATA_DIR": str(folder / "data"), **settings}
     with GatewayProcess(folder, settings) as gateway:
-        assert gateway.ask("POST", "/buckets/photos", b"").status == 201
-        for path in ("/object/kept", "/objects/photos/kept"):
+        for bucket in ("photos", "other"):
+            assert gateway.ask("POST", f"/buckets/{bucket}", b"").status == 201
+        for path in KEPT:
             assert gateway.ask("PUT", path, b"kept").status == 201
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway that is open to all, with buckets and objects."""
+    with started(tmp_path_factory.mktemp("browsed")) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def ruled(tmp_path: Path) -> Iterator[tuple[GatewayProcess, PageServer]]:
+    """A gateway with rules for pages, and a server of pages."""
+    with page_server(0) as pages:
+        access = tmp_path / "access.yaml"
+        access.write_text(ACCESS.format(page=pages.port))
+        with started(tmp_path, ACCESS="signed", ACCESS_FILE=str(access)) as gateway:
+            pages.gateway_port = gateway.port
+            yield gateway, pages
 
 
 @pytest.fixture
@@ -189,13 +248,28 @@ def test_stored_pages_run_no_script(
     assert pages.ran == {*TYPES}  # those that nobody sandboxed
 
 
-def test_a_foreign_page_writes_nothing(
-    gateway: GatewayProcess, pages: PageServer, tmp_path: Path
-) -> None:
-    hosts = [f"http://{name}:{gateway.port}" for name in ("127.0.0.1", "localhost")]
+def names(gateway: GatewayProcess) -> list[str]:
+    """Return how a page of another origin names the gateway."""
+    return [f"http://{name}:{gateway.port}" for name in ("127.0.0.1", "localhost")]
+
+
+def require_unchanged(gateway: GatewayProcess, buckets: bytes) -> None:
+    """Check that the gateway has what it had."""
+    assert gateway.ask("GET", "/buckets").body == buckets
+    for path in KEPT:
+        assert gateway.ask("GET", path).body == b"kept"
+    for bucket in ("photos", "other"):
+        listed = json.loads(gateway.ask("GET", f"/objects/{bucket}/list").body)
+        assert [entry["key"] for entry in listed] == ["kept"]
+
+
+def writes_nothing(
+    gateway: GatewayProcess, pages: PageServer, folder: Path
+) -> set[tuple[str, int]]:
+    """Have a foreign page try to write; return the gateway's answers."""
     buckets = gateway.ask("GET", "/buckets").body
     before = gateway.log.stat().st_size
-    told = shown_with(pages, FOREIGN, hosts, tmp_path)
+    told = shown_with(pages, FOREIGN, names(gateway), folder)
     assert set(told["statuses"]) == {0}
 
     def answered() -> list[tuple[str, int]] | None:
@@ -208,10 +282,96 @@ def test_a_foreign_page_writes_nothing(
         return found if len(found) >= 2 * (3 * 6 + 6) else None
 
     answers = set(await_that(answered) or ())
+    require_unchanged(gateway, buckets)
+    return answers
+
+
+def test_a_foreign_page_writes_nothing(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway, page_server(gateway.port) as pages:
+        answers = writes_nothing(gateway, pages, tmp_path)
     assert answers == {("POST", 403), ("OPTIONS", 405)}
-    assert gateway.ask("GET", "/buckets").body == buckets
-    for path in ("/object/kept", "/objects/photos/kept"):
-        assert gateway.ask("GET", path).body == b"kept"
+
+
+def test_a_foreign_page_writes_nothing_beside_rules(tmp_path: Path) -> None:
+    access = tmp_path / "access.yaml"
+    access.write_text(ACCESS.format(page=1))  # an origin that isn't the page's
+    settings = {"ACCESS": "signed", "ACCESS_FILE": str(access)}
+    with (
+        started(tmp_path, **settings) as gateway,
+        page_server(gateway.port) as pages,
+    ):
+        answers = writes_nothing(gateway, pages, tmp_path)
+    # A path that has no such method at all is answered 405.
+    assert answers == {("POST", 403), ("OPTIONS", 403), ("OPTIONS", 405)}
+
+
+def reads_nothing(gateway: GatewayProcess, pages: PageServer, folder: Path) -> None:
+    """Have a foreign page try to read."""
+    paths = [
+        *("/object/kept", "/objects/other/kept", "/objects/other/list"),
+        *("/buckets", "/archive/other", "/status", f"/fetch/{sha1(b'x').hexdigest()}"),
+    ]
+    urls = [host + path for host in names(gateway) for path in paths]
+    told = shown_with(pages, READ, urls, folder)
+    assert set(told["statuses"]) == {0}
+    assert set(told["frames"]) == {""}
+
+
+def test_a_foreign_page_reads_nothing(
+    gateway: GatewayProcess, pages: PageServer, tmp_path: Path
+) -> None:
+    reads_nothing(gateway, pages, tmp_path)
+
+
+def test_a_page_reads_nothing_beside_its_rule(
+    ruled: tuple[GatewayProcess, PageServer], tmp_path: Path
+) -> None:
+    reads_nothing(*ruled, tmp_path)
+
+
+def test_a_page_of_a_known_origin_does_what_its_rule_says(
+    ruled: tuple[GatewayProcess, PageServer], tmp_path: Path
+) -> None:
+    gateway, pages = ruled
+    buckets = gateway.ask("GET", "/buckets").body
+    host = f"http://127.0.0.1:{gateway.port}"
+    urls = {
+        (method, bucket): presigned_url(host, method, f"/objects/{bucket}/new")
+        for method in ("GET", "PUT", "DELETE")
+        for bucket in ("photos", "other")
+    }
+    refused = [
+        ("DELETE", urls["DELETE", "photos"]),
+        *(("DELETE", host + path) for path in (*KEPT, "/buckets/other")),
+        *((method, url) for (method, name), url in urls.items() if name == "other"),
+        ("GET", f"{host}/objects/other/kept"),
+        ("PUT", f"{host}/objects/other/kept"),
+        ("POST", f"{host}/objects/photos/delete"),
+        ("POST", f"{host}/presigned-url/photos/kept"),
+        *(("GET", host + path) for path in ("/buckets", "/archive/photos", "/status")),
+        *((method, f"{host}/object/kept") for method in ("GET", "PUT")),
+        ("POST", f"{host}/upload"),
+    ]
+    values = {
+        "put": urls["PUT", "photos"],
+        "get": urls["GET", "photos"],
+        "refused": refused,
+    }
+    told = shown_with(pages, ALLOWED, values, tmp_path)
+    answer = gateway.ask("GET", "/objects/photos/new")
+    assert answer.body == b"by a page"
+    tag = answer.headers["ETag"]
+    assert told["put"] == [201, tag, None]
+    assert told["get"] == ["by a page", tag]
+    assert set(told["refused"]) == {0}
+    assert gateway.ask("DELETE", "/objects/photos/new").status == 204
+    require_unchanged(gateway, buckets)
+
+
+def presigned_url(host: str, method: str, path: str) -> str:
+    """Return a URL that the holder of the gateway's secret signs."""
+    key = SigningKey("amazin", SETTINGS["SIGNING_SECRET"])
+    return signed_url(key, method, host, path, 60, time.time())
 
 
 def test_a_page_of_the_same_origin_writes(
@@ -221,5 +381,5 @@ def test_a_page_of_the_same_origin_writes(
     told = shown_with(pages, OWN, urls, tmp_path)
     assert told["statuses"] == [201, 201, 204, 200, 200]
     assert told["bodies"] == {key: key for key in KEYS}
-    expected = ["beacon", "form", "own", "photos"]
+    expected = ["beacon", "form", "other", "own", "photos"]
     await_that(lambda: json.loads(gateway.ask("GET", "/buckets").body) == expected)

@@ -61,7 +61,7 @@ class FullCluster:
         return {node["state"] for node in json.loads(answer.body)["nodes"]}
 
     def states_by_command(self) -> set[str]:
-        result = run("status", "--fast", "--json", environ=dict(self.settings))
+        result = run("status", "--json", environ=dict(self.settings))
         return {node["state"] for node in json.loads(result.stdout)["nodes"]}
 
 

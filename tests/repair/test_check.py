@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from amazin.cluster.check_results import CheckResult, read_result
+from amazin.cluster.repair_results import Left
 from amazin.errors import LostCopyError, NodeBusyError, NodeError, NodeProtocolError
 from amazin.model.bodies import HeldBody
 from amazin.model.objects import CHUNK_BYTES, ObjectName
@@ -133,6 +134,7 @@ def test_what_no_node_has_whole_is_told_and_left() -> None:
     report = check(world)
     assert not report.is_well
     assert (report.damaged, report.mended, report.lost) == (2, 0, 1)
+    assert report.left == Left(unrepairable=1, waiting=1)
     assert [body_of(disk) for disk in holders(world)] == before
     result = read_result(world.cluster)
     assert result

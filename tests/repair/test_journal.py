@@ -10,6 +10,7 @@ from amazin.cluster.cluster import Cluster
 from amazin.cluster.repair_results import (
     MOST_PROBLEMS,
     SILENT_NS,
+    Left,
     RepairResult,
     RepairRun,
     read_repair,
@@ -103,10 +104,42 @@ def test_too_few_copies_and_wrong_places_are_told_apart() -> None:
     report = repair(world)
     found = stored(world).run
     assert (report.under_replicated, report.misplaced) == (1, 1)
-    assert (found.under_replicated, found.misplaced, found.unrepairable) == (1, 1, 0)
+    assert (found.under_replicated, found.misplaced, found.waiting) == (1, 1, 0)
+    assert report.left == stored(world).left == Left()
     assert found.is_well
     again = repair(world)
     assert (again.under_replicated, again.misplaced) == (0, 0)
+
+
+def test_what_a_run_can_not_mend_is_left_until_another_does() -> None:
+    world = world_with()
+    [one, _] = [d for d in world.disks.values() if NAMES[3] in d.objects]
+    del one.objects[NAMES[3]]
+    for disk in world.disks.values():
+        disk.before_object["get", NAMES[3]] = lambda: raise_(BROKEN)
+    report = repair(world)
+    assert report.under_replicated == 1
+    assert report.left == stored(world).left == Left(under_replicated=1, waiting=1)
+    for disk in world.disks.values():
+        disk.before_object.clear()
+    assert repair(world).under_replicated == 1
+    assert stored(world).left == Left()
+    assert NAMES[3] in one.objects
+
+
+def test_a_run_that_did_not_look_at_all_keeps_what_is_left() -> None:
+    world = world_with()
+    [one, _] = [d for d in world.disks.values() if NAMES[3] in d.objects]
+    del one.objects[NAMES[3]]
+    for disk in world.disks.values():
+        disk.before_object["get", NAMES[3]] = lambda: raise_(BROKEN)
+    repair(world)
+    first = stored(world)
+    one.before["list"] = lambda: raise_(BROKEN)
+    assert not repair(world).is_whole
+    found = stored(world)
+    assert found.run.began_ns > first.run.began_ns
+    assert (found.left, found.counted_ns) == (first.left, first.counted_ns)
 
 
 def test_what_can_not_be_repaired_keeps_the_last_success() -> None:
@@ -119,7 +152,8 @@ def test_what_can_not_be_repaired_keeps_the_last_success() -> None:
     del one.objects[NAMES[3]]
     assert not repair(world).is_well
     found = stored(world)
-    assert (found.run.unrepairable, found.run.is_well) == (1, False)
+    assert (found.run.waiting, found.run.is_well) == (1, False)
+    assert found.left == Left(waiting=1)  # nobody knows what is with it
     assert found.run.problems == ["Objects that need another run: 1"]
     assert found.well_ns == first.well_ns < found.run.ended_ns
 

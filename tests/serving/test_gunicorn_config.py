@@ -23,7 +23,14 @@ from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
 NOT_KNOBS = (
-    *("os", "checks", "processes", "registrar", "settings", "signal", "slots", "time"),
+    "os",
+    "checks",
+    "processes",
+    "slots",
+    "registrar",
+    "settings",
+    "signal",
+    "time",
 )
 HELPERS = {
     *("is_gateway", "load_settings", "logging_config", "pause", "remarks"),

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -22,12 +22,22 @@ from rich.console import Console
 
 from amazin.cli.status_view import (
     LESS_IMPORTANT,
+    as_json,
     as_table,
     balance,
     fitting_table,
+    remarks,
+    repair_lines,
     sentence,
 )
 from amazin.cluster.cluster import Cluster
+from amazin.cluster.repair_results import (
+    Left,
+    RepairResult,
+    RepairRun,
+    read_repair,
+    write_repair,
+)
 from amazin.errors import NodeError
 from amazin.membership.member import Member
 from amazin.membership.membership import Membership
@@ -39,6 +49,9 @@ from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import ROSTER_NAME, Label, ObjectName, Stamp
 from amazin.model.stored_names import PARTS, marker_name
 from amazin.nodes.build import node_builder
+from amazin.repair.report import Options
+from amazin.repair.schedule import Job
+from amazin.repair.schedule import run as run_repair
 from amazin.settings.settings import Settings
 from amazin.status.counts import Count, Counting
 from amazin.status.nodes import (
@@ -56,10 +69,14 @@ from tests.support.servers import MinioServer
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.world import World
 
+HOUR_NS = 3600 * 10**9
+
 
 def shown(lab: Lab, *options: str) -> dict[str, Any]:
-    """Return what `amazin status --json` prints."""
-    found: dict[str, Any] = json.loads(lab.amazin("status", "--json", *options).stdout)
+    """Return what `amazin status --json` prints; by default it counts."""
+    found: dict[str, Any] = json.loads(
+        lab.amazin("status", "--json", *(options or ["--count"])).stdout
+    )
     return found
 
 
@@ -80,7 +97,7 @@ def rows(output: str) -> dict[str, list[str]]:
 def test_each_node_has_what_lies_on_it(tmp_path: Path) -> None:
     lab = Lab(tmp_path, replicas=2)
     lab.put(*KEYS)
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[0] == (
         "3 nodes: 3 up. 2 copies of each object. The set of nodes is settled."
@@ -136,28 +153,91 @@ def test_what_is_no_object_is_counted_apart(tmp_path: Path) -> None:
         "tombstones": 2,
     }
     assert (total_["markers"], total_["parts"]) == (2, 2)
-    cells = rows(lab.amazin("status").stdout)["total"]
+    cells = rows(lab.amazin("status", "--count").stdout)["total"]
     assert (cells[0], cells[2:]) == ("2", ["2", "4"])
 
 
 def test_where_nothing_is_stored_all_is_well(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.startswith("3 nodes: 3 up. Nothing is stored yet.\n")
     assert shown(lab)["replicas"] is None
 
 
-def test_nothing_is_counted_if_it_is_to_be_fast(tmp_path: Path) -> None:
+def test_nothing_is_counted_unless_it_is_asked_for(tmp_path: Path) -> None:
     lab = Lab(tmp_path, replicas=2)
     lab.put(*KEYS)
     found = shown(lab, "--fast")
     assert found["is_well"]
     assert set(by_name(found, "count").values()) == {None}
-    assert found["total"] is None
-    table = rows(lab.amazin("status", "--fast").stdout)
+    assert (found["total"], found["repair"]) == (None, None)
+    result = lab.amazin("status")
+    table = rows(result.stdout)
     assert table["node-1"][:4] == ["up", "1", "settled", "33.3%"]
     assert "total" not in table
+    assert "`amazin repair` has not run yet" in result.stdout
+    assert lab.amazin("status", "--fast").stdout == result.stdout
+    assert lab.amazin("status", "--fast", "--count").exit_code == 2
+
+
+def test_what_repair_counted_and_left_is_shown_without_a_listing() -> None:
+    world = World(2)
+    for number in range(6):
+        world.cluster.put(ObjectName("store", f"k{number}"), HeldBody(b"hello"), {})
+    later = repaired(world) + 3 * HOUR_NS + 10**9
+    for disk in world.disks.values():
+        disk.before["list"] = lambda: (_ for _ in ()).throw(NodeError("listed"))
+    observer = Observer(world.membership, None, clock_ns=lambda: later)
+    found = observer.look()
+    assert found.is_well
+    assert sum(count.count.objects for count in found.counted.values()) == 12
+    ages = [count.age_seconds or 0 for count in found.counted.values()]
+    assert ages == pytest.approx([3 * 3600] * len(world.disks), rel=0.01)
+    assert any(line.startswith("Balance: ") for line in remarks(found))
+    assert remarks(found)[1:] == [
+        "Last repair, ended 3 hours ago: looked at 6 objects, made 0 copies (0 bytes); "
+        "0 had too few copies, 0 were misplaced.",
+        "Left when all objects were looked at, 3 hours ago: 0 with too few copies, "
+        "0 misplaced, 0 without a whole copy, 0 waiting for another run.",
+    ]
+    told = as_json(found)["repair"]
+    assert told["left"] == asdict(Left())
+    assert (told["last"]["objects"], told["age_seconds"]) == (6, 3 * 3600 + 1)
+
+
+def test_what_repair_left_is_a_problem_and_misplaced_objects_are_none() -> None:
+    world = World(2)
+    world.put(b"hello")
+    ended = repaired(world)
+    result = read_repair(world.cluster)
+    assert result
+    for left, is_well in (
+        (Left(misplaced=3), True),
+        (Left(under_replicated=1), False),
+        (Left(unrepairable=1, waiting=1), False),
+    ):
+        write_repair(world.cluster, replace(result, left=left))
+        assert Observer(world.membership, None).look().is_well == is_well
+    assert Observer(world.membership, None).look().problems == [
+        "The last repair left 0 objects with too few copies, 1 without a whole one, "
+        "1 waiting for another run: `amazin repair` goes on"
+    ]
+    begun = RepairResult(RepairRun(ended, objects=2), ended, result.last)
+    assert [line.split(",")[0] for line in repair_lines(begun, ended)] == [
+        "A repair runs; it has looked at 2 of about 1 objects.",
+        "Last repair",
+    ]
+    assert next(repair_lines(begun, ended + HOUR_NS)).endswith("not come to its end.")
+
+
+def repaired(world: World) -> int:
+    """Repair all objects; return when the run ended, in nanoseconds."""
+    job = Job(world.membership, Options(workers=1), 0.1)
+    run_repair(job, world.membership.fresh_snapshot(), job.options)
+    result = read_repair(world.cluster)
+    assert result and result.last
+    return result.last.ended_ns
 
 
 # Nodes that are not well
@@ -170,7 +250,7 @@ def test_a_node_that_is_away_is_named_and_the_others_are_counted(
     lab.put(*KEYS)
     held = {name: len(keys) for name, keys in lab.held().items()}
     lab.take_away("node-2")
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert result.exit_code == 1
     assert result.stdout.startswith("3 nodes: 2 up, 1 unreachable.")
     assert (
@@ -193,7 +273,7 @@ def test_a_node_that_lost_its_disk_is_named(tmp_path: Path) -> None:
     lab = Lab(tmp_path, replicas=2)
     lab.put(*KEYS)
     lab.wipe("node-3")
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert result.exit_code == 1
     assert "1 lost" in result.stdout.splitlines()[0]
     last = result.stderr.splitlines()[-1]
@@ -211,7 +291,7 @@ def test_a_node_whose_index_is_garbage_is_not_well(tmp_path: Path) -> None:
     lab.put(*KEYS)
     for file in lab.path("node-1").glob("index.sqlite*"):
         file.write_bytes(b"garbage" * 1000)
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("node-1: ")
     assert by_name(shown(lab), "state")["node-1"] == "failing"
@@ -222,7 +302,7 @@ def test_too_few_nodes_to_know_anything_are_told(tmp_path: Path) -> None:
     lab.put("abc")
     for name in list(lab.specs):
         lab.path(name).rename(tmp_path / f"{name} away")
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert result.exit_code == 1
     assert result.stdout.startswith(
         "3 nodes: 3 unreachable. Too few nodes answer to know where objects are.\n"
@@ -339,7 +419,7 @@ def test_what_is_to_change_is_shown_before_and_meanwhile(changing: Lab) -> None:
         "node-5": "new",
     }
     lab.membership.refresh()
-    result = lab.amazin("status", "--fast")
+    result = lab.amazin("status")
     assert result.exit_code == 0
     assert "The set of nodes is changing" in result.stdout
     found = shown(lab, "--fast")
@@ -376,7 +456,7 @@ def test_a_node_that_was_given_up_is_nobodys_trouble(tmp_path: Path) -> None:
     lab.put(*KEYS)
     lab.take_away("node-2")
     assert lab.amazin("forget", "--yes", "node-2").exit_code == 0
-    result = lab.amazin("status")
+    result = lab.amazin("status", "--count")
     assert result.exit_code == 0
     assert rows(result.stdout)["node-2"][:3] == ["unreachable", "1", "forgotten"]
 
@@ -405,7 +485,7 @@ def test_fewer_nodes_than_replicas_are_a_problem(tmp_path: Path) -> None:
         result = run("status", environ={**lab.environ, "REPLICAS": "5"})
         assert (result.exit_code, result.stderr) == (1, sentence + "\n")
         lab.put("a")  # with one copy: then there is a roster
-    assert lab.amazin("status").exit_code == 0
+    assert lab.amazin("status", "--count").exit_code == 0
 
 
 def test_what_is_due_follows_the_roster() -> None:
@@ -497,7 +577,7 @@ def test_a_thousand_nodes_are_no_trouble() -> None:
 def test_what_is_watched_is_shown_again_and_again(tmp_path: Path) -> None:
     lab = Lab(tmp_path, replicas=2)
     lab.put(*KEYS)
-    arguments = ("status", "--watch", "0.1", "--json")
+    arguments = ("status", "--watch", "0.1", "--json", "--count")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with lab.start(*arguments, **pipes) as process:
         rounds = (json.loads(line) for line in process.stdout or ())
@@ -534,7 +614,7 @@ def test_a_terminal_shows_the_table_in_its_place(tmp_path: Path) -> None:
     lab.put(*KEYS)
     ours, theirs = os.openpty()
     with lab.start(
-        "status", "--watch", "0.05", stdout=theirs, stderr=theirs
+        "status", "--count", "--watch", "0.05", stdout=theirs, stderr=theirs
     ) as process:
         os.close(theirs)
         seen = ""
@@ -643,7 +723,7 @@ def seen(servers: list[MinioServer]) -> dict[str, Any]:
         "NODES": nodes_setting(specs_of(servers)),
         "REFRESH_SECONDS": "0.2",
     }
-    result = run("status", "--json", environ=environ)
+    result = run("status", "--json", "--count", environ=environ)
     found: dict[str, Any] = json.loads(result.stdout)
     assert result.exit_code == (0 if found["is_well"] else 1)
     return found
@@ -705,7 +785,7 @@ def test_the_last_check_is_shown(tmp_path: Path) -> None:
     found = shown(lab)
     assert (found["check"]["damaged"], found["check"]["mended"]) == (1, 1)
     assert found["is_well"]
-    said = lab.amazin("status", "--fast").stdout
+    said = lab.amazin("status").stdout
     assert re.search(
         r"Check of all copies, begun 20.*Z, ended 20.*Z: 4 copies \(12 bytes\) read, "
         r"1 damaged or gone, 1 mended, 0 objects lost\.",
@@ -718,7 +798,7 @@ def test_an_object_that_a_check_found_lost_is_a_problem(tmp_path: Path) -> None:
     lab.put("abc", "xyz")
     lab.content_files("abc")[0].write_bytes(b"abd")
     assert lab.amazin("repair", "--check").exit_code == 1
-    found = lab.amazin("status")
+    found = lab.amazin("status", "--count")
     assert found.exit_code == 1
     assert "The last check found no whole copy of: store/abc" in found.stderr
     assert "1 copy damaged or gone" in found.stderr

@@ -53,7 +53,7 @@ class FixedMembership:
             members, RosterView(dict.fromkeys(members, roster)), problem
         )
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, seconds: float = 0.0) -> Snapshot:
         return self._snapshot
 
     fresh_snapshot = bootstrap = snapshot

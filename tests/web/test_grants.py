@@ -232,6 +232,18 @@ def test_a_wrong_key_signs_nothing(app: Gateway, key: SigningKey, code: str) -> 
     assert (answer.status, answer.code) == (403, code)
 
 
+def test_a_key_that_was_never_valid_signs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "access.yaml"
+    (tmp_path / "secret").write_text(KEY_SECRET)
+    path.write_text(
+        "principals: {old: {keys: [{id: OLD, secret_file: secret, expires: 1970-01-01}]"
+        ", grants: [{allow: [admin]}]}}\n"
+    )
+    app = make_app(settings=Settings(access="signed", access_file=str(path)))
+    url = url_by(SigningKey("OLD", KEY_SECRET), "GET", "/objects/photos/a")
+    assert follow(app, "GET", url).code == "ExpiredUrl"
+
+
 def test_a_url_belongs_to_a_principal_and_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "access.yaml"
     path.write_text(access_text().replace("keys:", "#"))
@@ -266,6 +278,24 @@ def test_a_copy_needs_both_objects(app: Gateway) -> None:
         answer = ask(app, name, "PUT", "/objects/photos/a/2", None, **source)
         assert (answer.status, answer.code) == (403, "NotAllowed")
     assert ask(app, "admin", "PUT", "/objects/photos/a/2", None, **source).status == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "text"),
+    [
+        ("/buckets", None, "You may not do anything with any bucket"),
+        ("/presigned-url/other/a", GET_URL, "with this key of the bucket other"),
+        ("/presigned-url/photos/b", PUT_URL, "with this key of the bucket photos"),
+        ("/object/id1", None, "You may not do this: read, in objects by id"),
+    ],
+)
+def test_a_denial_is_a_sentence_of_words_that_the_access_file_has(
+    app: Gateway, path: str, body: bytes | None, text: str
+) -> None:
+    name = "watcher" if path == "/buckets" else "reader"
+    answer = ask(app, name, "POST" if body else "GET", path, body)
+    assert answer.status == 403
+    assert answer.json["error"].endswith(text)
 
 
 def test_keys_are_deleted_one_by_one(app: Gateway) -> None:

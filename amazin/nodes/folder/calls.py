@@ -6,7 +6,9 @@ import errno
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar, TypeVarTuple
 
@@ -87,3 +89,36 @@ class PendingCall(Generic[Answer]):
     def cancel(self) -> None:
         """Release the call's resources. Idempotent, harmless after `wait`."""
         self.release()
+
+
+class StartedCall(Generic[Answer]):
+    """A `Pending` whose work goes on beside the caller, who need not wait for its end.
+
+    A disk that hangs, as that of a server which went away, holds up its calls for ever.
+    """
+
+    def __init__(self, calls: BlockingCalls, work: Callable[[], Answer]) -> None:
+        self._future: Future[Answer] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(calls, work), name="check", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, calls: BlockingCalls, work: Callable[[], Answer]) -> None:
+        try:
+            self._future.set_result(ask(calls, work))
+        except BaseException as exc:  # noqa: BLE001 - raised again by `wait`
+            self._future.set_exception(exc)
+
+    def is_ready(self, timeout: float) -> bool:
+        """Whether the work ends within that many seconds."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def wait(self) -> Answer:
+        """Return what the work returned."""
+        self._thread.join()
+        return self._future.result()
+
+    def cancel(self) -> None:
+        """Leave the work to itself."""

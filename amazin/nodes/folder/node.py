@@ -35,7 +35,7 @@ from amazin.model.objects import (
     ObjectName,
 )
 from amazin.model.stored_names import shown
-from amazin.nodes.folder.calls import PendingCall, ask
+from amazin.nodes.folder.calls import PendingCall, StartedCall, ask
 from amazin.nodes.folder.content import SHARDS, NoFileError
 from amazin.nodes.folder.index import Index
 from amazin.nodes.folder.marks import find_files, note_damage, note_whole
@@ -94,6 +94,7 @@ class FolderNode:
         self._index = Index(path.absolute(), orphan_age_seconds)
         self._calls = self._index.calls
         self._verifier = Verifier()
+        self._check: StartedCall[None] | None = None
 
     def __repr__(self) -> str:
         return f"FolderNode({self.name!r})"
@@ -174,9 +175,15 @@ class FolderNode:
         """Make a bucket, unless it exists. Raises: NodeError."""
         ask(self._calls, self._make_bucket, bucket)
 
-    def start_check(self) -> PendingCall[None]:
-        """Check the folder and its index: whether both can be read and written to."""
-        return PendingCall(self._calls, self._index.check)
+    def start_check(self) -> StartedCall[None]:
+        """Check the folder and its index: whether both can be read and written to.
+
+        While a check hangs, no other one begins.
+        """
+        check = self._check
+        if check is None or check.is_ready(0):
+            self._check = check = StartedCall(self._calls, self._index.check)
+        return check
 
     start_trial = start_check
 
