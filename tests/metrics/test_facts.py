@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from amazin.cluster.check_results import CheckResult
-from amazin.cluster.repair_results import Copies, RepairResult, RepairRun
+from amazin.cluster.repair_results import Copies, Left, RepairResult, RepairRun
 from amazin.errors import NodeUnreachableError
 from amazin.membership.member import Member
 from amazin.membership.roster import NodeSet, Roster
@@ -126,16 +126,11 @@ def test_repair_that_never_ran_has_zeros() -> None:
 
 
 def test_what_the_last_run_found() -> None:
-    run = RepairRun(
-        5 * SECOND,
-        8 * SECOND,
-        objects=100,
-        under_replicated=1,
-        misplaced=2,
-        unrepairable=3,
-    )
+    # What it came upon is not what it left.
+    run = RepairRun(5 * SECOND, 8 * SECOND, 100, under_replicated=7, misplaced=8)
+    left = Left(under_replicated=1, misplaced=2, unrepairable=3)
     nodes = {"a": Copies(10, 2000, 4)}
-    result = RepairResult(run, last=run, well_ns=4 * SECOND, nodes=nodes)
+    result = RepairResult(run, last=run, well_ns=4 * SECOND, nodes=nodes, left=left)
     check = CheckResult(1, damaged=5, mended=2)
     values = shown(snapshot_of(), Findings(result, check))
     assert {
@@ -160,9 +155,10 @@ def test_what_the_last_run_found() -> None:
 
 def test_a_run_that_goes_on_shows_the_findings_of_the_last_whole_one() -> None:
     now = time.time_ns()
-    last = RepairRun(5 * SECOND, 8 * SECOND, objects=100, misplaced=2)
+    last = RepairRun(5 * SECOND, 8 * SECOND, objects=100)
     run = RepairRun(now - SECOND, objects=30)
-    result = RepairResult(run, written_ns=now, last=last)
+    left = Left(misplaced=2)
+    result = RepairResult(run, written_ns=now, last=last, left=left)
     values = shown(snapshot_of(), Findings(result, None))
     assert values["repair_running"] == 1
     assert values["repair_looked_at_objects"] == 30

@@ -127,6 +127,8 @@ def test_what_a_killed_server_left_the_next_one_removes(
 
 def test_the_server_outlives_its_folder(gateway: GatewayProcess) -> None:
     (folder,) = folders_of(gateway.process.pid)
+    assert gateway.ask("PUT", "/object/a", b"hello").status == 201
+    await_that(lambda: (folder / "histogram_1.db").exists())
     shutil.rmtree(folder)
     assert gateway.ask("PUT", "/object/a", b"hello").status == 201
     (worker,) = gateway.workers()
