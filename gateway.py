@@ -127,6 +127,10 @@ class Gateway:
             response = error_response(request, error)
             if error.code in _LAST_CODES or has_no_end(environ):
                 announce_close(start_response)
+        except BaseException:  # the server ends this request
+            if self._meter:
+                self._meter.in_flight -= 1
+            raise
         transfer = Transfer(request, response, started, self._meter)
         headers = final_headers(request, response)
         try:
@@ -259,11 +263,13 @@ class Transfer:
         request_deadline.set(math.inf)
         client_has_left.set(None)
         body = self._response.body
-        if not isinstance(body, bytes) and hasattr(body, "close"):
-            body.close()
-        self._log()
-        if self._meter:
-            self._count(self._meter)
+        try:
+            if not isinstance(body, bytes) and hasattr(body, "close"):
+                body.close()
+        finally:
+            self._log()
+            if self._meter:
+                self._count(self._meter)
         if self._request.is_audited:
             audit(self._request, self._response.status)
         environ = self._request.environ

@@ -1,9 +1,9 @@
 """How long a request's way is: own Python frames and node requests of each kind.
 
-`python -m bench.frames` has three nodes in memory beside it and runs each request in
-this process, after one of the same kind that has made connections and caches. A frame
-is a call of a function of the product, from the call of the WSGI application to the
-close of its answer; a generator counts each time it goes on.
+`python -m bench.frames [--without-metrics]` has three nodes in memory beside it and
+runs each request in this process, after one of the same kind that has made connections
+and caches. A frame is a call of a function of the product, from the call of the WSGI
+application to the close of its answer; a generator counts each time it goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ REQUESTS = (
     ("PUT 1 KiB in a bucket, r=2", "PUT", "/objects/photos/a/b", 2),
 )
 """Title, method, path, replicas."""
+WITHOUT = "--without-metrics"
+"""Argument of the command: requests are not counted."""
 
 
 class Counter:
@@ -120,6 +122,7 @@ def main() -> None:
     for replicas in (1, 2):
         with fake_nodes(3) as (_, specs):
             environ = {"DISCOVERY": "static", "NODES": nodes_setting(specs)}
+            environ["METRICS"] = "false" if WITHOUT in sys.argv else "true"
             for title, frames, requests in count(environ, replicas):
                 print(f"{title:28}{frames:8}{requests:15}")
 

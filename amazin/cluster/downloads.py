@@ -16,6 +16,7 @@ from amazin.errors import (
 from amazin.membership.member import Member
 from amazin.model.objects import ByteRange, ObjectInfo, ObjectName
 from amazin.nodes.interface import Node, NodeObject, Pending
+from amazin.request_limits import has_node_failed
 
 Failure = TypeVar("Failure", bound=GatewayError)
 
@@ -124,6 +125,7 @@ class ResumedObject:
         return chunk
 
     def _resume(self, error: NodeError) -> NodeObject:
+        has_node_failed.set(True)
         rest = (self._first, self._last)
         for member in self._others:
             try:

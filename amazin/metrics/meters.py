@@ -169,6 +169,7 @@ class RequestMeter:
         if key not in self._requests:
             child = self._meters.requests.labels(api, method, str(status))
             self._requests[key] = child.inc
+            self._meters.broken.labels(api)  # a rate needs a first value, which is 0
             self._times[api, method] = (
                 self._meters.durations.labels(api, method).observe,
                 self._meters.first_bytes.labels(api, method).observe,

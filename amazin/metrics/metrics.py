@@ -10,19 +10,22 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from amazin.blocking import BlockingCalls
 from amazin.metrics.cells import shared_values
 from amazin.metrics.facts import Facts, Known
 from amazin.metrics.meters import Meters, NodeMeter, RequestMeter
 from amazin.metrics.rates import LastMinute, Rates, Totals, totals
+from amazin.metrics.slots import kept
 from amazin.web.spool import SpoolRoom
 
 SAMPLE_SECONDS = 1.0
@@ -33,13 +36,35 @@ Given = TypeVarTuple("Given")
 Result = TypeVar("Result")
 
 
+class Files(Collector):
+    """The series in the files of all workers."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def collect(self, kind: str = "") -> Iterable[Metric]:
+        """Yield the series, or those of a kind."""
+        files = self._folder.glob(f"{kind}*.db")
+        found = [str(file) for file in files if has_begun(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(found)
+        return merged
+
+
+def has_begun(file: Path) -> bool:
+    """Whether the file is there, and not empty, as it is for a moment at first."""
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
+
+
 class Metrics:
     """The series of this process, or of all workers that share a folder."""
 
     def __init__(self, slot: str = "", folder: str = "") -> None:
         """`slot`: among the workers; `folder`: with their files; "": the only one."""
         self._slot = slot
-        self._folder = folder if slot else ""
+        self._folder = kept(folder) if slot and folder else ""
         self._registry = None if self._folder else CollectorRegistry()
         # The library would choose by the environment, and name files by process ids.
         values.ValueClass = values.MutexValue
@@ -92,7 +117,7 @@ class Metrics:
     ) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
         if self._folder:
-            MultiProcessCollector(registry, self._folder)
+            registry.register(Files(self._folder))
         elif self._registry:
             registry.register(self._registry)
         registry.register(Facts(known))
@@ -108,8 +133,7 @@ class Metrics:
     def _read_totals(self) -> Totals:
         if self._registry:
             return totals(self._registry.collect())
-        files = Path(self._folder).glob("counter_*.db")
-        return totals(MultiProcessCollector.merge(map(str, files)))
+        return totals(Files(self._folder).collect("counter"))
 
     def _sample_often(self, spool: SpoolRoom) -> None:
         due = time.monotonic() + SAMPLE_SECONDS

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, Protocol
 
-from amazin.errors import GatewayError, NodeTimeoutError
+from amazin.errors import GatewayError, LateError, NodeTimeoutError
 from amazin.model.objects import ObjectInfo
 from amazin.nodes.interface import Answer, Node, NodeObject, Pending, Upload
 
@@ -123,7 +123,8 @@ def _listed(
     finally:
         if seconds is None:
             seconds = time.monotonic() - began
-        meter.note("list", seconds, error)
+        if not isinstance(error, LateError):  # else its client has given it up
+            meter.note("list", seconds, error)
 
 
 class TimedPending(Generic[Answer]):
@@ -155,7 +156,7 @@ class TimedPending(Generic[Answer]):
     def cancel(self) -> None:
         """See `Pending`. A node that could have answered at once is not blamed."""
         seconds = time.monotonic() - self._began
-        if seconds >= SILENT_SECONDS and not self._is_noted:
+        if seconds >= SILENT_SECONDS and not self._is_noted and not self.is_ready(0):
             self._meter.note(self._operation, seconds, NodeTimeoutError("given up"))
         self._is_noted = True
         self._pending.cancel()

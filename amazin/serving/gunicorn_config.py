@@ -6,7 +6,6 @@ The worker class is gevent: a slow client costs a few kilobytes instead of a thr
 import os
 import signal
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -50,7 +49,7 @@ accesslog = None
 """The applications log each request themselves."""
 control_socket_disable = True
 """Nothing uses gunicorn's control socket, and it would be a file to protect."""
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 forwarded_allow_ips = ""
 """gunicorn must not interpret X-Forwarded-... headers: the gateway does that itself, by
 the setting FORWARDED_ALLOW_IPS."""

@@ -186,7 +186,7 @@ def test_nodes_are_named_to_those_who_may_use_them(
         ),
         *(
             (all_routes, path)
-            for path in ("/upload", "/buckets", "/objects/a/b", "/docs")
+            for path in ("/upload", "/buckets", "/objects/a/b", "/docs", "/metrics")
         ),
         *((routes, path) for path in ("/blobs", "/blob/alive", "/blob")),
     ],

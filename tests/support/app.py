@@ -25,11 +25,13 @@ from amazin.membership.membership import Membership
 from amazin.membership.roster import NodeSet, Roster
 from amazin.membership.snapshot import Snapshot
 from amazin.membership.transitions import RosterView
+from amazin.metrics.metrics import Metrics
 from amazin.model.node_specs import NodeSpec
 from amazin.model.objects import DATA_BUCKETS, Label, ObjectInfo, ObjectName
 from amazin.nodes.folder.node import FolderNode
 from amazin.nodes.interface import Node, NodeObject
 from amazin.settings.settings import Settings
+from amazin.web.access import Access
 from amazin.web.messages import Route
 from amazin.web.spool import SpoolRoom
 from gateway import Gateway
@@ -83,11 +85,12 @@ def make_app(
     problem: str = "",
     spool: SpoolRoom | None = None,
     membership: Membership | None = None,
+    metrics: Metrics | None = None,
 ) -> Gateway:
     """Return an application on these nodes, or else on three in memory.
 
     A path: on three folders made there. With a membership the nodes are those that it
-    knows.
+    knows. With metrics it counts.
     """
     if isinstance(nodes, Path):
         nodes = folder_nodes(nodes)
@@ -98,7 +101,10 @@ def make_app(
         membership = cast(Membership, fixed)
     spool = spool or SpoolRoom(settings.spool_dir, settings.spool_bytes)
     routes = all_routes(settings) if routes is None else routes
-    return Gateway(tuple(routes), Services(Cluster(membership), settings, spool))
+    access = Access(settings)
+    services = Services(Cluster(membership), settings, spool, access, metrics)
+    meter = metrics.requests if metrics else None
+    return Gateway(tuple(routes), services, access, meter)
 
 
 def folder_nodes(path: Path, count: int = 3) -> list[FolderNode]:

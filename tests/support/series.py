@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 PREFIX = "amazin_"
 VALUES: Mapping[str, tuple[str, ...]] = {
-    "api": ("objects", "blobs"),
+    "api": ("object", "objects", "fetch"),
     "kind": ("objects", "tombstones"),
     "method": ("GET", "PUT"),
     "node": ("node-1", "node-2", "node-3"),

@@ -321,7 +321,7 @@ _PATHS = (
     *("/objects/photos/a", "/objects/list", "/objects/photos/list", "/objects/"),
     *("/objects/delete", "/objects/photos/delete", "/archive", "/archive/photos"),
     *("/presigned-url/a", "/presigned-url/photos/a/b", "/presigned-url/"),
-    "/status",
+    *("/status", "/metrics"),
 )
 
 

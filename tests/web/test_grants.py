@@ -13,10 +13,12 @@ import pytest
 
 from amazin.access.grants import OPEN
 from amazin.api.routes import all_routes
+from amazin.metrics.metrics import Metrics
 from amazin.settings.settings import Settings
 from amazin.signing.urls import SigningKey, signed_url
 from gateway import Gateway
 from tests.support.app import Answer, call, make_app
+from tests.support.cleanup import closed_later
 
 SECRET = "correct-horse-battery-staple"
 KEY_SECRET = "the-secret-of-the-key-of-s3"
@@ -66,7 +68,7 @@ def app(tmp_path: Path) -> Gateway:
     settings = Settings(
         access="signed", access_file=str(path), signing_secret=SECRET, blob_api=True
     )
-    app = make_app(settings=settings)
+    app = make_app(settings=settings, metrics=closed_later(Metrics()))
     for bucket in ("photos", "other"):
         assert ask(app, "admin", "POST", f"/buckets/{bucket}").status == 201
     for path_ in ("/objects/photos/a/1", "/objects/photos/ab", "/object/id1"):
@@ -141,6 +143,8 @@ TABLE: list[tuple[str, str, bytes | None, set[str]]] = [
     ("HEAD", f"/fetch/{BLOB}", None, {"blobs"}),
     ("GET", "/status", None, {"watcher"}),
     ("HEAD", "/status", None, {"watcher"}),
+    ("GET", "/metrics", None, {"prometheus"}),
+    ("HEAD", "/metrics", None, {"prometheus"}),
 ]
 """Method, path, body, and who may do that beside the administrator."""
 
