@@ -30,8 +30,8 @@ KEY = "measured"
 COUNT = 200
 """GETs in one turn: so few that other work on the machine meets both gateways."""
 PARTS = 8
-"""So often the gateways are started anew: two processes that are the same differ by some
-microseconds. In each part the quietest quarter of the rounds counts."""
+"""So often the gateways are started anew: two equal processes differ by microseconds.
+In each part the quietest quarter of the rounds counts."""
 TARGET_US = 20.0
 """Of CPU time, for a GET of 1 KiB from one node."""
 NODES, WORKERS, CONNECTIONS = 10, 4, 4
