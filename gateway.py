@@ -117,7 +117,7 @@ class Gateway:
             response = self._answer(request)
             if not isinstance(response.body, bytes | tuple):
                 require_begun_in_time(response, environ[DEADLINE])
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - a bug is logged, too
             error = self._noted(request, exc)
             response = error_response(request, error)
             if error.code in _LAST_CODES or has_no_end(environ):
