@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from amazin.blocking import BlockingCalls
+from amazin.metrics.cells import shared_values
 from amazin.metrics.facts import Facts, Known
 from amazin.metrics.meters import Meters, NodeMeter, RequestMeter
 from amazin.metrics.rates import LastMinute, Rates, Totals, totals
@@ -69,7 +70,7 @@ class Metrics:
         values.ValueClass = values.MutexValue
         if self._folder:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = self._folder
-            values.ValueClass = values.MultiProcessValue(lambda: slot)
+            values.ValueClass = shared_values(slot)
         self._meters = Meters(self._registry)
         self.requests = RequestMeter(self._meters)
         self._nodes: dict[str, NodeMeter] = {}
