@@ -117,13 +117,8 @@ class Gateway:
             response = self._answer(request)
             if not isinstance(response.body, bytes | tuple):
                 require_begun_in_time(response, environ[DEADLINE])
-        except Exception as exc:
-            error = as_client_error(request, exc)
-            if error is None:
-                log.exception("a bug", extra={"fields": {"requestId": request.id}})
-                error = HTTPError(500, "InternalError", "The gateway failed: a bug")
-            if self._meter:
-                self._meter.note_error(error, exc)
+        except Exception as exc:  # noqa: BLE001 - a bug is logged, too
+            error = self._noted(request, exc)
             response = error_response(request, error)
             if error.code in _LAST_CODES or has_no_end(environ):
                 announce_close(start_response)
@@ -147,6 +142,16 @@ class Gateway:
     def close(self) -> None:
         """Stop the background threads. Called when the worker ends."""
         self._services.close()
+
+    def _noted(self, request: Request, cause: Exception) -> HTTPError:
+        """Return the error as the client sees it; a bug is logged."""
+        error = as_client_error(request, cause)
+        if error is None:
+            log.exception("a bug", extra={"fields": {"requestId": request.id}})
+            error = HTTPError(500, "InternalError", "The gateway failed: a bug")
+        if self._meter:
+            self._meter.note_error(error, cause)
+        return error
 
     def _read_request(self, environ: WSGIEnvironment) -> Request:
         given = environ.get("HTTP_X_REQUEST_ID", "")

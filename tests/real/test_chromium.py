@@ -309,7 +309,8 @@ def reads_nothing(gateway: GatewayProcess, pages: PageServer, folder: Path) -> N
     """Have a foreign page try to read."""
     paths = [
         *("/object/kept", "/objects/other/kept", "/objects/other/list"),
-        *("/buckets", "/archive/other", "/status", f"/fetch/{sha1(b'x').hexdigest()}"),
+        *("/buckets", "/archive/other", "/status", "/metrics"),
+        f"/fetch/{sha1(b'x').hexdigest()}",
     ]
     urls = [host + path for host in names(gateway) for path in paths]
     told = shown_with(pages, READ, urls, folder)
@@ -348,7 +349,8 @@ def test_a_page_of_a_known_origin_does_what_its_rule_says(
         ("PUT", f"{host}/objects/other/kept"),
         ("POST", f"{host}/objects/photos/delete"),
         ("POST", f"{host}/presigned-url/photos/kept"),
-        *(("GET", host + path) for path in ("/buckets", "/archive/photos", "/status")),
+        *(("GET", host + path) for path in ("/buckets", "/archive/photos")),
+        *(("GET", host + path) for path in ("/status", "/metrics")),
         *((method, f"{host}/object/kept") for method in ("GET", "PUT")),
         ("POST", f"{host}/upload"),
     ]

@@ -48,6 +48,7 @@ SPELLINGS = [
         f"/fetch/{BLOB}",
         f"/fetch/{BLOB}.txt",
         "/status",
+        "/metrics",
         "/objects/list",
     ),
     *("/archive/data", "/archive/data?prefix=a", "/archive/data?prefix=ab", "/archive"),

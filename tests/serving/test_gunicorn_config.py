@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import signal
@@ -19,6 +20,7 @@ from gunicorn.http.message import Message
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
+from amazin.metrics.slots import FOLDER, SLOT, Slots
 from amazin.serving.processes import STOP_SIGNALS
 from tests.support.paths import PROJECT
 
@@ -237,3 +239,27 @@ def test_of_several_signals_that_end_a_worker_the_first_does(
     for number in STOP_SIGNALS:
         worker.handle_quit(number, None)
     assert handled == [STOP_SIGNALS[0]]
+
+
+def test_a_worker_has_a_slot_until_it_ends(
+    knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SLOT, "")
+    monkeypatch.delenv(FOLDER, raising=False)
+    server, first, second = SimpleNamespace(slots=Slots()), object(), object()
+    knobs["pre_fork"](server, first)
+    knobs["pre_fork"](server, second)
+    assert os.environ[SLOT] == "2"
+    knobs["child_exit"](server, first)
+    knobs["pre_fork"](server, object())
+    assert os.environ[SLOT] == "1"
+
+
+def test_where_nothing_is_counted_no_worker_has_a_slot(
+    knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SLOT, raising=False)
+    server, worker = SimpleNamespace(), object()
+    knobs["pre_fork"](server, worker)
+    knobs["child_exit"](server, worker)
+    assert SLOT not in os.environ
