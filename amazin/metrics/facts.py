@@ -143,8 +143,8 @@ def repair_facts(findings: Findings, snapshot: Snapshot) -> Iterator[Metric]:
     for name, copies in repair.nodes.items():
         held[name, "objects"] = copies.objects
         held[name, "tombstones"] = copies.tombstones
-        size[name, "objects"] = copies.bytes
+        size[name, "all"] = copies.bytes
     text = "Copies on the node, as repair counted them."
     yield labelled("node_objects", text, kinds, held)
-    text = "Bytes of the copies on the node, as repair counted them."
+    text = "Bytes of all copies on the node, of any kind, as repair counted them."
     yield labelled("node_bytes", text, kinds, size)

@@ -150,7 +150,7 @@ def test_what_the_last_run_found() -> None:
     }
     assert values["node_objects objects a"] == nodes["a"].objects
     assert values["node_objects tombstones a"] == nodes["a"].tombstones
-    assert those_of(values, "node_bytes") == {"objects a": nodes["a"].bytes}
+    assert those_of(values, "node_bytes") == {"all a": nodes["a"].bytes}
 
 
 def test_a_run_that_goes_on_shows_the_findings_of_the_last_whole_one() -> None:

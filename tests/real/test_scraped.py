@@ -247,7 +247,7 @@ def test_nodes_have_the_results_of_how_they_failed(
 
 def test_nodes_hold_what_repair_counted(history: Lab) -> None:
     held = 'sum(max by (node) (amazin_node_objects{kind="objects"}))'
-    size = 'sum(max by (node) (amazin_node_bytes{kind="objects"}))'
+    size = "sum(max by (node) (amazin_node_bytes))"
     assert history.number(held) == 2 * len(KEYS)
     assert history.number(size) == 2 * len(KEYS) * len(BODY)
 
