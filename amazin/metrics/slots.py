@@ -27,7 +27,7 @@ _held: dict[str, int] = {}
 def make_folder(parents: tuple[Path, ...] = (), room: int = ROOM_BYTES) -> str:
     """Make the folder in memory if that can be, and return it; ends if none can be."""
     for parent in 2 * (parents or (MEMORY, Path(tempfile.gettempdir()))):
-        # Twice: another server that starts may remove a folder just before it is locked.
+        # Twice: another server may remove a folder before it is locked.
         with suppress(OSError):
             _remove_left(parent)
             free = os.statvfs(parent)
