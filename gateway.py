@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from amazin.blocking import pause
@@ -35,8 +34,10 @@ from amazin.web.client_connection import end_limit, has_left, reset, taken_by
 from amazin.web.errors import as_http_error
 from amazin.web.framing import DEADLINE
 from amazin.web.messages import Header, Request, Response, Route, Served, json_response
+from amazin.web.metering import RequestMeter
 from amazin.web.origins import require_json
 from amazin.web.server_quirks import announce_close
+from amazin.web.tracing import trace_fields
 
 RETRY_AFTER = ("Retry-After", "2")
 """Is sent with every 503: a node that comes back is noticed within seconds."""
@@ -53,31 +54,6 @@ _STATUS[413], _STATUS[416] = "413 Content Too Large", "416 Range Not Satisfiable
 
 log = logging.getLogger("amazin.gateway")
 access_log = logging.getLogger("amazin.access")
-
-
-class RequestMeter(Protocol):
-    """Takes what there is to count of requests."""
-
-    in_flight: int
-    """Requests that have begun and not ended."""
-
-    def note_error(self, error: HTTPError, cause: Exception) -> None:
-        """Count a request that is refused, because of `cause`."""
-
-    def note_end(
-        self, request: Request, status: int, started: float, first_at: float, sent: int
-    ) -> None:
-        """Count a response.
-
-        Times are on the monotonic clock; `first_at` is that of the first byte of the
-        body, 0: there was none. `sent` is the body's bytes.
-        """
-
-    def note_broken(self, api: str) -> None:
-        """Count a response that ended too early, and not because its client left."""
-
-    def note_failover(self) -> None:
-        """Count a read that was answered although a node failed."""
 
 
 class Gateway:
@@ -312,6 +288,8 @@ class Transfer:
         }
         if self._error:
             fields["error"] = self._error
+        if "HTTP_TRACEPARENT" in self._request.environ:
+            fields |= trace_fields(self._request.environ["HTTP_TRACEPARENT"])
         access_log.handle(EventRecord(access_log.name, "request", fields))
 
 

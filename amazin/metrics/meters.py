@@ -160,7 +160,7 @@ class RequestMeter:
     def note_end(
         self, request: Request, status: int, started: float, first_at: float, sent: int
     ) -> None:
-        """Count a response; see `gateway.RequestMeter`."""
+        """Count a response; see `amazin.web.metering`."""
         now = time.monotonic()
         self.in_flight -= 1
         api = request.api

@@ -438,6 +438,14 @@ def test_one_line_for_each_request(access: list[dict[str, Any]]) -> None:
     }
 
 
+def test_the_log_names_the_trace_of_a_request(access: list[dict[str, Any]]) -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    for parent in (f"00-{trace}-{span}-01", "nonsense"):
+        call(app_of(Response(204)), "GET", "/x", headers={"traceparent": parent})
+    assert access[0]["traceId"] == trace
+    assert "traceId" not in access[1]
+
+
 def test_refusals_are_logged_with_what_was_sent(access: list[dict[str, Any]]) -> None:
     for method in ("GET", "HEAD"):
         answer = call(app_of(Response(204)), method, "/unknown")
