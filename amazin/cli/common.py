@@ -190,7 +190,7 @@ def read_settings() -> Settings:
     settings, given = load(os.environ)
     if "discovery" not in given and (Path(settings.data_dir) / "node-1").is_dir():
         note = "DISCOVERY is not set: the nodes are Docker's, not the folders in "
-        click.echo(f"{note}{settings.data_dir}", err=True)
+        click.echo(f"{note}{settings.data_dir} (DISCOVERY=folders)", err=True)
     if settings.discovery == "folders" and not Path(settings.data_dir).is_dir():
         folder = absolute(settings.data_dir)
         raise SettingsError(f"DATA_DIR: there is no folder {folder!r}")

@@ -77,7 +77,8 @@ def remarks(status: Status) -> list[str]:
     if repair:
         lines += repair_lines(repair, status.now_ns)
     elif status.findings and status.roster:
-        lines.append("`amazin repair` has not run yet; --count counts what is there.")
+        hint = "" if status.counted else "; --count counts what is there"
+        lines.append(f"`amazin repair` has not run yet{hint}.")
     return list(filter(None, [*lines, last_check(status)]))
 
 

@@ -128,7 +128,9 @@ def repair_facts(findings: Findings, snapshot: Snapshot) -> Iterator[Metric]:
     text = "How long the last whole run took."
     seconds = max(0, last.ended_ns - last.began_ns) / NS
     yield gauge("repair_duration_seconds", text, seconds)
-    text = "Objects that the last run looked at, or so far the running one."
+    text = (
+        "What the last run looked at, or so far the running one; internal objects, too."
+    )
     looked_at = repair.run.objects if is_running else last.objects
     yield gauge("repair_looked_at_objects", text, looked_at)
     text = "Objects that the last whole run left with too few whole copies."

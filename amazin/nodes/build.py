@@ -47,7 +47,7 @@ class AbsentNode:
         self.name = name
 
     def _refuse(self, *args: Any, **options: Any) -> NoReturn:
-        raise NodeUnreachableError("the node is not running")
+        raise NodeUnreachableError("the node is not found, or not running")
 
     start_get = start_head = start_put = start_upload = start_delete = _refuse
     start_check = make_bucket = _refuse

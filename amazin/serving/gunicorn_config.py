@@ -6,6 +6,7 @@ The worker class is gevent: a slow client costs a few kilobytes instead of a thr
 import os
 import signal
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ from amazin.logs import logging_config
 from amazin.metrics import slots
 from amazin.serving import checks, processes, registrar
 from amazin.settings.config_file import load_settings, remarks
+from amazin.settings.settings import Settings
 
 try:
     settings = load_settings(os.environ)
@@ -81,9 +83,20 @@ def on_starting(server: Any) -> None:
     os.environ[CHECKED] = "1"
     checks.check_addresses(server, bind)
     processes.raise_file_limit()
-    if settings.metrics and is_gateway(server):
+    _share_metrics(server, settings)
+
+
+def _share_metrics(server: Any, settings: Settings) -> None:
+    """Make what the workers' counters need, unless it is there already."""
+    if settings.metrics and is_gateway(server) and not hasattr(server, "slots"):
         slots.make_folder()
         server.slots = slots.Slots()
+
+
+def on_reload(server: Any) -> None:
+    """Have new workers count for all, if the settings say so now and did not before."""
+    with suppress(SettingsError):  # of which the workers will tell
+        _share_metrics(server, load_settings(os.environ))
 
 
 def pre_fork(server: Any, worker: Any) -> None:

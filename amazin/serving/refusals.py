@@ -39,7 +39,12 @@ def refuse(sock: socket.socket, status: int, reason: str, detail: str) -> None:
         f"X-Request-Id: {request_id}",
         f"Content-Length: {len(data)}",
     )
-    fields = {"requestId": request_id, "status": status, "error": error.code}
+    fields = {
+        "requestId": request_id,
+        "status": status,
+        "error": error.code,
+        "client": client_of(sock),
+    }
     if access_log.isEnabledFor(logging.INFO):
         access_log.handle(EventRecord(access_log.name, "refused", fields))
     with suppress(OSError):
@@ -47,6 +52,14 @@ def refuse(sock: socket.socket, status: int, reason: str, detail: str) -> None:
         head = "\r\n".join((*lines, "", "")).encode("latin-1")
         sock.sendall(head if sock in refused_heads else head + data)
         linger(sock)
+
+
+def client_of(sock: socket.socket) -> str:
+    """Return the address of who sent it; "": it has gone, or there is none."""
+    with suppress(OSError):
+        name = sock.getpeername()
+        return str(name[0]) if isinstance(name, tuple) else ""
+    return ""
 
 
 def linger(sock: socket.socket) -> None:

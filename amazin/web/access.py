@@ -106,13 +106,13 @@ class Access:
                 self._recognize(request)
             return
         environ, settings = request.environ, self._settings
+        request.is_audited = not self._is_open
         if settings.served_hosts:
             require_served_host(environ, settings.served_hosts, settings.public_url)
         if not environ.keys().isdisjoint(PAGE_VARIABLES):
             self._admit_page(request, route, groups)
         query = environ.get("QUERY_STRING", "")
         if not self._is_open:
-            request.is_audited = True
             self._authenticate(request)
             if not request.principal.grants:
                 request.require(route.action, WHOLE)

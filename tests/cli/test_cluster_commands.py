@@ -156,7 +156,7 @@ def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:
     result = run("repair", environ=environ)
     assert result.exit_code == 1
     assert result.stderr == (
-        "Not there: node-2 (unreachable: the node is not running)\n"
+        "Not there: node-2 (unreachable: the node is not found, or not running)\n"
     )
     assert not lab.path("node-2").exists()
 

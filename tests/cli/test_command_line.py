@@ -347,7 +347,7 @@ def test_ctrl_c_is_one_word_and_130() -> None:
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({}, ["DISCOVERY is not set: the nodes are Docker's, not the folders in data"]),
+        ({}, ["DISCOVERY is not set: the nodes are Docker's, not the folders in data (DISCOVERY=folders)"]),
         ({"DISCOVERY": "docker"}, []),
         ({"DATA_DIR": "elsewhere"}, []),
     ],

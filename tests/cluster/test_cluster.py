@@ -540,7 +540,9 @@ def test_states() -> None:
     assert world.cluster.states() == {
         world.names[0]: State("up", "", can_read=True),
         world.names[1]: State("failing", "500", can_read=False),
-        world.names[2]: State("unreachable", "the node is not running", can_read=False),
+        world.names[2]: State(
+            "unreachable", "the node is not found, or not running", can_read=False
+        ),
     }
 
 

@@ -36,6 +36,7 @@ NOT_KNOBS = (
 )
 HELPERS = {
     *("is_gateway", "load_settings", "logging_config", "pause", "remarks"),
+    "suppress",
     "whole_response",
 }
 

@@ -240,3 +240,28 @@ def test_no_counter_goes_back_while_workers_are_replaced(
     with closing(gateway.connect()) as connection:
         connection.request("GET", "/health")
         assert connection.getresponse().read()
+
+
+def test_a_reload_may_switch_metrics_on_and_off(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    settings = {"DISCOVERY": "folders", "DATA_DIR": str(tmp_path / "data")}
+    settings |= {"WORKERS": str(WORKERS), "CONFIG": str(config)}
+    config.write_text("metrics: false\n")
+    with GatewayProcess(tmp_path, settings) as gateway:
+
+        def workers() -> list[str]:
+            """Return those that count; none, if a worker without metrics answers."""
+            with suppress(OSError, http.client.HTTPException):
+                answer = gateway.ask("GET", "/metrics")
+                if answer.status == 200:
+                    found = values_of(answer.body.decode())
+                    return sorted(those_of(found, "worker_loop_lag_seconds"))
+            return []
+
+        assert workers() == []
+        for count in (WORKERS, 0, WORKERS):
+            is_on = "true" if count else "false"
+            config.write_text(f"metrics: {is_on}\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            await_that(lambda count=count: len(workers()) == count)
+        gateway.stop()
