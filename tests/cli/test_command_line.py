@@ -344,10 +344,16 @@ def test_ctrl_c_is_one_word_and_130() -> None:
             assert asking.stderr.read() == b"Stopped\n"
 
 
+DOCKERS = (
+    "DISCOVERY is not set: the nodes are Docker's, not the folders in data "
+    "(DISCOVERY=folders)"
+)
+
+
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({}, ["DISCOVERY is not set: the nodes are Docker's, not the folders in data (DISCOVERY=folders)"]),
+        ({}, [DOCKERS]),
         ({"DISCOVERY": "docker"}, []),
         ({"DATA_DIR": "elsewhere"}, []),
     ],

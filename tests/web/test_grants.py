@@ -351,6 +351,14 @@ def audited() -> Iterator[list[dict[str, object]]]:
     log.setLevel(level)
 
 
+def test_what_a_foreign_page_was_refused_is_logged(
+    app: Gateway, audited: list[dict[str, object]]
+) -> None:
+    audited.clear()
+    ask(app, "writer", "PUT", "/objects/photos/a/2", b"x", Origin="http://else.where")
+    assert [(line["status"], line["principal"]) for line in audited] == [(403, "")]
+
+
 def test_changes_and_refusals_are_logged(
     app: Gateway, audited: list[dict[str, object]]
 ) -> None:
