@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,13 @@ class FullCluster:
     def states_by_command(self) -> set[str]:
         result = run("status", "--json", environ=dict(self.settings))
         return {node["state"] for node in json.loads(result.stdout)["nodes"]}
+
+
+def take_the_rest(disk: Path) -> None:
+    """Leave no block of a small disk free."""
+    with (disk / "rest").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
 
 
 @pytest.fixture
@@ -213,6 +220,8 @@ def test_with_an_s3_node_lost_for_good_full_ones_need_room_first(
 ) -> None:
     cluster = servers(stack, tmp_path, 2, MinioServer, minio)
     cluster.fill(MIB, 100_000, 1000)
+    for number in (2, 3):  # one may have had some room left, for the roster
+        take_the_rest(tmp_path / f"disk-{number}")
     environ = dict(cluster.settings)
     cluster.servers[0].kill()
     cluster.restart()
