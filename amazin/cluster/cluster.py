@@ -380,10 +380,7 @@ class Cluster:
         }
 
     def snapshot(self, seconds: float = math.inf) -> Snapshot:
-        """Return the nodes as this process knows them; asks none.
-
-        Waits for the first list of nodes, at most `seconds`.
-        """
+        """Return the nodes as known here; waits that long for their first list."""
         return self._membership.snapshot(seconds)
 
 

@@ -61,7 +61,11 @@ class Meters:
     def __init__(self, registry: CollectorRegistry | None) -> None:
         """`registry`: None, if the values of several processes are read from files."""
         self._registry = registry
-        api, method, node = "api", "method", "node"
+        self._count_clients("api", "method")
+        self._count_nodes("node")
+        self._show_gauges()
+
+    def _count_clients(self, api: str, method: str) -> None:
         self.requests = self._counter(
             "http_requests", "Requests answered.", api, method, "status"
         )
@@ -87,6 +91,11 @@ class Meters:
         self.denied = self._counter(
             "access_denied", "Requests refused with 401 or 403.", "reason"
         )
+        self.spool_refusals = self._counter(
+            "spool_refusals", "Requests refused because the spool has no room."
+        )
+
+    def _count_nodes(self, node: str) -> None:
         self.node_requests = self._counter(
             "node_requests", "Requests to nodes.", node, "operation", "result"
         )
@@ -107,9 +116,8 @@ class Meters:
         self.failovers = self._counter(
             "read_failovers", "Reads that were answered although a node failed."
         )
-        self.spool_refusals = self._counter(
-            "spool_refusals", "Requests refused because the spool has no room."
-        )
+
+    def _show_gauges(self) -> None:
         self.in_flight = self._sum("http_requests_in_flight", "Requests being served.")
         self.spool_used = self._sum("spool_used_bytes", "Bytes held in the spool.")
         self.spool_limit = self._sum("spool_limit_bytes", "What the spool may hold.")
@@ -117,7 +125,7 @@ class Meters:
             "amazin_worker_loop_lag_seconds",
             "The longest that a worker's event loop was late, in the last 15 seconds.",
             ["worker"],
-            registry=registry,
+            registry=self._registry,
             multiprocess_mode="livemax",
         )
 

@@ -39,8 +39,8 @@ def metered(node: Node, meter: NodeMeter) -> Node:
     for operation in OPERATIONS:
         name = f"start_{operation}"
         if start := getattr(node, name, None):
-            opened = _opened if operation == "get" else _timed
-            setattr(node, name, partial(opened, meter, operation, start))
+            timed = OpenedPending if operation == "get" else TimedPending
+            setattr(node, name, partial(_timed, timed, meter, operation, start))
     # mypy: a method of an instance is replaced on purpose.
     node.start_put = partial(_put, meter, node.start_put)  # type: ignore[method-assign]
     upload = partial(_upload, meter, node.start_upload)
@@ -51,30 +51,17 @@ def metered(node: Node, meter: NodeMeter) -> Node:
 
 
 def _timed(
+    timed: type[TimedPending[Any]],
     meter: NodeMeter,
     operation: str,
-    start: Callable[..., Pending[Answer]],
+    start: Callable[..., Pending[Any]],
     *args: Any,
     **options: Any,
-) -> TimedPending[Answer]:
+) -> Pending[Any]:
+    """Begin a request, which is counted now if it fails, else when it is over."""
     began = time.monotonic()
     try:
-        return TimedPending(start(*args, **options), meter, operation, began)
-    except GatewayError as exc:
-        meter.note(operation, time.monotonic() - began, exc)
-        raise
-
-
-def _opened(
-    meter: NodeMeter,
-    operation: str,
-    start: Callable[..., Pending[NodeObject]],
-    *args: Any,
-    **options: Any,
-) -> OpenedPending:
-    began = time.monotonic()
-    try:
-        return OpenedPending(start(*args, **options), meter, operation, began)
+        return timed(start(*args, **options), meter, operation, began)
     except GatewayError as exc:
         meter.note(operation, time.monotonic() - began, exc)
         raise

@@ -176,14 +176,10 @@ class FolderNode:
         ask(self._calls, self._make_bucket, bucket)
 
     def start_check(self) -> StartedCall[None]:
-        """Check the folder and its index: whether both can be read and written to.
-
-        While a check hangs, no other one begins.
-        """
-        check = self._check
-        if check is None or check.is_ready(0):
-            self._check = check = StartedCall(self._calls, self._index.check)
-        return check
+        """Check that folder and index can be read and written; one check at a time."""
+        if self._check is None or self._check.is_ready(0):
+            self._check = StartedCall(self._calls, self._index.check)
+        return self._check
 
     start_trial = start_check
 
