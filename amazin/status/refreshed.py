@@ -53,10 +53,9 @@ class Refreshed(Generic[Value]):
         with self._lock:
             if self.is_late or self._clock() < self._next_at:
                 return
-            self._thread = threading.Thread(
-                target=self._run, name="status", daemon=True
-            )
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="status", daemon=True)
+            thread.start()  # others run meanwhile, and may join only what has begun
+            self._thread = thread
 
     def wait(self, seconds: float) -> Value | None:
         """Wait at most that long for the end of a running call; return the value."""

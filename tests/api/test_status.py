@@ -186,3 +186,19 @@ def test_nobody_waits_longer_than_he_wants() -> None:
         assert viewer.findings(0.01) is None
     finally:
         node.goes_on.set()
+
+
+def test_who_waits_never_meets_a_thread_that_has_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refreshed = Refreshed(lambda: 1, 100)
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        """Let another one wait before the thread begins, as gevent does."""
+        refreshed.wait(0)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    refreshed.begin()
+    assert refreshed.wait(30) == 1
